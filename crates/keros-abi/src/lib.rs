@@ -1,0 +1,1 @@
+//! The C ABI of keros callback plugins: keros.h and its repr(C) mirror.

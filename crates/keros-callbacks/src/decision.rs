@@ -1,0 +1,92 @@
+//! What a callback asks of the training, and which request wins.
+
+/// The answer of a callback to an event.
+///
+/// Decisions of several callbacks are merged in list order: a stop by any of them stops, with the
+/// first reason; the last learning rate wins. Asking for something at an event where it cannot be
+/// done is an error of that callback.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Decision {
+    /// End the run, for this reason: at once after a train batch end (the epoch is still closed with
+    /// validation and epoch end, as in Keras), after the current epoch otherwise. Inside a lone
+    /// evaluation or prediction: end that.
+    pub stop: Option<String>,
+    /// Leave the batch loop of this epoch; the next epoch follows. Only at train batch events.
+    pub stop_epoch: bool,
+    /// Do not train on this batch. Only at train batch begin; no train batch end follows.
+    pub skip_batch: bool,
+    /// Set the optimizer's learning rate, finite and not negative. Only at training events.
+    pub learning_rate: Option<f64>,
+}
+
+impl Decision {
+    /// Nothing is asked for.
+    pub const CONTINUE: Decision = Decision {
+        stop: None,
+        stop_epoch: false,
+        skip_batch: false,
+        learning_rate: None,
+    };
+
+    /// End the run.
+    pub fn stop(reason: impl Into<String>) -> Decision {
+        Decision {
+            stop: Some(reason.into()),
+            ..Self::CONTINUE
+        }
+    }
+
+    /// End the epoch.
+    pub fn stop_epoch() -> Decision {
+        Decision {
+            stop_epoch: true,
+            ..Self::CONTINUE
+        }
+    }
+
+    /// Pass over this batch.
+    pub fn skip_batch() -> Decision {
+        Decision {
+            skip_batch: true,
+            ..Self::CONTINUE
+        }
+    }
+
+    /// Set the learning rate.
+    pub fn set_learning_rate(learning_rate: f64) -> Decision {
+        Decision {
+            learning_rate: Some(learning_rate),
+            ..Self::CONTINUE
+        }
+    }
+
+    /// Adds the decision of a later callback.
+    pub fn merge(&mut self, later: Decision) {
+        if self.stop.is_none() {
+            self.stop = later.stop;
+        }
+        self.stop_epoch |= later.stop_epoch;
+        self.skip_batch |= later.skip_batch;
+        if later.learning_rate.is_some() {
+            self.learning_rate = later.learning_rate;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Decision;
+
+    #[test]
+    fn first_reason_and_last_rate_win() {
+        let mut merged = Decision::stop("first");
+        merged.merge(Decision::set_learning_rate(0.1));
+        merged.merge(Decision::stop("second"));
+        merged.merge(Decision::set_learning_rate(0.2));
+        merged.merge(Decision::CONTINUE);
+        assert_eq!(merged.stop.as_deref(), Some("first"));
+        assert_eq!(merged.learning_rate, Some(0.2));
+        assert!(!merged.skip_batch && !merged.stop_epoch);
+    }
+}

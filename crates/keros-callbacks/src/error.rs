@@ -1,0 +1,57 @@
+//! What can go wrong in and around callbacks.
+
+use crate::event::EventKind;
+use std::path::PathBuf;
+
+/// Any error a callback may return from a hook.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A callback failed or asked for something impossible.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallbackError {
+    /// A hook returned an error.
+    #[error("callback `{callback}` failed at {event}: {source}")]
+    Failed {
+        /// Name of the callback.
+        callback: String,
+        /// Where it failed.
+        event: EventKind,
+        /// What it returned.
+        source: BoxError,
+    },
+    /// A decision cannot be carried out at this event, or its value is out of range.
+    #[error("callback `{callback}` asked at {event} to {asked}: {expected}")]
+    Decision {
+        /// Name of the callback.
+        callback: String,
+        /// Where it asked.
+        event: EventKind,
+        /// What it asked for.
+        asked: String,
+        /// What is possible.
+        expected: &'static str,
+    },
+}
+
+/// A [`History`](crate::History) could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// The file could not be written.
+    #[error("writing the history to {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The picture could not be drawn.
+    #[error("drawing the learning curves for {}: {reason}", path.display())]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// Why, in the words of the drawing library.
+        reason: String,
+    },
+}

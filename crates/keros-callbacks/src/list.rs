@@ -1,0 +1,192 @@
+//! Several callbacks as one: who is called, in which order, and what happens when one fails.
+
+use crate::callback::Callback;
+use crate::context::{Context, Level, Message, Run};
+use crate::decision::Decision;
+use crate::error::CallbackError;
+use crate::event::{Event, EventKind, EventSet};
+
+/// What happens when a callback returns an error or makes an impossible request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// The run ends with that error.
+    #[default]
+    Abort,
+    /// A message is sent and the callback is not called again.
+    Disable,
+    /// A message is sent and the callback goes on being called.
+    Log,
+}
+
+struct Entry<'a> {
+    name: String,
+    callback: Box<dyn Callback + 'a>,
+    events: EventSet,
+    policy: FailurePolicy,
+}
+
+/// Callbacks in the order in which they run.
+#[derive(Default)]
+pub struct CallbackList<'a> {
+    entries: Vec<Entry<'a>>,
+    wanted: EventSet,
+    messages: Vec<Message>,
+}
+
+impl<'a> CallbackList<'a> {
+    /// No callbacks.
+    #[must_use]
+    pub fn new() -> CallbackList<'a> {
+        CallbackList::default()
+    }
+
+    /// Adds a callback whose failure aborts the run. Pass `&mut callback` to look at it afterwards.
+    pub fn push(&mut self, callback: impl Callback + 'a) {
+        self.push_with(callback, FailurePolicy::Abort);
+    }
+
+    /// Adds a callback with its own failure policy.
+    pub fn push_with(&mut self, callback: impl Callback + 'a, policy: FailurePolicy) {
+        let events = callback.events();
+        self.wanted = self.wanted.union(events);
+        self.entries.push(Entry {
+            name: callback.name().to_owned(),
+            callback: Box::new(callback),
+            events,
+            policy,
+        });
+    }
+
+    /// Adds a callback and returns the list, for chains.
+    #[must_use]
+    pub fn with(mut self, callback: impl Callback + 'a) -> CallbackList<'a> {
+        self.push(callback);
+        self
+    }
+
+    /// How many callbacks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether any callback wants events of this kind.
+    #[must_use]
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.wanted.contains(kind)
+    }
+
+    /// Sends an event to everyone who wants it and merges the decisions.
+    ///
+    /// # Errors
+    /// The first failure of a callback whose policy is [`FailurePolicy::Abort`]; the callbacks after
+    /// it are not called.
+    pub fn dispatch(
+        &mut self,
+        event: &Event,
+        run: &mut dyn Run,
+    ) -> Result<Decision, CallbackError> {
+        let mut merged = Decision::CONTINUE;
+        if !self.wants(event.kind) {
+            return Ok(merged);
+        }
+        for i in 0..self.entries.len() {
+            let entry = &mut self.entries[i];
+            if !entry.events.contains(event.kind) {
+                continue;
+            }
+            let mut cx = Context::new(event, run, &entry.name, &mut self.messages);
+            let outcome = match entry.callback.on_event(&mut cx) {
+                Ok(decision) => check(&entry.name, event.kind, decision),
+                Err(source) => Err(CallbackError::Failed {
+                    callback: entry.name.clone(),
+                    event: event.kind,
+                    source,
+                }),
+            };
+            match outcome {
+                Ok(decision) => merged.merge(decision),
+                Err(error) if entry.policy == FailurePolicy::Abort => {
+                    self.deliver_messages();
+                    return Err(error);
+                }
+                Err(error) => {
+                    let outcome = if entry.policy == FailurePolicy::Disable {
+                        entry.events = EventSet::NONE;
+                        "; it is disabled for the rest of the run"
+                    } else {
+                        ""
+                    };
+                    self.messages.push(Message {
+                        level: Level::Error,
+                        source: entry.name.clone(),
+                        text: format!("{error}{outcome}"),
+                    });
+                }
+            }
+            if !self.messages.is_empty() {
+                self.deliver_messages();
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Shows a message of the trainer to every callback.
+    pub fn message(&mut self, message: Message) {
+        self.messages.push(message);
+        self.deliver_messages();
+    }
+
+    fn deliver_messages(&mut self) {
+        for message in self.messages.drain(..) {
+            for entry in &mut self.entries {
+                entry.callback.on_message(&message);
+            }
+        }
+    }
+}
+
+/// Refuses what cannot be done at this event.
+fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, CallbackError> {
+    let refuse = |asked: String, expected: &'static str| {
+        Err(CallbackError::Decision {
+            callback: name.to_owned(),
+            event,
+            asked,
+            expected,
+        })
+    };
+    if decision.skip_batch && event != EventKind::TrainBatchBegin {
+        return refuse(
+            "skip the batch".to_owned(),
+            "possible at train_batch_begin only",
+        );
+    }
+    if decision.stop_epoch
+        && !matches!(event, EventKind::TrainBatchBegin | EventKind::TrainBatchEnd)
+    {
+        return refuse(
+            "stop the epoch".to_owned(),
+            "possible at train_batch_begin and train_batch_end only",
+        );
+    }
+    if let Some(rate) = decision.learning_rate {
+        let asked = format!("set the learning rate to {rate}");
+        if !event.is_training() {
+            return refuse(
+                asked,
+                "possible at train, epoch and train batch events only",
+            );
+        }
+        if !rate.is_finite() || rate < 0.0 {
+            return refuse(asked, "expected a finite number that is not negative");
+        }
+    }
+    Ok(decision)
+}

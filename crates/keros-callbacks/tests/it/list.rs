@@ -1,0 +1,197 @@
+//! Who is called when, what is merged, what happens on failure.
+
+use crate::support::{FakeRun, event};
+use keros_callbacks::{
+    Callback, CallbackError, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet,
+    FailurePolicy, LambdaCallback, Level, Message,
+};
+use std::cell::RefCell;
+
+#[test]
+fn callbacks_run_in_order_and_share_the_logs() {
+    let seen = RefCell::new(Vec::new());
+    let mut list = CallbackList::new()
+        .with(LambdaCallback::new().on(EventKind::EpochEnd, |cx| {
+            seen.borrow_mut().push("first");
+            cx.set_log("extra", 1.5)?;
+            Ok(Decision::CONTINUE)
+        }))
+        .with(LambdaCallback::new().on(EventKind::EpochEnd, |cx| {
+            seen.borrow_mut().push("second");
+            assert_eq!(cx.logs()?.number("extra"), Some(1.5));
+            Ok(Decision::CONTINUE)
+        }));
+    let mut run = FakeRun::default();
+    list.dispatch(&event(EventKind::EpochEnd, 0, 0), &mut run)
+        .unwrap();
+    drop(list);
+    assert_eq!(*seen.borrow(), ["first", "second"]);
+}
+
+#[test]
+fn logs_are_computed_only_when_somebody_reads_them() {
+    let mut calls = 0;
+    let mut list =
+        CallbackList::new().with(LambdaCallback::new().on(EventKind::TrainBatchEnd, |_| {
+            calls += 1;
+            Ok(Decision::CONTINUE)
+        }));
+    let mut run = FakeRun::default();
+    for batch in 0..3 {
+        let kind = EventKind::TrainBatchEnd;
+        list.dispatch(&event(kind, 0, batch), &mut run).unwrap();
+    }
+    assert!(!list.wants(EventKind::TrainBatchBegin));
+    drop(list);
+    assert_eq!((calls, run.logs_read), (3, 0));
+}
+
+#[test]
+fn every_kind_reaches_its_own_hook() {
+    #[derive(Default)]
+    struct Names(Vec<&'static str>);
+    macro_rules! record {
+        ($($hook:ident)*) => {
+            impl Callback for Names {
+                $(fn $hook(&mut self, _: &mut Context<'_>) -> CallbackResult {
+                    self.0.push(stringify!($hook));
+                    Ok(Decision::CONTINUE)
+                })*
+            }
+        };
+    }
+    record! {
+        on_train_begin on_train_end on_epoch_begin on_epoch_end on_train_batch_begin
+        on_train_batch_end on_test_begin on_test_end on_test_batch_begin on_test_batch_end
+        on_predict_begin on_predict_end on_predict_batch_begin on_predict_batch_end
+    }
+    let mut names = Names::default();
+    assert_eq!(names.name(), "Names");
+    let mut list = CallbackList::new().with(&mut names);
+    for kind in EventKind::ALL {
+        assert_eq!(EventKind::from_number(kind as u32), Some(kind));
+        list.dispatch(&event(kind, 0, 0), &mut FakeRun::default())
+            .unwrap();
+    }
+    drop(list);
+    let expected: Vec<String> = EventKind::ALL.iter().map(|k| format!("on_{k}")).collect();
+    assert_eq!(names.0, expected);
+}
+
+#[test]
+fn unknown_event_bits_are_dropped() {
+    let set = EventSet::from_bits(u64::MAX);
+    assert_eq!(set, EventSet::ALL);
+    assert_eq!(EventKind::from_number(14), None);
+}
+
+struct Fails(&'static str);
+
+impl Callback for Fails {
+    fn name(&self) -> &str {
+        self.0
+    }
+    fn on_train_batch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        Err("disk full".into())
+    }
+}
+
+#[derive(Default)]
+struct Listener {
+    batches: usize,
+    messages: Vec<Message>,
+}
+
+impl Callback for Listener {
+    fn on_train_batch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        self.batches += 1;
+        Ok(Decision::CONTINUE)
+    }
+    fn on_message(&mut self, message: &Message) {
+        self.messages.push(message.clone());
+    }
+}
+
+fn two_batches(policy: FailurePolicy) -> (Result<Decision, CallbackError>, Listener) {
+    let mut listener = Listener::default();
+    let mut list = CallbackList::new();
+    list.push_with(Fails("saver"), policy);
+    list.push(&mut listener);
+    let mut last = Ok(Decision::CONTINUE);
+    for batch in 0..2 {
+        let kind = EventKind::TrainBatchEnd;
+        last = list.dispatch(&event(kind, 0, batch), &mut FakeRun::default());
+        if last.is_err() {
+            break;
+        }
+    }
+    drop(list);
+    (last, listener)
+}
+
+#[test]
+fn a_failing_callback_aborts_by_default() {
+    let (result, listener) = two_batches(FailurePolicy::default());
+    let text = result.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "callback `saver` failed at train_batch_end: disk full"
+    );
+    assert_eq!(listener.batches, 0);
+}
+
+#[test]
+fn a_failing_callback_can_be_disabled_and_it_is_told() {
+    let (result, listener) = two_batches(FailurePolicy::Disable);
+    assert_eq!(result.unwrap(), Decision::CONTINUE);
+    assert_eq!(listener.batches, 2);
+    let [message] = &listener.messages[..] else {
+        panic!("one message expected, found {:?}", listener.messages);
+    };
+    assert_eq!(
+        (message.level, message.source.as_str()),
+        (Level::Error, "saver")
+    );
+    assert!(message.text.contains("disk full") && message.text.contains("disabled"));
+}
+
+#[test]
+fn a_failing_callback_can_be_logged_every_time() {
+    let (result, listener) = two_batches(FailurePolicy::Log);
+    assert!(result.is_ok());
+    assert_eq!((listener.batches, listener.messages.len()), (2, 2));
+}
+
+#[test]
+fn impossible_decisions_are_refused_where_they_cannot_be_done() {
+    let cases = [
+        (EventKind::EpochEnd, Decision::skip_batch(), false),
+        (EventKind::TrainBatchBegin, Decision::skip_batch(), true),
+        (EventKind::EpochBegin, Decision::stop_epoch(), false),
+        (EventKind::TrainBatchEnd, Decision::stop_epoch(), true),
+        (EventKind::TestEnd, Decision::set_learning_rate(0.1), false),
+        (
+            EventKind::EpochBegin,
+            Decision::set_learning_rate(0.0),
+            true,
+        ),
+        (
+            EventKind::EpochBegin,
+            Decision::set_learning_rate(-0.1),
+            false,
+        ),
+        (
+            EventKind::EpochBegin,
+            Decision::set_learning_rate(f64::NAN),
+            false,
+        ),
+        (EventKind::PredictEnd, Decision::stop("enough"), true),
+    ];
+    for (kind, decision, possible) in cases {
+        let answer = decision.clone();
+        let mut list =
+            CallbackList::new().with(LambdaCallback::new().on(kind, move |_| Ok(answer.clone())));
+        let result = list.dispatch(&event(kind, 0, 0), &mut FakeRun::default());
+        assert_eq!(result.is_ok(), possible, "{kind}: {decision:?}: {result:?}");
+    }
+}

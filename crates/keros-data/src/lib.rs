@@ -1,0 +1,1 @@
+//! Data generators, worker threads and the ordered bounded queue that feeds a training.

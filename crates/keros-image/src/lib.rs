@@ -1,0 +1,1 @@
+//! Image augmentation on pixel buffers: draw parameters, then apply them.

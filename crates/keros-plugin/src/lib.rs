@@ -1,0 +1,1 @@
+//! SDK for authors of keros callback plugins: one trait, one export line.

@@ -1,0 +1,1 @@
+//! Devices, named parameters, recycled buffers and training kernels on candle tensors.

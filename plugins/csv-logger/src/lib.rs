@@ -1,0 +1,1 @@
+//! A keros callback plugin that writes a CSV row per epoch.

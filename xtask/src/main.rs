@@ -1,0 +1,47 @@
+//! The developer's tool of keros: `cargo xtask demo`, `test` and `bench`.
+//!
+//! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
+//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo` hands on the code of the program it runs).
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks to the terminal"
+)]
+
+mod bench;
+mod cargo;
+mod cli;
+mod demo;
+mod test;
+
+use std::process::ExitCode;
+
+use cli::{Misuse, Task};
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os().skip(1)).and_then(run) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            match error.downcast_ref::<Misuse>() {
+                Some(misuse) => {
+                    eprintln!("\n{}", misuse.usage());
+                    ExitCode::from(2)
+                }
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Help(text) => {
+            print!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Demo { args } => demo::run(&args),
+        Task::Test => test::run().map(|()| ExitCode::SUCCESS),
+        Task::Bench { suite, args } => bench::run(&suite, &args).map(|()| ExitCode::SUCCESS),
+    }
+}
