@@ -1,1 +1,9 @@
-//! Shared parts of the examples.
+//! Shared parts of the examples: the data, the network, the reports and the pictures.
+
+pub mod fashion;
+pub mod memory;
+pub mod meter;
+pub mod pictures;
+pub mod plugin_arg;
+pub mod table;
+pub mod training;

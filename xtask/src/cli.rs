@@ -1,8 +1,9 @@
 //! The command line: which task is asked for, what its help says, and what is wrong with a bad request.
 
 use std::ffi::OsString;
+use std::fmt;
 
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 
 const HELP: &str = "\
 The developer's tool of keros.
@@ -47,12 +48,17 @@ ARGS go to criterion (`cargo xtask bench SUITE -- --help` lists them).
 #[derive(Debug, PartialEq)]
 pub(crate) enum Task {
     Help(&'static str),
-    Demo { args: Vec<OsString> },
+    Demo {
+        args: Vec<OsString>,
+    },
     Test,
-    Bench { suite: String, args: Vec<OsString> },
+    Bench {
+        suite: Option<String>,
+        args: Vec<OsString>,
+    },
 }
 
-/// A request that cannot be understood: the sentence that says why, and the help of the command it was made to.
+/// A request that cannot be met as it stands: the sentence that says why, and the help of the command it was made to.
 #[derive(Debug)]
 pub(crate) struct Misuse {
     sentence: String,
@@ -60,7 +66,7 @@ pub(crate) struct Misuse {
 }
 
 impl Misuse {
-    /// A request to `bench` for a suite that does not exist.
+    /// A request to `bench` without the name of a suite that exists.
     pub(crate) fn of_bench(sentence: String) -> Self {
         let help = BENCH;
         Self { sentence, help }
@@ -75,8 +81,8 @@ impl Misuse {
     }
 }
 
-impl std::fmt::Display for Misuse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence)
     }
 }
@@ -84,53 +90,115 @@ impl std::fmt::Display for Misuse {
 impl std::error::Error for Misuse {}
 
 /// Reads the words after `cargo xtask`. Whatever follows the first `--` belongs to the program that the task runs.
-pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> anyhow::Result<Task> {
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, Misuse> {
     let mut words = words.into_iter();
     let own: Vec<OsString> = words.by_ref().take_while(|word| word != "--").collect();
-    let rest: Vec<OsString> = words.collect();
+    let args: Vec<OsString> = words.collect();
 
-    let mut own = lexopt::Parser::from_args(own);
-    let misuse = |sentence: String, help| Misuse { sentence, help };
-    let command = match own.next()? {
-        None => return Err(misuse("no command is given".into(), HELP).into()),
-        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Task::Help(HELP)),
-        Some(Arg::Value(command)) => command,
-        Some(option) => return Err(misuse(refusal(&option), HELP).into()),
-    };
-    let help = match command.to_str() {
-        Some("demo") => DEMO,
-        Some("test") => TEST,
-        Some("bench") => BENCH,
-        Some("help") => return Ok(Task::Help(HELP)),
-        _ => return Err(misuse(format!("there is no command {command:?}"), HELP).into()),
-    };
-
-    let mut suite = None;
-    while let Some(arg) = own.next()? {
-        match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Task::Help(help)),
-            Arg::Value(name) if help == BENCH && suite.is_none() => {
-                suite = Some(name.to_string_lossy().into_owned());
-            }
-            other => return Err(misuse(refusal(&other), help).into()),
+    let mut values = Vec::new();
+    let mut help_wanted = false;
+    let mut fault = None;
+    let mut parser = lexopt::Parser::from_args(own);
+    loop {
+        match parser.next() {
+            Ok(None) => break,
+            Ok(Some(Arg::Short('h') | Arg::Long("help"))) => help_wanted = true,
+            Ok(Some(Arg::Value(value))) => match value.string() {
+                Ok(value) => values.push(value),
+                Err(error) => fault = fault.or(Some(error)),
+            },
+            Ok(Some(option)) => fault = fault.or(Some(option.unexpected())),
+            Err(error) => fault = fault.or(Some(error)),
         }
     }
-    match (help, suite) {
-        (DEMO, _) => Ok(Task::Demo { args: rest }),
-        (BENCH, Some(suite)) => Ok(Task::Bench { suite, args: rest }),
-        (BENCH, None) => Ok(Task::Bench {
-            suite: String::new(),
-            args: rest,
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+
+    let help = match values.first() {
+        Some(&"demo") => DEMO,
+        Some(&"test") => TEST,
+        Some(&"bench") => BENCH,
+        _ => HELP,
+    };
+    let misuse = |sentence| Err(Misuse { sentence, help });
+    if let Some(error) = fault {
+        return misuse(error.to_string());
+    }
+    if help_wanted {
+        return Ok(Task::Help(help));
+    }
+    match *values.as_slice() {
+        [] => misuse("no command is given".to_owned()),
+        ["demo"] => Ok(Task::Demo { args }),
+        ["test"] if args.is_empty() => Ok(Task::Test),
+        ["test"] => misuse("`test` takes no arguments".to_owned()),
+        ["bench"] => Ok(Task::Bench { suite: None, args }),
+        ["bench", suite] => Ok(Task::Bench {
+            suite: Some(suite.to_owned()),
+            args,
         }),
-        _ if rest.is_empty() => Ok(Task::Test),
-        _ => Err(misuse("nothing may follow `--` here".into(), help).into()),
+        ["demo" | "test", extra, ..] | ["bench", _, extra, ..] => {
+            misuse(format!("unexpected argument `{extra}`"))
+        }
+        [command, ..] => misuse(format!("there is no command `{command}`")),
     }
 }
 
-fn refusal(arg: &Arg<'_>) -> String {
-    match arg {
-        Arg::Short(option) => format!("there is no option -{option}"),
-        Arg::Long(option) => format!("there is no option --{option}"),
-        Arg::Value(value) => format!("the argument {value:?} is one too many"),
+#[cfg(test)]
+mod tests {
+    use super::{Misuse, Task, parse};
+
+    fn words(line: &str) -> Result<Task, Misuse> {
+        parse(line.split_whitespace().map(Into::into))
+    }
+
+    fn check_refused(line: &str, sentence: &str, usage: &str) {
+        let misuse = words(line).expect_err(line);
+        assert_eq!(misuse.to_string(), sentence, "for `{line}`");
+        assert_eq!(misuse.usage(), usage, "for `{line}`");
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        assert_eq!(words("test").expect("test"), Task::Test);
+        let demo = Task::Demo {
+            args: vec!["--epochs".into(), "2".into(), "--".into()],
+        };
+        assert_eq!(words("demo -- --epochs 2 --").expect("demo"), demo);
+        let bench = Task::Bench {
+            suite: Some("ops".into()),
+            args: vec!["conv".into()],
+        };
+        assert_eq!(words("bench ops -- conv").expect("bench"), bench);
+    }
+
+    #[test]
+    fn help_is_that_of_the_command() {
+        for (line, beginning) in [
+            ("--help", "The developer's tool"),
+            ("-h demo", "Builds the csv-logger plugin"),
+            ("test --help", "Checks everything"),
+            ("bench ops -h", "Runs one suite"),
+        ] {
+            let task = words(line).expect(line);
+            assert!(
+                matches!(task, Task::Help(text) if text.starts_with(beginning)),
+                "`{line}` gave {task:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_request_is_named_beside_the_usage_of_its_command() {
+        const XTASK: &str = "Usage: cargo xtask <COMMAND>";
+        const DEMO: &str = "Usage: cargo xtask demo [-- ARGS]";
+        const TEST: &str = "Usage: cargo xtask test";
+        const BENCH: &str = "Usage: cargo xtask bench SUITE [-- ARGS]";
+        check_refused("", "no command is given", XTASK);
+        check_refused("tset", "there is no command `tset`", XTASK);
+        check_refused("--quick", "invalid option '--quick'", XTASK);
+        check_refused("demo --epochs 2", "invalid option '--epochs'", DEMO);
+        check_refused("demo fast", "unexpected argument `fast`", DEMO);
+        check_refused("test -- -q", "`test` takes no arguments", TEST);
+        check_refused("bench ops train", "unexpected argument `train`", BENCH);
     }
 }

@@ -19,7 +19,8 @@ use std::process::ExitCode;
 use cli::{Misuse, Task};
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os().skip(1)).and_then(run) {
+    let task = cli::parse(std::env::args_os().skip(1)).map_err(anyhow::Error::from);
+    match task.and_then(run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -42,6 +43,8 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Demo { args } => demo::run(&args),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
-        Task::Bench { suite, args } => bench::run(&suite, &args).map(|()| ExitCode::SUCCESS),
+        Task::Bench { suite, args } => {
+            bench::run(suite.as_deref(), &args).map(|()| ExitCode::SUCCESS)
+        }
     }
 }

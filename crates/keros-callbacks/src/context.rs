@@ -2,7 +2,7 @@
 
 use crate::error::BoxError;
 use crate::event::Event;
-use crate::logs::Logs;
+use crate::logs::{LogValue, Logs};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -65,6 +65,15 @@ pub trait Run {
     /// When reading them from the device fails.
     fn logs(&mut self) -> Result<&mut Logs, BoxError>;
 
+    /// Sets a value of the logs; for runs whose logs are the copy of others, such as a plugin's.
+    ///
+    /// # Errors
+    /// When computing the logs that are already there fails, or the value cannot be set.
+    fn set_log(&mut self, key: &str, value: LogValue) -> Result<(), BoxError> {
+        self.logs()?.set(key, value);
+        Ok(())
+    }
+
     /// The learning rate of the next update; `None` outside of training.
     fn learning_rate(&self) -> Option<f64>;
 
@@ -125,10 +134,9 @@ impl<'a> Context<'a> {
     pub fn set_log(
         &mut self,
         key: &str,
-        value: impl Into<crate::logs::LogValue>,
+        value: impl Into<LogValue>,
     ) -> Result<(), BoxError> {
-        self.run.logs()?.set(key, value);
-        Ok(())
+        self.run.set_log(key, value.into())
     }
 
     /// The learning rate of the next update; `None` outside of training.

@@ -113,6 +113,13 @@ impl Logs {
             .map(|(key, value)| (key.as_str(), value))
     }
 
+    /// Keys and values in order, the values to be changed.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut LogValue)> {
+        self.entries
+            .iter_mut()
+            .map(|(key, value)| (key.as_str(), value))
+    }
+
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {

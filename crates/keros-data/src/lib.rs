@@ -1,1 +1,57 @@
 //! Data generators, worker threads and the ordered bounded queue that feeds a training.
+//!
+//! Data come as a [`Sequence`] (an index gives a batch: [`ArraySequence`], [`ImageFlow`], or your own) or as a plain
+//! [`Generator`] (any iterator over batches). A [`Loader`] prepares the batches on worker threads and delivers them in
+//! order through a bounded queue.
+//!
+//! A batch of a [`Sequence`] is a pure function of (seed, epoch, index): the number of workers and the length of the queue
+//! never change a value or an order. How seeds become random streams is written in [`rng`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use keros_data::{Array, FlowOptions, ImageDataGenerator, Loader, LoaderOptions};
+//!
+//! # fn main() -> Result<(), keros_data::DataError> {
+//! let images = Array::from_vec(&[100, 28, 28, 1], vec![0_u8; 100 * 28 * 28])?;
+//! let labels = Array::from_vec(&[100], vec![0_i64; 100])?;
+//! let flow = ImageDataGenerator::new()
+//!     .rotation_range(15.0)
+//!     .width_shift_range(0.1)
+//!     .horizontal_flip(true)
+//!     .rescale(1.0 / 255.0)
+//!     .flow(images, Some(labels), FlowOptions { seed: 7, ..FlowOptions::default() })?;
+//! let loader = Loader::from_sequence(Arc::new(flow), LoaderOptions { limit: Some(4), ..LoaderOptions::default() })?;
+//! let sizes = loader.map(|loaded| Ok(loaded?.batch.len())).collect::<Result<Vec<_>, keros_data::DataError>>()?;
+//! assert_eq!(sizes, [32, 32, 32, 4]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod array;
+mod array_sequence;
+mod arrays;
+mod batch;
+mod epoch_order;
+mod error;
+mod generator;
+pub mod idx;
+mod image_data_generator;
+mod image_flow;
+mod loader;
+pub mod rng;
+mod sequence;
+mod stats;
+
+pub use array::{Array, DType, Element};
+pub use array_sequence::{ArraySequence, Shuffle};
+pub use arrays::Arrays;
+pub use batch::Batch;
+pub use error::{DataError, Mismatch};
+pub use generator::Generator;
+pub use image_data_generator::{ImageDataGenerator, ShiftRange, ZoomRange};
+pub use image_flow::{FlowOptions, ImageFlow};
+pub use loader::{LoadedBatch, Loader, LoaderOptions};
+pub use sequence::Sequence;
+pub use stats::{LoaderStats, StatsHandle};
+
+pub use keros_image::{FillMode, Geometry, ImageError, ImageShape, TransformParams};

@@ -1,1 +1,35 @@
 //! Image augmentation on pixel buffers: draw parameters, then apply them.
+//!
+//! The crate knows no randomness and no tensor library.
+//! [`TransformParams`] says *what* is done to an image: plain data that can be printed, stored, replayed, and applied to
+//! several images (an image and its mask, say).
+//! [`Affine`] says *how*: fill mode, interpolation, geometry, rescaling; [`Affine::apply`] does it, from `u8` or `f32`
+//! pixels in height–width–channel order to `f32`.
+//!
+//! ```
+//! use keros_image::{Affine, ImageShape, TransformParams};
+//!
+//! # fn main() -> Result<(), keros_image::ImageError> {
+//! let shape = ImageShape::new(2, 3, 1);
+//! let image: [u8; 6] = [0, 10, 20, 30, 40, 50];
+//! let params = TransformParams { flip_horizontal: true, ..TransformParams::default() };
+//! let mut out = [0.0; 6];
+//! Affine::new().rescale(0.5).apply(&params, &image, shape, &mut out)?;
+//! assert_eq!(out, [10.0, 5.0, 0.0, 25.0, 20.0, 15.0]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod affine;
+mod error;
+mod fill;
+mod geometry;
+mod params;
+mod pixel;
+
+pub use affine::Affine;
+pub use error::ImageError;
+pub use fill::FillMode;
+pub use geometry::Geometry;
+pub use params::TransformParams;
+pub use pixel::{ImageShape, Pixel};

@@ -1,1 +1,57 @@
 //! Layers, networks, losses, metrics and optimizers with Keras's semantics on candle tensors.
+//!
+//! Layers work channels-last (`[N, H, W, C]`, kernels `[kh, kw, in, out]`), as Keras does. The
+//! reverse pass is written out: a layer saves on a tape what its gradient needs, and
+//! [`Layer::backward`] takes it off again. Nothing here uses candle's autograd, and after the first
+//! step nothing allocates: all intermediate values live in a [`Workspace`](keros_tensor::Workspace).
+//!
+//! A network whose last layer ends in a softmax hands out the values *before* it, together with the
+//! activation ([`Output`]): losses and metrics work on the logits, where nothing is clipped, as Keras
+//! does on TensorFlow.
+//!
+//! **Determinism.** The same seed, data and sequence of calls give the same bits, whatever the number
+//! of threads.
+//!
+//! ```
+//! use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D};
+//! use keros_nn::{Activation, Sequential};
+//! use keros_tensor::Device;
+//!
+//! let network = Sequential::builder([28, 28, 1])
+//!     .layer(Conv2D::new(32, 3).activation(Activation::Relu))
+//!     .layer(MaxPooling2D::new(2))
+//!     .layer(Flatten::new())
+//!     .layer(Dropout::new(0.5))
+//!     .layer(Dense::new(10).activation(Activation::Softmax))
+//!     .build(&Device::Cpu, 42)?;
+//! assert_eq!(network.params().num_elements(true), 320 + 54_090);
+//! # use keros_nn::Network;
+//! # Ok::<(), keros_nn::NnError>(())
+//! ```
+
+mod activation;
+mod error;
+mod initializer;
+mod layer;
+pub mod layers;
+mod loss;
+mod metric;
+mod network;
+mod optimizer;
+mod resolve;
+mod sequential;
+mod target;
+
+pub use activation::Activation;
+pub use error::NnError;
+pub use initializer::Initializer;
+pub use layer::{Layer, LayerBuilder, Pass};
+pub use loss::{
+    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, SparseCategoricalCrossentropy,
+};
+pub use metric::{Accuracy, Metric, WeightedMean};
+pub use network::{Mode, Network, Output, Port};
+pub use optimizer::{Adam, Optimizer, Sgd};
+pub use resolve::Resolve;
+pub use sequential::{Sequential, SequentialBuilder};
+pub use target::{Target, TargetKind};

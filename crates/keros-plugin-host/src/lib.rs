@@ -1,1 +1,52 @@
 //! Loads keros callback plugins from dynamic libraries: a loaded plugin is one more callback.
+//!
+//! ```no_run
+//! use keros_callbacks::CallbackList;
+//!
+//! # fn main() -> Result<(), keros_plugin_host::PluginError> {
+//! let logger = keros_plugin_host::load("plugins/libcsv_logger.so", r#"{"path": "epochs.csv"}"#)?;
+//! let callbacks = CallbackList::new().with(logger);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Which file.** A relative path is relative to the current directory; no search path is ever
+//! consulted. On Linux the file is looked at before it is given to the dynamic linker, so that a text
+//! file or half a download is an error and not a crash.
+//!
+//! **Trust.** A plugin is native code with all rights of this process, and its code runs as soon as it
+//! is loaded. What it returns is checked; what it does is not, and cannot be. Loading is no `unsafe`
+//! function because there is nothing a programmer could check at the place of the call: it is for the
+//! one who names the file to trust it.
+//!
+//! **Never unloaded.** A library stays loaded until the process ends, also one that was refused: code
+//! in it may still be reached by threads, thread-local destructors and `atexit` functions that it left
+//! behind, and Rust libraries cannot be unloaded soundly at all.
+//!
+//! **Failure.** Whatever a plugin reports or does wrong in an event is an error of its callback and
+//! falls under its [`FailurePolicy`](keros_callbacks::FailurePolicy). A plugin that panicked gets no
+//! more events.
+//!
+//! **Threads.** The hooks run on the training thread; a [`LoadedCallback`] may be moved to another
+//! thread between events.
+
+mod bridge;
+mod callback;
+mod error;
+mod file;
+mod plugin;
+
+pub use callback::LoadedCallback;
+pub use error::{PluginError, Status};
+pub use plugin::Plugin;
+
+use std::path::Path;
+
+/// Loads the plugin at `path` and makes one instance of it, configured by a JSON text; the empty text
+/// stands for `{}`.
+///
+/// # Errors
+/// Those of [`Plugin::load`] and [`Plugin::callback`].
+pub fn load(path: impl AsRef<Path>, config_json: &str) -> Result<LoadedCallback, PluginError> {
+    Plugin::load(path)?.callback(config_json)
+}

@@ -1,1 +1,34 @@
 //! Devices, named parameters, recycled buffers and training kernels on candle tensors.
+//!
+//! Values and parameters are candle tensors; the reverse pass is explicit: every kernel of
+//! [`kernels`] comes as a forward and a backward function, outputs come from a [`Workspace`] that
+//! recycles its buffers from step to step, and the work is spread by [`parallel`].
+//!
+//! Layouts are channels-last everywhere: images `[N, H, W, C]`, convolution kernels
+//! `[kh, kw, in, out]`, dense kernels `[in, out]`; values are `f32` unless said otherwise.
+//!
+//! Results are the same bit for bit for any number of threads.
+//! They may differ in the last bits between processors, which have different vector units.
+
+pub mod access;
+mod device;
+mod error;
+pub mod kernels;
+pub mod parallel;
+mod params;
+mod rng;
+mod scratch;
+mod simd;
+mod upload;
+mod weights;
+mod workspace;
+
+pub use candle_core::{DType, Device, Shape, Tensor, Var};
+
+pub use device::parse_device;
+pub use error::{TensorDifference, TensorError, WeightsMismatch};
+pub use params::{Param, ParamId, Params};
+pub use rng::Stream;
+pub use upload::upload;
+pub use weights::{load_params, load_tensors, save_params, save_tensors};
+pub use workspace::Workspace;

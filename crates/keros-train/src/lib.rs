@@ -1,1 +1,40 @@
-//! The trainer of keros: fit, fit_generator and train_on_batch over one loop.
+//! The trainer of keros: `fit`, `fit_generator` and `train_on_batch` over one loop.
+//!
+//! A [`Trainer`] joins a [`Network`](keros_nn::Network), an optimizer, a loss and metrics, and offers
+//! Keras's three methods:
+//!
+//! * [`Trainer::train_on_batch`]: one update on exactly the rows given; you write the loop.
+//! * [`Trainer::fit`]: arrays in memory; the trainer cuts batches and shuffles.
+//! * [`Trainer::fit_generator`]: batches from a [`Sequence`](keros_data::Sequence) or a generator,
+//!   prepared by worker threads beside the running model, in bounded memory.
+//!
+//! `evaluate` and `predict` come in the same three forms.
+//!
+//! **Semantics.** Epochs, events and logs are Keras's: the loss of a batch is
+//! `Σ weight · loss / rows`; logs are running means over the epoch, weighted by rows; validation runs
+//! in inference mode after the epoch's last batch; an optimizer update counts as one step.
+//!
+//! **Determinism.** The same network, data, seed and calls give the same bits, whatever the number of
+//! workers or threads.
+//!
+//! **Failure.** An error in the data, the network or a callback ends the call with an error that names
+//! epoch and batch; train end is then not sent. The weights stay as the last finished step left them.
+
+mod data;
+mod error;
+mod evaluate;
+mod fit;
+mod on_batch;
+mod options;
+mod predict;
+mod run;
+mod source;
+mod step;
+mod trainer;
+
+pub use error::TrainError;
+pub use options::{
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,
+};
+pub use source::{Source, ValidationData};
+pub use trainer::{Trainer, TrainerBuilder};

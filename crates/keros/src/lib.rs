@@ -1,1 +1,73 @@
-//! The Keras way of training for candle: fit, fit_generator, train_on_batch, data generators, callbacks and plugins.
+//! The Keras way of training for candle: `fit`, `fit_generator` and `train_on_batch`, data generators
+//! with workers, callbacks and plugins.
+//!
+//! This crate has no code of its own: it gathers the crates of keros, each of which can be used
+//! alone.
+//!
+//! | module | crate | what for |
+//! |---|---|---|
+//! | [`train`] | `keros-train` | the trainer |
+//! | [`nn`] | `keros-nn` | layers, networks, losses, metrics, optimizers |
+//! | [`data`] | `keros-data` | sequences, generators, augmentation, workers |
+//! | [`image`] | `keros-image` | augmentation of pixel buffers |
+//! | [`callbacks`] | `keros-callbacks` | the callback trait, history, progress |
+//! | [`tensor`] | `keros-tensor` | devices, parameters, kernels, weight files |
+//! | `plugin_host` | `keros-plugin-host` | callbacks loaded from dynamic libraries (feature `plugins`) |
+//!
+//! ```
+//! use keros::prelude::*;
+//! use ndarray::{Array1, Array4};
+//!
+//! let x = Array4::<f32>::zeros((64, 8, 8, 1));
+//! let y = Array1::<i64>::zeros(64);
+//! let network = Sequential::builder([8, 8, 1])
+//!     .layer(Conv2D::new(4, 3).activation(Activation::Relu))
+//!     .layer(Flatten::new())
+//!     .layer(Dense::new(2).activation(Activation::Softmax))
+//!     .build(&Device::Cpu, 42)?;
+//! let mut trainer = Trainer::builder(network)
+//!     .optimizer("adam")
+//!     .loss("sparse_categorical_crossentropy")
+//!     .metric("accuracy")
+//!     .compile()?;
+//! let history = trainer.fit(
+//!     x,
+//!     y,
+//!     FitOptions {
+//!         epochs: 2,
+//!         validation_split: 0.25,
+//!         verbose: Verbose::Silent,
+//!         ..FitOptions::default()
+//!     },
+//! )?;
+//! assert_eq!(history.get("val_loss").len(), 2);
+//! # Ok::<(), TrainError>(())
+//! ```
+
+pub use keros_callbacks as callbacks;
+pub use keros_data as data;
+pub use keros_image as image;
+pub use keros_nn as nn;
+#[cfg(feature = "plugins")]
+pub use keros_plugin_host as plugin_host;
+pub use keros_tensor as tensor;
+pub use keros_train as train;
+
+/// What most programs need, to be imported with `use keros::prelude::*`.
+pub mod prelude {
+    pub use keros_callbacks::{
+        Callback, CallbackList, CallbackResult, Context, Decision, EventKind, FailurePolicy,
+        History, LambdaCallback, Logs, Verbose,
+    };
+    pub use keros_data::{
+        Array, ArraySequence, Arrays, Batch, DataError, FillMode, FlowOptions, ImageDataGenerator,
+        ImageFlow, Sequence, Shuffle,
+    };
+    pub use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Padding};
+    pub use keros_nn::{Activation, Adam, Network, Sequential, Sgd};
+    pub use keros_tensor::{Device, parse_device};
+    pub use keros_train::{
+        EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,
+        TrainError, Trainer, ValidationData,
+    };
+}

@@ -1,1 +1,146 @@
-//! A keros callback plugin that writes a CSV row per epoch.
+//! A keros callback plugin that writes a CSV file, a row per epoch, while the training runs.
+//!
+//! ```json
+//! { "path": "epochs.csv", "separator": ",", "append": false }
+//! ```
+//!
+//! Only `path` is required; a relative one is relative to the current directory of the program.
+//!
+//! The columns are `epoch` (zero-based), `batches` and `samples` (trained on in this epoch, counted
+//! from the batch events), then the logs of the first epoch in their order. If there is validation
+//! data but the first epoch is not validated, the `val_` columns come after the metrics all the same.
+//! A value an epoch lacks is `NA`; a log that appears in a later epoch has no column, which is said
+//! once.
+//!
+//! The file is created anew when the training begins and every row is on its way to the disk before
+//! the next epoch. With `append`, rows are added to a file that is there already, under its columns.
+
+mod columns;
+mod config;
+mod file;
+
+pub use config::Config;
+
+use columns::Columns;
+use file::Rows;
+use keros_plugin::{
+    BoxError, Callback, CallbackResult, Context, Decision, EventKind, EventSet, Level,
+};
+
+keros_plugin::export_plugin!(CsvLogger::new);
+
+/// Writes a row per epoch.
+#[derive(Debug)]
+pub struct CsvLogger {
+    config: Config,
+    training: Option<Training>,
+}
+
+/// A training that has begun and not ended.
+#[derive(Debug)]
+struct Training {
+    rows: Rows,
+    /// Known from the first row on.
+    columns: Option<Columns>,
+    /// Whether the user knows that a log has no column.
+    told: bool,
+    batches: u64,
+    samples: u64,
+}
+
+impl CsvLogger {
+    /// A logger that opens its file when the training begins.
+    ///
+    /// # Errors
+    /// When the separator is not one a CSV file can have, or the path is empty.
+    pub fn new(config: Config) -> Result<CsvLogger, BoxError> {
+        config.check()?;
+        Ok(CsvLogger {
+            config,
+            training: None,
+        })
+    }
+
+    fn training(&mut self) -> Result<&mut Training, BoxError> {
+        self.training
+            .as_mut()
+            .ok_or_else(|| "the training has not begun".into())
+    }
+}
+
+impl Callback for CsvLogger {
+    fn events(&self) -> EventSet {
+        EventSet::of(&[
+            EventKind::TrainBegin,
+            EventKind::EpochBegin,
+            EventKind::TrainBatchEnd,
+            EventKind::EpochEnd,
+            EventKind::TrainEnd,
+        ])
+    }
+
+    fn on_train_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        let (rows, header) = Rows::open(&self.config)?;
+        let columns = match header {
+            Some(names) => Some(Columns::of_header(names, &self.config.path)?),
+            None => None,
+        };
+        self.training = Some(Training {
+            rows,
+            columns,
+            told: false,
+            batches: 0,
+            samples: 0,
+        });
+        Ok(Decision::CONTINUE)
+    }
+
+    fn on_epoch_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        let training = self.training()?;
+        training.batches = 0;
+        training.samples = 0;
+        Ok(Decision::CONTINUE)
+    }
+
+    fn on_train_batch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        let samples = cx.event().samples;
+        let training = self.training()?;
+        training.batches += 1;
+        training.samples += samples;
+        Ok(Decision::CONTINUE)
+    }
+
+    fn on_epoch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        let epoch = cx.event().epoch;
+        let info = cx.info().clone();
+        let logs = cx.logs()?;
+        let training = self.training()?;
+        let columns = match &mut training.columns {
+            Some(columns) => columns,
+            none => {
+                let columns = Columns::of_first_epoch(logs, &info);
+                training.rows.write(&columns.header())?;
+                none.insert(columns)
+            }
+        };
+        let counts = [epoch, training.batches, training.samples];
+        training.rows.write(&columns.row(counts, logs))?;
+        training.rows.flush()?;
+        if let Some(key) = columns.lacking(logs).filter(|_| !training.told) {
+            let sentence = format!(
+                "the log `{key}` appeared after the first row and has no column in {}",
+                training.rows.path().display()
+            );
+            training.told = true;
+            cx.message(Level::Warning, sentence);
+        }
+        Ok(Decision::CONTINUE)
+    }
+
+    fn on_train_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        if let Some(mut training) = self.training.take() {
+            training.rows.flush()?;
+        }
+        Ok(Decision::CONTINUE)
+    }
+}

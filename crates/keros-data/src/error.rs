@@ -1,0 +1,207 @@
+//! The one error type of the crate: what was being done with data, what was wrong, and where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use keros_image::ImageError;
+use thiserror::Error;
+
+use crate::DType;
+
+/// Why data could not be prepared.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Two arrays that belong together have different numbers of rows.
+    #[error(
+        "checking array lengths: {name} has another number of rows than {reference} (expected {expected}, found {found})"
+    )]
+    LengthMismatch {
+        /// The array that does not fit, in words: `targets`, ``inputs `image` ``.
+        name: Box<str>,
+        /// The array it was compared with.
+        reference: Box<str>,
+        /// Rows of the reference.
+        expected: usize,
+        /// Rows of the array.
+        found: usize,
+    },
+    /// Something that must hold at least one row or batch holds none.
+    #[error("{doing}: {what} must not be empty (expected at least 1, found 0)")]
+    Empty {
+        /// What was being done.
+        doing: &'static str,
+        /// What is empty, in words.
+        what: Box<str>,
+    },
+    /// An array of a set has a name that the set has already.
+    #[error("naming arrays: two arrays have the name {name:?} (expected different names)")]
+    DuplicateName {
+        /// The name.
+        name: Box<str>,
+    },
+    /// An argument is outside of what it may be.
+    #[error("{doing}: invalid {argument} ({mismatch})")]
+    InvalidArgument {
+        /// What was being done.
+        doing: &'static str,
+        /// The argument, as the setter or field is called.
+        argument: &'static str,
+        /// What is allowed and what was given.
+        mismatch: Box<Mismatch>,
+    },
+    /// An array does not have the form that is needed.
+    #[error("{doing}: {what} has the wrong shape ({mismatch})")]
+    Shape {
+        /// What was being done.
+        doing: &'static str,
+        /// The array, in words.
+        what: &'static str,
+        /// The form that is needed and the shape of the array.
+        mismatch: Box<Mismatch>,
+    },
+    /// An array has elements of a type that cannot be used here.
+    #[error("{doing}: {what} has the wrong element type (expected {expected}, found {found})")]
+    ElementType {
+        /// What was being done.
+        doing: &'static str,
+        /// The array, in words.
+        what: &'static str,
+        /// The types that can be used.
+        expected: &'static str,
+        /// The type of the array.
+        found: DType,
+    },
+    /// An index beyond the end.
+    #[error("{doing}: {what} {index} does not exist (expected an index below {len})")]
+    OutOfRange {
+        /// What was being done.
+        doing: &'static str,
+        /// What is counted: `row`, `batch`.
+        what: &'static str,
+        /// The index that was asked for.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// An image could not be transformed.
+    #[error("preparing sample {sample}: {source}")]
+    Image {
+        /// Index of the sample in the dataset.
+        sample: usize,
+        /// What was wrong with it.
+        source: Box<ImageError>,
+    },
+    /// Image settings or parameters that do not work for any image.
+    #[error(transparent)]
+    Transform(#[from] ImageError),
+    /// A file could not be opened or read.
+    #[error("reading {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("reading {}: {what} ({mismatch})", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+        /// What a good file has and what this one has.
+        mismatch: Box<Mismatch>,
+    },
+    /// Code of the data source panicked.
+    #[error("preparing data: the source panicked: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: Box<str>,
+    },
+    /// A worker thread could not be started, or ended without delivering its batch.
+    #[error("preparing data on worker threads: {what}")]
+    Worker {
+        /// What happened.
+        what: Box<str>,
+    },
+    /// A batch could not be prepared; `source` says why.
+    #[error("preparing batch {index} of epoch {epoch}: {source}")]
+    Batch {
+        /// Zero-based epoch of the data.
+        epoch: u64,
+        /// Index of the batch in its [`Sequence`](crate::Sequence), or how many the generator gave before.
+        index: u64,
+        /// What was wrong.
+        source: Box<DataError>,
+    },
+    /// An error of a data source outside this crate.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl DataError {
+    /// Wraps an error of your own [`Sequence`](crate::Sequence) or [`Generator`](crate::Generator).
+    pub fn source(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Source(error.into())
+    }
+
+    /// The error with the place of its batch.
+    pub(crate) fn in_batch(self, epoch: u64, index: u64) -> Self {
+        Self::Batch {
+            epoch,
+            index,
+            source: Box::new(self),
+        }
+    }
+
+    pub(crate) fn invalid(
+        doing: &'static str,
+        argument: &'static str,
+        expected: &'static str,
+        found: impl ToString,
+    ) -> Self {
+        Self::InvalidArgument {
+            doing,
+            argument,
+            mismatch: Mismatch::boxed(expected, found),
+        }
+    }
+
+    pub(crate) fn shape(
+        doing: &'static str,
+        what: &'static str,
+        expected: impl ToString,
+        found: &[usize],
+    ) -> Self {
+        Self::Shape {
+            doing,
+            what,
+            mismatch: Mismatch::boxed(expected, format_args!("{found:?}")),
+        }
+    }
+}
+
+/// What was expected and what was found, in words. Displays as `expected …, found …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// What was expected.
+    pub expected: Box<str>,
+    /// What was found.
+    pub found: Box<str>,
+}
+
+impl Mismatch {
+    pub(crate) fn boxed(expected: impl ToString, found: impl ToString) -> Box<Self> {
+        Box::new(Self {
+            expected: expected.to_string().into(),
+            found: found.to_string().into(),
+        })
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}, found {}", self.expected, self.found)
+    }
+}

@@ -1,0 +1,320 @@
+//! The ordered bounded queue between a data source and a training.
+//!
+//! **Order.** The consumer owns a queue of tickets, one per batch, in the order of delivery; whichever worker finishes
+//! first, the front ticket is redeemed first. There is no dispatcher thread: on every request the consumer itself hands out
+//! work until `max_queue_size` tickets are open, so at most `max_queue_size` batches are being prepared or wait.
+//!
+//! **Epochs.** The stream runs over the epochs without a gap: the first batches of the next epoch are prepared while the
+//! last ones of this epoch are consumed.
+//!
+//! **Failure.** An error or a panic in a worker arrives at the place of its batch, after all batches before it; then the
+//! stream is over. A worker cannot leave the consumer waiting: when it is gone its ticket says so.
+//!
+//! **Shutdown.** Dropping the loader (at any time) tells the workers to stop, discards what is queued and joins every
+//! thread. It waits for batches that are being prepared at that moment, and for nothing else.
+
+mod generator;
+mod sequence;
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crate::loader::generator::GeneratorSource;
+use crate::loader::sequence::SequenceSource;
+use crate::stats::Counters;
+use crate::{Batch, DataError, Generator, LoaderStats, Sequence, StatsHandle};
+
+const DOING: &str = "setting up a loader";
+
+/// Options of a [`Loader`]. Write `LoaderOptions { workers: 4, ..LoaderOptions::default() }`: options will be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Threads that prepare batches; 0 prepares them on the thread that consumes them. At most
+    /// [`LoaderOptions::MAX_WORKERS`]. A generator is read by one thread however many are allowed. Default: 1, as in Keras.
+    pub workers: usize,
+    /// The most batches that are prepared ahead, finished or not; from 1 to [`LoaderOptions::MAX_QUEUE_SIZE`]. Not used
+    /// without workers. Default: 10, as in Keras.
+    pub max_queue_size: usize,
+    /// Whether the batches of a sequence come in a new order every epoch, a pure function of (seed, epoch). The contents
+    /// of the batches stay. An error for generators, which have no order to change. Default: false.
+    pub shuffle: bool,
+    /// Seed of `shuffle`. Default: 0.
+    pub seed: u64,
+    /// Batches to skip: the position of the first batch that is delivered. A sequence jumps there without preparing
+    /// anything (positions are counted with its present length); a generator is read and its batches discarded. Default: 0.
+    pub start: u64,
+    /// The most batches to deliver; nothing is read beyond. `None` has no end for a sequence, and the generator's own for a
+    /// generator. Default: `None`.
+    pub limit: Option<u64>,
+    /// The number of the epoch that position 0 belongs to. Default: 0.
+    pub first_epoch: u64,
+}
+
+impl LoaderOptions {
+    /// The most workers.
+    pub const MAX_WORKERS: usize = 1024;
+    /// The longest queue.
+    pub const MAX_QUEUE_SIZE: usize = 65_536;
+
+    fn check(&self) -> Result<(), DataError> {
+        if self.workers > Self::MAX_WORKERS {
+            return Err(DataError::invalid(
+                DOING,
+                "workers",
+                "0 to 1024",
+                self.workers,
+            ));
+        }
+        if !(1..=Self::MAX_QUEUE_SIZE).contains(&self.max_queue_size) {
+            return Err(DataError::invalid(
+                DOING,
+                "max_queue_size",
+                "1 to 65536",
+                self.max_queue_size,
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for LoaderOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            max_queue_size: 10,
+            shuffle: false,
+            seed: 0,
+            start: 0,
+            limit: None,
+            first_epoch: 0,
+        }
+    }
+}
+
+/// A batch and its place in the stream.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LoadedBatch {
+    /// The batch.
+    pub batch: Batch,
+    /// Number of batches before it in the stream, counted from position 0 of [`LoaderOptions::first_epoch`], whether this
+    /// loader delivered them or skipped them.
+    pub position: u64,
+    /// Zero-based epoch of the data. A generator stays in the first.
+    pub epoch: u64,
+    /// Number of batches before it in its epoch.
+    pub step: u64,
+    /// Index in the [`Sequence`]: `step` unless batches are shuffled. For a generator `step`.
+    pub index: u64,
+    /// Number of batches in its epoch, unknown for a generator.
+    pub epoch_len: Option<u64>,
+}
+
+impl LoadedBatch {
+    /// Whether this is the last batch of its epoch of the data; never for a generator.
+    pub fn ends_epoch(&self) -> bool {
+        self.epoch_len == Some(self.step + 1)
+    }
+}
+
+/// An ordered stream of batches, prepared ahead by worker threads; see the crate's documentation.
+///
+/// Iterating gives batches in order. A sequence starts over (with the next epoch) at its end, so its stream ends only at
+/// [`LoaderOptions::limit`]; a generator's stream ends with the generator. After an error the stream is over.
+///
+/// # Determinism
+/// What is delivered depends neither on `workers` nor on `max_queue_size`. A loader with `start: p` delivers what another
+/// one delivers from position `p` on.
+pub struct Loader {
+    source: Source,
+    counters: Arc<Counters>,
+    position: u64,
+    finished: bool,
+}
+
+enum Source {
+    Sequence(Box<SequenceSource>),
+    Generator(GeneratorSource),
+}
+
+impl Loader {
+    /// A stream over the epochs of a sequence.
+    ///
+    /// Workers start at once.
+    ///
+    /// # Errors
+    /// Options outside of what they may be; an empty sequence; threads that cannot be started.
+    pub fn from_sequence(
+        sequence: Arc<dyn Sequence>,
+        options: LoaderOptions,
+    ) -> Result<Self, DataError> {
+        options.check()?;
+        let counters = Arc::new(Counters::default());
+        Ok(Self {
+            position: options.start,
+            source: Source::Sequence(Box::new(SequenceSource::new(
+                sequence,
+                options,
+                Arc::clone(&counters),
+            )?)),
+            counters,
+            finished: false,
+        })
+    }
+
+    /// A stream over a generator, read ahead by one thread (by none if `workers` is 0).
+    ///
+    /// The reader starts at once.
+    ///
+    /// # Errors
+    /// Options outside of what they may be; `shuffle`; a thread that cannot be started.
+    pub fn from_generator(
+        generator: Box<dyn Generator>,
+        options: LoaderOptions,
+    ) -> Result<Self, DataError> {
+        options.check()?;
+        if options.shuffle {
+            return Err(DataError::invalid(
+                DOING,
+                "shuffle",
+                "false for a generator",
+                true,
+            ));
+        }
+        let counters = Arc::new(Counters::default());
+        Ok(Self {
+            position: options.start,
+            source: Source::Generator(GeneratorSource::new(
+                generator,
+                options,
+                Arc::clone(&counters),
+            )?),
+            counters,
+            finished: false,
+        })
+    }
+
+    /// Position of the next batch: what [`LoaderOptions::start`] has to be to continue from here.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> LoaderStats {
+        self.counters.read()
+    }
+
+    /// Access to the counters that outlives the loader.
+    pub fn stats_handle(&self) -> StatsHandle {
+        StatsHandle(Arc::clone(&self.counters))
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<LoadedBatch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        self.counters.requested();
+        let next = match &mut self.source {
+            Source::Sequence(source) => source.next(),
+            Source::Generator(source) => source.next(),
+        };
+        if matches!(next, Some(Ok(_))) {
+            self.position = self.position.saturating_add(1);
+            self.counters.delivered();
+        } else {
+            self.finished = true;
+        }
+        next
+    }
+}
+
+impl std::iter::FusedIterator for Loader {}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        match &mut self.source {
+            Source::Sequence(source) => source.close(),
+            Source::Generator(source) => source.close(),
+        }
+        self.counters.emptied();
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader")
+            .field("position", &self.position)
+            .field("finished", &self.finished)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The threads of a loader and the flag that ends them.
+#[derive(Default)]
+struct Threads {
+    cancelled: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn spawn(
+        &mut self,
+        name: String,
+        run: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> Result<(), DataError> {
+        let cancelled = Arc::clone(&self.cancelled);
+        let handle = thread::Builder::new()
+            .name(name)
+            .spawn(move || run(&cancelled))
+            .map_err(|error| DataError::Worker {
+                what: format!("starting a thread failed: {error}").into(),
+            })?;
+        self.handles.push(handle);
+        Ok(())
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for every thread; the message of a panic that left a thread, if any did.
+    fn join(&mut self) -> Option<Box<str>> {
+        let mut message = None;
+        for handle in self.handles.drain(..) {
+            if let Err(payload) = handle.join() {
+                message = Some(panic_message(payload.as_ref()));
+            }
+        }
+        message
+    }
+}
+
+/// Runs code of the data source, turning a panic into an error.
+fn guard<T>(run: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    // What the code left half done is not looked at again: a panic ends the stream.
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result,
+        Err(payload) => Err(DataError::Panicked {
+            message: panic_message(payload.as_ref()),
+        }),
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {
+    if let Some(message) = payload.downcast_ref::<&str>() {
+        (*message).into()
+    } else if let Some(message) = payload.downcast_ref::<String>() {
+        message.as_str().into()
+    } else {
+        "(the panic carries no message)".into()
+    }
+}

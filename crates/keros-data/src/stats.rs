@@ -1,0 +1,108 @@
+//! What a loader did: who waited for whom, and how full the queue was.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Counters of a [`Loader`](crate::Loader) since it was made.
+///
+/// A large `consumer_wait` says that data are the bottleneck, a large `producer_wait` that the training is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LoaderStats {
+    /// Batches delivered.
+    pub batches: u64,
+    /// Time the consumer waited in `next`. Without workers this is the time spent preparing batches.
+    pub consumer_wait: Duration,
+    /// Time workers waited for room in the queue, summed over the workers.
+    pub producer_wait: Duration,
+    /// Time spent preparing batches, summed over the workers.
+    pub producer_busy: Duration,
+    /// Batches that were ready in the queue when the consumer asked, on average.
+    pub queue_fill_mean: f64,
+    /// Batches ready in the queue now.
+    pub queue_fill: usize,
+}
+
+/// Reads the counters of a [`Loader`](crate::Loader), also after it was dropped.
+#[derive(Clone, Debug)]
+pub struct StatsHandle(pub(crate) Arc<Counters>);
+
+impl StatsHandle {
+    /// The counters now.
+    pub fn read(&self) -> LoaderStats {
+        self.0.read()
+    }
+}
+
+/// Written with relaxed atomics: every counter is right, their relation to each other only nearly so.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    batches: AtomicU64,
+    consumer_wait_ns: AtomicU64,
+    producer_wait_ns: AtomicU64,
+    producer_busy_ns: AtomicU64,
+    requests: AtomicU64,
+    fill_sum: AtomicU64,
+    ready: AtomicUsize,
+}
+
+impl Counters {
+    /// The consumer asks for a batch.
+    pub(crate) fn requested(&self) {
+        self.requests.fetch_add(1, Relaxed);
+        self.fill_sum
+            .fetch_add(self.ready.load(Relaxed) as u64, Relaxed);
+    }
+
+    pub(crate) fn delivered(&self) {
+        self.batches.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn consumer_waited(&self, time: Duration) {
+        self.consumer_wait_ns.fetch_add(nanoseconds(time), Relaxed);
+    }
+
+    pub(crate) fn producer_waited(&self, time: Duration) {
+        self.producer_wait_ns.fetch_add(nanoseconds(time), Relaxed);
+    }
+
+    pub(crate) fn producer_worked(&self, time: Duration) {
+        self.producer_busy_ns.fetch_add(nanoseconds(time), Relaxed);
+    }
+
+    /// A batch becomes ready. Called before it is put into the queue, so that the count never falls below zero.
+    pub(crate) fn enqueued(&self) {
+        self.ready.fetch_add(1, Relaxed);
+    }
+
+    /// The consumer has taken a batch out of the queue.
+    pub(crate) fn dequeued(&self) {
+        self.ready.fetch_sub(1, Relaxed);
+    }
+
+    /// The queue is gone, with what was in it.
+    pub(crate) fn emptied(&self) {
+        self.ready.store(0, Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> LoaderStats {
+        let requests = self.requests.load(Relaxed);
+        LoaderStats {
+            batches: self.batches.load(Relaxed),
+            consumer_wait: Duration::from_nanos(self.consumer_wait_ns.load(Relaxed)),
+            producer_wait: Duration::from_nanos(self.producer_wait_ns.load(Relaxed)),
+            producer_busy: Duration::from_nanos(self.producer_busy_ns.load(Relaxed)),
+            queue_fill_mean: if requests == 0 {
+                0.0
+            } else {
+                self.fill_sum.load(Relaxed) as f64 / requests as f64
+            },
+            queue_fill: self.ready.load(Relaxed),
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

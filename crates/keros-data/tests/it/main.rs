@@ -1,0 +1,13 @@
+//! Tests of the public interface of keros-data.
+
+// clippy.toml covers `#[test]` functions only, not their helpers.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod array_sequence;
+mod arrays;
+mod augmentation;
+mod failures;
+mod generators;
+mod idx;
+mod order;
+mod support;

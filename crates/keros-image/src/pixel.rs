@@ -1,0 +1,77 @@
+//! Buffers of pixels: their shape and the types a pixel value may have.
+
+use std::fmt;
+
+use crate::ImageError;
+
+/// Height, width and channels of an image whose values lie in that order (row by row, channels together).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageShape {
+    /// Number of rows.
+    pub height: usize,
+    /// Number of columns.
+    pub width: usize,
+    /// Number of values per pixel.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// The most values an image may have: 2³⁰.
+    pub const MAX_VALUES: usize = 1 << 30;
+
+    /// An image of `height` rows, `width` columns and `channels` values per pixel.
+    pub fn new(height: usize, width: usize, channels: usize) -> Self {
+        Self {
+            height,
+            width,
+            channels,
+        }
+    }
+
+    /// Number of values, height × width × channels.
+    ///
+    /// # Errors
+    /// When a side is zero or the product is above [`ImageShape::MAX_VALUES`].
+    pub fn values(&self) -> Result<usize, ImageError> {
+        if self.height == 0 || self.width == 0 || self.channels == 0 {
+            return Err(ImageError::EmptyShape { shape: *self });
+        }
+        self.height
+            .checked_mul(self.width)
+            .and_then(|pixels| pixels.checked_mul(self.channels))
+            .filter(|values| *values <= Self::MAX_VALUES)
+            .ok_or(ImageError::TooLarge { shape: *self })
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}×{}", self.height, self.width, self.channels)
+    }
+}
+
+/// A type that pixel values may have: `u8` or `f32`.
+pub trait Pixel: Copy + sealed::Sealed {
+    /// The value as `f32`; `u8` keeps its range 0..=255.
+    fn to_f32(self) -> f32;
+}
+
+impl Pixel for u8 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl Pixel for f32 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for u8 {}
+    impl Sealed for f32 {}
+}

@@ -1,0 +1,8 @@
+//! Tests of the public interface of keros-image.
+
+// clippy.toml covers `#[test]` functions only, not their helpers.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod cases;
+mod golden;
+mod properties;

@@ -1,0 +1,101 @@
+//! What can go wrong in building, running and training a network.
+
+use keros_tensor::TensorError;
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NnError {
+    /// A layer failed; `source` says what it found.
+    #[error("layer `{layer}`: {source}")]
+    Layer {
+        /// Name of the layer.
+        layer: String,
+        /// What went wrong in it.
+        source: Box<NnError>,
+    },
+    /// A tensor of the wrong shape.
+    #[error("{what}: wrong shape (expected {expected}, found {found:?})")]
+    Shape {
+        /// What has that shape.
+        what: String,
+        /// The shape that is needed, in words or numbers.
+        expected: String,
+        /// The shape that was given.
+        found: Vec<usize>,
+    },
+    /// An argument outside its range.
+    #[error("{what}: value out of range (expected {expected}, found {found})")]
+    Argument {
+        /// The argument.
+        what: String,
+        /// Its range.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A string that names no loss, metric, optimizer or activation.
+    #[error("unknown {kind} `{name}` (expected one of {})", known.join(", "))]
+    UnknownName {
+        /// What was looked for.
+        kind: &'static str,
+        /// The string.
+        name: String,
+        /// The names there are.
+        known: &'static [&'static str],
+    },
+    /// Two layers of one name.
+    #[error("building the network: two layers are called `{name}`; give one of them another name")]
+    DuplicateLayer {
+        /// The name.
+        name: String,
+    },
+    /// A layer was run before it was built.
+    #[error("running a layer: it has not been built as part of a network")]
+    NotBuilt,
+    /// `backward` without a forward pass in training mode before it.
+    #[error("backward pass: no forward pass in training mode came before it")]
+    NoForward,
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+impl NnError {
+    pub(crate) fn shape(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: &[usize],
+    ) -> NnError {
+        NnError::Shape {
+            what: what.into(),
+            expected: expected.into(),
+            found: found.to_vec(),
+        }
+    }
+
+    pub(crate) fn argument(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> NnError {
+        NnError::Argument {
+            what: what.into(),
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+
+    pub(crate) fn in_layer(self, layer: &str) -> NnError {
+        NnError::Layer {
+            layer: layer.to_owned(),
+            source: Box::new(self),
+        }
+    }
+}
+
+impl From<candle_core::Error> for NnError {
+    fn from(error: candle_core::Error) -> Self {
+        NnError::Tensor(error.into())
+    }
+}

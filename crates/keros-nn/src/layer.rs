@@ -1,0 +1,147 @@
+//! What a layer is: built once for a shape, run forward and backward on batches.
+
+use crate::activation::Activation;
+use crate::error::NnError;
+use crate::initializer::Initializer;
+use keros_tensor::{Device, ParamId, Params, Stream, Tensor, Workspace};
+
+/// A part of a network.
+///
+/// `forward` and `backward` come in pairs: what `forward` [saves](Pass::save) in training mode,
+/// `backward` of the same batch [restores](Pass::restore) in reverse order. A layer holds no state
+/// of a batch itself, so that one layer may stand in several places.
+pub trait Layer {
+    /// Keras's name of the class, such as `Conv2D`.
+    fn class_name(&self) -> &'static str;
+
+    /// The name the user gave this layer; `None` for one derived from the class.
+    fn name(&self) -> Option<&str>;
+
+    /// Checks the shape of one input sample (without the batch axis), makes the parameters and
+    /// returns the shape of one output sample.
+    ///
+    /// # Errors
+    /// A shape the layer cannot take, or an argument out of range.
+    fn build(
+        &mut self,
+        input: &[usize],
+        builder: &mut LayerBuilder<'_>,
+    ) -> Result<Vec<usize>, NnError>;
+
+    /// Gives a final softmax away: the network asks its last layer, so that the loss can work on
+    /// logits. From then on the layer does not apply it.
+    fn take_activation(&mut self) -> Activation {
+        Activation::Linear
+    }
+
+    /// The output of a batch.
+    ///
+    /// # Shapes
+    /// `[N]` followed by the shapes of `build`.
+    ///
+    /// # Errors
+    /// When a kernel fails.
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError>;
+
+    /// Writes the gradients of the layer's parameters and returns that of its input; `None` is
+    /// allowed if [`Pass::wants_input_grad`] is false.
+    ///
+    /// `dy`, the gradient of the output, may be overwritten.
+    ///
+    /// # Errors
+    /// When a kernel fails, or nothing was saved.
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError>;
+}
+
+/// Makes the parameters of one layer.
+pub struct LayerBuilder<'a> {
+    pub(crate) params: &'a mut Params,
+    pub(crate) layer: &'a str,
+    pub(crate) device: &'a Device,
+    pub(crate) seed: u64,
+}
+
+impl LayerBuilder<'_> {
+    /// Adds the trainable parameter `layer/name`. Its values are a function of the seed, the shape
+    /// and the number of parameters before it.
+    ///
+    /// # Errors
+    /// When the parameter cannot be made.
+    pub fn param(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initializer: Initializer,
+    ) -> Result<ParamId, NnError> {
+        let stream = Stream::new(self.seed, INITIALIZERS | self.params.len() as u64);
+        let value = initializer.tensor(shape, &stream, self.device)?;
+        Ok(self
+            .params
+            .add(&format!("{}/{name}", self.layer), &value, true)?)
+    }
+}
+
+/// Random streams of one seed: those of initializers have the top bit set, those of the layers in a
+/// training step hold the layer in bits 48 to 62 and the step below.
+const INITIALIZERS: u64 = 1 << 63;
+const LAYER_SHIFT: u32 = 48;
+
+/// One pass of a batch through a layer: the buffers, parameters and tape of its network.
+pub struct Pass<'a> {
+    /// Where intermediate values come from.
+    pub workspace: &'a mut Workspace,
+    pub(crate) params: &'a Params,
+    pub(crate) tape: &'a mut Vec<Tensor>,
+    /// Seed and step of a training pass; `None` in inference.
+    pub(crate) training: Option<(u64, u64)>,
+    pub(crate) layer: u64,
+    pub(crate) wants_input_grad: bool,
+}
+
+impl<'a> Pass<'a> {
+    /// Whether dropout drops and gradients will be asked for.
+    #[must_use]
+    pub fn is_training(&self) -> bool {
+        self.training.is_some()
+    }
+
+    /// Whether `backward` has to return the gradient of the input.
+    #[must_use]
+    pub fn wants_input_grad(&self) -> bool {
+        self.wants_input_grad
+    }
+
+    /// The value of a parameter.
+    #[must_use]
+    pub fn value(&self, id: ParamId) -> &'a Tensor {
+        self.params[id].value().as_tensor()
+    }
+
+    /// The gradient of a parameter, to be written.
+    #[must_use]
+    pub fn grad(&self, id: ParamId) -> &'a Tensor {
+        self.params[id].grad()
+    }
+
+    /// Random numbers of this layer in this training step; `None` in inference.
+    #[must_use]
+    pub fn stream(&self) -> Option<Stream> {
+        self.training
+            .map(|(seed, step)| Stream::new(seed, self.layer << LAYER_SHIFT | step))
+    }
+
+    /// Keeps a tensor for `backward`; does nothing in inference.
+    pub fn save(&mut self, tensor: &Tensor) {
+        if self.is_training() {
+            self.tape.push(tensor.clone());
+        }
+    }
+
+    /// Takes back what was saved last.
+    ///
+    /// # Errors
+    /// [`NnError::NoForward`] if nothing is left.
+    pub fn restore(&mut self) -> Result<Tensor, NnError> {
+        self.tape.pop().ok_or(NnError::NoForward)
+    }
+}

@@ -1,0 +1,91 @@
+//! What the trainer needs of a network, whatever it is made of.
+
+use crate::activation::Activation;
+use crate::error::NnError;
+use keros_tensor::{Params, Tensor, Workspace, kernels};
+
+/// How a batch runs through a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing random, nothing saved.
+    Inference,
+    /// With dropout, and with everything kept that the reverse pass needs.
+    Training {
+        /// Seed of everything random.
+        seed: u64,
+        /// Number of the step; the same seed and step give the same random numbers.
+        step: u64,
+    },
+}
+
+/// A named input or output: the shape of one sample, without the batch axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Name, as in named arrays of a batch.
+    pub name: String,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+}
+
+/// An output of a batch before the network's final activation.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// `[N, …]`: the values before the activation, the logits of a classifier.
+    pub logits: Tensor,
+    /// The activation that turns them into what the network promises.
+    pub activation: Activation,
+}
+
+impl Output {
+    /// The output with the activation applied.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn values(&self, workspace: &mut Workspace) -> Result<Tensor, NnError> {
+        match self.activation {
+            Activation::Linear => Ok(self.logits.clone()),
+            Activation::Relu => Ok(kernels::activation(
+                workspace,
+                &self.logits,
+                kernels::Activation::Relu,
+            )?),
+            Activation::Softmax => Ok(kernels::softmax(workspace, &self.logits)?),
+        }
+    }
+}
+
+/// A trainable function of named inputs to named outputs.
+///
+/// All tensors are from the workspace: outputs are valid until `backward` or until the workspace is
+/// recycled. The caller recycles it between steps, never between `forward` and `backward`.
+pub trait Network {
+    /// The inputs, in the order in which `forward` takes them.
+    fn inputs(&self) -> &[Port];
+
+    /// The outputs, in the order in which `forward` returns them.
+    fn outputs(&self) -> &[Port];
+
+    /// The parameters and their gradients.
+    fn params(&self) -> &Params;
+
+    /// The parameters, to freeze or load them.
+    fn params_mut(&mut self) -> &mut Params;
+
+    /// Runs a batch; each input is `[N, …]` of its port's shape, f32.
+    ///
+    /// # Errors
+    /// When an input has another shape, or a kernel fails.
+    fn forward(
+        &mut self,
+        workspace: &mut Workspace,
+        inputs: &[Tensor],
+        mode: Mode,
+    ) -> Result<Vec<Output>, NnError>;
+
+    /// Writes the gradients of all trainable parameters for the batch of the last `forward` in
+    /// training mode, given those of the outputs' logits; the latter may be overwritten.
+    ///
+    /// # Errors
+    /// [`NnError::NoForward`], or when a kernel fails.
+    fn backward(&mut self, workspace: &mut Workspace, grads: &[Tensor]) -> Result<(), NnError>;
+}

@@ -1,0 +1,40 @@
+//! Arguments that may be given by Keras's name or as a value.
+
+use crate::error::NnError;
+use crate::loss::Loss;
+use crate::metric::Metric;
+use crate::optimizer::Optimizer;
+
+/// Something that stands for a `T`: a name such as `"adam"`, a value such as
+/// [`Adam`](crate::Adam), or a box of one.
+pub trait Resolve<T: ?Sized> {
+    /// The value.
+    ///
+    /// # Errors
+    /// [`NnError::UnknownName`] with the names there are.
+    fn resolve(self) -> Result<Box<T>, NnError>;
+}
+
+macro_rules! resolve {
+    ($($kind:ident)*) => {
+        $(impl Resolve<dyn $kind> for &str {
+            fn resolve(self) -> Result<Box<dyn $kind>, NnError> {
+                self.parse()
+            }
+        }
+
+        impl Resolve<dyn $kind> for Box<dyn $kind> {
+            fn resolve(self) -> Result<Box<dyn $kind>, NnError> {
+                Ok(self)
+            }
+        }
+
+        impl<V: $kind + 'static> Resolve<dyn $kind> for V {
+            fn resolve(self) -> Result<Box<dyn $kind>, NnError> {
+                Ok(Box::new(self))
+            }
+        })*
+    };
+}
+
+resolve! { Loss Metric Optimizer }

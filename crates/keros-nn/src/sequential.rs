@@ -1,0 +1,270 @@
+//! A chain of layers.
+
+use crate::activation::Activation;
+use crate::error::NnError;
+use crate::layer::{Layer, LayerBuilder, Pass};
+use crate::network::{Mode, Network, Output, Port};
+use keros_tensor::{DType, Device, Params, Tensor, Workspace};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Layers to be built as a [`Sequential`].
+pub struct SequentialBuilder {
+    input: Vec<usize>,
+    layers: Vec<Box<dyn Layer>>,
+}
+
+impl SequentialBuilder {
+    /// Adds a layer at the end.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer + 'static) -> SequentialBuilder {
+        self.layers.push(Box::new(layer));
+        self
+    }
+
+    /// Builds every layer on `device` for the shape before it; parameters start from `seed`.
+    ///
+    /// # Errors
+    /// The first layer that cannot take its input or has an argument out of range, by name; two
+    /// layers of one name; no layers.
+    pub fn build(self, device: &Device, seed: u64) -> Result<Sequential, NnError> {
+        if self.layers.is_empty() || self.input.contains(&0) {
+            let expected = "at least one layer and an input shape without zeros";
+            let found = format!("{} layers, input {:?}", self.layers.len(), self.input);
+            return Err(NnError::argument("building the network", expected, found));
+        }
+        let mut params = Params::new();
+        let mut parts: Vec<Part> = Vec::new();
+        let mut counts = HashMap::new();
+        let mut shape = self.input.clone();
+        for mut layer in self.layers {
+            let name = match layer.name() {
+                Some(name) => name.to_owned(),
+                None => default_name(layer.class_name(), &mut counts),
+            };
+            if parts.iter().any(|part| part.name == name) {
+                return Err(NnError::DuplicateLayer { name });
+            }
+            let first = params.len();
+            let mut builder = LayerBuilder {
+                params: &mut params,
+                layer: &name,
+                device,
+                seed,
+            };
+            shape = layer
+                .build(&shape, &mut builder)
+                .map_err(|error| error.in_layer(&name))?;
+            parts.push(Part {
+                layer,
+                name,
+                params: first..params.len(),
+            });
+        }
+        let activation = match parts.last_mut() {
+            Some(last) => last.layer.take_activation(),
+            None => Activation::Linear,
+        };
+        let port = |name: Option<&Part>, shape| Port {
+            name: name.map_or_else(|| "input".to_owned(), |part| part.name.clone()),
+            shape,
+        };
+        Ok(Sequential {
+            inputs: [port(None, self.input)],
+            outputs: [port(parts.last(), shape)],
+            parts,
+            params,
+            activation,
+            tape: Vec::new(),
+            training: None,
+        })
+    }
+}
+
+/// Keras's name for the n-th layer of a class: `conv2d`, `conv2d_1`, …
+fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
+    let mut name = String::new();
+    for (i, c) in class.char_indices() {
+        let starts_word = c.is_ascii_uppercase()
+            && class[..i].ends_with(|before: char| before.is_ascii_lowercase());
+        if starts_word {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    let count = counts.entry(name.clone()).or_insert(0);
+    *count += 1;
+    match *count {
+        1 => name,
+        n => format!("{name}_{}", n - 1),
+    }
+}
+
+struct Part {
+    layer: Box<dyn Layer>,
+    name: String,
+    params: Range<usize>,
+}
+
+/// A chain of layers with one input, named `input`, and one output, named after the last layer.
+pub struct Sequential {
+    inputs: [Port; 1],
+    outputs: [Port; 1],
+    parts: Vec<Part>,
+    params: Params,
+    activation: Activation,
+    tape: Vec<Tensor>,
+    training: Option<(u64, u64)>,
+}
+
+impl Sequential {
+    /// Begins a chain for samples of this shape, without the batch axis.
+    #[must_use]
+    pub fn builder(input_shape: impl Into<Vec<usize>>) -> SequentialBuilder {
+        SequentialBuilder {
+            input: input_shape.into(),
+            layers: Vec::new(),
+        }
+    }
+}
+
+impl Network for Sequential {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    fn forward(
+        &mut self,
+        workspace: &mut Workspace,
+        inputs: &[Tensor],
+        mode: Mode,
+    ) -> Result<Vec<Output>, NnError> {
+        self.tape.clear();
+        self.training = match mode {
+            Mode::Inference => None,
+            Mode::Training { seed, step } => Some((seed, step)),
+        };
+        let mut x = check_input(&self.inputs[0], inputs)?.clone();
+        for (i, part) in self.parts.iter().enumerate() {
+            let mut pass = Pass {
+                workspace,
+                params: &self.params,
+                tape: &mut self.tape,
+                training: self.training,
+                layer: i as u64,
+                wants_input_grad: false,
+            };
+            x = part
+                .layer
+                .forward(&x, &mut pass)
+                .map_err(|error| error.in_layer(&part.name))?;
+        }
+        Ok(vec![Output {
+            logits: x,
+            activation: self.activation,
+        }])
+    }
+
+    fn backward(&mut self, workspace: &mut Workspace, grads: &[Tensor]) -> Result<(), NnError> {
+        let training = self.training.take().ok_or(NnError::NoForward)?;
+        let [grad] = grads else {
+            return Err(NnError::argument("output gradients", "1", grads.len()));
+        };
+        let is_trained = |part: &Part| {
+            self.params
+                .iter()
+                .skip(part.params.start)
+                .take(part.params.len())
+                .any(|(_, param)| param.trainable())
+        };
+        let Some(first) = self.parts.iter().position(is_trained) else {
+            return Ok(());
+        };
+        let mut dy = grad.clone();
+        for (i, part) in self.parts.iter().enumerate().skip(first).rev() {
+            let mut pass = Pass {
+                workspace,
+                params: &self.params,
+                tape: &mut self.tape,
+                training: Some(training),
+                layer: i as u64,
+                wants_input_grad: i > first,
+            };
+            let dx = part
+                .layer
+                .backward(&dy, &mut pass)
+                .map_err(|error| error.in_layer(&part.name))?;
+            let Some(dx) = dx else { break };
+            dy = dx;
+        }
+        Ok(())
+    }
+}
+
+fn check_input<'a>(port: &Port, inputs: &'a [Tensor]) -> Result<&'a Tensor, NnError> {
+    let [input] = inputs else {
+        return Err(NnError::argument(
+            "inputs of the network",
+            "1",
+            inputs.len(),
+        ));
+    };
+    let found = input.dims();
+    if found.split_first().map(|(_, sample)| sample) != Some(&port.shape[..])
+        || input.dtype() != DType::F32
+    {
+        return Err(NnError::shape(
+            format!("input `{}` of type {:?}", port.name, input.dtype()),
+            format!("F32 [N, {}]", join(&port.shape)),
+            found,
+        ));
+    }
+    Ok(input)
+}
+
+fn join(shape: &[usize]) -> String {
+    let texts: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_count_up_as_in_keras() {
+        let mut counts = HashMap::new();
+        let names = [
+            "Conv2D",
+            "MaxPooling2D",
+            "Conv2D",
+            "BatchNormalization",
+            "Dense",
+            "Conv2D",
+        ]
+        .map(|class| default_name(class, &mut counts));
+        assert_eq!(
+            names,
+            [
+                "conv2d",
+                "max_pooling2d",
+                "conv2d_1",
+                "batch_normalization",
+                "dense",
+                "conv2d_2"
+            ]
+        );
+    }
+}

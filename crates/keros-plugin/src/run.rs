@@ -1,0 +1,288 @@
+//! The run behind the host's functions, as hooks see it: [`Run`] over [`keros_run`].
+
+use crate::error::HostError;
+use keros_abi::{
+    KEROS_BOOL, KEROS_E_UNSUPPORTED, KEROS_F64, KEROS_I64, KEROS_OK, KEROS_RUN_VALIDATION,
+    KEROS_TEXT, KEROS_UNKNOWN, keros_logs, keros_run, keros_run_info, keros_status, keros_str,
+    keros_value, keros_value_as,
+};
+use keros_callbacks::{BoxError, LogValue, Logs, Run, RunInfo};
+use std::cell::{Cell, OnceCell};
+use std::mem::{align_of, size_of};
+use std::time::Duration;
+
+/// The kinds of values this version knows; logs of other kinds are passed over.
+const KINDS: [u32; 4] = [KEROS_F64, KEROS_I64, KEROS_BOOL, KEROS_TEXT];
+
+/// The run during one event. What is read is written over what an earlier event left in `logs` and
+/// `info`, so that reading the same names again allocates nothing.
+pub(crate) struct HostRun<'a> {
+    run: &'a keros_run,
+    logs: &'a mut Logs,
+    /// Whether `logs` are those of this event.
+    read: bool,
+    earlier_info: Cell<RunInfo>,
+    info: OnceCell<RunInfo>,
+}
+
+impl<'a> HostRun<'a> {
+    /// A run whose functions may be called, with room left by earlier events.
+    ///
+    /// # Safety
+    /// `run` is the run of the event this thread is in, as keros.h tells.
+    pub(crate) unsafe fn new(run: &'a keros_run, logs: &'a mut Logs, info: RunInfo) -> HostRun<'a> {
+        HostRun {
+            run,
+            logs,
+            read: false,
+            earlier_info: Cell::new(info),
+            info: OnceCell::new(),
+        }
+    }
+
+    /// Room for the next event.
+    pub(crate) fn into_info(self) -> RunInfo {
+        self.info
+            .into_inner()
+            .unwrap_or(self.earlier_info.into_inner())
+    }
+
+    fn read_info(&self, info: &mut RunInfo) -> Result<(), HostError> {
+        const ASKED: &str = "reading the facts of the run";
+        let mut found = keros_run_info {
+            struct_size: size_of::<keros_run_info>() as u32,
+            flags: 0,
+            epochs: 0,
+            initial_epoch: 0,
+            steps: KEROS_UNKNOWN,
+            metrics: std::ptr::null(),
+            metric_count: 0,
+        };
+        let function = self.run.info.ok_or_else(|| missing(ASKED))?;
+        // SAFETY: called inside the event, with room for an answer of the size told.
+        check(ASKED, unsafe { function(self.run, &mut found) })?;
+        info.epochs = found.epochs;
+        info.initial_epoch = found.initial_epoch;
+        info.steps = (found.steps != KEROS_UNKNOWN).then_some(found.steps);
+        info.validation = found.flags & KEROS_RUN_VALIDATION != 0;
+        // SAFETY: the host says that there are as many items of the type, valid during the event.
+        let names = unsafe {
+            items(
+                ASKED,
+                found.metrics,
+                found.metric_count,
+                size_of::<keros_str>(),
+            )?
+        };
+        info.metrics.truncate(names.len());
+        for (i, name) in names.enumerate() {
+            // SAFETY: names are valid during the event.
+            let name = unsafe { text(ASKED, *name)? };
+            match info.metrics.get_mut(i) {
+                Some(known) if known == name => {}
+                Some(known) => name.clone_into(known),
+                None => info.metrics.push(name.to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_logs(&mut self) -> Result<(), HostError> {
+        const ASKED: &str = "reading the logs";
+        let mut found = keros_logs {
+            struct_size: size_of::<keros_logs>() as u32,
+            stride: 0,
+            items: std::ptr::null(),
+            count: 0,
+        };
+        let function = self.run.logs.ok_or_else(|| missing(ASKED))?;
+        // SAFETY: called inside the event, with room for an answer of the size told.
+        check(ASKED, unsafe { function(self.run, &mut found) })?;
+        // SAFETY: the host says that there are as many items, that far apart, valid until set_log.
+        let items = unsafe { items(ASKED, found.items, found.count, found.stride as usize)? };
+        let items = items.filter(|log| KINDS.contains(&log.value.kind));
+
+        // The same names as at the last event of this kind: only the values change.
+        let same = {
+            let mut known = self.logs.iter_mut();
+            let mut same = true;
+            for log in items.clone() {
+                // SAFETY: keys are valid until set_log.
+                let key = unsafe { text(ASKED, log.key)? };
+                match known.next() {
+                    // SAFETY: values are valid until set_log.
+                    Some((name, value)) if name == key => unsafe {
+                        assign(ASKED, value, &log.value)?;
+                    },
+                    _ => {
+                        same = false;
+                        break;
+                    }
+                }
+            }
+            same && known.next().is_none()
+        };
+        if same {
+            return Ok(());
+        }
+
+        self.logs.clear();
+        for log in items {
+            let mut value = LogValue::Bool(false);
+            // SAFETY: keys and values are valid until set_log.
+            let key = unsafe {
+                assign(ASKED, &mut value, &log.value)?;
+                text(ASKED, log.key)?
+            };
+            self.logs.set(key, value);
+        }
+        Ok(())
+    }
+}
+
+impl Run for HostRun<'_> {
+    fn info(&self) -> &RunInfo {
+        self.info.get_or_init(|| {
+            let mut info = self.earlier_info.take();
+            match self.read_info(&mut info) {
+                Ok(()) => info,
+                // There is no way to say so here; a host that keeps to keros.h does not get here.
+                Err(_) => RunInfo::default(),
+            }
+        })
+    }
+
+    fn logs(&mut self) -> Result<&mut Logs, BoxError> {
+        if !self.read {
+            self.read_logs()?;
+            self.read = true;
+        }
+        Ok(self.logs)
+    }
+
+    fn set_log(&mut self, key: &str, value: LogValue) -> Result<(), BoxError> {
+        const ASKED: &str = "setting a log";
+        let (kind, content) = match &value {
+            LogValue::Float(value) => (KEROS_F64, keros_value_as { f: *value }),
+            LogValue::Integer(value) => (KEROS_I64, keros_value_as { i: *value }),
+            LogValue::Bool(value) => (KEROS_BOOL, keros_value_as { i: (*value).into() }),
+            LogValue::Text(value) => (
+                KEROS_TEXT,
+                keros_value_as {
+                    s: keros_str::new(value),
+                },
+            ),
+            _ => {
+                let status = KEROS_E_UNSUPPORTED;
+                return Err(HostError::Status {
+                    asked: ASKED,
+                    status,
+                }
+                .into());
+            }
+        };
+        let told = keros_value {
+            kind,
+            reserved: 0,
+            r#as: content,
+        };
+        let function = self.run.set_log.ok_or_else(|| missing(ASKED))?;
+        // SAFETY: called inside the event; key and value live during the call.
+        check(ASKED, unsafe {
+            function(self.run, keros_str::new(key), &told)
+        })?;
+        if self.read {
+            self.logs.set(key, value);
+        }
+        Ok(())
+    }
+
+    fn learning_rate(&self) -> Option<f64> {
+        let mut rate = 0.0;
+        // SAFETY: called inside the event, with room for the answer.
+        let status = unsafe { self.run.learning_rate?(self.run, &mut rate) };
+        (status == KEROS_OK).then_some(rate)
+    }
+
+    fn data_wait(&self) -> Duration {
+        let mut nanoseconds = 0;
+        if let Some(function) = self.run.data_wait_ns {
+            // SAFETY: called inside the event, with room for the answer.
+            let _ = unsafe { function(self.run, &mut nanoseconds) };
+        }
+        Duration::from_nanos(nanoseconds)
+    }
+}
+
+fn check(asked: &'static str, status: keros_status) -> Result<(), HostError> {
+    match status {
+        KEROS_OK => Ok(()),
+        status => Err(HostError::Status { asked, status }),
+    }
+}
+
+fn missing(asked: &'static str) -> HostError {
+    HostError::Broken {
+        asked,
+        found: "a null function",
+    }
+}
+
+/// `count` items that are `stride` bytes apart.
+///
+/// # Safety
+/// If the arguments are possible ones, there are such items, valid for `'a`.
+unsafe fn items<'a, T: 'a>(
+    asked: &'static str,
+    first: *const T,
+    count: u64,
+    stride: usize,
+) -> Result<impl ExactSizeIterator<Item = &'a T> + Clone, HostError> {
+    let broken = |found| HostError::Broken { asked, found };
+    if count > 0 && (first.is_null() || !first.is_aligned()) {
+        return Err(broken("a null or misaligned array"));
+    }
+    if count > 0 && (stride < size_of::<T>() || !stride.is_multiple_of(align_of::<T>())) {
+        return Err(broken("an impossible stride"));
+    }
+    let count = usize::try_from(count).map_err(|_| broken("an impossible count"))?;
+    // SAFETY: inside the array the caller promises, aligned as its first item is.
+    Ok((0..count).map(move |i| unsafe { &*first.byte_add(i * stride) }))
+}
+
+/// # Safety
+/// If the view is a possible one, its bytes are valid for `'a`.
+unsafe fn text<'a>(asked: &'static str, view: keros_str) -> Result<&'a str, HostError> {
+    // SAFETY: the caller's promise.
+    unsafe { view.text() }.ok_or(HostError::Broken {
+        asked,
+        found: "a text that is null or not UTF-8",
+    })
+}
+
+/// Writes a value of one of the [`KINDS`] over another, a text into the memory of a text.
+///
+/// # Safety
+/// A text of the value is valid during the call.
+unsafe fn assign(
+    asked: &'static str,
+    target: &mut LogValue,
+    value: &keros_value,
+) -> Result<(), HostError> {
+    // SAFETY: the kind tells which member was written; a text is the caller's promise.
+    unsafe {
+        match value.kind {
+            KEROS_F64 => *target = LogValue::Float(value.r#as.f),
+            KEROS_I64 => *target = LogValue::Integer(value.r#as.i),
+            KEROS_BOOL => *target = LogValue::Bool(value.r#as.i != 0),
+            _ => {
+                let found = text(asked, value.r#as.s)?;
+                match target {
+                    LogValue::Text(known) => found.clone_into(known),
+                    target => *target = LogValue::Text(found.to_owned()),
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! Slices of tensor memory: how kernels, here and in other crates, read and write candle tensors.
+//!
+//! candle guards every storage with a lock and lets nobody outside write but through an in-place
+//! operation.
+//! [`read`] holds the read lock as long as the returned [`Slice`] lives; [`write()`], [`write2`] and
+//! [`write3`] hold the write lock while their closure runs.
+//!
+//! Two rules keep a thread from waiting for itself, and both are checked:
+//! a tensor that is written shares its storage with no other tensor in use on this thread, and no
+//! access starts inside the closure of a write.
+//! Open all inputs first, then write:
+//!
+//! ```
+//! use keros_tensor::{Device, Tensor, access};
+//!
+//! let x = Tensor::new(&[1f32, 2.0], &Device::Cpu)?;
+//! let y = Tensor::zeros_like(&x)?;
+//! let input = access::read::<f32>(&x)?;
+//! access::write(&y, |output: &mut [f32]| output.copy_from_slice(&input))?;
+//! assert_eq!(y.to_vec1::<f32>()?, [1.0, 2.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
+
+use crate::{TensorError, device};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// An element type whose memory can be accessed: `f32`, `f64`, `u8`, `u32` and `i64`.
+pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + 'static {
+    /// candle's name of the type.
+    const DTYPE: DType;
+    #[doc(hidden)]
+    fn slice(storage: &CpuStorage) -> Option<&[Self]>;
+    #[doc(hidden)]
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+}
+
+macro_rules! element {
+    ($($type:ty, $variant:ident;)*) => {$(
+        impl sealed::Sealed for $type {}
+        impl Element for $type {
+            const DTYPE: DType = DType::$variant;
+            fn slice(storage: &CpuStorage) -> Option<&[Self]> {
+                match storage {
+                    CpuStorage::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+            fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+element! {
+    f32, F32;
+    f64, F64;
+    u8, U8;
+    u32, U32;
+    i64, I64;
+}
+
+/// The storages that the current thread has open.
+#[derive(Default)]
+struct Open {
+    reading: Vec<usize>,
+    writing: bool,
+}
+
+thread_local! {
+    static OPEN: RefCell<Open> = RefCell::default();
+}
+
+/// Identity of a storage: its address, which is unique while a tensor keeps it alive.
+fn key(storage: &Storage) -> usize {
+    std::ptr::from_ref(storage).addr()
+}
+
+/// Identity of the storage behind `tensor`, the same for all views of it.
+///
+/// # Errors
+/// [`TensorError::Aliased`] inside the closure of a write.
+pub(crate) fn storage_key(tensor: &Tensor) -> Result<usize, TensorError> {
+    check_not_writing("access")?;
+    Ok(key(&tensor.storage_and_layout().0))
+}
+
+fn check_not_writing(op: &'static str) -> Result<(), TensorError> {
+    if OPEN.with_borrow(|open| open.writing) {
+        return Err(TensorError::Aliased { op });
+    }
+    Ok(())
+}
+
+fn check<T: Element>(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
+    if !matches!(tensor.device(), Device::Cpu) {
+        return Err(TensorError::Device {
+            op,
+            expected: "cpu",
+            found: device::kind(tensor.device()),
+        });
+    }
+    if tensor.dtype() != T::DTYPE {
+        return Err(TensorError::DType {
+            op,
+            expected: T::DTYPE,
+            found: tensor.dtype(),
+        });
+    }
+    if !tensor.is_contiguous() {
+        return Err(TensorError::NotContiguous {
+            op,
+            found: tensor.dims().into(),
+        });
+    }
+    Ok(())
+}
+
+fn range(layout: &Layout) -> std::ops::Range<usize> {
+    layout.start_offset()..layout.start_offset() + layout.shape().elem_count()
+}
+
+/// The elements of a contiguous tensor in row-major order, read-locked until dropped.
+pub struct Slice<'a, T> {
+    guard: StorageRef<'a>,
+    range: std::ops::Range<usize>,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> Deref for Slice<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match &*self.guard {
+            Storage::Cpu(storage) => T::slice(storage).map_or(&[], |s| &s[self.range.clone()]),
+            _ => &[],
+        }
+    }
+}
+
+impl<T> Drop for Slice<'_, T> {
+    fn drop(&mut self) {
+        let key = key(&self.guard);
+        OPEN.with_borrow_mut(|open| {
+            if let Some(at) = open.reading.iter().rposition(|&k| k == key) {
+                open.reading.swap_remove(at);
+            }
+        });
+    }
+}
+
+/// Opens `tensor` for reading.
+///
+/// # Errors
+/// The tensor is not on the CPU, is not of type `T` or is not contiguous, or the call is made
+/// inside the closure of a write.
+pub fn read<T: Element>(tensor: &Tensor) -> Result<Slice<'_, T>, TensorError> {
+    const OP: &str = "reading tensor";
+    check_not_writing(OP)?;
+    check::<T>(OP, tensor)?;
+    let (guard, layout) = tensor.storage_and_layout();
+    OPEN.with_borrow_mut(|open| open.reading.push(key(&guard)));
+    Ok(Slice {
+        range: range(layout),
+        guard,
+        element: PhantomData,
+    })
+}
+
+/// The one candle operation behind every write: runs a closure on the elements.
+struct Write<T, F> {
+    run: RefCell<Option<F>>,
+    element: PhantomData<T>,
+}
+
+impl<T: Element, F: FnOnce(&mut [T])> InplaceOp1 for Write<T, F> {
+    fn name(&self) -> &'static str {
+        "keros-write"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        if let (Some(values), Some(run)) = (T::slice_mut(storage), self.run.take()) {
+            run(&mut values[range(layout)]);
+        }
+        Ok(())
+    }
+}
+
+/// Runs `f` under the write lock of `tensor`, which the caller has checked.
+fn locked<T: Element, R>(
+    tensor: &Tensor,
+    f: impl FnOnce(&mut [T]) -> Result<R, TensorError>,
+) -> Result<R, TensorError> {
+    // candle takes the zero strides of an empty tensor for elements that overlap.
+    if tensor.elem_count() == 0 {
+        return f(&mut []);
+    }
+    let mut result = Err(TensorError::Aliased {
+        op: "writing tensor",
+    });
+    tensor.inplace_op1(&Write {
+        run: RefCell::new(Some(|values: &mut [T]| result = f(values))),
+        element: PhantomData,
+    })?;
+    result
+}
+
+/// Marks the thread as writing until dropped, also when the closure panics.
+struct Writing;
+
+impl Writing {
+    fn start(keys: &[usize]) -> Result<Self, TensorError> {
+        const OP: &str = "writing tensor";
+        let repeated = (1..keys.len()).any(|i| keys[..i].contains(&keys[i]));
+        OPEN.with_borrow_mut(|open| {
+            if repeated || open.writing || keys.iter().any(|k| open.reading.contains(k)) {
+                return Err(TensorError::Aliased { op: OP });
+            }
+            open.writing = true;
+            Ok(Self)
+        })
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        OPEN.with_borrow_mut(|open| open.writing = false);
+    }
+}
+
+fn check_write<T: Element>(tensor: &Tensor) -> Result<usize, TensorError> {
+    const OP: &str = "writing tensor";
+    check_not_writing(OP)?;
+    check::<T>(OP, tensor)?;
+    storage_key(tensor)
+}
+
+/// Runs `f` on the elements of `tensor` in row-major order and returns its result.
+///
+/// Views of the tensor, clones included, see the new values.
+///
+/// # Errors
+/// The tensor is not on the CPU, is not of type `T`, is not contiguous or shares its storage with
+/// one that this thread has open ([`TensorError::Aliased`]).
+pub fn write<T: Element, R>(
+    tensor: &Tensor,
+    f: impl FnOnce(&mut [T]) -> R,
+) -> Result<R, TensorError> {
+    let key = check_write::<T>(tensor)?;
+    let _writing = Writing::start(&[key])?;
+    locked(tensor, |a| Ok(f(a)))
+}
+
+/// [`write()`] for two tensors at once.
+///
+/// # Errors
+/// As [`write()`]; the two share no storage.
+pub fn write2<A: Element, B: Element, R>(
+    a: &Tensor,
+    b: &Tensor,
+    f: impl FnOnce(&mut [A], &mut [B]) -> R,
+) -> Result<R, TensorError> {
+    let keys = [check_write::<A>(a)?, check_write::<B>(b)?];
+    let _writing = Writing::start(&keys)?;
+    locked(a, |a| locked(b, |b| Ok(f(a, b))))
+}
+
+/// [`write()`] for three tensors at once.
+///
+/// # Errors
+/// As [`write()`]; no two share a storage.
+pub fn write3<A: Element, B: Element, C: Element, R>(
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
+    f: impl FnOnce(&mut [A], &mut [B], &mut [C]) -> R,
+) -> Result<R, TensorError> {
+    let keys = [
+        check_write::<A>(a)?,
+        check_write::<B>(b)?,
+        check_write::<C>(c)?,
+    ];
+    let _writing = Writing::start(&keys)?;
+    locked(a, |a| locked(b, |b| locked(c, |c| Ok(f(a, b, c)))))
+}

@@ -1,0 +1,182 @@
+//! Two-dimensional convolution: what it takes and returns, and which implementation runs.
+
+mod geometry;
+mod im2col;
+
+use candle_core::{DType, Tensor};
+
+use super::activation::{Activation, add};
+use super::{CHUNK, Padding, dims, expect_dims};
+use crate::parallel::{chunks_mut, for_each_part};
+use crate::{TensorError, Workspace, access};
+use geometry::Geometry;
+
+/// Strides, padding, dilation and groups of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Conv2dSpec {
+    /// Vertical and horizontal step, at least 1.
+    pub strides: (usize, usize),
+    /// What happens at the borders; padding is zero.
+    pub padding: Padding,
+    /// Vertical and horizontal distance of neighbouring kernel cells, at least 1.
+    pub dilation: (usize, usize),
+    /// Number of groups that input and output channels fall into, at least 1: the outputs of a group
+    /// see its inputs only.
+    pub groups: usize,
+}
+
+impl Default for Conv2dSpec {
+    /// Strides, dilation and groups of 1, no padding: Keras's defaults.
+    fn default() -> Self {
+        Self {
+            strides: (1, 1),
+            padding: Padding::Valid,
+            dilation: (1, 1),
+            groups: 1,
+        }
+    }
+}
+
+impl Conv2dSpec {
+    /// The shape `[N, oh, ow, out]` that comes of an input `[N, H, W, in]` and a kernel
+    /// `[kh, kw, in / groups, out]`.
+    ///
+    /// # Errors
+    /// [`TensorError::Shape`] if the kernel does not fit the input, [`TensorError::Argument`] if the
+    /// groups do not divide the channels.
+    pub fn output_shape(&self, x: [usize; 4], w: [usize; 4]) -> Result<[usize; 4], TensorError> {
+        Ok(Geometry::new("conv2d", x, w, self)?.output_shape())
+    }
+}
+
+/// Most images that share one partial sum of the weight gradient, and most partial sums.
+///
+/// Neither depends on the number of threads, so neither does the order of summation.
+const PARTIALS: usize = 16;
+
+/// `y = activation(conv(x, w) + bias)`, a cross-correlation as everywhere in the field.
+///
+/// `x`: `[N, H, W, in]`; `w`: `[kh, kw, in / groups, out]`; `bias`: `[out]`; `y`: `[N, oh, ow, out]`.
+///
+/// # Errors
+/// See [the module](super) and [`Conv2dSpec::output_shape`].
+pub fn conv2d(
+    ws: &mut Workspace,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    spec: &Conv2dSpec,
+    activation: Activation,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "conv2d";
+    let g = geometry(OP, x, w, spec)?;
+    if let Some(bias) = bias {
+        expect_dims(OP, "bias", bias, &[g.co])?;
+    }
+    let y = ws.take(&g.output_shape(), DType::F32)?;
+    let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
+    let bias = bias.map(access::read::<f32>).transpose()?;
+    let (x, w, bias) = (&*x, &*w, bias.as_deref());
+    access::write(&y, |y| im2col::forward(&g, x, w, bias, activation, y))?;
+    Ok(y)
+}
+
+/// The gradients of [`conv2d`]: fills `dw` (as `w`) and `dbias` (`[out]`), returns `dx` (as `x`) if
+/// `need_dx`.
+///
+/// `y` is the output of the forward pass and `dy` the gradient with respect to it.
+///
+/// # Errors
+/// As [`conv2d`]. After an error the gradients are unspecified.
+#[allow(clippy::too_many_arguments)]
+pub fn conv2d_backward(
+    ws: &mut Workspace,
+    x: &Tensor,
+    w: &Tensor,
+    y: &Tensor,
+    dy: &Tensor,
+    spec: &Conv2dSpec,
+    activation: Activation,
+    dw: &Tensor,
+    dbias: Option<&Tensor>,
+    need_dx: bool,
+) -> Result<Option<Tensor>, TensorError> {
+    const OP: &str = "conv2d backward";
+    let g = geometry(OP, x, w, spec)?;
+    expect_dims(OP, "output", y, &g.output_shape())?;
+    expect_dims(OP, "output gradient", dy, &g.output_shape())?;
+    expect_dims(OP, "kernel gradient", dw, w.dims())?;
+    if let Some(dbias) = dbias {
+        expect_dims(OP, "bias gradient", dbias, &[g.co])?;
+    }
+    let images_per_partial = g.n.div_ceil(PARTIALS).max(1);
+    let partials = g.n.div_ceil(images_per_partial);
+    let partial_len = g.weights() + g.co;
+    let sums = ws.take(&[partials, partial_len], DType::F32)?;
+    let dx = if need_dx {
+        Some(ws.take(x.dims(), DType::F32)?)
+    } else {
+        None
+    };
+    {
+        let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
+        let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
+        let (x, w, y, dy) = (&*x, &*w, &*y, &*dy);
+        let run = |sums: &mut [f32], dx: Option<&mut [f32]>| {
+            let parts = (
+                chunks_mut(sums, partial_len),
+                dx.map(|dx| chunks_mut(dx, images_per_partial * g.image())),
+            );
+            for_each_part(parts, |i, (sums, mut dx)| {
+                let (dw, dbias) = sums.split_at_mut(g.weights());
+                dw.fill(0.0);
+                dbias.fill(0.0);
+                let first = i * images_per_partial;
+                for n in first..g.n.min(first + images_per_partial) {
+                    let dx = dx
+                        .as_deref_mut()
+                        .map(|dx| &mut dx[(n - first) * g.image()..][..g.image()]);
+                    let x = &x[n * g.image()..][..g.image()];
+                    let output = n * g.output()..(n + 1) * g.output();
+                    let (y, dy) = (&y[output.clone()], &dy[output]);
+                    im2col::backward_image(&g, x, w, y, dy, activation, dw, dbias, dx);
+                }
+            });
+        };
+        match &dx {
+            Some(dx) => access::write2(&sums, dx, |sums, dx| run(sums, Some(dx)))?,
+            None => access::write(&sums, |sums| run(sums, None))?,
+        }
+    }
+    {
+        let sums = access::read::<f32>(&sums)?;
+        let add_up = |offset: usize, out: &mut [f32]| {
+            for_each_part(chunks_mut(out, CHUNK), |i, out| {
+                out.fill(0.0);
+                for partial in sums.chunks_exact(partial_len) {
+                    add(&partial[offset + i * CHUNK..], out);
+                }
+            });
+        };
+        access::write(dw, |dw| add_up(0, dw))?;
+        if let Some(dbias) = dbias {
+            access::write(dbias, |dbias| add_up(g.weights(), dbias))?;
+        }
+    }
+    ws.give(&sums);
+    Ok(dx)
+}
+
+fn geometry(
+    op: &'static str,
+    x: &Tensor,
+    w: &Tensor,
+    spec: &Conv2dSpec,
+) -> Result<Geometry, TensorError> {
+    Geometry::new(
+        op,
+        dims(op, "input", x, "[N, H, W, in]")?,
+        dims(op, "kernel", w, "[kh, kw, in / groups, out]")?,
+        spec,
+    )
+}

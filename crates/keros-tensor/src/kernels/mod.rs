@@ -1,0 +1,86 @@
+//! Forward and backward passes, losses and optimizer updates on `f32` tensors, channels-last.
+//!
+//! Every function that makes a tensor takes it from the [`Workspace`](crate::Workspace) it is given
+//! and so shares its rule: the result is valid until the workspace is recycled.
+//! Inputs are contiguous tensors on the CPU; a tensor on another device, of another element type or
+//! shape is an error, and so is an output that shares its storage with an input.
+//!
+//! Backward functions take the output `y` of the forward pass where the activation is fused into
+//! it, and overwrite (never add to) the gradients that they are given to fill.
+
+mod activation;
+mod conv;
+mod dense;
+mod dropout;
+mod elementwise;
+mod loss;
+mod matmul;
+mod optimizer;
+mod pool;
+mod softmax;
+
+pub use activation::{Activation, activation, activation_backward};
+pub use conv::{Conv2dSpec, conv2d, conv2d_backward};
+pub use dense::{dense, dense_backward};
+pub use dropout::{dropout, dropout_backward};
+pub use elementwise::{map, u8_to_f32, zip_map};
+pub use loss::{categorical_cross_entropy, correct, count_correct, softmax_cross_entropy};
+pub use optimizer::{adam_update, sgd_update};
+pub use padding::Padding;
+pub use pool::{Pool2dSpec, max_pool2d, max_pool2d_backward};
+pub use softmax::{softmax, softmax_backward};
+
+mod padding;
+
+use candle_core::Tensor;
+
+use crate::TensorError;
+
+/// Elements that one task of an element-wise kernel handles.
+const CHUNK: usize = 16 * 1024;
+
+/// The tensor has these dimensions, or an error that names it.
+fn expect_dims(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor,
+    dims: &[usize],
+) -> Result<(), TensorError> {
+    if tensor.dims() != dims {
+        return Err(TensorError::shape(
+            op,
+            what,
+            format_args!("{dims:?}"),
+            tensor.dims(),
+        ));
+    }
+    Ok(())
+}
+
+/// The dimensions of a tensor of rank `N`, or an error that names it.
+fn dims<const N: usize>(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor,
+    expected: &str,
+) -> Result<[usize; N], TensorError> {
+    <[usize; N]>::try_from(tensor.dims())
+        .map_err(|_| TensorError::shape(op, what, expected, tensor.dims()))
+}
+
+/// The size of the last axis (of at least 1) and the number of rows before it.
+fn rows(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor,
+) -> Result<(usize, usize), TensorError> {
+    match tensor.dims().split_last() {
+        Some((&last, outer)) if last > 0 => Ok((outer.iter().product(), last)),
+        _ => Err(TensorError::shape(
+            op,
+            what,
+            "a last axis of at least 1",
+            tensor.dims(),
+        )),
+    }
+}

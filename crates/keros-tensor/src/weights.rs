@@ -1,0 +1,275 @@
+//! Parameters and other named tensors in safetensors files.
+//!
+//! A file is written beside its place and renamed into it, so there is a whole file or none; the
+//! same tensors give the same bytes.
+//! The format sorts tensors by type and name; the metadata entry `keros.order` keeps the order in
+//! which they were given, one name a line.
+//! Reading checks everything before it changes anything.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
+
+use crate::params::check_name;
+use crate::{Params, TensorDifference, TensorError, WeightsMismatch, access};
+
+const ORDER: &str = "keros.order";
+
+/// Writes the values of all parameters to a safetensors file.
+///
+/// # Errors
+/// [`TensorError::Io`] with the file; the file that was there, if any, is unchanged.
+pub fn save_params(params: &Params, path: impl AsRef<Path>) -> Result<(), TensorError> {
+    let tensors: Vec<_> = params
+        .iter()
+        .map(|(_, param)| (param.name(), param.value().as_tensor()))
+        .collect();
+    save_tensors(&tensors, path)
+}
+
+/// Reads the values of all parameters from a safetensors file.
+///
+/// The file holds one tensor for each parameter, with its name, shape and type, and no others.
+///
+/// # Errors
+/// [`TensorError::Weights`] with every difference, [`TensorError::Io`] or [`TensorError::Format`]
+/// with the file.
+/// After an error no parameter has changed.
+pub fn load_params(params: &Params, path: impl AsRef<Path>) -> Result<(), TensorError> {
+    let path = path.as_ref();
+    let bytes = read_file(path)?;
+    let file = parse(path, &bytes)?;
+    let mut mismatch = WeightsMismatch {
+        path: path.to_owned(),
+        missing: Vec::new(),
+        unexpected: Vec::new(),
+        different: Vec::new(),
+    };
+    let mut sources = Vec::with_capacity(params.len());
+    for (_, param) in params.iter() {
+        let Ok(view) = file.tensors.tensor(param.name()) else {
+            mismatch.missing.push(param.name().to_owned());
+            continue;
+        };
+        let value = param.value();
+        if from_file_dtype(view.dtype()) == Some(value.dtype()) && view.shape() == value.dims() {
+            sources.push((param, view));
+        } else {
+            mismatch.different.push(TensorDifference {
+                name: param.name().to_owned(),
+                expected: (value.dtype(), value.dims().to_vec()),
+                found: (view.dtype().to_string(), view.shape().to_vec()),
+            });
+        }
+    }
+    mismatch.unexpected = file
+        .names
+        .iter()
+        .filter(|name| params.by_name(name).is_none())
+        .cloned()
+        .collect();
+    let differences = mismatch.missing.len() + mismatch.unexpected.len() + mismatch.different.len();
+    if differences > 0 {
+        return Err(TensorError::Weights(Box::new(mismatch)));
+    }
+    let values = sources
+        .into_iter()
+        .map(|(param, view)| Ok((param, to_tensor(path, &view)?)))
+        .collect::<Result<Vec<_>, TensorError>>()?;
+    for (param, value) in values {
+        param.set(&value.to_device(param.value().device())?)?;
+    }
+    Ok(())
+}
+
+/// Writes named tensors to a safetensors file, to be read back in the same order.
+///
+/// Types: `f32`, `f64`, `u8`, `u32`, `i64`.
+///
+/// # Errors
+/// [`TensorError::BadName`] or [`TensorError::DuplicateParam`] for the names, [`TensorError::DType`]
+/// for another type, [`TensorError::Io`] with the file; the file that was there, if any, is
+/// unchanged.
+pub fn save_tensors(
+    tensors: &[(&str, &Tensor)],
+    path: impl AsRef<Path>,
+) -> Result<(), TensorError> {
+    let path = path.as_ref();
+    let mut contents = Vec::with_capacity(tensors.len());
+    let mut names = std::collections::HashSet::with_capacity(tensors.len());
+    for &(name, tensor) in tensors {
+        check_name(name)?;
+        if !names.insert(name) {
+            return Err(TensorError::DuplicateParam { name: name.into() });
+        }
+        let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
+        let (dtype, bytes) = to_bytes(&tensor)?;
+        contents.push((name, dtype, tensor.dims().to_vec(), bytes));
+    }
+    let mut views = Vec::with_capacity(contents.len());
+    for (name, dtype, shape, bytes) in &contents {
+        let view = TensorView::new(*dtype, shape.clone(), bytes)
+            .map_err(|error| invalid(path, io::Error::other(error)))?;
+        views.push((*name, view));
+    }
+    let order: Vec<&str> = tensors.iter().map(|&(name, _)| name).collect();
+    let metadata = HashMap::from([(ORDER.to_owned(), order.join("\n"))]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| invalid(path, io::Error::other(error)))?;
+    write_file(path, &bytes).map_err(|error| invalid(path, error))
+}
+
+/// Reads all tensors of a safetensors file onto `device`.
+///
+/// They come in the order in which [`save_tensors`] was given them, or, from another writer, in
+/// file order.
+///
+/// # Errors
+/// [`TensorError::Io`] or [`TensorError::Format`] with the file, the latter also for a tensor of a
+/// type that [`save_tensors`] does not take.
+pub fn load_tensors(
+    path: impl AsRef<Path>,
+    device: &Device,
+) -> Result<Vec<(String, Tensor)>, TensorError> {
+    let path = path.as_ref();
+    let bytes = read_file(path)?;
+    let file = parse(path, &bytes)?;
+    let read = |name: String| {
+        let view = file
+            .tensors
+            .tensor(&name)
+            .map_err(|error| format_error(path, error))?;
+        let tensor = to_tensor(path, &view)?.to_device(device)?;
+        Ok((name, tensor))
+    };
+    file.names.iter().cloned().map(read).collect()
+}
+
+struct File<'a> {
+    tensors: SafeTensors<'a>,
+    /// Names in the order that the metadata tell, or else in file order.
+    names: Vec<String>,
+}
+
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<File<'a>, TensorError> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| format_error(path, error))?;
+    let (_, metadata): (usize, Metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| format_error(path, error))?;
+    let names = metadata.offset_keys();
+    let order: Option<Vec<String>> = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|metadata| metadata.get(ORDER))
+        .map(|order| order.lines().map(str::to_owned).collect());
+    let names = match order {
+        Some(order) => {
+            let (mut sorted, mut sorted_names) = (order.clone(), names);
+            sorted.sort_unstable();
+            sorted_names.sort_unstable();
+            if sorted != sorted_names {
+                let reason = "metadata entry keros.order does not name the tensors of the file";
+                return Err(format_error(path, reason));
+            }
+            order
+        }
+        None => names,
+    };
+    Ok(File { tensors, names })
+}
+
+fn format_error(path: &Path, reason: impl std::fmt::Display) -> TensorError {
+    TensorError::Format {
+        path: path.into(),
+        reason: reason.to_string().into(),
+    }
+}
+
+fn invalid(path: &Path, source: io::Error) -> TensorError {
+    TensorError::Io {
+        action: "writing",
+        path: path.into(),
+        source,
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, TensorError> {
+    fs::read(path).map_err(|source| TensorError::Io {
+        action: "reading",
+        path: path.into(),
+        source,
+    })
+}
+
+/// Writes a new file beside `path` and renames it to `path`.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?
+        .to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let result = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary, path)
+    })();
+    if result.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+macro_rules! dtypes {
+    ($($type:ty, $dtype:ident;)*) => {
+        fn from_file_dtype(dtype: Dtype) -> Option<DType> {
+            match dtype {
+                $(Dtype::$dtype => Some(DType::$dtype),)*
+                _ => None,
+            }
+        }
+
+        /// The type and little-endian bytes of a contiguous tensor on the CPU.
+        fn to_bytes(tensor: &Tensor) -> Result<(Dtype, Vec<u8>), TensorError> {
+            match tensor.dtype() {
+                $(DType::$dtype => {
+                    let values = access::read::<$type>(tensor)?;
+                    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    Ok((Dtype::$dtype, bytes))
+                })*
+                found => Err(TensorError::DType {
+                    op: "writing tensor file",
+                    expected: DType::F32,
+                    found,
+                }),
+            }
+        }
+
+        /// The tensor of a view, on the CPU.
+        fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor, TensorError> {
+            match view.dtype() {
+                $(Dtype::$dtype => {
+                    let (values, _) = view.data().as_chunks();
+                    let values: Vec<$type> =
+                        values.iter().map(|&bytes| <$type>::from_le_bytes(bytes)).collect();
+                    Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
+                })*
+                other => Err(format_error(path, format_args!("unsupported element type {other}"))),
+            }
+        }
+    };
+}
+
+dtypes! {
+    f32, F32;
+    f64, F64;
+    u8, U8;
+    u32, U32;
+    i64, I64;
+}

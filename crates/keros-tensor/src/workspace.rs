@@ -1,0 +1,160 @@
+//! The pool of buffers that every step reuses, so that no step allocates.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{TensorError, access};
+
+/// Buffers start on a cache line: a 64-byte vector load then touches one line.
+const ALIGN_BYTES: usize = 64;
+/// A buffer unused for this many recycles is dropped.
+const KEEP_RECYCLES: u64 = 16;
+/// A buffer serves requests down to a half of its size, or down to this many bytes less.
+const SLACK_BYTES: usize = 4096;
+
+/// A pool of recycled buffers on one device.
+///
+/// [`take`](Self::take) lends a tensor, [`recycle`](Self::recycle) takes back everything lent, and
+/// from the second step on the same memory serves again.
+///
+/// # Ownership
+/// A tensor from `take`, and every view of it (reshaped, narrowed, cloned), is valid until the next
+/// `recycle`, or until the tensor is handed to [`give`](Self::give); after that its contents change
+/// without notice.
+/// Whoever keeps values longer copies them (`Tensor::copy`).
+///
+/// # Memory
+/// A request is served by the smallest free buffer that is large enough and less than twice as
+/// large, and by a new one otherwise.
+/// A buffer that 16 recycles in a row did not use is dropped, so the pool holds what the last steps
+/// used and no more.
+pub struct Workspace {
+    device: Device,
+    buffers: Vec<Buffer>,
+    recycles: u64,
+}
+
+struct Buffer {
+    storage: Tensor,
+    key: usize,
+    /// Index of the first element on a cache line.
+    start: usize,
+    capacity: usize,
+    lent: bool,
+    last_used: u64,
+}
+
+impl Workspace {
+    /// An empty pool on `device`.
+    pub fn new(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            buffers: Vec::new(),
+            recycles: 0,
+        }
+    }
+
+    /// The device of the buffers.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Lends a contiguous tensor of `shape` and `dtype` with unspecified contents.
+    ///
+    /// # Errors
+    /// The shape has more elements than memory can address, or candle cannot allocate.
+    pub fn take(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor, TensorError> {
+        let size = dtype.size_in_bytes().max(1);
+        let elements = shape
+            .iter()
+            .try_fold(1usize, |n, &dim| n.checked_mul(dim))
+            .filter(|n| {
+                n.checked_mul(size)
+                    .is_some_and(|b| b < isize::MAX as usize / 2)
+            })
+            .ok_or_else(|| TensorError::shape("taking buffer", "shape", "fewer elements", shape))?;
+        let limit = (2 * elements).max(elements + SLACK_BYTES / size);
+        let best = (0..self.buffers.len())
+            .filter(|&i| {
+                let buffer = &self.buffers[i];
+                !buffer.lent
+                    && buffer.storage.dtype() == dtype
+                    && (elements..=limit).contains(&buffer.capacity)
+            })
+            .min_by_key(|&i| self.buffers[i].capacity);
+        let index = match best {
+            Some(index) => index,
+            None => {
+                self.buffers.push(self.allocate(elements, dtype, size)?);
+                self.buffers.len() - 1
+            }
+        };
+        let buffer = &mut self.buffers[index];
+        buffer.lent = true;
+        buffer.last_used = self.recycles;
+        let view = buffer.storage.narrow(0, buffer.start, elements)?;
+        Ok(view.reshape(shape)?)
+    }
+
+    fn allocate(&self, elements: usize, dtype: DType, size: usize) -> Result<Buffer, TensorError> {
+        let capacity = elements.max(1);
+        let storage = Tensor::zeros(capacity + ALIGN_BYTES / size, dtype, &self.device)?;
+        let start = match dtype {
+            DType::F32 => aligned_start::<f32>(&storage)?,
+            DType::F64 => aligned_start::<f64>(&storage)?,
+            DType::U8 => aligned_start::<u8>(&storage)?,
+            DType::U32 => aligned_start::<u32>(&storage)?,
+            DType::I64 => aligned_start::<i64>(&storage)?,
+            _ => 0,
+        };
+        Ok(Buffer {
+            key: access::storage_key(&storage)?,
+            storage,
+            start,
+            capacity,
+            lent: false,
+            last_used: self.recycles,
+        })
+    }
+
+    /// Takes a lent tensor, or any view of it, back before the step ends.
+    ///
+    /// A tensor that is not from this pool is left alone.
+    pub fn give(&mut self, tensor: &Tensor) {
+        if let Ok(key) = access::storage_key(tensor) {
+            for buffer in &mut self.buffers {
+                if buffer.key == key {
+                    buffer.lent = false;
+                }
+            }
+        }
+    }
+
+    /// Takes everything back: the start of a step.
+    pub fn recycle(&mut self) {
+        self.recycles += 1;
+        let oldest = self.recycles.saturating_sub(KEEP_RECYCLES);
+        self.buffers.retain(|buffer| buffer.last_used >= oldest);
+        for buffer in &mut self.buffers {
+            buffer.lent = false;
+        }
+    }
+
+    /// Bytes that the pool holds, lent or free.
+    pub fn bytes(&self) -> usize {
+        self.buffers
+            .iter()
+            .map(|b| b.storage.elem_count() * b.storage.dtype().size_in_bytes())
+            .sum()
+    }
+}
+
+fn aligned_start<T: access::Element>(storage: &Tensor) -> Result<usize, TensorError> {
+    let start = access::read::<T>(storage)?
+        .as_ptr()
+        .align_offset(ALIGN_BYTES);
+    Ok(if start <= ALIGN_BYTES / size_of::<T>() {
+        start
+    } else {
+        0
+    })
+}

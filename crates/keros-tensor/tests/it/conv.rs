@@ -1,0 +1,249 @@
+//! Convolution against seven naive loops.
+
+use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d, conv2d_backward};
+use keros_tensor::{Device, Tensor, TensorError, Workspace};
+use proptest::prelude::*;
+
+use crate::support::{NaiveConv, check_close, finite_differences, flat, flat64, random};
+
+fn check_conv(case: &NaiveConv, activation: Activation, with_bias: bool) {
+    let mut ws = Workspace::new(&Device::Cpu);
+    let (x, w) = (random(1, &case.x), random(2, &case.w));
+    let co = case.w[3];
+    let bias = random(3, &[co]);
+    let relu = activation == Activation::Relu;
+    let bias64 = if with_bias {
+        flat64(&bias)
+    } else {
+        vec![0.0; co]
+    };
+    let (x64, w64) = (flat64(&x), flat64(&w));
+    let bias = with_bias.then_some(&bias);
+
+    let y = conv2d(&mut ws, &x, &w, bias, &case.spec, activation).unwrap();
+    let expected = case.forward(&x64, &w64, &bias64, relu);
+    assert_eq!(y.dims(), case.output_shape());
+    assert_eq!(
+        case.spec.output_shape(case.x, case.w).unwrap(),
+        case.output_shape()
+    );
+    check_close("y", &y, &expected, 2e-5);
+
+    let dy = random(4, &case.output_shape());
+    // The mask of the kernel's own output: a value that rounds to the other side of zero is no error.
+    let dz: Vec<f64> = flat64(&dy)
+        .iter()
+        .zip(flat(&y))
+        .map(|(&dy, y)| if relu && y <= 0.0 { 0.0 } else { dy })
+        .collect();
+    let (dx64, dw64, dbias64) = case.backward(&x64, &w64, &dz);
+    for need_dx in [false, true] {
+        // Gradients are overwritten: what is there before does not matter.
+        let (dw, dbias) = (random(5, &case.w), random(6, &[co]));
+        let dbias = with_bias.then_some(&dbias);
+        let dx = conv2d_backward(
+            &mut ws, &x, &w, &y, &dy, &case.spec, activation, &dw, dbias, need_dx,
+        )
+        .unwrap();
+        assert_eq!(dx.is_some(), need_dx);
+        check_close("dw", &dw, &dw64, 1e-4);
+        if let Some(dbias) = dbias {
+            check_close("dbias", dbias, &dbias64, 1e-4);
+        }
+        if let Some(dx) = dx {
+            check_close("dx", &dx, &dx64, 2e-5);
+        }
+    }
+}
+
+fn padding() -> impl Strategy<Value = Padding> {
+    prop_oneof![Just(Padding::Valid), Just(Padding::Same)]
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![Just(Activation::Linear), Just(Activation::Relu)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// Any kernel, stride, dilation, padding and grouping.
+    #[test]
+    fn matches_naive_loops(
+        n in 1usize..4,
+        (h, w) in (1usize..9, 1usize..9),
+        (kh, kw) in (1usize..4, 1usize..5),
+        (ci, co) in (1usize..4, 1usize..5),
+        groups in 1usize..3,
+        strides in (1usize..4, 1usize..4),
+        dilation in (1usize..3, 1usize..3),
+        padding in padding(),
+        activation in activation(),
+        with_bias in any::<bool>(),
+    ) {
+        let spec = Conv2dSpec { strides, padding, dilation, groups };
+        let case = NaiveConv { x: [n, h, w, ci * groups], w: [kh, kw, ci, co * groups], spec };
+        if spec.output_shape(case.x, case.w).is_ok() {
+            check_conv(&case, activation, with_bias);
+        } else {
+            prop_assert_eq!(padding, Padding::Valid);
+            prop_assert!((kh - 1) * dilation.0 >= h || (kw - 1) * dilation.1 >= w);
+        }
+    }
+
+    /// The channel numbers that have kernels of their own.
+    #[test]
+    fn matches_naive_loops_for_wide_outputs(
+        n in 1usize..3,
+        (h, w) in (1usize..9, 1usize..18),
+        (kh, kw) in (1usize..4, 1usize..4),
+        ci in prop_oneof![1usize..5, Just(8usize), Just(16), Just(32), Just(48)],
+        co in prop_oneof![Just(16usize), Just(32), Just(48), Just(64), Just(80)],
+        strides in prop_oneof![3 => Just((1usize, 1usize)), 1 => (1usize..3, 1usize..3)],
+        dilation in prop_oneof![3 => Just((1usize, 1usize)), 1 => (1usize..3, 1usize..3)],
+        padding in padding(),
+        activation in activation(),
+        with_bias in any::<bool>(),
+    ) {
+        let spec = Conv2dSpec { strides, padding, dilation, groups: 1 };
+        let case = NaiveConv { x: [n, h, w, ci], w: [kh, kw, ci, co], spec };
+        if spec.output_shape(case.x, case.w).is_ok() {
+            check_conv(&case, activation, with_bias);
+        }
+    }
+}
+
+/// More images than partial sums, and patches of more than one block of rows.
+#[test]
+fn matches_naive_loops_beyond_one_block() {
+    let spec = Conv2dSpec {
+        padding: Padding::Same,
+        ..Conv2dSpec::default()
+    };
+    for (x, w) in [
+        ([19, 5, 4, 2], [3, 3, 2, 3]),
+        ([1, 60, 64, 3], [5, 5, 3, 2]),
+        ([1, 20, 64, 3], [5, 5, 3, 32]),
+    ] {
+        check_conv(&NaiveConv { x, w, spec }, Activation::Relu, true);
+    }
+}
+
+/// The reference's own gradients, so that both cannot be wrong together.
+#[test]
+fn reference_gradients_match_finite_differences() {
+    let case = NaiveConv {
+        x: [2, 4, 5, 4],
+        w: [3, 2, 2, 6],
+        spec: Conv2dSpec {
+            strides: (2, 1),
+            padding: Padding::Same,
+            dilation: (1, 2),
+            groups: 2,
+        },
+    };
+    let (x, w) = (flat64(&random(1, &case.x)), flat64(&random(2, &case.w)));
+    let bias = flat64(&random(3, &[6]));
+    let dy = flat64(&random(4, &case.output_shape()));
+    let objective = |x: &[f64], w: &[f64], bias: &[f64]| -> f64 {
+        let y = case.forward(x, w, bias, true);
+        y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
+    };
+    let y = case.forward(&x, &w, &bias, true);
+    let dz: Vec<f64> = dy
+        .iter()
+        .zip(&y)
+        .map(|(&dy, &y)| if y > 0.0 { dy } else { 0.0 })
+        .collect();
+    let (dx, dw, dbias) = case.backward(&x, &w, &dz);
+    for (what, gradient, differences) in [
+        (
+            "dx",
+            dx,
+            finite_differences(&x, |x| objective(x, &w, &bias)),
+        ),
+        (
+            "dw",
+            dw,
+            finite_differences(&w, |w| objective(&x, w, &bias)),
+        ),
+        (
+            "dbias",
+            dbias,
+            finite_differences(&bias, |b| objective(&x, &w, b)),
+        ),
+    ] {
+        for (a, b) in gradient.iter().zip(&differences) {
+            assert!((a - b).abs() < 1e-7, "{what}: {a} instead of {b}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_batch_has_zero_gradients() {
+    let mut ws = Workspace::new(&Device::Cpu);
+    let (x, w) = (random(1, &[0, 5, 5, 2]), random(2, &[3, 3, 2, 4]));
+    let spec = Conv2dSpec::default();
+    let y = conv2d(&mut ws, &x, &w, None, &spec, Activation::Linear).unwrap();
+    assert_eq!(y.dims(), [0, 3, 3, 4]);
+    let dw = random(3, &[3, 3, 2, 4]);
+    let dx = conv2d_backward(
+        &mut ws,
+        &x,
+        &w,
+        &y,
+        &y,
+        &spec,
+        Activation::Linear,
+        &dw,
+        None,
+        true,
+    )
+    .unwrap()
+    .unwrap();
+    assert_eq!(dx.dims(), [0, 5, 5, 2]);
+    assert!(flat(&dw).iter().all(|&v| v == 0.0));
+}
+
+#[test]
+fn wrong_shapes_are_errors_that_name_the_tensor() {
+    let mut ws = Workspace::new(&Device::Cpu);
+    let (x, w) = (random(1, &[2, 5, 5, 3]), random(2, &[3, 3, 3, 4]));
+    let spec = Conv2dSpec::default();
+    let mut error = |x: &Tensor, w: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec| {
+        conv2d(&mut ws, x, w, bias, spec, Activation::Linear)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        error(&x, &random(2, &[3, 3, 2, 4]), None, &spec),
+        "conv2d: kernel has the wrong shape (expected [kh, kw, 3, out], found [3, 3, 2, 4])"
+    );
+    assert!(error(&random(1, &[5, 5, 3]), &w, None, &spec).contains("input has the wrong shape"));
+    assert!(error(&x, &w, Some(&random(3, &[3])), &spec).contains("bias has the wrong shape"));
+    assert!(error(&x, &random(2, &[6, 3, 3, 4]), None, &spec).contains("holds a 6 × 3 kernel"));
+    for spec in [
+        Conv2dSpec {
+            strides: (0, 1),
+            ..spec
+        },
+        Conv2dSpec {
+            dilation: (1, 0),
+            ..spec
+        },
+        Conv2dSpec {
+            dilation: (usize::MAX, 1),
+            ..spec
+        },
+    ] {
+        assert!(error(&x, &w, None, &spec).contains("input has the wrong shape"));
+    }
+    for groups in [0, 2] {
+        assert!(error(&x, &w, None, &Conv2dSpec { groups, ..spec }).contains("bad groups"));
+    }
+    let transposed = x.transpose(1, 2).unwrap();
+    assert!(matches!(
+        conv2d(&mut ws, &transposed, &w, None, &spec, Activation::Linear),
+        Err(TensorError::NotContiguous { .. })
+    ));
+}

@@ -1,0 +1,25 @@
+//! Every kernel against a naive double-precision reference, and every promise of the crate's types.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy.toml allows these in tests, but helpers do not count as such"
+)]
+
+mod access;
+mod activation;
+mod conv;
+mod dense;
+mod determinism;
+mod device;
+mod dropout;
+mod loss;
+mod optimizer;
+mod parallel;
+mod params;
+mod pool;
+mod rng;
+mod support;
+mod weights;
+mod workspace;

@@ -1,0 +1,138 @@
+//! Host arrays of a batch as tensors: names matched, types converted, targets in the loss's form.
+
+use crate::error::TrainError;
+use keros_data::{Array, Arrays, DType as HostType};
+use keros_nn::{Port, Target, TargetKind};
+use keros_tensor::{Tensor, Workspace, upload};
+
+/// The inputs in the order of `ports`, each f32.
+pub(crate) fn input_tensors(
+    workspace: &mut Workspace,
+    ports: &[Port],
+    inputs: &Arrays,
+) -> Result<Vec<Tensor>, TrainError> {
+    let mut tensors = Vec::with_capacity(ports.len());
+    for array in by_port("inputs", ports, inputs)? {
+        tensors.push(float_tensor(workspace, array)?);
+    }
+    Ok(tensors)
+}
+
+/// The arrays in the order of `ports`. A single array needs no name for a single port.
+fn by_port<'a>(
+    what: &'static str,
+    ports: &[Port],
+    arrays: &'a Arrays,
+) -> Result<Vec<&'a Array>, TrainError> {
+    if ports.len() == 1 && arrays.is_unnamed() {
+        return Ok(vec![arrays.first()]);
+    }
+    let found: Vec<&Array> = ports
+        .iter()
+        .filter_map(|port| arrays.get(&port.name))
+        .collect();
+    if found.len() == ports.len() && arrays.count() == ports.len() {
+        return Ok(found);
+    }
+    let list = |names: Vec<&str>| format!("`{}`", names.join("`, `"));
+    Err(TrainError::Names {
+        what,
+        expected: list(ports.iter().map(|port| port.name.as_str()).collect()),
+        found: list(arrays.names().collect()),
+    })
+}
+
+/// An array as f32.
+fn float_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, TrainError> {
+    let array = &array.to_standard_layout();
+    if let Some(values) = array.as_slice::<f32>() {
+        return Ok(upload(workspace, array.shape(), values, |value| value)?);
+    }
+    if let Some(values) = array.as_slice::<u8>() {
+        return Ok(upload(workspace, array.shape(), values, f32::from)?);
+    }
+    if let Some(values) = array.as_slice::<i64>() {
+        return Ok(upload(workspace, array.shape(), values, |value| {
+            value as f32
+        })?);
+    }
+    Err(TrainError::Target {
+        what: "an array cannot be read as numbers".to_owned(),
+        expected: "elements of type u8, f32 or i64".to_owned(),
+        found: array.dtype().name().to_owned(),
+    })
+}
+
+/// The targets of the one output, in the form its loss takes.
+pub(crate) fn target_tensor(
+    workspace: &mut Workspace,
+    kind: TargetKind,
+    output: &Port,
+    targets: &Arrays,
+) -> Result<Target, TrainError> {
+    let arrays = by_port("targets", std::slice::from_ref(output), targets)?;
+    let array = arrays[0];
+    match kind {
+        TargetKind::Values => Ok(Target::Values(float_tensor(workspace, array)?)),
+        TargetKind::Labels => {
+            let rows = array.len();
+            if !matches!(array.shape(), [_] | [_, 1]) {
+                return Err(TrainError::Target {
+                    what: "labels have the wrong shape".to_owned(),
+                    expected: format!("[{rows}] or [{rows}, 1]"),
+                    found: format!("{:?}", array.shape()),
+                });
+            }
+            Ok(Target::Labels(label_tensor(workspace, array)?))
+        }
+    }
+}
+
+fn label_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, TrainError> {
+    let array = &array.to_standard_layout();
+    let shape = [array.len()];
+    match array.dtype() {
+        HostType::U8 => {
+            let labels = array.as_slice::<u8>().unwrap_or_default();
+            Ok(upload(workspace, &shape, labels, u32::from)?)
+        }
+        HostType::I64 => {
+            let labels = array.as_slice::<i64>().unwrap_or_default();
+            let valid = |label: &i64| u32::try_from(*label).is_ok();
+            check_labels(labels, valid)?;
+            Ok(upload(workspace, &shape, labels, |label| label as u32)?)
+        }
+        _ => {
+            let labels = array.as_slice::<f32>().unwrap_or_default();
+            let valid = |label: &f32| label.fract() == 0.0 && (0.0..16_777_216.0).contains(label);
+            check_labels(labels, valid)?;
+            Ok(upload(workspace, &shape, labels, |label| label as u32)?)
+        }
+    }
+}
+
+fn check_labels<T: ToString>(labels: &[T], valid: impl Fn(&T) -> bool) -> Result<(), TrainError> {
+    match labels.iter().position(|label| !valid(label)) {
+        None => Ok(()),
+        Some(row) => Err(TrainError::Target {
+            what: format!("the label of row {row} is no class index"),
+            expected: "a whole number from 0".to_owned(),
+            found: labels[row].to_string(),
+        }),
+    }
+}
+
+/// `[N]` sample weights as f32.
+pub(crate) fn weight_tensor(
+    workspace: &mut Workspace,
+    weights: &Array,
+) -> Result<Tensor, TrainError> {
+    if weights.ndim() != 1 {
+        return Err(TrainError::Target {
+            what: "sample weights have the wrong shape".to_owned(),
+            expected: format!("[{}]", weights.len()),
+            found: format!("{:?}", weights.shape()),
+        });
+    }
+    float_tensor(workspace, weights)
+}

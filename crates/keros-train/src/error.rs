@@ -1,0 +1,98 @@
+//! What can go wrong in a training.
+
+use keros_callbacks::CallbackError;
+use keros_data::DataError;
+use keros_nn::NnError;
+use keros_tensor::TensorError;
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// An argument that cannot be used, found before anything was changed.
+    #[error("{doing}: invalid {argument} (expected {expected}, found {found})")]
+    Argument {
+        /// The method, such as `fit`.
+        doing: &'static str,
+        /// The argument.
+        argument: &'static str,
+        /// What it can be.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A batch whose arrays are not the ones the network has.
+    #[error(
+        "giving the {what} of a batch to the network: wrong names (expected {expected}, found {found})"
+    )]
+    Names {
+        /// `inputs` or `targets`.
+        what: &'static str,
+        /// The names the network has.
+        expected: String,
+        /// The names of the arrays.
+        found: String,
+    },
+    /// Targets that the loss cannot take.
+    #[error("reading the targets of a batch: {what} (expected {expected}, found {found})")]
+    Target {
+        /// What is wrong, with the row it is in.
+        what: String,
+        /// What the loss takes.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A batch without targets where they are needed.
+    #[error("training or evaluating: the batch has no targets")]
+    NoTargets,
+    /// A batch failed.
+    #[error("epoch {}, batch {batch}: {source}", epoch + 1)]
+    Batch {
+        /// Zero-based epoch.
+        epoch: u64,
+        /// Zero-based batch.
+        batch: u64,
+        /// What went wrong.
+        source: Box<TrainError>,
+    },
+    /// The source of the data failed.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network, a loss, a metric or the optimizer failed.
+    #[error(transparent)]
+    Network(#[from] NnError),
+    /// A callback failed.
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
+}
+
+impl TrainError {
+    pub(crate) fn argument(
+        doing: &'static str,
+        argument: &'static str,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> TrainError {
+        TrainError::Argument {
+            doing,
+            argument,
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+
+    pub(crate) fn in_batch(self, epoch: u64, batch: u64) -> TrainError {
+        TrainError::Batch {
+            epoch,
+            batch,
+            source: Box::new(self),
+        }
+    }
+}
+
+impl From<TensorError> for TrainError {
+    fn from(error: TensorError) -> Self {
+        TrainError::Network(error.into())
+    }
+}

@@ -1,0 +1,148 @@
+//! Evaluation, alone or as the validation inside `fit`.
+
+use crate::error::TrainError;
+use crate::options::{EvaluateOptions, GeneratorOptions};
+use crate::run::{Callbacks, LogsOf, Moment, event};
+use crate::source::{Feed, Pull, Source};
+use crate::trainer::Trainer;
+use keros_callbacks::{Event, EventKind, Logs, ProgbarLogger, RunInfo};
+use keros_data::{ArraySequence, Arrays, LoaderOptions, Shuffle};
+use keros_nn::Network;
+use std::time::{Duration, Instant};
+
+impl<N: Network> Trainer<N> {
+    /// The loss and metrics over arrays in memory, in inference mode, in order.
+    ///
+    /// # Errors
+    /// Arguments out of range, or any failure on the way.
+    pub fn evaluate(
+        &mut self,
+        x: impl Into<Arrays>,
+        y: impl Into<Arrays>,
+        options: EvaluateOptions<'_>,
+    ) -> Result<Logs, TrainError> {
+        let mut sequence = ArraySequence::new(x, y)?
+            .batch_size(options.batch_size)?
+            .shuffle(Shuffle::No);
+        if let Some(weights) = options.sample_weight {
+            sequence = sequence.sample_weight(weights)?;
+        }
+        let generator = GeneratorOptions {
+            steps: options.steps,
+            callbacks: options.callbacks,
+            workers: 0,
+            verbose: options.verbose,
+            ..GeneratorOptions::default()
+        };
+        self.evaluate_generator(Source::sequence(sequence), generator)
+    }
+
+    /// The loss and metrics over batches from a source, in inference mode.
+    ///
+    /// # Errors
+    /// Arguments out of range, or any failure on the way.
+    pub fn evaluate_generator(
+        &mut self,
+        source: impl Into<Source>,
+        options: GeneratorOptions<'_>,
+    ) -> Result<Logs, TrainError> {
+        let loader = LoaderOptions {
+            workers: options.workers,
+            max_queue_size: options.max_queue_size,
+            shuffle: false,
+            ..LoaderOptions::default()
+        };
+        let mut feed = Feed::new(source.into(), loader, options.steps)?;
+        let steps = options.steps.or(feed.len());
+        let info = RunInfo {
+            epochs: 1,
+            initial_epoch: 0,
+            steps,
+            metrics: self.trackers.names(),
+            validation: false,
+        };
+        let mut list = options.callbacks;
+        if let Some(progress) = ProgbarLogger::new(options.verbose) {
+            list.push(progress);
+        }
+        let mut callbacks = Callbacks::new(list, info);
+        let mut pull = feed.start(0, 0, steps)?;
+        self.test(&mut pull, steps, None, &mut callbacks)?;
+        Ok(self.logs())
+    }
+
+    /// Resets the trackers and evaluates at most `steps` batches. `fit_epoch` is the epoch of the
+    /// fit whose validation this is. Returns the reason if a callback asked to stop.
+    pub(crate) fn test(
+        &mut self,
+        pull: &mut Pull<'_>,
+        steps: Option<u64>,
+        fit_epoch: Option<u64>,
+        callbacks: &mut Callbacks<'_>,
+    ) -> Result<Option<String>, TrainError> {
+        let epoch = fit_epoch.unwrap_or(0);
+        let nested = fit_epoch.is_some();
+        let begin = Event {
+            nested,
+            ..event(EventKind::TestBegin, epoch, self.optimizer.iterations())
+        };
+        self.trackers.reset();
+        let mut stop = callbacks
+            .send(&begin, LogsOf::Nothing, Moment::default())?
+            .stop;
+        let mut wait = Duration::ZERO;
+        let mut batch_index = 0;
+        while steps.is_none_or(|steps| batch_index < steps) && (nested || stop.is_none()) {
+            let asked = Instant::now();
+            let next = pull.next();
+            wait += asked.elapsed();
+            let Some(batch) = next.transpose()? else {
+                break;
+            };
+            let moment = Moment {
+                learning_rate: None,
+                data_wait: wait,
+            };
+            let begin = Event {
+                kind: EventKind::TestBatchBegin,
+                batch: batch_index,
+                samples: batch.len() as u64,
+                ..begin.clone()
+            };
+            let decision = callbacks.send(&begin, LogsOf::Nothing, moment)?;
+            stop = stop.or(decision.stop);
+            self.test_step(&batch)
+                .map_err(|error| error.in_batch(epoch, batch_index))?;
+            let end = Event {
+                kind: EventKind::TestBatchEnd,
+                ..begin
+            };
+            let decision = callbacks.send(&end, LogsOf::Trackers(&self.trackers), moment)?;
+            stop = stop.or(decision.stop);
+            batch_index += 1;
+        }
+        if batch_index == 0 {
+            let expected = "at least one batch";
+            return Err(TrainError::argument("evaluating", "data", expected, "none"));
+        }
+        if let Some(missing) = steps.map(|steps| steps - batch_index)
+            && missing > 0
+            && stop.is_none()
+        {
+            callbacks.warn(format!(
+                "the evaluation ended after {batch_index} batches because the data ran out; \
+                 {missing} more were asked for"
+            ));
+        }
+        let end = Event {
+            kind: EventKind::TestEnd,
+            ..begin
+        };
+        let moment = Moment {
+            learning_rate: None,
+            data_wait: wait,
+        };
+        let decision = callbacks.send(&end, LogsOf::Trackers(&self.trackers), moment)?;
+        Ok(stop.or(decision.stop))
+    }
+}

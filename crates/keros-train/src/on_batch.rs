@@ -1,0 +1,58 @@
+//! One batch at a time: the methods for loops of your own.
+
+use crate::error::TrainError;
+use crate::trainer::Trainer;
+use keros_callbacks::Logs;
+use keros_data::{Array, Arrays, Batch};
+use keros_nn::Network;
+
+impl<N: Network> Trainer<N> {
+    /// One forward pass, reverse pass and update on exactly the rows of `batch`, whatever their
+    /// number. No callbacks, nothing shown.
+    ///
+    /// Returns the loss and metrics of this batch alone, as they were before the update.
+    ///
+    /// # Errors
+    /// Arrays that are not the network's, or a failure in the network; the weights are then
+    /// unchanged.
+    pub fn train_on_batch(&mut self, batch: &Batch) -> Result<Logs, TrainError> {
+        batch.check()?;
+        self.trackers.reset();
+        self.train_step(batch)?;
+        Ok(self.logs())
+    }
+
+    /// The loss and metrics of `batch` in inference mode.
+    ///
+    /// # Errors
+    /// Arrays that are not the network's, or a failure in the network.
+    pub fn test_on_batch(&mut self, batch: &Batch) -> Result<Logs, TrainError> {
+        batch.check()?;
+        self.trackers.reset();
+        self.test_step(batch)?;
+        Ok(self.logs())
+    }
+
+    /// The outputs for `inputs` in inference mode, one array per output of the network.
+    ///
+    /// # Errors
+    /// Arrays that are not the network's, or a failure in the network.
+    pub fn predict_on_batch(
+        &mut self,
+        inputs: impl Into<Arrays>,
+    ) -> Result<Vec<Array>, TrainError> {
+        let batch = Batch::inputs_only(inputs);
+        batch.check()?;
+        let outputs = self.predict_step(&batch)?;
+        outputs
+            .into_iter()
+            .map(|output| output.into_array())
+            .collect()
+    }
+
+    pub(crate) fn logs(&self) -> Logs {
+        let mut logs = Logs::new();
+        self.trackers.write("", &mut logs);
+        logs
+    }
+}

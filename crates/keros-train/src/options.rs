@@ -1,0 +1,169 @@
+//! The arguments of the methods, with Keras's names and defaults.
+
+use crate::source::ValidationData;
+use keros_callbacks::{CallbackList, Verbose};
+use keros_data::{Array, Shuffle};
+
+/// Arguments of [`Trainer::fit`](crate::Trainer::fit).
+pub struct FitOptions<'a> {
+    /// Rows per update; the last batch of an epoch may be smaller. Default 32.
+    pub batch_size: usize,
+    /// Index after the last epoch (not a count: see `initial_epoch`). Default 1.
+    pub epochs: u64,
+    /// What is shown. Default: a bar on a terminal, a line per epoch elsewhere.
+    pub verbose: Verbose,
+    /// Callbacks in the order in which they run.
+    pub callbacks: CallbackList<'a>,
+    /// Share of the rows, in `[0, 1)`, that is kept for validation: the last ones, cut before
+    /// shuffling. Default 0.
+    pub validation_split: f64,
+    /// Data to validate on after each epoch; wins over `validation_split`.
+    pub validation_data: Option<ValidationData>,
+    /// How rows are ordered in each epoch. Default: a new permutation.
+    pub shuffle: Shuffle,
+    /// `[N]` weights of the rows in the loss.
+    pub sample_weight: Option<Array>,
+    /// Index of the first epoch, to go on with a run. Default 0.
+    pub initial_epoch: u64,
+    /// Batches per epoch; the next epoch goes on where the last one stopped. Default: all rows.
+    pub steps_per_epoch: Option<u64>,
+    /// Batches per validation. Default: all.
+    pub validation_steps: Option<u64>,
+}
+
+impl Default for FitOptions<'_> {
+    fn default() -> Self {
+        FitOptions {
+            batch_size: 32,
+            epochs: 1,
+            verbose: Verbose::Auto,
+            callbacks: CallbackList::new(),
+            validation_split: 0.0,
+            validation_data: None,
+            shuffle: Shuffle::Samples,
+            sample_weight: None,
+            initial_epoch: 0,
+            steps_per_epoch: None,
+            validation_steps: None,
+        }
+    }
+}
+
+/// Arguments of [`Trainer::fit_generator`](crate::Trainer::fit_generator).
+pub struct FitGeneratorOptions<'a> {
+    /// Batches per epoch. Default: the length of a sequence; all of a generator, which then has one
+    /// epoch.
+    pub steps_per_epoch: Option<u64>,
+    /// Index after the last epoch (not a count: see `initial_epoch`). Default 1.
+    pub epochs: u64,
+    /// What is shown. Default: a bar on a terminal, a line per epoch elsewhere.
+    pub verbose: Verbose,
+    /// Callbacks in the order in which they run.
+    pub callbacks: CallbackList<'a>,
+    /// Data to validate on after each epoch.
+    pub validation_data: Option<ValidationData>,
+    /// Batches per validation; needed for a generator. Default: all of a sequence.
+    pub validation_steps: Option<u64>,
+    /// Batches that may wait at most. Default 10.
+    pub max_queue_size: usize,
+    /// Threads that prepare batches; 0 prepares them on the training thread. Default 1. The number
+    /// never changes a value or an order.
+    pub workers: usize,
+    /// Whether the order of a sequence's batches is permuted in each epoch. Default true.
+    pub shuffle: bool,
+    /// Index of the first epoch, to go on with a run. Default 0.
+    pub initial_epoch: u64,
+}
+
+impl Default for FitGeneratorOptions<'_> {
+    fn default() -> Self {
+        FitGeneratorOptions {
+            steps_per_epoch: None,
+            epochs: 1,
+            verbose: Verbose::Auto,
+            callbacks: CallbackList::new(),
+            validation_data: None,
+            validation_steps: None,
+            max_queue_size: 10,
+            workers: 1,
+            shuffle: true,
+            initial_epoch: 0,
+        }
+    }
+}
+
+/// Arguments of [`Trainer::evaluate`](crate::Trainer::evaluate).
+pub struct EvaluateOptions<'a> {
+    /// Rows per batch. Default 32.
+    pub batch_size: usize,
+    /// What is shown. Default: a bar on a terminal, a line elsewhere.
+    pub verbose: Verbose,
+    /// Callbacks in the order in which they run.
+    pub callbacks: CallbackList<'a>,
+    /// Batches at most. Default: all.
+    pub steps: Option<u64>,
+    /// `[N]` weights of the rows in the loss.
+    pub sample_weight: Option<Array>,
+}
+
+impl Default for EvaluateOptions<'_> {
+    fn default() -> Self {
+        EvaluateOptions {
+            batch_size: 32,
+            verbose: Verbose::Auto,
+            callbacks: CallbackList::new(),
+            steps: None,
+            sample_weight: None,
+        }
+    }
+}
+
+/// Arguments of [`Trainer::predict`](crate::Trainer::predict).
+pub struct PredictOptions<'a> {
+    /// Rows per batch. Default 32.
+    pub batch_size: usize,
+    /// What is shown. Default: a bar on a terminal, a line elsewhere.
+    pub verbose: Verbose,
+    /// Callbacks in the order in which they run.
+    pub callbacks: CallbackList<'a>,
+    /// Batches at most. Default: all.
+    pub steps: Option<u64>,
+}
+
+impl Default for PredictOptions<'_> {
+    fn default() -> Self {
+        PredictOptions {
+            batch_size: 32,
+            verbose: Verbose::Auto,
+            callbacks: CallbackList::new(),
+            steps: None,
+        }
+    }
+}
+
+/// Arguments of [`Trainer::evaluate_generator`](crate::Trainer::evaluate_generator) and
+/// [`Trainer::predict_generator`](crate::Trainer::predict_generator).
+pub struct GeneratorOptions<'a> {
+    /// Batches to take. Default: the length of a sequence; all of a generator.
+    pub steps: Option<u64>,
+    /// Callbacks in the order in which they run.
+    pub callbacks: CallbackList<'a>,
+    /// Batches that may wait at most. Default 10.
+    pub max_queue_size: usize,
+    /// Threads that prepare batches; 0 prepares them on the calling thread. Default 1.
+    pub workers: usize,
+    /// What is shown. Default: nothing.
+    pub verbose: Verbose,
+}
+
+impl Default for GeneratorOptions<'_> {
+    fn default() -> Self {
+        GeneratorOptions {
+            steps: None,
+            callbacks: CallbackList::new(),
+            max_queue_size: 10,
+            workers: 1,
+            verbose: Verbose::Silent,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Prediction over many batches.
+
+use crate::error::TrainError;
+use crate::options::{GeneratorOptions, PredictOptions};
+use crate::run::{Callbacks, LogsOf, Moment, event};
+use crate::source::{Feed, Source};
+use crate::step::HostOutput;
+use crate::trainer::Trainer;
+use keros_callbacks::{Event, EventKind, ProgbarLogger, RunInfo};
+use keros_data::{Array, ArraySequence, Arrays, LoaderOptions};
+use keros_nn::Network;
+use std::time::{Duration, Instant};
+
+impl<N: Network> Trainer<N> {
+    /// The outputs for arrays in memory, in inference mode, in order: one array per output of the
+    /// network.
+    ///
+    /// # Errors
+    /// Arguments out of range, or any failure on the way.
+    pub fn predict(
+        &mut self,
+        x: impl Into<Arrays>,
+        options: PredictOptions<'_>,
+    ) -> Result<Vec<Array>, TrainError> {
+        let sequence = ArraySequence::inputs_only(x)?.batch_size(options.batch_size)?;
+        let generator = GeneratorOptions {
+            steps: options.steps,
+            callbacks: options.callbacks,
+            workers: 0,
+            verbose: options.verbose,
+            ..GeneratorOptions::default()
+        };
+        self.predict_generator(Source::sequence(sequence), generator)
+    }
+
+    /// The outputs for batches from a source, in the order of the batches; targets are not looked
+    /// at.
+    ///
+    /// # Errors
+    /// Arguments out of range, or any failure on the way.
+    pub fn predict_generator(
+        &mut self,
+        source: impl Into<Source>,
+        options: GeneratorOptions<'_>,
+    ) -> Result<Vec<Array>, TrainError> {
+        let loader = LoaderOptions {
+            workers: options.workers,
+            max_queue_size: options.max_queue_size,
+            shuffle: false,
+            ..LoaderOptions::default()
+        };
+        let mut feed = Feed::new(source.into(), loader, options.steps)?;
+        let steps = options.steps.or(feed.len());
+        let info = RunInfo {
+            epochs: 1,
+            initial_epoch: 0,
+            steps,
+            metrics: Vec::new(),
+            validation: false,
+        };
+        let mut list = options.callbacks;
+        if let Some(progress) = ProgbarLogger::new(options.verbose) {
+            list.push(progress);
+        }
+        let mut callbacks = Callbacks::new(list, info);
+        let mut pull = feed.start(0, 0, steps)?;
+
+        let begin = event(EventKind::PredictBegin, 0, self.optimizer.iterations());
+        let moment = |data_wait| Moment {
+            learning_rate: None,
+            data_wait,
+        };
+        let mut wait = Duration::ZERO;
+        let mut stop = callbacks.send(&begin, LogsOf::Nothing, moment(wait))?.stop;
+        let mut outputs: Vec<HostOutput> = Vec::new();
+        let mut batch_index = 0;
+        while steps.is_none_or(|steps| batch_index < steps) && stop.is_none() {
+            let asked = Instant::now();
+            let next = pull.next();
+            wait += asked.elapsed();
+            let Some(batch) = next.transpose()? else {
+                break;
+            };
+            let begin = Event {
+                kind: EventKind::PredictBatchBegin,
+                batch: batch_index,
+                samples: batch.len() as u64,
+                ..begin.clone()
+            };
+            let decision = callbacks.send(&begin, LogsOf::Nothing, moment(wait))?;
+            stop = stop.or(decision.stop);
+            let predicted = self
+                .predict_step(&batch)
+                .map_err(|error| error.in_batch(0, batch_index))?;
+            if outputs.is_empty() {
+                outputs = predicted;
+            } else {
+                for (all, new) in outputs.iter_mut().zip(predicted) {
+                    all.shape[0] += new.shape[0];
+                    all.values.extend_from_slice(&new.values);
+                }
+            }
+            let end = Event {
+                kind: EventKind::PredictBatchEnd,
+                ..begin
+            };
+            let decision = callbacks.send(&end, LogsOf::Nothing, moment(wait))?;
+            stop = stop.or(decision.stop);
+            batch_index += 1;
+        }
+        if batch_index == 0 {
+            let expected = "at least one batch";
+            return Err(TrainError::argument("predicting", "data", expected, "none"));
+        }
+        let end = Event {
+            kind: EventKind::PredictEnd,
+            ..begin
+        };
+        let _ = callbacks.send(&end, LogsOf::Nothing, moment(wait))?;
+        outputs.into_iter().map(HostOutput::into_array).collect()
+    }
+}

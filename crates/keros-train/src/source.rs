@@ -1,0 +1,192 @@
+//! Where batches come from, and how a run reads them.
+
+use crate::error::TrainError;
+use keros_data::{
+    Array, ArraySequence, Arrays, Batch, DataError, Generator, ImageFlow, LoadedBatch, Loader,
+    LoaderOptions, Sequence,
+};
+use std::sync::Arc;
+
+/// A source of batches for the generator methods.
+pub enum Source {
+    /// Batches by index, prepared by any number of workers.
+    Sequence(Arc<dyn Sequence>),
+    /// Batches one after another, read by one thread.
+    Generator(Box<dyn Generator>),
+}
+
+impl Source {
+    /// Batches by index.
+    pub fn sequence(sequence: impl Sequence + 'static) -> Source {
+        Source::Sequence(Arc::new(sequence))
+    }
+
+    /// Batches one after another: any iterator over `Result<Batch, DataError>`.
+    pub fn generator(generator: impl Generator + 'static) -> Source {
+        Source::Generator(Box::new(generator))
+    }
+}
+
+impl From<Arc<dyn Sequence>> for Source {
+    fn from(sequence: Arc<dyn Sequence>) -> Source {
+        Source::Sequence(sequence)
+    }
+}
+
+impl<S: Sequence + 'static> From<Arc<S>> for Source {
+    fn from(sequence: Arc<S>) -> Source {
+        Source::Sequence(sequence)
+    }
+}
+
+impl From<ImageFlow> for Source {
+    fn from(flow: ImageFlow) -> Source {
+        Source::sequence(flow)
+    }
+}
+
+impl From<ArraySequence> for Source {
+    fn from(sequence: ArraySequence) -> Source {
+        Source::sequence(sequence)
+    }
+}
+
+/// What a fit is validated on.
+pub enum ValidationData {
+    /// Arrays in memory.
+    Arrays {
+        /// Inputs.
+        x: Arrays,
+        /// Targets.
+        y: Arrays,
+        /// `[N]` weights of the rows.
+        sample_weight: Option<Array>,
+    },
+    /// A source of batches. A generator needs `validation_steps` and goes on where the validation
+    /// before stopped; a sequence starts anew each time.
+    Source(Source),
+}
+
+impl<X: Into<Arrays>, Y: Into<Arrays>> From<(X, Y)> for ValidationData {
+    fn from((x, y): (X, Y)) -> ValidationData {
+        ValidationData::Arrays {
+            x: x.into(),
+            y: y.into(),
+            sample_weight: None,
+        }
+    }
+}
+
+impl<X: Into<Arrays>, Y: Into<Arrays>, W: Into<Array>> From<(X, Y, W)> for ValidationData {
+    fn from((x, y, weights): (X, Y, W)) -> ValidationData {
+        ValidationData::Arrays {
+            x: x.into(),
+            y: y.into(),
+            sample_weight: Some(weights.into()),
+        }
+    }
+}
+
+impl From<Source> for ValidationData {
+    fn from(source: Source) -> ValidationData {
+        ValidationData::Source(source)
+    }
+}
+
+impl From<ImageFlow> for ValidationData {
+    fn from(flow: ImageFlow) -> ValidationData {
+        ValidationData::Source(flow.into())
+    }
+}
+
+/// A source with the settings of its loader, from which passes over the data are started.
+pub(crate) struct Feed {
+    source: FeedSource,
+    options: LoaderOptions,
+}
+
+enum FeedSource {
+    Sequence(Arc<dyn Sequence>),
+    /// A generator has one loader for its whole life: what was prefetched is not lost.
+    Generator(Loader),
+}
+
+impl Feed {
+    /// `limit`: batches that will be taken from a generator, so that it is never read beyond.
+    pub(crate) fn new(
+        source: Source,
+        options: LoaderOptions,
+        limit: Option<u64>,
+    ) -> Result<Feed, TrainError> {
+        let source = match source {
+            Source::Sequence(sequence) => FeedSource::Sequence(sequence),
+            Source::Generator(generator) => {
+                let options = LoaderOptions {
+                    limit,
+                    shuffle: false,
+                    ..options.clone()
+                };
+                FeedSource::Generator(Loader::from_generator(generator, options)?)
+            }
+        };
+        Ok(Feed { source, options })
+    }
+
+    /// Batches per epoch, if the source knows.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.sequence().map(|sequence| sequence.len() as u64)
+    }
+
+    /// The sequence, if it is one.
+    pub(crate) fn sequence(&self) -> Option<Arc<dyn Sequence>> {
+        match &self.source {
+            FeedSource::Sequence(sequence) => Some(Arc::clone(sequence)),
+            FeedSource::Generator(_) => None,
+        }
+    }
+
+    /// Batches per epoch, if that is known for all epochs to come.
+    pub(crate) fn fixed_len(&self) -> Option<u64> {
+        let sequence = self.sequence()?;
+        (!sequence.changes_on_epoch_end()).then(|| sequence.len() as u64)
+    }
+
+    /// Starts a pass. A sequence begins at batch `start`, counted from epoch `first_epoch` of the
+    /// data, and delivers at most `limit` batches; a generator goes on where it is.
+    pub(crate) fn start(
+        &mut self,
+        first_epoch: u64,
+        start: u64,
+        limit: Option<u64>,
+    ) -> Result<Pull<'_>, TrainError> {
+        match &mut self.source {
+            FeedSource::Sequence(sequence) => {
+                let options = LoaderOptions {
+                    first_epoch,
+                    start,
+                    limit,
+                    ..self.options.clone()
+                };
+                let loader = Loader::from_sequence(Arc::clone(sequence), options)?;
+                Ok(Pull::Owned(Box::new(loader)))
+            }
+            FeedSource::Generator(loader) => Ok(Pull::Lent(loader)),
+        }
+    }
+}
+
+/// A running pass over a feed.
+pub(crate) enum Pull<'a> {
+    Owned(Box<Loader>),
+    Lent(&'a mut Loader),
+}
+
+impl Pull<'_> {
+    pub(crate) fn next(&mut self) -> Option<Result<Batch, DataError>> {
+        let next = match self {
+            Pull::Owned(loader) => loader.next(),
+            Pull::Lent(loader) => loader.next(),
+        };
+        next.map(|loaded| loaded.map(|LoadedBatch { batch, .. }| batch))
+    }
+}

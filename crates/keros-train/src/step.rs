@@ -1,0 +1,95 @@
+//! The one step behind every method: batch to device, forward, loss, backward, update.
+
+use crate::data::{input_tensors, target_tensor, weight_tensor};
+use crate::error::TrainError;
+use crate::trainer::Trainer;
+use keros_data::{Array, Batch};
+use keros_nn::{Mode, Network, Output};
+use keros_tensor::access::read;
+
+/// The values of one output for a batch, on the host.
+pub(crate) struct HostOutput {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+impl HostOutput {
+    pub(crate) fn into_array(self) -> Result<Array, TrainError> {
+        Ok(Array::from_vec(&self.shape, self.values)?)
+    }
+}
+
+impl<N: Network> Trainer<N> {
+    /// One update; the trackers gain the batch.
+    pub(crate) fn train_step(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        let mode = Mode::Training {
+            seed: self.seed,
+            step: self.optimizer.iterations(),
+        };
+        let grad = self.compare(batch, mode)?;
+        self.network.backward(&mut self.workspace, &[grad])?;
+        self.optimizer.step(self.network.params())?;
+        Ok(())
+    }
+
+    /// An evaluation of a batch; the trackers gain it.
+    pub(crate) fn test_step(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        self.compare(batch, Mode::Inference)?;
+        Ok(())
+    }
+
+    /// The outputs of a batch, on the host.
+    pub(crate) fn predict_step(&mut self, batch: &Batch) -> Result<Vec<HostOutput>, TrainError> {
+        let outputs = self.forward(batch, Mode::Inference)?;
+        outputs
+            .iter()
+            .map(|output| {
+                let values = output.values(&mut self.workspace)?;
+                Ok(HostOutput {
+                    shape: values.dims().to_vec(),
+                    values: read::<f32>(&values)?.to_vec(),
+                })
+            })
+            .collect()
+    }
+
+    fn forward(&mut self, batch: &Batch, mode: Mode) -> Result<Vec<Output>, TrainError> {
+        self.workspace.recycle();
+        let inputs = input_tensors(&mut self.workspace, self.network.inputs(), &batch.inputs)?;
+        Ok(self.network.forward(&mut self.workspace, &inputs, mode)?)
+    }
+
+    /// Runs a batch, adds it to the trackers and returns the gradient of the loss.
+    fn compare(&mut self, batch: &Batch, mode: Mode) -> Result<keros_tensor::Tensor, TrainError> {
+        let outputs = self.forward(batch, mode)?;
+        let (workspace, port) = (&mut self.workspace, &self.network.outputs()[0]);
+        let targets = batch.targets.as_ref().ok_or(TrainError::NoTargets)?;
+        let target = target_tensor(workspace, self.loss.target_kind(), port, targets)?;
+        let weights = match &batch.sample_weight {
+            Some(weights) => Some(weight_tensor(workspace, weights)?),
+            None => None,
+        };
+        let rows = batch.len() as f64;
+        let scale = (1.0 / rows) as f32;
+        let loss = self
+            .loss
+            .compute(workspace, &outputs[0], &target, weights.as_ref(), scale)?;
+        let losses = read::<f32>(&loss.per_sample)?;
+        let total: f64 = match &weights {
+            None => losses.iter().map(|loss| f64::from(*loss)).sum(),
+            Some(weights) => {
+                let weights = read::<f32>(weights)?;
+                let pairs = losses.iter().zip(weights.iter());
+                pairs
+                    .map(|(loss, weight)| f64::from(*loss) * f64::from(*weight))
+                    .sum()
+            }
+        };
+        drop(losses);
+        self.trackers.loss.add(total / rows, rows);
+        for metric in &mut self.trackers.metrics {
+            metric.update(workspace, &outputs[0], &target, None)?;
+        }
+        Ok(loss.grad)
+    }
+}

@@ -1,0 +1,42 @@
+//! What the shell sees of xtask: exit codes, and what goes to which stream.
+
+use std::process::{Command, Output};
+
+fn xtask(args: &[&str]) -> std::io::Result<Output> {
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(args)
+        .output()
+}
+
+#[test]
+fn help_goes_to_standard_output() -> std::io::Result<()> {
+    let output = xtask(&["demo", "--help"])?;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: cargo xtask demo"));
+    assert!(output.stderr.is_empty());
+    Ok(())
+}
+
+#[test]
+fn an_unknown_command_is_one_sentence_and_the_usage() -> std::io::Result<()> {
+    let output = xtask(&["tset"])?;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "error: there is no command `tset`\n\nUsage: cargo xtask <COMMAND>\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_unknown_suite_is_refused_with_the_ones_that_exist() -> std::io::Result<()> {
+    let output = xtask(&["bench", "no-such-suite"])?;
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        stderr.starts_with("error: there is no suite `no-such-suite`; there are"),
+        "{stderr}"
+    );
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The rules of the house that a compiler cannot check: who may know whom, one place for versions, what each file owes
+//! its reader. ARCHITECTURE.md gives the reasons.
+//!
+//! `rules` says what each rule is, `workspace` reads what it looks at, and `broken` shows that it can fail.
+
+mod broken;
+mod rules;
+mod workspace;
+
+use anyhow::Result;
+
+use workspace::Workspace;
+
+/// Fails with every line that a rule wrote.
+#[track_caller]
+fn check(violations: &[String]) {
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}
+
+#[test]
+fn crates_know_only_the_crates_that_architecture_md_lists() -> Result<()> {
+    let workspace = Workspace::read()?;
+    let arrows = rules::Arrows::parse(&workspace.text("ARCHITECTURE.md")?)?;
+    check(&rules::unlisted_arrows(&workspace.graph, &arrows));
+    Ok(())
+}
+
+#[test]
+fn crates_without_candle_build_without_candle() -> Result<()> {
+    check(&rules::candle_where_none_belongs(&Workspace::read()?.graph));
+    Ok(())
+}
+
+#[test]
+fn the_abi_depends_on_nothing() -> Result<()> {
+    check(&rules::dependencies_of_the_abi(&Workspace::read()?.graph));
+    Ok(())
+}
+
+#[test]
+fn members_take_versions_lints_and_licence_from_the_workspace() -> Result<()> {
+    check(&rules::own_versions(&Workspace::read()?.manifests()?));
+    Ok(())
+}
+
+#[test]
+fn dependencies_build_with_the_rust_version_we_promise() -> Result<()> {
+    check(&rules::dependencies_too_new(&Workspace::read()?.graph));
+    Ok(())
+}
+
+#[test]
+fn the_readme_states_the_rust_version_we_promise() -> Result<()> {
+    let workspace = Workspace::read()?;
+    let readme = workspace.text("README.md")?;
+    check(&rules::rust_version_unsaid(&workspace.graph, &readme));
+    Ok(())
+}
+
+#[test]
+fn only_keros_tensor_asks_for_cuda() -> Result<()> {
+    check(&rules::cuda_elsewhere(&Workspace::read()?.sources()?));
+    Ok(())
+}
+
+#[test]
+fn every_source_file_says_why_it_exists() -> Result<()> {
+    check(&rules::no_module_comment(&Workspace::read()?.sources()?));
+    Ok(())
+}
