@@ -120,11 +120,11 @@ pub const RESCALE: f32 = 1.0 / 255.0;
 #[must_use]
 pub fn augmentation() -> ImageDataGenerator {
     ImageDataGenerator::new()
-        .rotation_range(10.0)
-        .width_shift_range(0.1)
-        .height_shift_range(0.1)
-        .shear_range(5.0)
-        .zoom_range(0.1)
+        .rotation_range(5.0)
+        .width_shift_range(0.05)
+        .height_shift_range(0.05)
+        .shear_range(4.0)
+        .zoom_range(0.05)
         .horizontal_flip(true)
         .rescale(RESCALE)
 }

@@ -107,6 +107,7 @@ impl<'a> Context<'a> {
 
     /// What has happened.
     #[must_use]
+    #[inline]
     pub fn event(&self) -> &'a Event {
         self.event
     }
@@ -123,6 +124,7 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// When reading them from the device fails.
+    #[inline]
     pub fn logs(&mut self) -> Result<&Logs, BoxError> {
         self.run.logs().map(|logs| &*logs)
     }
@@ -131,11 +133,7 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// When computing the logs that are already there fails.
-    pub fn set_log(
-        &mut self,
-        key: &str,
-        value: impl Into<LogValue>,
-    ) -> Result<(), BoxError> {
+    pub fn set_log(&mut self, key: &str, value: impl Into<LogValue>) -> Result<(), BoxError> {
         self.run.set_log(key, value.into())
     }
 

@@ -177,15 +177,15 @@ fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, C
         );
     }
     if let Some(rate) = decision.learning_rate {
-        let asked = format!("set the learning rate to {rate}");
+        let asked = || format!("set the learning rate to {rate}");
         if !event.is_training() {
             return refuse(
-                asked,
+                asked(),
                 "possible at train, epoch and train batch events only",
             );
         }
         if !rate.is_finite() || rate < 0.0 {
-            return refuse(asked, "expected a finite number that is not negative");
+            return refuse(asked(), "expected a finite number that is not negative");
         }
     }
     Ok(decision)

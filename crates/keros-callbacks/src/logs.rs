@@ -107,6 +107,7 @@ impl Logs {
     }
 
     /// Keys and values in order.
+    #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &LogValue)> {
         self.entries
             .iter()
@@ -114,6 +115,7 @@ impl Logs {
     }
 
     /// Keys and values in order, the values to be changed.
+    #[inline]
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut LogValue)> {
         self.entries
             .iter_mut()

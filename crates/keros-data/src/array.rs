@@ -9,8 +9,9 @@ use crate::DataError;
 
 /// An n-dimensional array in main memory, of `u8`, `f32` or `i64`.
 ///
-/// Cloning is cheap: clones share their elements. An [`ndarray::Array`] becomes one without a copy through `From`.
-/// The first axis counts the rows (samples); an array of rank 0 has none and is refused wherever rows are needed.
+/// Cloning is cheap: clones share their elements. An [`ndarray::Array`] becomes one without a copy
+/// through `From`. The first axis counts the rows (samples); an array of rank 0 has none and is
+/// refused wherever rows are needed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Array {
@@ -168,8 +169,8 @@ impl Array {
 
     /// The elements in row-major order, when they are of type `T` and lie so in memory.
     ///
-    /// Everything that this crate makes does; an array that came from `ndarray` in another layout can be brought into it
-    /// with [`Array::to_standard_layout`].
+    /// Everything that this crate makes does; an array that came from `ndarray` in another layout
+    /// can be brought into it with [`Array::to_standard_layout`].
     pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
         T::get(self)?.as_slice()
     }
@@ -189,7 +190,8 @@ impl Array {
         Some(elements)
     }
 
-    /// The same array with its elements in row-major order in memory: itself when they are, otherwise a copy.
+    /// The same array with its elements in row-major order in memory: itself when they are,
+    /// otherwise a copy.
     pub fn to_standard_layout(&self) -> Self {
         fn standard<T: Element>(array: &ArcArray<T, IxDyn>) -> Array {
             if array.is_standard_layout() {
@@ -201,18 +203,16 @@ impl Array {
         each!(self, array => standard(array))
     }
 
-    /// The rows with the given indices, in that order (an index may come several times), as a new array in row-major order.
+    /// The rows with the given indices, in that order (an index may come several times), as a new
+    /// array in row-major order.
     ///
     /// # Errors
-    /// An index is not below [`Array::len`].
+    /// An index is not below [`Array::len`]; the array has rank 0.
     pub fn select(&self, indices: &[usize]) -> Result<Self, DataError> {
+        const DOING: &str = "selecting rows of an array";
+        self.check_rank(DOING)?;
         if let Some(&index) = indices.iter().find(|index| **index >= self.len()) {
-            return Err(DataError::OutOfRange {
-                doing: "selecting rows of an array",
-                what: "row",
-                index,
-                len: self.len(),
-            });
+            return Err(self.no_row(DOING, index));
         }
         each!(self, array => select_rows(array, indices))
     }
@@ -220,43 +220,45 @@ impl Array {
     /// The rows of a range, sharing the elements of this array.
     ///
     /// # Errors
-    /// The range does not lie within the rows.
+    /// The range does not lie within the rows; the array has rank 0.
     pub fn slice(&self, rows: Range<usize>) -> Result<Self, DataError> {
+        const DOING: &str = "slicing an array";
         fn slice_rows<T: Element>(array: &ArcArray<T, IxDyn>, rows: Range<usize>) -> Array {
             let mut array = array.clone();
             array.slice_axis_inplace(Axis(0), Slice::from(rows));
             T::wrap(array)
         }
+        self.check_rank(DOING)?;
         if rows.start > rows.end || rows.end > self.len() {
-            return Err(DataError::OutOfRange {
-                doing: "slicing an array",
-                what: "row",
-                index: rows.start.max(rows.end),
-                len: self.len(),
-            });
-        }
-        if self.ndim() == 0 {
-            return Ok(self.clone());
+            return Err(self.no_row(DOING, rows.start.max(rows.end)));
         }
         Ok(each!(self, array => slice_rows(array, rows)))
     }
+
+    fn check_rank(&self, doing: &'static str) -> Result<(), DataError> {
+        if self.ndim() == 0 {
+            return Err(DataError::shape(doing, "the array", "rank 1 or more", &[]));
+        }
+        Ok(())
+    }
+
+    fn no_row(&self, doing: &'static str, index: usize) -> DataError {
+        DataError::OutOfRange {
+            doing,
+            what: "row",
+            index,
+            len: self.len(),
+        }
+    }
 }
 
-/// Gathers rows whose indices were checked.
+/// Gathers rows: rank and indices were checked.
 fn select_rows<T: Element>(
     array: &ArcArray<T, IxDyn>,
     indices: &[usize],
 ) -> Result<Array, DataError> {
     let mut shape = array.shape().to_vec();
-    let Some(rows) = shape.first_mut() else {
-        return Err(DataError::shape(
-            "selecting rows of an array",
-            "the array",
-            "rank 1 or more",
-            &[],
-        ));
-    };
-    *rows = indices.len();
+    shape[0] = indices.len();
     let row_len: usize = shape[1..].iter().product();
     let mut elements = Vec::with_capacity(indices.len() * row_len);
     match array.as_slice() {

@@ -17,14 +17,16 @@ pub enum Shuffle {
     /// All samples in a new order every epoch (Keras: `shuffle=True`, the default of `fit`).
     #[default]
     Samples,
-    /// Every batch keeps its samples, in a new order every epoch (Keras 2 and 3: `shuffle='batch'`).
+    /// Every batch keeps its samples, in a new order every epoch (Keras 2 and 3:
+    /// `shuffle='batch'`).
     WithinBatch,
 }
 
 /// A [`Sequence`] over arrays in memory.
 ///
-/// The last batch of an epoch is shorter when the batch size does not divide the number of samples. A batch of consecutive
-/// samples ([`Shuffle::No`]) shares the memory of the arrays, others are gathered.
+/// The last batch of an epoch is shorter when the batch size does not divide the number of samples.
+/// A batch of consecutive samples ([`Shuffle::No`]) shares the memory of the arrays, others are
+/// gathered.
 ///
 /// # Determinism
 /// The order of an epoch is a pure function of (seed, epoch), see [`rng`].

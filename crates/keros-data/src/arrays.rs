@@ -6,8 +6,8 @@ use crate::{Array, DataError, Element};
 
 /// One or more arrays with the same number of rows, in a fixed order, each with a name.
 ///
-/// The usual case, a single array for a model with a single input, needs no name: `Arrays::from(array)` names it with the
-/// empty string, and [`Arrays::is_unnamed`] tells.
+/// The usual case, a single array for a model with a single input, needs no name:
+/// `Arrays::from(array)` names it with the empty string, and [`Arrays::is_unnamed`] tells.
 ///
 /// ```
 /// use keros_data::{Array, Arrays};

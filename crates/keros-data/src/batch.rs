@@ -5,7 +5,8 @@ use crate::{Array, Arrays, DataError};
 /// Inputs of a model for some samples, with their targets and weights.
 ///
 /// # Shapes
-/// All arrays have the same number of rows, at least one. `sample_weight` is `[n]`, or `[n, …]` for weights per time step.
+/// All arrays have the same number of rows, at least one. `sample_weight` is `[n]`, or `[n, …]` for
+/// weights per time step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// What goes into the model.
@@ -84,7 +85,8 @@ impl Batch {
     }
 }
 
-/// Checks that inputs, targets and weights of a batch or a dataset have the same number of rows, not zero.
+/// Checks that inputs, targets and weights of a batch or a dataset have the same number of rows,
+/// not zero.
 pub(crate) fn check_rows(
     doing: &'static str,
     inputs: &Arrays,

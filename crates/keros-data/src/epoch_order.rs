@@ -1,10 +1,12 @@
-//! The order of samples or batches in an epoch: a permutation that is a function of (seed, epoch), computed once.
+//! The order of samples or batches in an epoch: a permutation that is a function of (seed, epoch),
+//! computed once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::rng::{self, Purpose};
 
-/// Permutations of the epochs in use: at most two, the current one and the next that is already being prepared.
+/// Permutations of the epochs in use: at most two, the current one and the next that is already
+/// being prepared.
 #[derive(Debug)]
 pub(crate) struct EpochOrder {
     seed: u64,
@@ -29,7 +31,8 @@ impl EpochOrder {
 
     /// The permutation of `0..len` in `epoch`.
     pub(crate) fn get(&self, epoch: u64, len: usize) -> Arc<[usize]> {
-        // A panic while the lock is held leaves a valid cache: nothing is written before it is complete.
+        // A panic while the lock is held leaves a valid cache: nothing is written before it is
+        // complete.
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = recent
             .iter()

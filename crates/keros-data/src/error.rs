@@ -17,7 +17,7 @@ pub enum DataError {
         "checking array lengths: {name} has another number of rows than {reference} (expected {expected}, found {found})"
     )]
     LengthMismatch {
-        /// The array that does not fit, in words: `targets`, ``inputs `image` ``.
+        /// The array that does not fit, in words, such as `targets "class"`.
         name: Box<str>,
         /// The array it was compared with.
         reference: Box<str>,
@@ -130,7 +130,8 @@ pub enum DataError {
     Batch {
         /// Zero-based epoch of the data.
         epoch: u64,
-        /// Index of the batch in its [`Sequence`](crate::Sequence), or how many the generator gave before.
+        /// Index of the batch in its [`Sequence`](crate::Sequence), or how many the generator gave
+        /// before.
         index: u64,
         /// What was wrong.
         source: Box<DataError>,

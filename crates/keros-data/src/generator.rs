@@ -4,9 +4,9 @@ use crate::{Batch, DataError};
 
 /// Any iterator over batches that may move to another thread.
 ///
-/// A generator has no epochs and no length. It is always read by one thread, in order, whatever the number of workers: what
-/// Keras leaves to a warning (duplicated and disordered batches) cannot be written here.
-/// `None` is the end of the data, an `Err` is a failure: the two are never confused.
+/// A generator has no epochs and no length. It is always read by one thread, in order, whatever the
+/// number of workers: what Keras leaves to a warning (duplicated and disordered batches) cannot be
+/// written here. `None` is the end of the data, an `Err` is a failure: the two are never confused.
 ///
 /// ```
 /// use keros_data::{Array, Batch, DataError, Generator};

@@ -1,13 +1,14 @@
 //! IDX files, the format of MNIST and Fashion-MNIST, plain or compressed with gzip.
 //!
-//! A file is a magic number (two zero bytes, a type code, the rank), the length of every axis as a big-endian 32-bit number,
-//! and the elements. Headers are not believed: no more memory is taken than the file really has data for.
+//! A file is a magic number (two zero bytes, a type code, the rank), the length of every axis as a
+//! big-endian 32-bit number, and the elements. Headers are not believed: no more memory is taken
+//! than the file really has data for.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 use crate::error::Mismatch;
 use crate::{Array, DataError};
@@ -29,12 +30,13 @@ pub struct IdxDataset {
 }
 
 /// Reads the four files of MNIST, Fashion-MNIST and their relatives: `train-images-idx3-ubyte`,
-/// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each plain or (if there is no plain one)
-/// with `.gz` at the end.
+/// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each plain or (if
+/// there is no plain one) with `.gz` at the end.
 ///
 /// # Errors
-/// What [`read_idx_u8`] refuses; images that are not of rank 3 or labels that are not of rank 1; different numbers of
-/// images and labels; test images of another size than the training images. The message names the file.
+/// What [`read_idx_u8`] refuses; images that are not of rank 3 or labels that are not of rank 1;
+/// different numbers of images and labels; test images of another size than the training images.
+/// The message names the file.
 pub fn load_folder(dir: impl AsRef<Path>) -> Result<IdxDataset, DataError> {
     let dir = dir.as_ref();
     let (train_images, train_labels) = load_pair(dir, "train")?;
@@ -90,8 +92,9 @@ fn find(dir: &Path, name: &str) -> std::path::PathBuf {
 /// The array has the rank and shape that the file states: images `[N, H, W]`, labels `[N]`.
 ///
 /// # Errors
-/// A missing or unreadable file; bad gzip data; a wrong magic number, element type or rank 0; an axis of length 0; data
-/// that are shorter or longer than the header says. The message names the file, what was expected and what was found.
+/// A missing or unreadable file; bad gzip data; a wrong magic number, element type or rank 0; an
+/// axis of length 0; data that are shorter or longer than the header says. The message names the
+/// file, what was expected and what was found.
 pub fn read_idx_u8(path: impl AsRef<Path>) -> Result<Array, DataError> {
     let (shape, elements) = read(path.as_ref(), None)?;
     Array::from_vec(&shape, elements)
@@ -199,7 +202,8 @@ fn parse(
         ));
     };
 
-    // One byte more than expected shows that there is more. `read_to_end` grows with what is really there.
+    // One byte more than expected shows that there is more. `read_to_end` grows with what is really
+    // there.
     let mut elements = Vec::new();
     reader
         .take(expected + 1)
@@ -217,6 +221,7 @@ fn parse(
             "more",
         ));
     }
+    elements.shrink_to_fit();
     Ok((shape, elements))
 }
 

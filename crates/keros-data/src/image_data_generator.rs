@@ -10,16 +10,17 @@ const DOING: &str = "setting up an ImageDataGenerator";
 
 /// Real-time augmentation: ranges from which the transformation of every image is drawn.
 ///
-/// Setters consume and return the value; all ranges default to "off" as in Keras. They are checked when the generator is
-/// used, so that one `?` suffices.
+/// Setters consume and return the value; all ranges default to "off" as in Keras. They are checked
+/// when the generator is used, so that one `?` suffices.
 ///
 /// # Units
 /// Angles in degrees; shifts see [`ShiftRange`]; zooms are factors (below 1 magnifies).
 ///
 /// # Determinism
-/// Draws take their numbers from the generator that is passed in, in Keras's order: rotation, height shift, width shift,
-/// shear, zoom along the height and the width, horizontal flip, vertical flip. What is off draws nothing, except the two
-/// flips, which always draw. (The numbers themselves are not numpy's.)
+/// Draws take their numbers from the generator that is passed in, in Keras's order: rotation,
+/// height shift, width shift, shear, zoom along the height and the width, horizontal flip, vertical
+/// flip. What is off draws nothing, except the two flips, which always draw. (The numbers
+/// themselves are not numpy's.)
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageDataGenerator {
     rotation_range: f64,
@@ -33,15 +34,18 @@ pub struct ImageDataGenerator {
     affine: Affine,
 }
 
-/// How far an image may be shifted along one side. Keras tells the cases apart by type and value, and so do the `From`s.
+/// How far an image may be shifted along one side. Keras tells the cases apart by type and value,
+/// and so do the `From`s.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ShiftRange {
-    /// A number `f`: the shift is uniform in `[-f, f)`, as a fraction of the side if `f < 1`, else in pixels. 0 is off.
+    /// A number `f`: the shift is uniform in `[-f, f)`, as a fraction of the side if `f < 1`, else
+    /// in pixels. 0 is off.
     Number(f64),
     /// A whole number `n`: the shift is a whole number of pixels in `(-n, n)`. 0 is off.
     Whole(i64),
-    /// A list: one of the values with a random sign, as fractions of the side if all are below 1, else in pixels.
+    /// A list: one of the values with a random sign, as fractions of the side if all are below 1,
+    /// else in pixels.
     OneOf(Vec<f64>),
 }
 
@@ -124,8 +128,8 @@ fn signed<R: Rng + ?Sized>(rng: &mut R, value: f64) -> f64 {
     if unit(rng) < 0.5 { -value } else { value }
 }
 
-/// How much an image may be zoomed: factors are uniform in `[low, high)`, drawn independently for height and width.
-/// A factor below 1 magnifies. Equal ends of 1 are off.
+/// How much an image may be zoomed: factors are uniform in `[low, high)`, drawn independently for
+/// height and width. A factor below 1 magnifies. Equal ends of 1 are off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ZoomRange {
     /// Lowest factor, above 0.
@@ -261,13 +265,15 @@ impl ImageDataGenerator {
         self
     }
 
-    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly; other orders are an error where images are made.
+    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly; other orders are an error
+    /// where images are made.
     pub fn interpolation_order(mut self, order: u8) -> Self {
         self.affine = self.affine.interpolation_order(order);
         self
     }
 
-    /// Which geometry the parameters have: the right one (default) or one of Keras's historical ones.
+    /// Which geometry the parameters have: the right one (default) or one of Keras's historical
+    /// ones.
     pub fn geometry(mut self, geometry: Geometry) -> Self {
         self.affine = self.affine.geometry(geometry);
         self
@@ -343,11 +349,13 @@ impl ImageDataGenerator {
         Ok(self.draw(shape, rng))
     }
 
-    /// Applies a transformation to one image. Apply the same parameters to an image and its mask to keep them together.
+    /// Applies a transformation to one image. Apply the same parameters to an image and its mask to
+    /// keep them together.
     ///
     /// # Shapes
-    /// `image` is `[height, width, channels]` of `u8` or `f32`, the result the same of `f32`. As in Keras, `rescale` is not
-    /// applied: it belongs to the preparation of a sample, which [`ImageDataGenerator::flow`] does.
+    /// `image` is `[height, width, channels]` of `u8` or `f32`, the result the same of `f32`. As in
+    /// Keras, `rescale` is not applied: it belongs to the preparation of a sample, which
+    /// [`ImageDataGenerator::flow`] does.
     ///
     /// # Errors
     /// Settings, parameters, shape or element type that do not work.
@@ -375,7 +383,8 @@ impl ImageDataGenerator {
         Array::from_vec(image.shape(), out)
     }
 
-    /// Draws a transformation and applies it to one image, see [`ImageDataGenerator::apply_transform`].
+    /// Draws a transformation and applies it to one image, see
+    /// [`ImageDataGenerator::apply_transform`].
     ///
     /// # Errors
     /// Settings, shape or element type that do not work.
@@ -391,12 +400,12 @@ impl ImageDataGenerator {
     /// Batches of augmented images from images in memory, see [`ImageFlow`].
     ///
     /// # Shapes
-    /// `x` is `[samples, height, width, channels]` of `u8` or `f32` with any number of channels; `y` has as many rows.
-    /// Batches hold `f32` images, times `rescale`.
+    /// `x` is `[samples, height, width, channels]` of `u8` or `f32` with any number of channels;
+    /// `y` has as many rows. Batches hold `f32` images, times `rescale`.
     ///
     /// # Errors
-    /// Settings outside of what they may be; a zero batch size; `x` of another rank or element type; no samples; `y` or
-    /// `sample_weight` with another number of rows.
+    /// Settings outside of what they may be; a zero batch size; `x` of another rank or element
+    /// type; no samples; `y` or `sample_weight` with another number of rows.
     pub fn flow(
         &self,
         x: Array,

@@ -10,7 +10,8 @@ use crate::{Array, Arrays, Batch, DataError, ImageDataGenerator, Sequence};
 
 const DOING: &str = "setting up flow";
 
-/// Options of [`ImageDataGenerator::flow`]. Write `FlowOptions { seed: 7, ..FlowOptions::default() }`: options will be added.
+/// Options of [`ImageDataGenerator::flow`]. Write `FlowOptions { seed: 7, ..FlowOptions::default()
+/// }`: options will be added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowOptions {
     /// Images per batch; the last batch of an epoch may be shorter. Default: 32.
@@ -19,7 +20,8 @@ pub struct FlowOptions {
     pub shuffle: bool,
     /// Weight of every sample in the loss. Default: none.
     pub sample_weight: Option<Array>,
-    /// Seed of the order and of the augmentation, which take independent streams from it. Default: 0.
+    /// Seed of the order and of the augmentation, which take independent streams from it. Default:
+    /// 0.
     pub seed: u64,
 }
 
@@ -37,8 +39,9 @@ impl Default for FlowOptions {
 /// A [`Sequence`] of augmented images, made by [`ImageDataGenerator::flow`].
 ///
 /// # Determinism
-/// The order is a pure function of (seed, epoch), the transformation of an image one of (seed, epoch, sample index): it
-/// depends neither on the batch size, nor on shuffling, nor on the number of workers. See [`rng`].
+/// The order is a pure function of (seed, epoch), the transformation of an image one of (seed,
+/// epoch, sample index): it depends neither on the batch size, nor on shuffling, nor on the number
+/// of workers. See [`rng`].
 #[derive(Debug)]
 pub struct ImageFlow {
     generator: ImageDataGenerator,
@@ -79,12 +82,7 @@ impl ImageFlow {
             ));
         };
         if !matches!(x, Array::U8(_) | Array::F32(_)) {
-            return Err(DataError::ElementType {
-                doing: DOING,
-                what: "x",
-                expected: "u8 or f32",
-                found: x.dtype(),
-            });
+            return Err(wrong_element_type(&x));
         }
         let (x, y) = (Arrays::from(x), y.map(Arrays::from));
         check_rows(DOING, &x, y.as_ref(), sample_weight.as_ref())?;
@@ -132,6 +130,15 @@ impl ImageFlow {
     }
 }
 
+fn wrong_element_type(x: &Array) -> DataError {
+    DataError::ElementType {
+        doing: DOING,
+        what: "x",
+        expected: "u8 or f32",
+        found: x.dtype(),
+    }
+}
+
 impl Sequence for ImageFlow {
     fn len(&self) -> usize {
         self.x.len().div_ceil(self.batch_size)
@@ -145,13 +152,10 @@ impl Sequence for ImageFlow {
         };
         let images = if let Some(source) = self.x.as_slice::<u8>() {
             self.images(source, epoch, &indices)?
+        } else if let Some(source) = self.x.as_slice::<f32>() {
+            self.images(source, epoch, &indices)?
         } else {
-            // `new` lets only u8 and f32 in, both in standard layout.
-            self.images(
-                self.x.as_slice::<f32>().unwrap_or_default(),
-                epoch,
-                &indices,
-            )?
+            return Err(wrong_element_type(&self.x));
         };
         let ImageShape {
             height,

@@ -1,11 +1,12 @@
 //! Data generators, worker threads and the ordered bounded queue that feeds a training.
 //!
-//! Data come as a [`Sequence`] (an index gives a batch: [`ArraySequence`], [`ImageFlow`], or your own) or as a plain
-//! [`Generator`] (any iterator over batches). A [`Loader`] prepares the batches on worker threads and delivers them in
-//! order through a bounded queue.
+//! Data come as a [`Sequence`] (an index gives a batch: [`ArraySequence`], [`ImageFlow`], or your
+//! own) or as a plain [`Generator`] (any iterator over batches). A [`Loader`] prepares the batches
+//! on worker threads and delivers them in order through a bounded queue.
 //!
-//! A batch of a [`Sequence`] is a pure function of (seed, epoch, index): the number of workers and the length of the queue
-//! never change a value or an order. How seeds become random streams is written in [`rng`].
+//! A batch of a [`Sequence`] is a pure function of (seed, epoch, index): the number of workers and
+//! the length of the queue never change a value or an order. How seeds become random streams is
+//! written in [`rng`].
 //!
 //! ```
 //! use std::sync::Arc;

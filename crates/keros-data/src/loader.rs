@@ -1,17 +1,20 @@
 //! The ordered bounded queue between a data source and a training.
 //!
-//! **Order.** The consumer owns a queue of tickets, one per batch, in the order of delivery; whichever worker finishes
-//! first, the front ticket is redeemed first. There is no dispatcher thread: on every request the consumer itself hands out
-//! work until `max_queue_size` tickets are open, so at most `max_queue_size` batches are being prepared or wait.
+//! **Order.** The consumer owns a queue of tickets, one per batch, in the order of delivery;
+//! whichever worker finishes first, the front ticket is redeemed first. There is no dispatcher
+//! thread: on every request the consumer itself hands out work until `max_queue_size` tickets are
+//! open, so at most `max_queue_size` batches are being prepared or wait.
 //!
-//! **Epochs.** The stream runs over the epochs without a gap: the first batches of the next epoch are prepared while the
-//! last ones of this epoch are consumed.
+//! **Epochs.** The stream runs over the epochs without a gap: the first batches of the next epoch
+//! are prepared while the last ones of this epoch are consumed.
 //!
-//! **Failure.** An error or a panic in a worker arrives at the place of its batch, after all batches before it; then the
-//! stream is over. A worker cannot leave the consumer waiting: when it is gone its ticket says so.
+//! **Failure.** An error or a panic in a worker arrives at the place of its batch, after all
+//! batches before it; then the stream is over. A worker cannot leave the consumer waiting: when it
+//! is gone its ticket says so.
 //!
-//! **Shutdown.** Dropping the loader (at any time) tells the workers to stop, discards what is queued and joins every
-//! thread. It waits for batches that are being prepared at that moment, and for nothing else.
+//! **Shutdown.** When the stream is over, or the loader is dropped at any time, the workers are
+//! told to stop, what is queued is discarded, and every thread is joined. That waits for batches
+//! that are being prepared at that moment, and for nothing else.
 
 mod generator;
 mod sequence;
@@ -30,25 +33,29 @@ use crate::{Batch, DataError, Generator, LoaderStats, Sequence, StatsHandle};
 
 const DOING: &str = "setting up a loader";
 
-/// Options of a [`Loader`]. Write `LoaderOptions { workers: 4, ..LoaderOptions::default() }`: options will be added.
+/// Options of a [`Loader`]. Write `LoaderOptions { workers: 4, ..LoaderOptions::default() }`:
+/// options will be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoaderOptions {
     /// Threads that prepare batches; 0 prepares them on the thread that consumes them. At most
-    /// [`LoaderOptions::MAX_WORKERS`]. A generator is read by one thread however many are allowed. Default: 1, as in Keras.
+    /// [`LoaderOptions::MAX_WORKERS`]. A generator is read by one thread however many are allowed.
+    /// Default: 1, as in Keras.
     pub workers: usize,
-    /// The most batches that are prepared ahead, finished or not; from 1 to [`LoaderOptions::MAX_QUEUE_SIZE`]. Not used
-    /// without workers. Default: 10, as in Keras.
+    /// The most batches that are prepared ahead, finished or not; from 1 to
+    /// [`LoaderOptions::MAX_QUEUE_SIZE`]. Not used without workers. Default: 10, as in Keras.
     pub max_queue_size: usize,
-    /// Whether the batches of a sequence come in a new order every epoch, a pure function of (seed, epoch). The contents
-    /// of the batches stay. An error for generators, which have no order to change. Default: false.
+    /// Whether the batches of a sequence come in a new order every epoch, a pure function of (seed,
+    /// epoch). The contents of the batches stay. An error for generators, which have no order to
+    /// change. Default: false.
     pub shuffle: bool,
     /// Seed of `shuffle`. Default: 0.
     pub seed: u64,
-    /// Batches to skip: the position of the first batch that is delivered. A sequence jumps there without preparing
-    /// anything (positions are counted with its present length); a generator is read and its batches discarded. Default: 0.
+    /// Batches to skip: the position of the first batch that is delivered. A sequence jumps there
+    /// without preparing anything (positions are counted with its present length); a generator is
+    /// read and its batches discarded. Default: 0.
     pub start: u64,
-    /// The most batches to deliver; nothing is read beyond. `None` has no end for a sequence, and the generator's own for a
-    /// generator. Default: `None`.
+    /// The most batches to deliver; nothing is read beyond. `None` has no end for a sequence, and
+    /// the generator's own for a generator. Default: `None`.
     pub limit: Option<u64>,
     /// The number of the epoch that position 0 belongs to. Default: 0.
     pub first_epoch: u64,
@@ -101,8 +108,8 @@ impl Default for LoaderOptions {
 pub struct LoadedBatch {
     /// The batch.
     pub batch: Batch,
-    /// Number of batches before it in the stream, counted from position 0 of [`LoaderOptions::first_epoch`], whether this
-    /// loader delivered them or skipped them.
+    /// Number of batches before it in the stream, counted from position 0 of
+    /// [`LoaderOptions::first_epoch`], whether this loader delivered them or skipped them.
     pub position: u64,
     /// Zero-based epoch of the data. A generator stays in the first.
     pub epoch: u64,
@@ -123,17 +130,23 @@ impl LoadedBatch {
 
 /// An ordered stream of batches, prepared ahead by worker threads; see the crate's documentation.
 ///
-/// Iterating gives batches in order. A sequence starts over (with the next epoch) at its end, so its stream ends only at
-/// [`LoaderOptions::limit`]; a generator's stream ends with the generator. After an error the stream is over.
+/// Iterating gives batches in order. A sequence starts over (with the next epoch) at its end, so
+/// its stream ends only at [`LoaderOptions::limit`]; a generator's stream ends with the generator.
+/// After an error the stream is over.
+///
+/// # Shutdown
+/// When the stream is over, and when the loader is dropped, all threads are ended and joined. A
+/// batch that is being prepared cannot be interrupted: source code that never returns keeps its
+/// loader waiting.
 ///
 /// # Determinism
-/// What is delivered depends neither on `workers` nor on `max_queue_size`. A loader with `start: p` delivers what another
-/// one delivers from position `p` on.
+/// What is delivered depends neither on `workers` nor on `max_queue_size`. A loader with `start: p`
+/// delivers what another one delivers from position `p` on.
 pub struct Loader {
-    source: Source,
+    /// `None` when the stream is over. Dropping a source ends and joins its threads.
+    source: Option<Source>,
     counters: Arc<Counters>,
     position: u64,
-    finished: bool,
 }
 
 enum Source {
@@ -156,13 +169,12 @@ impl Loader {
         let counters = Arc::new(Counters::default());
         Ok(Self {
             position: options.start,
-            source: Source::Sequence(Box::new(SequenceSource::new(
+            source: Some(Source::Sequence(Box::new(SequenceSource::new(
                 sequence,
                 options,
                 Arc::clone(&counters),
-            )?)),
+            )?))),
             counters,
-            finished: false,
         })
     }
 
@@ -188,14 +200,19 @@ impl Loader {
         let counters = Arc::new(Counters::default());
         Ok(Self {
             position: options.start,
-            source: Source::Generator(GeneratorSource::new(
+            source: Some(Source::Generator(GeneratorSource::new(
                 generator,
                 options,
                 Arc::clone(&counters),
-            )?),
+            )?)),
             counters,
-            finished: false,
         })
+    }
+
+    /// Ends and joins all threads, and with them the stream.
+    fn close(&mut self) {
+        self.source = None;
+        self.counters.emptied();
     }
 
     /// Position of the next batch: what [`LoaderOptions::start`] has to be to continue from here.
@@ -218,11 +235,9 @@ impl Iterator for Loader {
     type Item = Result<LoadedBatch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.finished {
-            return None;
-        }
+        let source = self.source.as_mut()?;
         self.counters.requested();
-        let next = match &mut self.source {
+        let next = match source {
             Source::Sequence(source) => source.next(),
             Source::Generator(source) => source.next(),
         };
@@ -230,7 +245,7 @@ impl Iterator for Loader {
             self.position = self.position.saturating_add(1);
             self.counters.delivered();
         } else {
-            self.finished = true;
+            self.close();
         }
         next
     }
@@ -240,11 +255,7 @@ impl std::iter::FusedIterator for Loader {}
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        match &mut self.source {
-            Source::Sequence(source) => source.close(),
-            Source::Generator(source) => source.close(),
-        }
-        self.counters.emptied();
+        self.close();
     }
 }
 
@@ -252,7 +263,7 @@ impl fmt::Debug for Loader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loader")
             .field("position", &self.position)
-            .field("finished", &self.finished)
+            .field("finished", &self.source.is_none())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

@@ -1,8 +1,10 @@
 //! How a seed becomes random numbers: one counter-based stream per purpose, epoch and item.
 //!
-//! The layout is part of the contract: a training resumed with another version of this crate sees the same data.
+//! The layout is part of the contract: a training resumed with another version of this crate sees
+//! the same data.
 //!
-//! Every stream is ChaCha8 (the 64-bit counter, 64-bit nonce form). The 256-bit key is four little-endian 64-bit words:
+//! Every stream is ChaCha8 (the 64-bit counter, 64-bit nonce form). The 256-bit key is four
+//! little-endian 64-bit words:
 //!
 //! | word | content |
 //! |---|---|
@@ -11,13 +13,15 @@
 //! | 2 | epoch |
 //! | 3 | 0 |
 //!
-//! and the nonce is the item: the sample index for augmentation, the batch index for shuffling within a batch, 0 for an
-//! order of samples or batches. Different keys or nonces give independent streams, so nothing is shared between epochs,
-//! between samples, or between shuffling and augmentation, and any of them can be computed first.
+//! and the nonce is the item: the sample index for augmentation, the batch index for shuffling
+//! within a batch, 0 for an order of samples or batches. Different keys or nonces give independent
+//! streams, so nothing is shared between epochs, between samples, or between shuffling and
+//! augmentation, and any of them can be computed first.
 //!
-//! Numbers are made from the key stream by the functions here, not by `rand`'s distributions, whose results may change
-//! from one version to the next: [`unit`] takes 64 bits, [`below`] 64 bits or (rarely) a multiple,
-//! [`shuffle`] is Fisher and Yates's algorithm from the last element to the second.
+//! Numbers are made from the key stream by the functions here, not by `rand`'s distributions, whose
+//! results may change from one version to the next: [`unit()`] takes 64 bits, [`below`] 64 bits or
+//! (rarely) a multiple, [`shuffle`] is Fisher and Yates's algorithm from the last element to the
+//! second.
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
@@ -68,9 +72,11 @@ pub fn uniform<R: Rng + ?Sized>(rng: &mut R, low: f64, high: f64) -> f64 {
     low + (high - low) * unit(rng)
 }
 
-/// A whole number below `limit`, all equally likely; 0 when `limit` is 0 or 1 (which still takes 64 bits).
+/// A whole number below `limit`, all equally likely; 0 when `limit` is 0 or 1 (which still takes 64
+/// bits).
 pub fn below<R: Rng + ?Sized>(rng: &mut R, limit: u64) -> u64 {
-    // Lemire's method: the upper half of a 128-bit product, rejecting the few lower halves that would be over-represented.
+    // Lemire's method: the upper half of a 128-bit product, rejecting the few lower halves that
+    // would be over-represented.
     let mut product = u128::from(rng.next_u64()) * u128::from(limit);
     if (product as u64) < limit {
         let threshold = limit.wrapping_neg() % limit;

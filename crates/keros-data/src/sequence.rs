@@ -2,14 +2,15 @@
 
 use crate::{Batch, DataError};
 
-/// A data source whose batches can be asked for by number, from several threads at once (Keras's `Sequence`, `PyDataset`).
+/// A data source whose batches can be asked for by number, from several threads at once (Keras's
+/// `Sequence`, `PyDataset`).
 ///
 /// # Determinism
-/// [`Sequence::batch`] must be a pure function of its arguments (and of the seed the sequence was made with): the loader
-/// calls it from any thread, in any order, for the current epoch and the next one. [`rng::stream`](crate::rng::stream)
-/// gives random numbers that obey.
+/// [`Sequence::batch`] must be a pure function of its arguments (and of the seed the sequence was
+/// made with): the loader calls it from any thread, in any order, for the current epoch and the
+/// next one. [`rng::stream`](crate::rng::stream) gives random numbers that obey.
 pub trait Sequence: Send + Sync {
-    /// Number of batches per epoch. Read again at the beginning of every epoch.
+    /// Number of batches per epoch. Read again for every epoch, when its first batch is scheduled.
     fn len(&self) -> usize;
 
     /// The batch `index` (below [`Sequence::len`]) of the zero-based `epoch`.
@@ -18,16 +19,18 @@ pub trait Sequence: Send + Sync {
     /// Whatever the source cannot do. [`DataError::source`] wraps errors of other crates.
     fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError>;
 
-    /// Called exactly once per epoch of the data, on the thread that consumes the batches, when the last batch of the
-    /// epoch is handed out.
+    /// Called exactly once per epoch of the data, on the thread that consumes the batches, when the
+    /// last batch of the epoch is handed out.
     fn on_epoch_end(&self, epoch: u64) {
         let _ = epoch;
     }
 
-    /// Whether [`Sequence::on_epoch_end`] changes what [`Sequence::len`] or [`Sequence::batch`] return.
+    /// Whether [`Sequence::on_epoch_end`] changes what [`Sequence::len`] or [`Sequence::batch`]
+    /// return.
     ///
-    /// If so, no batch of an epoch is prepared before the epoch before it has ended; otherwise (the default) the first
-    /// batches of the next epoch are prepared while the last ones of this epoch are consumed.
+    /// If so, no batch of an epoch is prepared before the epoch before it has ended; otherwise (the
+    /// default) the first batches of the next epoch are prepared while the last ones of this epoch
+    /// are consumed.
     fn changes_on_epoch_end(&self) -> bool {
         false
     }

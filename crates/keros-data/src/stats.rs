@@ -6,13 +6,15 @@ use std::time::Duration;
 
 /// Counters of a [`Loader`](crate::Loader) since it was made.
 ///
-/// A large `consumer_wait` says that data are the bottleneck, a large `producer_wait` that the training is.
+/// A large `consumer_wait` says that data are the bottleneck, a large `producer_wait` that the
+/// training is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct LoaderStats {
     /// Batches delivered.
     pub batches: u64,
-    /// Time the consumer waited in `next`. Without workers this is the time spent preparing batches.
+    /// Time the consumer waited in `next`. Without workers this is the time spent preparing
+    /// batches.
     pub consumer_wait: Duration,
     /// Time workers waited for room in the queue, summed over the workers.
     pub producer_wait: Duration,
@@ -35,7 +37,8 @@ impl StatsHandle {
     }
 }
 
-/// Written with relaxed atomics: every counter is right, their relation to each other only nearly so.
+/// Written with relaxed atomics: every counter is right, their relation to each other only nearly
+/// so.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     batches: AtomicU64,
@@ -71,7 +74,8 @@ impl Counters {
         self.producer_busy_ns.fetch_add(nanoseconds(time), Relaxed);
     }
 
-    /// A batch becomes ready. Called before it is put into the queue, so that the count never falls below zero.
+    /// A batch becomes ready. Called before it is put into the queue, so that the count never falls
+    /// below zero.
     pub(crate) fn enqueued(&self) {
         self.ready.fetch_add(1, Relaxed);
     }

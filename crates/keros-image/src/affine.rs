@@ -1,22 +1,24 @@
 //! The warp itself: coordinates of a row at a time, split into offsets and weights, then blended.
 //!
-//! A row of output pixels is walked in chunks. For each chunk three small loops run over arrays that stay in the first
-//! cache: coordinates (in `f64`, with scipy's order of operations, so that they agree with scipy to the last bit), their
-//! split into a source offset and four weights (in `f32`, rescaling included), and the blend. None of them branches per
-//! pixel on the common path: folding a coordinate into the image guarantees that every neighbour exists. Flips cost
-//! nothing, they turn the direction of the walk.
+//! A row of output pixels is walked in chunks. For each chunk three small loops run over arrays
+//! that stay in the first cache: coordinates (in `f64`, with scipy's order of operations, so that
+//! they agree with scipy to the last bit), their split into a source offset and four weights (in
+//! `f32`, rescaling included), and the blend. None of them branches per pixel on the common path:
+//! folding a coordinate into the image guarantees that every neighbour exists. Flips cost nothing,
+//! they turn the direction of the walk.
 
 use crate::fill::{clamp, reflect, wrap};
 use crate::geometry::Matrix;
 use crate::{FillMode, Geometry, ImageError, ImageShape, Pixel, TransformParams};
 
-/// Pixels computed together. 32 wastes little on small images; the intermediate arrays (2 KiB) stay in the first cache.
+/// Pixels computed together. 32 wastes little on small images; the intermediate arrays (2 KiB) stay
+/// in the first cache.
 const CHUNK: usize = 32;
 
 /// How images are warped: everything that is not drawn per image.
 ///
-/// Setters consume and return the value. The defaults are Keras's: `nearest` fill, `cval` 0, order 1, no rescaling;
-/// and [`Geometry::Keros`].
+/// Setters consume and return the value. The defaults are Keras's: `nearest` fill, `cval` 0, order
+/// 1, no rescaling; and [`Geometry::Keros`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Affine {
     fill_mode: FillMode,
@@ -50,15 +52,15 @@ impl Affine {
         self
     }
 
-    /// The value outside the image for [`FillMode::Constant`], in the unit of the source (it is rescaled like a pixel).
-    /// Default: 0.
+    /// The value outside the image for [`FillMode::Constant`], in the unit of the source (it is
+    /// rescaled like a pixel). Default: 0.
     pub fn cval(mut self, cval: f32) -> Self {
         self.cval = cval;
         self
     }
 
-    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly. Other orders are refused by [`Affine::check`]
-    /// and [`Affine::apply`].
+    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly. Other orders are refused
+    /// by [`Affine::check`] and [`Affine::apply`].
     pub fn interpolation_order(mut self, order: u8) -> Self {
         self.interpolation_order = order;
         self
@@ -100,16 +102,18 @@ impl Affine {
     /// Transforms one image.
     ///
     /// # Shapes
-    /// `source` and `out` hold `shape` values each, `[height, width, channels]`; any number of channels.
-    /// `u8` values keep their range 0..=255 (times `rescale`).
+    /// `source` and `out` hold `shape` values each, `[height, width, channels]`; any number of
+    /// channels. `u8` values keep their range 0..=255 (times `rescale`).
     ///
     /// # Determinism
-    /// The result is a pure function of the arguments. Coordinates are computed in `f64` as scipy does, values in `f32`.
-    /// Neutral parameters copy (and rescale) without resampling; a flip alone moves pixels without resampling.
+    /// The result is a pure function of the arguments. Coordinates are computed in `f64` as scipy
+    /// does, values in `f32`. Neutral parameters copy (and rescale) without resampling; a flip
+    /// alone moves pixels without resampling.
     ///
     /// # Errors
-    /// What [`Affine::check`] refuses; parameters that are not finite, or overflow together; an empty or too large shape;
-    /// a buffer whose length is not that of the shape. `out` is not touched in these cases.
+    /// What [`Affine::check`] refuses; parameters that are not finite, or overflow together; an
+    /// empty or too large shape; a buffer whose length is not that of the shape. `out` is not
+    /// touched in these cases.
     pub fn apply<P: Pixel>(
         &self,
         params: &TransformParams,
@@ -194,7 +198,8 @@ struct Warp {
     rescale: f32,
 }
 
-/// Coordinates of the pixels of one chunk on one axis: `base + column * step`, `column` walking from `first` by `direction`.
+/// The output pixels of one chunk: `len` columns from `first` on, one by one in `direction` (1 or
+/// -1).
 #[derive(Clone, Copy)]
 struct Walk {
     first: i32,
@@ -202,7 +207,8 @@ struct Walk {
     len: usize,
 }
 
-/// The input axis a coordinate belongs to: the index of its last pixel, and where coordinates of a row begin and how they grow.
+/// One input axis along a row of the output: column `c` samples at `base + c * step`; the image
+/// ends at `last`, the index of its last pixel.
 #[derive(Clone, Copy)]
 struct Axis {
     base: f64,
@@ -216,7 +222,8 @@ impl Axis {
         self.base + f64::from(column) * self.step
     }
 
-    /// Whether all coordinates of the walk lie in the image. They are monotone, so the two ends decide.
+    /// Whether all coordinates of the walk lie in the image. They are monotone, so the two ends
+    /// decide.
     #[inline(always)]
     fn contains(&self, walk: Walk) -> bool {
         let inside = 0.0..=self.last;
@@ -384,10 +391,10 @@ impl Warp {
                     let weights = taps.weights.each_ref().map(|weights| weights[i]);
                     for (c, out) in pixel.iter_mut().enumerate() {
                         let here = here + c;
-                        // SAFETY: `Taps::split` puts the offset at the pixel (row, column) with row <= max(height - 2, 0)
-                        // and column <= max(width - 2, 0), so that the pixels one row and one column on exist (or the
-                        // steps are 0), and c < channels; `apply` checked that `source` has height * width * channels
-                        // values.
+                        // SAFETY: `Taps::split` puts the offset at the pixel (row, column) with row
+                        // <= max(height - 2, 0) and column <= max(width - 2, 0), so that the pixels
+                        // one row and one column on exist (or the steps are 0), and c < channels;
+                        // `apply` checked that `source` has height * width * channels values.
                         let [upper_left, upper_right, lower_left, lower_right] = unsafe {
                             [
                                 *source.get_unchecked(here),
@@ -408,7 +415,8 @@ impl Warp {
     }
 }
 
-/// Where the pixels of a chunk are sampled: the offset of the upper left neighbour and the weights of the four.
+/// Where the pixels of a chunk are sampled: the offset of the upper left neighbour and the weights
+/// of the four.
 struct Taps {
     offset: [u32; CHUNK],
     weights: [[f32; CHUNK]; 4],
@@ -422,7 +430,8 @@ impl Taps {
         }
     }
 
-    /// Splits coordinates, already folded into the image, into neighbours and weights times `rescale`.
+    /// Splits coordinates, already folded into the image, into neighbours and weights times
+    /// `rescale`.
     #[inline(always)]
     fn split(
         &mut self,
@@ -448,7 +457,8 @@ impl Taps {
     }
 }
 
-/// Splits coordinates in `[0, length - 1]` into index and fraction, the index at most `length - 2` (0 for one pixel) so that the next one exists.
+/// Splits coordinates in `[0, length - 1]` into index and fraction, the index at most `length - 2`
+/// (0 for one pixel) so that the next one exists.
 #[inline(always)]
 fn split_axis(
     coordinates: &[f64; CHUNK],
@@ -458,7 +468,8 @@ fn split_axis(
 ) {
     let highest = length.saturating_sub(2) as i32;
     for i in 0..CHUNK {
-        // SAFETY: coordinates were clamped to [0, length - 1] and length fits an i32 (`ImageShape::MAX_VALUES`).
+        // SAFETY: coordinates were clamped to [0, length - 1] and length fits an i32
+        // (`ImageShape::MAX_VALUES`).
         let whole = unsafe { coordinates[i].to_int_unchecked::<i32>() };
         index[i] = whole.min(highest);
         fraction[i] = (coordinates[i] - f64::from(index[i])) as f32;

@@ -1,4 +1,5 @@
-//! What lies outside an image: fill modes as foldings of one coordinate, exactly as scipy.ndimage folds.
+//! What lies outside an image: fill modes as foldings of one coordinate, exactly as scipy.ndimage
+//! folds.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,22 +11,23 @@ use serde::{Deserialize, Serialize};
 pub enum FillMode {
     /// `k k k k | a b c d | k k k k`: the constant `cval`.
     ///
-    /// As in scipy there is no blending at the border: a pixel whose coordinate lies outside, however little, is `cval`.
+    /// As in scipy there is no blending at the border: a pixel whose coordinate lies outside,
+    /// however little, is `cval`.
     Constant,
     /// `a a a a | a b c d | d d d d`: the nearest pixel. Keras's default.
     #[default]
     Nearest,
     /// `d c b a | a b c d | d c b a`: the mirror image, border pixels doubled.
     Reflect,
-    /// `b c d | a b c d | a b c`: periodic with one pixel less than the length, so that the first and the last pixel
-    /// coincide, as scipy (and hence Keras) does it.
+    /// `b c d | a b c d | a b c`: periodic with one pixel less than the length, so that the first
+    /// and the last pixel coincide, as scipy (and hence Keras) does it.
     Wrap,
 }
 
 /// The coordinate mirrored into `[0, last]`, `last` being the index of the last pixel.
 ///
-/// scipy leaves half a pixel beyond either border, where both neighbours are the border pixel: the clamped result samples
-/// the same value.
+/// scipy leaves half a pixel beyond either border, where both neighbours are the border pixel: the
+/// clamped result samples the same value.
 pub(crate) fn reflect(coordinate: f64, last: f64) -> f64 {
     let length = last + 1.0;
     let period = 2.0 * length;
@@ -60,7 +62,8 @@ pub(crate) fn wrap(coordinate: f64, last: f64) -> f64 {
 
 /// The coordinate moved to the nearest border when outside `[0, last]`; NaN becomes 0.
 ///
-/// Written as two comparisons because each then is one instruction (`f64::clamp` spends more on NaN).
+/// Written as two comparisons because each then is one instruction (`f64::clamp` spends more on
+/// NaN).
 #[inline(always)]
 #[allow(clippy::manual_clamp)]
 pub(crate) fn clamp(coordinate: f64, last: f64) -> f64 {
@@ -89,7 +92,8 @@ mod tests {
             picture(reflect),
             [1, 2, 3, 3, 2, 1, 0, 0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2]
         );
-        // scipy: -3 is moved to 3 by one period, not to 0 (both are the same place of the wrapped row).
+        // scipy: -3 is moved to 3 by one period, not to 0 (both are the same place of the wrapped
+        // row).
         assert_eq!(
             picture(wrap),
             [2, 3, 1, 2, 3, 1, 2, 0, 1, 2, 3, 1, 2, 0, 1, 2, 0, 1]

@@ -1,4 +1,5 @@
-//! From parameters to the matrix that maps output to input pixels: Keros's geometry and Keras's two historical ones.
+//! From parameters to the matrix that maps output to input pixels: Keros's geometry and Keras's two
+//! historical ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +10,16 @@ use crate::{ImageError, ImageShape, TransformParams};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Geometry {
-    /// Coordinates are (row, column), the centre is the true one, ((height − 1)/2, (width − 1)/2): the height shift is
-    /// vertical, the width shift horizontal.
+    /// Coordinates are (row, column), the centre is the true one, ((height − 1)/2, (width − 1)/2):
+    /// the height shift is vertical, the width shift horizontal.
     #[default]
     Keros,
-    /// As keras-preprocessing 1.1.2 (Keras 2.0 to 2.8) did: like [`Geometry::Keros`], but the centre is
-    /// (height/2 + 0.5, width/2 + 0.5), one pixel off.
+    /// As keras-preprocessing 1.1.2 (Keras 2.0 to 2.8) did: like [`Geometry::Keros`], but the
+    /// centre is (height/2 + 0.5, width/2 + 0.5), one pixel off.
     KerasPreprocessing112,
-    /// As tf.keras 2.9 and later, tf-keras and Keras 3 do: the axes are exchanged, so that the *height* shift moves the
-    /// picture horizontally and the *width* shift vertically (likewise the zooms), rotation runs the other way, and the
-    /// centre of an image that is not square is wrong.
+    /// As tf.keras 2.9 and later, tf-keras and Keras 3 do: the axes are exchanged, so that the
+    /// *height* shift moves the picture horizontally and the *width* shift vertically (likewise the
+    /// zooms), rotation runs the other way, and the centre of an image that is not square is wrong.
     TfKeras,
 }
 
@@ -43,8 +44,8 @@ impl Geometry {
             Geometry::KerasPreprocessing112 => (height / 2.0 + 0.5, width / 2.0 + 0.5),
         };
 
-        // Rotation, shift, shear, zoom, in the order Keras multiplies them: the last bits decide which pixel a coordinate
-        // on a border takes.
+        // Rotation, shift, shear, zoom, in the order Keras multiplies them: the last bits decide
+        // which pixel a coordinate on a border takes.
         let (sin, cos) = params.rotation_deg.to_radians().sin_cos();
         let (shear_sin, shear_cos) = params.shear_deg.to_radians().sin_cos();
         let rotation = [[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]];

@@ -1,10 +1,9 @@
 //! Image augmentation on pixel buffers: draw parameters, then apply them.
 //!
-//! The crate knows no randomness and no tensor library.
-//! [`TransformParams`] says *what* is done to an image: plain data that can be printed, stored, replayed, and applied to
-//! several images (an image and its mask, say).
-//! [`Affine`] says *how*: fill mode, interpolation, geometry, rescaling; [`Affine::apply`] does it, from `u8` or `f32`
-//! pixels in height–width–channel order to `f32`.
+//! The crate knows no randomness and no tensor library. [`TransformParams`] says *what* is done to
+//! an image: plain data that can be printed, stored, replayed, and applied to several images (an
+//! image and its mask, say). [`Affine`] says *how*: fill mode, interpolation, geometry, rescaling;
+//! [`Affine::apply`] does it, from `u8` or `f32` pixels in height–width–channel order to `f32`.
 //!
 //! ```
 //! use keros_image::{Affine, ImageShape, TransformParams};

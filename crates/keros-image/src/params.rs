@@ -6,14 +6,14 @@ use crate::ImageError;
 
 /// The parameters of one transformation of one image.
 ///
-/// The default is neutral: nothing is changed.
-/// In Keras this is the dictionary that `get_random_transform` returns; the names in brackets are its keys.
+/// The default is neutral: nothing is changed. In Keras this is the dictionary that
+/// `get_random_transform` returns; the names in brackets are its keys.
 ///
-/// The order of application is Keras's: the affine warp (rotation, shift, shear, zoom, about the centre of the image), then
-/// the horizontal flip, then the vertical flip.
+/// The order of application is Keras's: the affine warp (rotation, shift, shear, zoom, about the
+/// centre of the image), then the horizontal flip, then the vertical flip.
 ///
-/// The matrix maps *output* to *input* coordinates, as in Keras. Hence a positive shift samples from further down (right),
-/// which moves the picture up (left), and a zoom below 1 magnifies.
+/// The matrix maps *output* to *input* coordinates, as in Keras. Hence a positive shift samples
+/// from further down (right), which moves the picture up (left), and a zoom below 1 magnifies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TransformParams {

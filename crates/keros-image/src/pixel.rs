@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::ImageError;
 
-/// Height, width and channels of an image whose values lie in that order (row by row, channels together).
+/// Height, width and channels of an image whose values lie in that order (row by row, channels
+/// together).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageShape {
     /// Number of rows.

@@ -115,7 +115,7 @@ mod tests {
         ] {
             let (mean, found, largest) = moments(initializer, &shape);
             assert!(
-                mean.abs() < 0.02 * variance.sqrt(),
+                mean.abs() < 0.02 * f64::sqrt(variance),
                 "{initializer:?} mean {mean}"
             );
             assert!(

@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 /// Messages that may wait for the next event.
 const MESSAGES_MAX: usize = 1024;
 
-/// What a plugin left behind in a call.
+/// What a plugin left behind in a call; mostly nothing.
 #[derive(Default)]
 pub(crate) struct Left {
     /// Its last [`keros_host::fail`].
@@ -46,7 +46,7 @@ pub(crate) struct Bridge {
     // For the owner only.
     /// The context of the event; null outside of events.
     cx: Cell<*mut c_void>,
-    left: Cell<Left>,
+    left: Cell<Option<Box<Left>>>,
     logs: Cell<Vec<keros_log>>,
     metrics: Cell<Vec<keros_str>>,
 
@@ -117,7 +117,7 @@ impl Bridge {
         &self,
         cx: Option<&mut Context<'_>>,
         call: impl FnOnce() -> keros_status,
-    ) -> (keros_status, Left) {
+    ) -> (keros_status, Option<Box<Left>>) {
         self.cx
             .set(cx.map_or(ptr::null_mut(), |cx| ptr::from_mut(cx).cast()));
         self.owner.store(mark(), Ordering::Relaxed);
@@ -148,9 +148,9 @@ impl Bridge {
 
     /// Changes what the plugin leaves behind; for the owner.
     fn leave(&self, change: impl FnOnce(&mut Left)) {
-        let mut left = self.left.take();
+        let mut left = self.left.take().unwrap_or_default();
         change(&mut left);
-        self.left.set(left);
+        self.left.set(Some(left));
     }
 }
 
@@ -279,12 +279,13 @@ unsafe extern "C" fn logs(run: *const keros_run, out: *mut keros_logs) -> keros_
             };
             let mut items = bridge.logs.take();
             items.clear();
-            items.extend(logs.iter().filter_map(|(key, value)| {
-                Some(keros_log {
-                    key: keros_str::new(key),
-                    value: told(value)?,
-                })
-            }));
+            items.reserve(logs.len());
+            for (key, value) in logs.iter() {
+                if let Some(value) = told(value) {
+                    let key = keros_str::new(key);
+                    items.push(keros_log { key, value });
+                }
+            }
             out.stride = size_of::<keros_log>() as u32;
             (out.items, out.count) = array(&items);
             bridge.logs.set(items);

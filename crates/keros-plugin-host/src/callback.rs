@@ -88,7 +88,7 @@ impl LoadedCallback {
                 path: plugin.path().to_owned(),
                 id: plugin.id().to_owned(),
                 status: Status(status),
-                text: left.reason.unwrap_or_default(),
+                text: left.and_then(|left| left.reason).unwrap_or_default(),
             })
         } else {
             None
@@ -227,10 +227,16 @@ impl Callback for LoadedCallback {
             unsafe { (self.on_event)(self.instance, &event, (&raw mut answer).cast()) }
         });
         bridge.deliver(cx);
-        if let Some(panic) = left.panic {
-            // The training's own panic goes on where it came from.
-            std::panic::resume_unwind(panic);
-        }
+        let (text, cause) = match left {
+            None => (None, None),
+            Some(left) => {
+                if let Some(panic) = left.panic {
+                    // The training's own panic goes on where it came from.
+                    std::panic::resume_unwind(panic);
+                }
+                (left.reason, left.cause)
+            }
+        };
         if status == KEROS_OK {
             return Ok(self.decision(&answer.content)?);
         }
@@ -238,8 +244,8 @@ impl Callback for LoadedCallback {
         Err(PluginError::Event {
             id: self.plugin.id().to_owned(),
             status: Status(status),
-            text: left.reason.unwrap_or_default(),
-            cause: left.cause,
+            text: text.unwrap_or_default(),
+            cause,
         }
         .into())
     }

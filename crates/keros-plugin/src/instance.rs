@@ -12,7 +12,7 @@ use keros_callbacks::{
 };
 use std::any::Any;
 use std::ffi::c_void;
-use std::mem::{size_of, take};
+use std::mem::size_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A status and the words for [`Host::fail`].
@@ -125,10 +125,9 @@ impl Instance {
         };
         let logs = &mut self.logs[kind as usize];
         // SAFETY: the caller's promise.
-        let mut run = unsafe { HostRun::new(run, logs, take(&mut self.info)) };
+        let mut run = unsafe { HostRun::new(run, logs, &mut self.info) };
         let mut cx = Context::new(&event, &mut run, &self.name, &mut self.messages);
         let answer = self.callback.on_event(&mut cx);
-        self.info = run.into_info();
         let Decision {
             stop,
             stop_epoch,
@@ -189,8 +188,10 @@ unsafe extern "C" fn on_event(
             "the host passed a null pointer or a struct older than version 1.0",
         )),
     };
-    for message in instance.messages.drain(..) {
-        instance.host.message(message.level, &message.text);
+    if !instance.messages.is_empty() {
+        for message in instance.messages.drain(..) {
+            instance.host.message(message.level, &message.text);
+        }
     }
     match result {
         Ok(()) => KEROS_OK,

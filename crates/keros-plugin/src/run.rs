@@ -21,30 +21,37 @@ pub(crate) struct HostRun<'a> {
     logs: &'a mut Logs,
     /// Whether `logs` are those of this event.
     read: bool,
-    earlier_info: Cell<RunInfo>,
-    info: OnceCell<RunInfo>,
+    /// Room for `info`, until it is asked for.
+    room: Cell<Option<&'a mut RunInfo>>,
+    info: OnceCell<&'a RunInfo>,
 }
+
+/// What is shown of a host that does not tell.
+static NOTHING_TOLD: RunInfo = RunInfo {
+    epochs: 0,
+    initial_epoch: 0,
+    steps: None,
+    metrics: Vec::new(),
+    validation: false,
+};
 
 impl<'a> HostRun<'a> {
     /// A run whose functions may be called, with room left by earlier events.
     ///
     /// # Safety
     /// `run` is the run of the event this thread is in, as keros.h tells.
-    pub(crate) unsafe fn new(run: &'a keros_run, logs: &'a mut Logs, info: RunInfo) -> HostRun<'a> {
+    pub(crate) unsafe fn new(
+        run: &'a keros_run,
+        logs: &'a mut Logs,
+        info: &'a mut RunInfo,
+    ) -> HostRun<'a> {
         HostRun {
             run,
             logs,
             read: false,
-            earlier_info: Cell::new(info),
+            room: Cell::new(Some(info)),
             info: OnceCell::new(),
         }
-    }
-
-    /// Room for the next event.
-    pub(crate) fn into_info(self) -> RunInfo {
-        self.info
-            .into_inner()
-            .unwrap_or(self.earlier_info.into_inner())
     }
 
     fn read_info(&self, info: &mut RunInfo) -> Result<(), HostError> {
@@ -108,11 +115,15 @@ impl<'a> HostRun<'a> {
             let mut same = true;
             for log in items.clone() {
                 // SAFETY: keys are valid until set_log.
-                let key = unsafe { text(ASKED, log.key)? };
+                let key = unsafe { log.key.bytes() };
                 match known.next() {
-                    // SAFETY: values are valid until set_log.
-                    Some((name, value)) if name == key => unsafe {
-                        assign(ASKED, value, &log.value)?;
+                    Some((name, value)) if key == Some(name.as_bytes()) => match value {
+                        LogValue::Float(value) if log.value.kind == KEROS_F64 => {
+                            // SAFETY: the kind tells which member was written.
+                            *value = unsafe { log.value.r#as.f };
+                        }
+                        // SAFETY: values are valid until set_log.
+                        value => unsafe { assign(ASKED, value, &log.value)? },
                     },
                     _ => {
                         same = false;
@@ -143,12 +154,13 @@ impl<'a> HostRun<'a> {
 impl Run for HostRun<'_> {
     fn info(&self) -> &RunInfo {
         self.info.get_or_init(|| {
-            let mut info = self.earlier_info.take();
-            match self.read_info(&mut info) {
-                Ok(()) => info,
-                // There is no way to say so here; a host that keeps to keros.h does not get here.
-                Err(_) => RunInfo::default(),
+            if let Some(info) = self.room.take()
+                && self.read_info(info).is_ok()
+            {
+                return info;
             }
+            // There is no way to say so here; a host that keeps to keros.h does not get here.
+            &NOTHING_TOLD
         })
     }
 

@@ -42,7 +42,7 @@ macro_rules! multiversion {
 pub(crate) use multiversion;
 
 /// The vector units that kernels are compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) enum Level {
     /// Whatever the build's target promises.
@@ -55,6 +55,10 @@ pub(crate) enum Level {
 
 /// The widest level that this processor has.
 pub(crate) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = FORCED.get() {
+        return level;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -71,4 +75,18 @@ pub(crate) fn level() -> Level {
         }
     }
     Level::Baseline
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `f` with the kernels of a level that the processor has.
+#[cfg(test)]
+pub(crate) fn with_level<R>(level: Level, f: impl FnOnce() -> R) -> R {
+    FORCED.set(Some(level));
+    let result = f();
+    FORCED.set(None);
+    result
 }

@@ -32,10 +32,10 @@ struct Args {
     #[arg(long, value_enum, default_value_t = Method::FitGenerator)]
     method: Method,
     /// Passes over the training images.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: u64,
     /// Images per update.
-    #[arg(long, default_value_t = 64, value_parser = in_range::<1, 65_536>)]
+    #[arg(long, default_value_t = 32, value_parser = in_range::<1, 65_536>)]
     batch_size: usize,
     /// Folder with the four IDX files, plain or .gz; the shipped subset unless given.
     #[arg(long, value_name = "DIR")]

@@ -36,8 +36,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// The next batch that is not skipped, checked. Never reads beyond the limit, nor after an end or an error: the caller
-    /// stops there.
+    /// The next batch that is not skipped, checked. Never reads beyond the limit, nor after an end
+    /// or an error: the caller stops there.
     fn next(&mut self, cancelled: impl Fn() -> bool) -> Option<Result<Batch, DataError>> {
         if self.remaining == Some(0) {
             return None;
@@ -113,7 +113,8 @@ impl GeneratorSource {
                     self.counters.dequeued();
                     Some(result)
                 }
-                // The reader is gone: the end of the data, unless a panic took it (in the generator's destructor).
+                // The reader is gone: the end of the data, unless a panic took it (in the
+                // generator's destructor).
                 Err(_) => threads
                     .join()
                     .map(|message| Err(DataError::Panicked { message })),
@@ -133,8 +134,10 @@ impl GeneratorSource {
             })
         })
     }
+}
 
-    pub(super) fn close(&mut self) {
+impl Drop for GeneratorSource {
+    fn drop(&mut self) {
         if let Reader::Thread(batches, threads) = &mut self.reader {
             threads.cancel();
             *batches = None;

@@ -27,7 +27,8 @@ struct Workers {
     max_queue_size: usize,
     /// In order of delivery; at most `max_queue_size`.
     tickets: VecDeque<(Task, Receiver<Result<Batch, DataError>>)>,
-    /// Dropping it ends the workers. At most `max_queue_size` jobs are in it because each has a ticket.
+    /// Dropping it ends the workers. At most `max_queue_size` jobs are in it because each has a
+    /// ticket.
     jobs: Option<Sender<Job>>,
     threads: Threads,
 }
@@ -96,7 +97,6 @@ impl SequenceSource {
             let counters = Arc::clone(&self.counters);
             let run =
                 move |cancelled: &AtomicBool| work(sequence.as_ref(), &inbox, &counters, cancelled);
-            // On failure the inbox of the threads already running is dropped with `workers`: they end.
             workers
                 .threads
                 .spawn(format!("keros-loader-{worker}"), run)?;
@@ -115,7 +115,8 @@ impl SequenceSource {
             };
             let (reply, ticket) = bounded(1);
             if let Some(jobs) = &workers.jobs {
-                // Fails only when no worker is left; then the ticket tells, because `reply` is dropped here.
+                // Fails only when no worker is left; then the ticket tells, because `reply` is
+                // dropped here.
                 let _ = jobs.send(Job {
                     epoch: task.epoch,
                     index: task.index,
@@ -166,23 +167,18 @@ impl SequenceSource {
                 self.top_up();
                 Some(Ok(loaded))
             }
-            Err(error) => {
-                if let Some(workers) = &mut self.workers {
-                    workers.threads.cancel();
-                }
-                Some(Err(error))
-            }
+            Err(error) => Some(Err(error)),
         }
     }
+}
 
-    pub(super) fn close(&mut self) {
-        if let Some(workers) = &mut self.workers {
-            workers.threads.cancel();
-            workers.jobs = None;
-            workers.tickets.clear();
-            // Panics were delivered at their batch, and nobody asks any more.
-            let _ = workers.threads.join();
-        }
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.threads.cancel();
+        self.jobs = None;
+        self.tickets.clear();
+        // Panics were delivered at their batch, and nobody asks any more.
+        let _ = self.threads.join();
     }
 }
 

@@ -111,7 +111,8 @@ fn every_truncation_is_told() {
             ),
         };
         assert_eq!(message, expected);
-        // Compressed, the data may be whole gzip of a truncated file, or a truncated gzip of a whole file.
+        // Compressed, the data may be whole gzip of a truncated file, or a truncated gzip of a
+        // whole file.
         if len >= 2 {
             assert_eq!(refusal(&gzip(&whole[..len])), expected);
         }

@@ -260,6 +260,18 @@ fn dropping_a_loader_leaves_no_thread_behind() {
 }
 
 #[test]
+fn a_stream_that_is_over_has_no_threads_left() {
+    fn moves<T: Send>(_: &T) {}
+    let probe = Arc::new(Probe::new(5));
+    let options = options! { workers: 3, limit: Some(7) };
+    let mut loader =
+        Loader::from_sequence(Arc::clone(&probe) as Arc<dyn Sequence>, options).unwrap();
+    moves(&loader);
+    assert_eq!(loader.by_ref().count(), 7);
+    assert_eq!(Arc::strong_count(&probe), 1);
+}
+
+#[test]
 fn the_counters_tell_who_waits() {
     let slow = Probe {
         jitter: Duration::from_millis(8),

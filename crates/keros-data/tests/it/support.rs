@@ -17,7 +17,8 @@ macro_rules! options {
 }
 pub(crate) use options;
 
-/// A sequence whose batch (epoch, index) holds just these two numbers, with everything that tests want to know or provoke.
+/// A sequence whose batch (epoch, index) holds just these two numbers, with everything that tests
+/// want to know or provoke.
 #[derive(Default)]
 pub(crate) struct Probe {
     pub(crate) len: usize,

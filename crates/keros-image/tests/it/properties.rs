@@ -1,4 +1,5 @@
-//! What holds for any image and any parameters, first of all agreement with a plain transcription of scipy's semantics.
+//! What holds for any image and any parameters, first of all agreement with a plain transcription
+//! of scipy's semantics.
 
 use keros_image::{Affine, FillMode, ImageShape, Pixel, TransformParams};
 use proptest::prelude::*;
@@ -218,15 +219,16 @@ proptest! {
         }
     }
 
-    /// A plane is reproduced exactly by linear interpolation, so that there and back is the identity where both ways stay
-    /// inside.
+    /// A plane is reproduced exactly by linear interpolation, so that there and back is the
+    /// identity where both ways stay inside.
     #[test]
     fn the_inverse_undoes_a_warp(
         angle in -180.0..180.0_f64, down in -5.0..5.0_f64, zoom in 0.5..2.0_f64, slope in -3.0..3.0_f32,
     ) {
         let shape = ImageShape::new(41, 33, 1);
         let plane: Vec<f32> = (0..41 * 33).map(|i| slope * (i / 33) as f32 - 1.5 * (i % 33) as f32 + 40.0).collect();
-        // in = Z R out, and in = R^-1 Z^-1 out; with only one of a kind per call every call is about the same centre.
+        // in = Z R out, and in = R^-1 Z^-1 out; with only one of a kind per call every call is
+        // about the same centre.
         let steps = [
             TransformParams { rotation_deg: angle, ..Default::default() },
             TransformParams { zoom_height: zoom, zoom_width: zoom, ..Default::default() },

@@ -1,1 +1,19 @@
-//! Tests.
+//! Plugins that are really loaded: the Rust one of this repository, and C ones compiled by the tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unused_must_use,
+    reason = "helpers of tests, and decisions that a test is not about"
+)]
+
+mod allocations;
+mod build;
+mod c_recorder;
+mod csv_logger;
+mod events;
+mod files;
+mod instances;
+mod records;
+mod run;

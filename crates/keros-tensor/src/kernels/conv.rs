@@ -1,7 +1,10 @@
 //! Two-dimensional convolution: what it takes and returns, and which implementation runs.
 
+mod direct;
 mod geometry;
 mod im2col;
+mod microkernel;
+mod rows;
 
 use candle_core::{DType, Tensor};
 
@@ -9,7 +12,9 @@ use super::activation::{Activation, add};
 use super::{CHUNK, Padding, dims, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
+use direct::Backward;
 use geometry::Geometry;
+use microkernel::Isa;
 
 /// Strides, padding, dilation and groups of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,8 +82,35 @@ pub fn conv2d(
     let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
     let bias = bias.map(access::read::<f32>).transpose()?;
     let (x, w, bias) = (&*x, &*w, bias.as_deref());
-    access::write(&y, |y| im2col::forward(&g, x, w, bias, activation, y))?;
+    match direct_isa(&g, g.patch(), g.co) {
+        Some(isa) => {
+            let packed = ws.take(&[w.len()], DType::F32)?;
+            access::write(&packed, |packed| direct::pack_forward(isa, &g, w, packed))?;
+            {
+                let packed = access::read::<f32>(&packed)?;
+                let packed = &*packed;
+                access::write(&y, |y| {
+                    direct::forward(isa, &g, x, packed, bias, activation, y);
+                })?;
+            }
+            ws.give(&packed);
+        }
+        None => access::write(&y, |y| im2col::forward(&g, x, w, bias, activation, y))?,
+    }
     Ok(y)
+}
+
+/// Inputs of one output above which a block of the kernel leaves the second-level cache, and the
+/// matrix products of [`im2col`] with their own blocking are faster.
+const DIRECT_INPUTS: usize = 2048;
+
+/// The micro-kernels for outputs that see `inputs` inputs and have `channels` channels, if there are.
+fn direct_isa(g: &Geometry, inputs: usize, channels: usize) -> Option<&'static Isa> {
+    if g.groups == 1 && inputs <= DIRECT_INPUTS {
+        microkernel::isa(channels)
+    } else {
+        None
+    }
 }
 
 /// The gradients of [`conv2d`]: fills `dw` (as `w`) and `dbias` (`[out]`), returns `dx` (as `x`) if
@@ -118,10 +150,40 @@ pub fn conv2d_backward(
     } else {
         None
     };
+    let turned_isa = if need_dx && spec.strides == (1, 1) {
+        direct_isa(&g, g.kh * g.kw * g.co, g.ci)
+    } else {
+        None
+    };
+    let isa = direct_isa(&g, 0, g.co).filter(|_| !need_dx || turned_isa.is_some());
+    let turned = match (isa, turned_isa) {
+        (Some(_), Some(turned_isa)) => {
+            let packed = ws.take(w.dims(), DType::F32)?;
+            let w = access::read::<f32>(w)?;
+            access::write(&packed, |packed| {
+                direct::pack_turned(turned_isa, &g, &w, packed);
+            })?;
+            Some((turned_isa, packed))
+        }
+        _ => None,
+    };
     {
         let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
         let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
         let (x, w, y, dy) = (&*x, &*w, &*y, &*dy);
+        let packed = turned
+            .as_ref()
+            .map(|(_, packed)| access::read::<f32>(packed))
+            .transpose()?;
+        let direct = isa.map(|isa| Backward {
+            isa,
+            g: &g,
+            x,
+            y,
+            dy,
+            activation,
+            turned: turned_isa.zip(packed.as_deref()),
+        });
         let run = |sums: &mut [f32], dx: Option<&mut [f32]>| {
             let parts = (
                 chunks_mut(sums, partial_len),
@@ -132,7 +194,12 @@ pub fn conv2d_backward(
                 dw.fill(0.0);
                 dbias.fill(0.0);
                 let first = i * images_per_partial;
-                for n in first..g.n.min(first + images_per_partial) {
+                let images = first..g.n.min(first + images_per_partial);
+                if let Some(direct) = &direct {
+                    direct.images(images, dw, dbias, dx);
+                    return;
+                }
+                for n in images {
                     let dx = dx
                         .as_deref_mut()
                         .map(|dx| &mut dx[(n - first) * g.image()..][..g.image()]);
@@ -164,6 +231,9 @@ pub fn conv2d_backward(
         }
     }
     ws.give(&sums);
+    if let Some((_, packed)) = &turned {
+        ws.give(packed);
+    }
     Ok(dx)
 }
 
@@ -179,4 +249,100 @@ fn geometry(
         dims(op, "kernel", w, "[kh, kw, in / groups, out]")?,
         spec,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Level, level, with_level};
+    use crate::{Device, Stream};
+
+    fn random(stream: u64, shape: &[usize]) -> Tensor {
+        let mut values = vec![0.0; shape.iter().product()];
+        Stream::new(1, stream).fill_uniform(0, -1.0, 1.0, &mut values);
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Output, kernel gradient, bias gradient and input gradient.
+    fn run(
+        x: &Tensor,
+        w: &Tensor,
+        spec: &Conv2dSpec,
+        activation: Activation,
+        need_dx: bool,
+    ) -> Vec<Vec<f32>> {
+        let mut ws = Workspace::new(&Device::Cpu);
+        let co = w.dims()[3];
+        let bias = random(3, &[co]);
+        let y = conv2d(&mut ws, x, w, Some(&bias), spec, activation).unwrap();
+        let dy = random(4, y.dims());
+        let (dw, dbias) = (random(5, w.dims()), random(6, &[co]));
+        let dx = conv2d_backward(
+            &mut ws,
+            x,
+            w,
+            &y,
+            &dy,
+            spec,
+            activation,
+            &dw,
+            Some(&dbias),
+            need_dx,
+        )
+        .unwrap();
+        [Some(y), Some(dw), Some(dbias), dx]
+            .into_iter()
+            .flatten()
+            .map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
+            .collect()
+    }
+
+    fn check_levels_agree(x: [usize; 4], w: [usize; 4], spec: &Conv2dSpec, need_dx: bool) {
+        let (x, w) = (random(1, &x), random(2, &w));
+        for activation in [Activation::Linear, Activation::Relu] {
+            let portable = with_level(Level::Baseline, || run(&x, &w, spec, activation, need_dx));
+            let levels = [Level::Avx2, Level::Avx512];
+            for available in levels.into_iter().filter(|&l| l <= level()) {
+                let direct = with_level(available, || run(&x, &w, spec, activation, need_dx));
+                for (direct, portable) in direct.iter().zip(&portable) {
+                    for (a, b) in direct.iter().zip(portable) {
+                        assert!(
+                            (a - b).abs() <= 1e-4 * b.abs().max(1.0),
+                            "{available:?} {x:?} {w:?} {spec:?}: {a} instead of {b}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every tile width and number of vectors, with and without border, against matrix products.
+    #[test]
+    fn microkernels_agree_with_matrix_products() {
+        for padding in [Padding::Valid, Padding::Same] {
+            for (strides, dilation) in [((1, 1), (1, 1)), ((2, 3), (1, 1)), ((1, 1), (2, 2))] {
+                let spec = Conv2dSpec {
+                    strides,
+                    padding,
+                    dilation,
+                    groups: 1,
+                };
+                for (ci, co) in [
+                    (1, 16),
+                    (1, 32),
+                    (2, 8),
+                    (3, 48),
+                    (16, 64),
+                    (24, 80),
+                    (32, 16),
+                ] {
+                    for width in [5, 9, 14, 19, 31] {
+                        check_levels_agree([2, 7, width, ci], [3, 3, ci, co], &spec, false);
+                    }
+                    check_levels_agree([3, 6, 11, ci], [2, 3, ci, co], &spec, true);
+                    check_levels_agree([2, 6, 5, ci], [1, 1, ci, co], &spec, true);
+                }
+            }
+        }
+    }
 }

@@ -27,6 +27,9 @@
 #ifndef VERSION
 #define VERSION "1.0.0"
 #endif
+#ifndef LICENSE
+#define LICENSE ""
+#endif
 #ifndef CREATE
 #define CREATE create
 #endif
@@ -279,15 +282,6 @@ int call_it(void);
 int call_it(void) { return keros_test_no_such_function(); }
 #endif
 
-#ifdef TEXT_FILL
-/* Not an initializer: C forbids texts that are too long. */
-keros_plugin_module SYMBOL = {
-#else
 const keros_plugin_module SYMBOL = {
-#endif
-    MAGIC, SIZE, MAJOR, MINOR, MIN_HOST_MINOR, ID, VERSION, "", "", "", "", CREATE, of_module
+    MAGIC, SIZE, MAJOR, MINOR, MIN_HOST_MINOR, ID, VERSION, "", LICENSE, "", "", CREATE, of_module
 };
-
-#ifdef TEXT_FILL
-__attribute__((constructor)) static void fill(void) { memset(SYMBOL.summary, 'x', sizeof SYMBOL.summary); }
-#endif

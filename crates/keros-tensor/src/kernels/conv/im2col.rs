@@ -1,13 +1,13 @@
 //! Convolution of any kernel, stride, dilation and grouping as matrix products: the patches that a
 //! few output rows see are laid out as a matrix small enough for the cache.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::activation::{Activation, add, add_rows, finish_row, unapply};
 use super::super::matmul::{Matrix, MatrixMut, matmul};
 use super::geometry::Geometry;
-use crate::parallel::{Parts, for_each_part};
+use super::rows::RowBlocks;
+use crate::parallel::for_each_part;
 use crate::scratch::with_scratch;
 
 /// Floats of a patch matrix: 256 KiB, a part of the second-level cache.
@@ -27,7 +27,7 @@ pub(super) fn forward(
     activation: Activation,
     y: &mut [f32],
 ) {
-    for_each_part(RowBlocks::new(y, g), |_, block| {
+    for_each_part(RowBlocks::new(y, g, block_rows(g)), |_, block| {
         let x = &x[block.image * g.image()..][..g.image()];
         let y = block.outputs;
         let pixels = block.rows.len() * g.ow;
@@ -101,29 +101,36 @@ fn group_weights<'a>(g: &Geometry, w: &'a [f32], group: usize) -> Matrix<'a> {
     Matrix::new(w, g.patch(), g.co, g.co).columns(group * g.co_group(), g.co_group())
 }
 
-/// For every kernel cell of every output pixel of `rows`: where its channels lie in the patches, and
-/// where in the image unless that is padding.
+/// Visits the patches of the output pixels of `rows` in pieces that are contiguous in the image:
+/// where a piece lies in the patches, its length, and where it lies in the image unless it is
+/// padding.
 #[inline(always)]
-fn for_each_cell(
+fn for_each_piece(
     g: &Geometry,
     group: usize,
     rows: Range<usize>,
-    mut visit: impl FnMut(usize, Option<usize>),
+    mut visit: impl FnMut(usize, usize, Option<usize>),
 ) {
+    let channels = g.ci_group();
+    let joined = g.dilation.1 == 1 && g.groups == 1;
     let mut patch = 0;
     for oy in rows {
         for ox in 0..g.ow {
             for ky in 0..g.kh {
-                // Wraps below 0 above and left of the image, and so fails the comparison below.
+                // Wraps below 0 above and left of the image, and so fails the comparisons below.
                 let y = (oy * g.strides.0 + ky * g.dilation.0).wrapping_sub(g.top);
-                for kx in 0..g.kw {
+                let mut kx = 0;
+                while kx < g.kw {
                     let x = (ox * g.strides.1 + kx * g.dilation.1).wrapping_sub(g.left);
                     let inside = y < g.h && x < g.w;
-                    visit(
-                        patch,
-                        inside.then(|| (y * g.w + x) * g.ci + group * g.ci_group()),
-                    );
-                    patch += g.ci_group();
+                    let cells = match (joined, inside) {
+                        (true, true) => (g.kw - kx).min(g.w - x),
+                        _ => 1,
+                    };
+                    let pixel = inside.then(|| (y * g.w + x) * g.ci + group * channels);
+                    visit(patch, cells * channels, pixel);
+                    patch += cells * channels;
+                    kx += cells;
                 }
             }
         }
@@ -132,11 +139,10 @@ fn for_each_cell(
 
 /// Copies the patches that the outputs of `rows` see: one row of the matrix per output pixel.
 fn gather(g: &Geometry, x: &[f32], group: usize, rows: Range<usize>, patches: &mut [f32]) {
-    let channels = g.ci_group();
-    for_each_cell(g, group, rows, |patch, pixel| {
-        let patch = &mut patches[patch..patch + channels];
+    for_each_piece(g, group, rows, |patch, len, pixel| {
+        let patch = &mut patches[patch..patch + len];
         match pixel {
-            Some(pixel) => patch.copy_from_slice(&x[pixel..pixel + channels]),
+            Some(pixel) => patch.copy_from_slice(&x[pixel..pixel + len]),
             None => patch.fill(0.0),
         }
     });
@@ -144,72 +150,9 @@ fn gather(g: &Geometry, x: &[f32], group: usize, rows: Range<usize>, patches: &m
 
 /// Adds the gradient of the patches to that of the image: the transpose of [`gather`].
 fn scatter(g: &Geometry, patches: &[f32], group: usize, rows: Range<usize>, dx: &mut [f32]) {
-    let channels = g.ci_group();
-    for_each_cell(g, group, rows, |patch, pixel| {
+    for_each_piece(g, group, rows, |patch, len, pixel| {
         if let Some(pixel) = pixel {
-            add(
-                &patches[patch..patch + channels],
-                &mut dx[pixel..pixel + channels],
-            );
+            add(&patches[patch..patch + len], &mut dx[pixel..pixel + len]);
         }
     });
-}
-
-/// The outputs of all images cut into blocks of [`block_rows`] rows, no block across two images.
-struct RowBlocks<'a> {
-    data: *mut f32,
-    images: usize,
-    rows: usize,
-    row_len: usize,
-    block: usize,
-    slice: PhantomData<&'a mut [f32]>,
-}
-
-struct RowBlock<'a> {
-    image: usize,
-    rows: Range<usize>,
-    outputs: &'a mut [f32],
-}
-
-impl<'a> RowBlocks<'a> {
-    fn new(y: &'a mut [f32], g: &Geometry) -> Self {
-        assert_eq!(y.len(), g.n * g.output());
-        Self {
-            data: y.as_mut_ptr(),
-            images: g.n,
-            rows: g.oh,
-            row_len: g.ow * g.co,
-            block: block_rows(g),
-            slice: PhantomData,
-        }
-    }
-}
-
-// SAFETY: shared references only give out disjoint blocks, each to one thread.
-unsafe impl Sync for RowBlocks<'_> {}
-
-// SAFETY: blocks with different indices do not overlap.
-unsafe impl<'a> Parts for RowBlocks<'a> {
-    type Part = RowBlock<'a>;
-
-    fn parts(&self) -> Option<usize> {
-        Some(self.images * self.rows.div_ceil(self.block))
-    }
-
-    unsafe fn part(&self, index: usize) -> RowBlock<'a> {
-        let blocks = self.rows.div_ceil(self.block);
-        let image = index / blocks;
-        let first = index % blocks * self.block;
-        let rows = first..self.rows.min(first + self.block);
-        let start = (image * self.rows + rows.start) * self.row_len;
-        // SAFETY: inside the slice, whose length `new` checked, and disjoint from other blocks.
-        let outputs = unsafe {
-            std::slice::from_raw_parts_mut(self.data.add(start), rows.len() * self.row_len)
-        };
-        RowBlock {
-            image,
-            rows,
-            outputs,
-        }
-    }
 }

@@ -1,0 +1,104 @@
+//! What is refused, and in which words.
+
+use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D};
+use keros_nn::{
+    Activation, Loss, Mode, Network, NnError, Output, Sequential, SequentialBuilder,
+    SparseCategoricalCrossentropy, Target,
+};
+use keros_tensor::{DType, Device, Tensor, Workspace};
+
+fn refused(builder: SequentialBuilder) -> String {
+    builder.build(&Device::Cpu, 0).err().unwrap().to_string()
+}
+
+#[test]
+fn building_names_the_layer_the_expected_and_the_found() {
+    let cases = [
+        (
+            Sequential::builder([8, 8]).layer(Conv2D::new(4, 3)),
+            "layer `conv2d`: input sample: wrong shape (expected [height, width, channels], found [8, 8])",
+        ),
+        (
+            Sequential::builder([8])
+                .layer(Dense::new(3))
+                .layer(Dense::new(0)),
+            "layer `dense_1`: units: value out of range (expected at least 1, found 0)",
+        ),
+        (
+            Sequential::builder([8]).layer(Dropout::new(1.0).name("drop")),
+            "layer `drop`: rate: value out of range (expected a number in [0, 1), found 1)",
+        ),
+        (
+            Sequential::builder([8, 8, 1]).layer(MaxPooling2D::new((2, 0))),
+            "layer `max_pooling2d`: pool_size: value out of range (expected two numbers from 1, found (2, 0))",
+        ),
+        (
+            Sequential::builder([8])
+                .layer(Dense::new(2).name("a"))
+                .layer(Dense::new(2).name("a")),
+            "building the network: two layers are called `a`; give one of them another name",
+        ),
+        (
+            Sequential::builder([8]),
+            "building the network: value out of range (expected at least one layer and an input shape \
+             without zeros, found 0 layers, input [8])",
+        ),
+    ];
+    for (builder, expected) in cases {
+        assert_eq!(refused(builder), expected);
+    }
+    let too_large = refused(Sequential::builder([2, 8, 1]).layer(Conv2D::new(4, 3)));
+    assert!(too_large.starts_with("layer `conv2d`: "), "{too_large}");
+}
+
+#[test]
+fn an_input_of_another_shape_or_type_is_refused() {
+    let mut network = Sequential::builder([4, 4, 1])
+        .layer(Flatten::new())
+        .layer(Dense::new(2).activation(Activation::Softmax))
+        .build(&Device::Cpu, 0)
+        .unwrap();
+    let ws = &mut Workspace::new(&Device::Cpu);
+    for (shape, dtype) in [
+        (vec![3, 4, 5, 1], DType::F32),
+        (vec![3, 16], DType::F32),
+        (vec![3, 4, 4, 1], DType::U8),
+    ] {
+        let x = Tensor::zeros(shape.clone(), dtype, &Device::Cpu).unwrap();
+        let error = network.forward(ws, &[x], Mode::Inference).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "input `input` of type {dtype:?}: wrong shape (expected F32 [N, 4, 4, 1], found {shape:?})"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_label_that_names_no_class_is_named() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let output = Output {
+        logits: Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap(),
+        activation: Activation::Softmax,
+    };
+    let labels = Target::Labels(Tensor::new(&[0_u32, 3, 4], &Device::Cpu).unwrap());
+    let loss = SparseCategoricalCrossentropy::new();
+    let error = loss
+        .compute(ws, &output, &labels, None, 1.0)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("sample 2") && error.contains('4'), "{error}");
+}
+
+#[test]
+fn unknown_names_list_the_known_ones() {
+    let error = "sigmoidal".parse::<Activation>().unwrap_err();
+    assert!(matches!(error, NnError::UnknownName { .. }));
+    assert_eq!(
+        error.to_string(),
+        "unknown activation `sigmoidal` (expected one of linear, relu, softmax)"
+    );
+    assert!("hinge".parse::<Box<dyn Loss>>().is_err());
+}

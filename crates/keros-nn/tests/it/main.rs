@@ -1,0 +1,8 @@
+//! Networks, losses, metrics and optimizers through the public interface.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod errors;
+mod gradients;
+mod losses_and_metrics;
+mod networks;
+mod optimizers;

@@ -1,0 +1,107 @@
+//! Makes the dynamic libraries the tests load.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// The C plugins of this folder.
+pub(crate) const RECORDER: &str = include_str!("c/recorder.c");
+pub(crate) const ODD: &str = include_str!("c/odd.c");
+
+/// Compiles a C plugin against keros.h alone. `None`, with a word on stderr, if there is no C compiler;
+/// the README asks for one.
+pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathBuf)> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("keros.h"), keros_abi::HEADER).unwrap();
+    fs::write(folder.path().join("plugin.c"), source).unwrap();
+    let library = folder
+        .path()
+        .join(format!("plugin{}", env::consts::DLL_SUFFIX));
+    let compiler = env::var_os("CC").unwrap_or_else(|| OsString::from("cc"));
+    let output = Command::new(&compiler)
+        .current_dir(folder.path())
+        .args([
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-pedantic",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            "-pthread",
+        ])
+        .args(defines.iter().map(|define| format!("-D{define}")))
+        .args(["plugin.c", "-o"])
+        .arg(&library)
+        .output();
+    match output {
+        Ok(output) => {
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            Some((folder, library))
+        }
+        Err(error) => {
+            eprintln!(
+                "skipped: no C compiler {compiler:?} can be started ({error}); see README.md"
+            );
+            None
+        }
+    }
+}
+
+/// `odd.c` as it is, compiled once.
+pub(crate) fn odd() -> Option<&'static Path> {
+    static ODD_LIBRARY: OnceLock<Option<(TempDir, PathBuf)>> = OnceLock::new();
+    let library = ODD_LIBRARY.get_or_init(|| c_plugin(ODD, &[]));
+    library.as_ref().map(|(_, path)| path.as_path())
+}
+
+/// The library of plugins/csv-logger: the one `cargo xtask test` names, or built here.
+pub(crate) fn csv_logger() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| match env::var_os("KEROS_TEST_PLUGIN_CSV_LOGGER") {
+        Some(path) => path.into(),
+        None => build_csv_logger(),
+    })
+}
+
+fn build_csv_logger() -> PathBuf {
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "build",
+            "--package=csv-logger",
+            "--lib",
+            "--message-format=json",
+        ])
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let messages = String::from_utf8(output.stdout).unwrap();
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| {
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == "csv_logger"
+        })
+        .flat_map(|artifact| {
+            artifact["filenames"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
+        .filter_map(|name| name.as_str().map(PathBuf::from))
+        .find(|path| path.to_string_lossy().ends_with(env::consts::DLL_SUFFIX))
+        .expect("cargo tells where the library is")
+}

@@ -1,0 +1,376 @@
+//! Convolution by the [micro-kernels](super::microkernel): no patches are laid out.
+//!
+//! - The output is a correlation of the input, with a border of zeros where there is padding.
+//! - The input gradient is a correlation of the output gradient, with a border of zeros, and the
+//!   kernel turned by half a turn with inputs and outputs swapped (strides of 1).
+//! - The weight gradient is summed image by image, a tile of it in registers at a time.
+
+use std::ops::Range;
+
+use super::super::activation::{Activation, add_rows, unapply};
+use super::geometry::Geometry;
+use super::microkernel::{ForwardTile, Isa, WeightTile};
+use super::rows::RowBlocks;
+use crate::parallel::for_each_part;
+use crate::scratch::with_scratch;
+
+/// Multiplications that make a task worth its start.
+const TASK: usize = 4 << 20;
+
+/// Floats of a part of the first-level cache.
+const CACHE: usize = 6 << 10;
+
+/// Cuts `len` into the fewest parts of at most `max`, as equal as can be.
+fn split(len: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = len.div_ceil(max);
+    (0..parts).map(move |i| i * len / parts..(i + 1) * len / parts)
+}
+
+/// The column blocks of a matrix with `columns` columns: first column and number of vectors.
+fn blocks(isa: &Isa, columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    split(columns / isa.lanes, isa.max_vectors)
+        .map(|vectors| (vectors.start * isa.lanes, vectors.len()))
+}
+
+/// Lays the columns of a kernel out in [`blocks`], each contiguous.
+///
+/// `element(row, column)` is an element of the kernel as a matrix.
+fn pack(
+    isa: &Isa,
+    rows: usize,
+    columns: usize,
+    element: impl Fn(usize, usize) -> f32,
+    packed: &mut [f32],
+) {
+    let mut rest = packed;
+    for (first, vectors) in blocks(isa, columns) {
+        let width = vectors * isa.lanes;
+        let (block, tail) = rest.split_at_mut(rows * width);
+        for (row, values) in block.chunks_exact_mut(width).enumerate() {
+            for (column, value) in (first..).zip(values) {
+                *value = element(row, column);
+            }
+        }
+        rest = tail;
+    }
+}
+
+/// Packs the kernel for [`forward`]; `packed` has [`Geometry::weights`] elements.
+pub(super) fn pack_forward(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32]) {
+    pack(
+        isa,
+        g.patch(),
+        g.co,
+        |row, column| w[row * g.co + column],
+        packed,
+    );
+}
+
+/// Packs the kernel for the input gradient, turned and with inputs and outputs swapped.
+pub(super) fn pack_turned(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32]) {
+    let cells = g.kh * g.kw;
+    let element = |row: usize, column: usize| {
+        let (cell, output) = (cells - 1 - row / g.co, row % g.co);
+        w[(cell * g.ci + column) * g.co + output]
+    };
+    pack(isa, cells * g.co, g.ci, element, packed);
+}
+
+/// Correlation of an image with a packed kernel.
+struct Correlation<'a> {
+    isa: &'static Isa,
+    input: &'a [f32],
+    /// Floats in a row of the input.
+    pitch: usize,
+    /// Channels of the input and the output.
+    channels: (usize, usize),
+    kernel: (usize, usize),
+    strides: (usize, usize),
+    dilation: (usize, usize),
+    packed: &'a [f32],
+    bias: Option<&'a [f32]>,
+    relu: bool,
+}
+
+impl Correlation<'_> {
+    /// Computes `rows` × `columns` outputs.
+    fn run(&self, rows: usize, columns: usize, y: &mut [f32]) {
+        let (inputs, outputs) = self.channels;
+        let (kh, kw) = self.kernel;
+        let last_row = (rows - 1) * self.strides.0 + (kh - 1) * self.dilation.0;
+        let last_column = (columns - 1) * self.strides.1 + (kw - 1) * self.dilation.1;
+        assert!(last_row * self.pitch + (last_column + 1) * inputs <= self.input.len());
+        assert_eq!(self.packed.len(), kh * kw * inputs * outputs);
+        assert_eq!(y.len(), rows * columns * outputs);
+        assert!(self.bias.is_none_or(|bias| bias.len() == outputs));
+        let runs = if self.dilation.1 == 1 {
+            (kh, 1, kw * inputs)
+        } else {
+            (kh, kw, inputs)
+        };
+        let mut packed = self.packed;
+        for (first, vectors) in blocks(self.isa, outputs) {
+            let width = vectors * self.isa.lanes;
+            let (block, rest) = packed.split_at(kh * kw * inputs * width);
+            packed = rest;
+            let kernels = self.isa.forward[vectors - 1];
+            for row in 0..rows {
+                for pixels in split(columns, kernels.len()) {
+                    let input =
+                        row * self.strides.0 * self.pitch + pixels.start * self.strides.1 * inputs;
+                    let output = (row * columns + pixels.start) * outputs + first;
+                    let tile = ForwardTile {
+                        x: self.input[input..].as_ptr(),
+                        pixel_step: self.strides.1 * inputs,
+                        row_step: self.dilation.0 * self.pitch,
+                        run_step: self.dilation.1 * inputs,
+                        runs,
+                        w: block.as_ptr(),
+                        bias: self
+                            .bias
+                            .map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
+                        relu: self.relu,
+                        y: y[output..].as_mut_ptr(),
+                        y_step: outputs,
+                    };
+                    // SAFETY: by the assertions above the farthest input and output of the tile are
+                    // inside their slices; `isa` is one that this processor has.
+                    unsafe { kernels[pixels.len() - 1](&tile) };
+                }
+            }
+        }
+    }
+}
+
+/// Size of the input with its border: all that the outputs of `rows` rows see.
+fn bordered(g: &Geometry, rows: usize) -> (usize, usize) {
+    (
+        (rows - 1) * g.strides.0 + (g.kh - 1) * g.dilation.0 + 1,
+        (g.ow - 1) * g.strides.1 + (g.kw - 1) * g.dilation.1 + 1,
+    )
+}
+
+/// Whether some outputs see cells outside the image.
+fn has_border(g: &Geometry) -> bool {
+    let (height, width) = bordered(g, g.oh);
+    g.top > 0 || g.left > 0 || height > g.h || width > g.w
+}
+
+/// Copies what outputs from row `first_row` see into the bordered image `out`, whose border is not
+/// written.
+fn copy_inside(
+    g: &Geometry,
+    x: &[f32],
+    first_row: usize,
+    (height, width): (usize, usize),
+    out: &mut [f32],
+) {
+    let columns = g.w.min(width - g.left);
+    for (row, out) in out.chunks_exact_mut(width * g.ci).take(height).enumerate() {
+        // Wraps below 0 above the image, and so fails the comparison.
+        let y = (first_row * g.strides.0 + row).wrapping_sub(g.top);
+        if y < g.h {
+            out[g.left * g.ci..][..columns * g.ci]
+                .copy_from_slice(&x[y * g.w * g.ci..][..columns * g.ci]);
+        }
+    }
+}
+
+/// `y = activation(conv(x, w) + bias)` for all images.
+pub(super) fn forward(
+    isa: &'static Isa,
+    g: &Geometry,
+    x: &[f32],
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    let row_work = g.ow * g.patch() * g.co;
+    let block_rows = (TASK / row_work).clamp(1, g.oh);
+    for_each_part(RowBlocks::new(y, g, block_rows), |_, block| {
+        let x = &x[block.image * g.image()..][..g.image()];
+        let mut correlate = |input: &[f32], pitch: usize| {
+            Correlation {
+                isa,
+                input,
+                pitch,
+                channels: (g.ci, g.co),
+                kernel: (g.kh, g.kw),
+                strides: g.strides,
+                dilation: g.dilation,
+                packed,
+                bias,
+                relu: activation == Activation::Relu,
+            }
+            .run(block.rows.len(), g.ow, block.outputs);
+        };
+        if has_border(g) {
+            let size = bordered(g, block.rows.len());
+            with_scratch(size.0 * size.1 * g.ci, |input| {
+                input.fill(0.0);
+                copy_inside(g, x, block.rows.start, size, input);
+                correlate(input, size.1 * g.ci);
+            });
+        } else {
+            correlate(
+                &x[block.rows.start * g.strides.0 * g.w * g.ci..],
+                g.w * g.ci,
+            );
+        }
+    });
+}
+
+/// What [`backward`] reads, for all images.
+pub(super) struct Backward<'a> {
+    pub(super) isa: &'static Isa,
+    pub(super) g: &'a Geometry,
+    pub(super) x: &'a [f32],
+    pub(super) y: &'a [f32],
+    pub(super) dy: &'a [f32],
+    pub(super) activation: Activation,
+    /// The kernels for the input gradient and the kernel of [`pack_turned`], if it is wanted.
+    pub(super) turned: Option<(&'static Isa, &'a [f32])>,
+}
+
+impl Backward<'_> {
+    /// The gradients of some images: adds to `dw` and `dbias`, overwrites `dx`, which holds these
+    /// images only.
+    pub(super) fn images(
+        &self,
+        images: Range<usize>,
+        dw: &mut [f32],
+        dbias: &mut [f32],
+        mut dx: Option<&mut [f32]>,
+    ) {
+        let g = self.g;
+        // The output gradient gets the border that the input gradient needs.
+        let (dz_height, dz_width, dz_top, dz_left) = if dx.is_some() {
+            let (above, left) = ((g.kh - 1) * g.dilation.0, (g.kw - 1) * g.dilation.1);
+            (g.h + above, g.w + left, above - g.top, left - g.left)
+        } else {
+            (g.oh, g.ow, 0, 0)
+        };
+        let border = has_border(g);
+        let x_size = bordered(g, g.oh);
+        let x_len = if border {
+            x_size.0 * x_size.1 * g.ci
+        } else {
+            0
+        };
+        let dz_pitch = dz_width * g.co;
+        with_scratch(x_len, |bordered_x| {
+            with_scratch(dz_height * dz_pitch, |dz| {
+                bordered_x.fill(0.0);
+                dz.fill(0.0);
+                for (i, n) in images.enumerate() {
+                    let outputs = n * g.output()..(n + 1) * g.output();
+                    let rows = (self.y[outputs.clone()].chunks_exact(g.ow * g.co))
+                        .zip(self.dy[outputs].chunks_exact(g.ow * g.co));
+                    for (row, (y, dy)) in rows.enumerate() {
+                        let start = (dz_top + row) * dz_pitch + dz_left * g.co;
+                        let dz = &mut dz[start..start + g.ow * g.co];
+                        unapply(y, dy, dz, self.activation);
+                        add_rows(dz, dbias);
+                    }
+                    let x = &self.x[n * g.image()..][..g.image()];
+                    let (x, x_pitch) = if border {
+                        copy_inside(g, x, 0, x_size, bordered_x);
+                        (&*bordered_x, x_size.1 * g.ci)
+                    } else {
+                        (x, g.w * g.ci)
+                    };
+                    let inner = &dz[dz_top * dz_pitch + dz_left * g.co..];
+                    self.add_weights(x, x_pitch, inner, dz_pitch, dw);
+                    if let (Some(dx), Some((isa, packed))) = (&mut dx, self.turned) {
+                        Correlation {
+                            isa,
+                            input: dz,
+                            pitch: dz_pitch,
+                            channels: (g.co, g.ci),
+                            kernel: (g.kh, g.kw),
+                            strides: (1, 1),
+                            dilation: g.dilation,
+                            packed,
+                            bias: None,
+                            relu: false,
+                        }
+                        .run(
+                            g.h,
+                            g.w,
+                            &mut dx[i * g.image()..][..g.image()],
+                        );
+                    }
+                }
+            });
+        });
+    }
+
+    /// Adds the weight gradient of one image.
+    fn add_weights(&self, x: &[f32], x_pitch: usize, dz: &[f32], dz_pitch: usize, dw: &mut [f32]) {
+        let g = self.g;
+        let (height, width) = bordered(g, g.oh);
+        assert!((height - 1) * x_pitch + width * g.ci <= x.len());
+        assert!((g.oh - 1) * dz_pitch + g.ow * g.co <= dz.len());
+        assert_eq!(dw.len(), g.weights());
+        // Output rows whose inputs and gradients stay in the first-level cache while all tiles pass.
+        let row_len = g.strides.0 * x_pitch + dz_pitch;
+        let band = (CACHE / row_len).clamp(1, g.oh);
+        for rows in split(g.oh, band) {
+            let x = &x[rows.start * g.strides.0 * x_pitch..];
+            let dz = &dz[rows.start * dz_pitch..];
+            self.add_weights_of_rows(rows.len(), x, x_pitch, dz, dz_pitch, dw);
+        }
+    }
+
+    /// The share of some output rows in [`add_weights`](Self::add_weights), which has checked the
+    /// sizes.
+    fn add_weights_of_rows(
+        &self,
+        output_rows: usize,
+        x: &[f32],
+        x_pitch: usize,
+        dz: &[f32],
+        dz_pitch: usize,
+        dw: &mut [f32],
+    ) {
+        let g = self.g;
+        // Cells of a kernel row that lie side by side in the input.
+        let (runs, run) = if g.dilation.1 == 1 {
+            (1, g.kw * g.ci)
+        } else {
+            (g.kw, g.ci)
+        };
+        for (first, vectors) in blocks(self.isa, g.co) {
+            // Rows of few cells are handled three at a time, to fill the registers.
+            let three_rows = self.isa.weights3.get(vectors - 1);
+            let (rows, kernels) = match three_rows {
+                Some(kernels) if g.kh.is_multiple_of(3) && run <= kernels.len() => (3, *kernels),
+                _ => (1, self.isa.weights[vectors - 1]),
+            };
+            for ky in (0..g.kh).step_by(rows) {
+                for part in 0..runs {
+                    for cells in split(run, kernels.len()) {
+                        let input =
+                            ky * g.dilation.0 * x_pitch + part * g.dilation.1 * g.ci + cells.start;
+                        let cell = ky * g.kw * g.ci + part * g.ci + cells.start;
+                        let tile = WeightTile {
+                            x: x[input..].as_ptr(),
+                            x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
+                            x_kernel_step: g.dilation.0 * x_pitch,
+                            dz: dz[first..].as_ptr(),
+                            dz_steps: (dz_pitch, g.co),
+                            outputs: (output_rows, g.ow),
+                            dw: dw[cell * g.co + first..].as_mut_ptr(),
+                            dw_steps: (g.kw * g.ci * g.co, g.co),
+                        };
+                        // SAFETY: by the assertions above the farthest input, output gradient and
+                        // weight of the tile are inside their slices; `isa` is one that this
+                        // processor has.
+                        unsafe { kernels[cells.len() - 1](&tile) };
+                    }
+                }
+            }
+        }
+    }
+}

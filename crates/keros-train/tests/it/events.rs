@@ -1,0 +1,298 @@
+//! Which events come when, what logs they carry, and what decisions do.
+
+use crate::support::{Recorder, endless, problem, trainer};
+use keros_callbacks::{CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Verbose};
+use keros_train::{
+    EvaluateOptions, FitGeneratorOptions, FitOptions, PredictOptions, Source, TrainError,
+};
+
+fn options<'a>(callbacks: CallbackList<'a>, epochs: u64) -> FitOptions<'a> {
+    FitOptions {
+        epochs,
+        callbacks,
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    }
+}
+
+#[test]
+fn fit_sends_events_in_keras_order_with_keras_logs() {
+    let (x, y) = problem(60);
+    let mut recorder = Recorder {
+        with_logs: true,
+        ..Recorder::default()
+    };
+    let fit = FitOptions {
+        validation_split: 1.0 / 3.0,
+        ..options(CallbackList::new().with(&mut recorder), 1)
+    };
+    trainer().fit(x, y, fit).unwrap();
+    assert_eq!(
+        recorder.lines,
+        [
+            "train_begin e0 b0 s0 n0 []",
+            "epoch_begin e0 b0 s0 n0 []",
+            "train_batch_begin e0 b0 s0 n32 []",
+            "train_batch_end e0 b0 s1 n32 [loss accuracy]",
+            "train_batch_begin e0 b1 s1 n8 []",
+            "train_batch_end e0 b1 s2 n8 [loss accuracy]",
+            "test_begin e0 b0 s2 n0 nested []",
+            "test_batch_begin e0 b0 s2 n20 nested []",
+            "test_batch_end e0 b0 s2 n20 nested [loss accuracy]",
+            "test_end e0 b0 s2 n0 nested [loss accuracy]",
+            "epoch_end e0 b0 s2 n0 [loss accuracy val_loss val_accuracy]",
+            "train_end e0 b0 s2 n0 [loss accuracy val_loss val_accuracy]",
+        ]
+    );
+}
+
+#[test]
+fn evaluate_and_predict_send_their_own_events() {
+    let (x, y) = problem(40);
+    let mut trainer = trainer();
+    let mut recorder = Recorder::default();
+    let evaluate = EvaluateOptions {
+        callbacks: CallbackList::new().with(&mut recorder),
+        verbose: Verbose::Silent,
+        steps: Some(1),
+        ..EvaluateOptions::default()
+    };
+    trainer.evaluate(x.clone(), y, evaluate).unwrap();
+    let predict = PredictOptions {
+        callbacks: CallbackList::new().with(&mut recorder),
+        verbose: Verbose::Silent,
+        ..PredictOptions::default()
+    };
+    trainer.predict(x, predict).unwrap();
+    assert_eq!(
+        recorder.lines,
+        [
+            "test_begin e0 b0 s0 n0",
+            "test_batch_begin e0 b0 s0 n32",
+            "test_batch_end e0 b0 s0 n32",
+            "test_end e0 b0 s0 n0",
+            "predict_begin e0 b0 s0 n0",
+            "predict_batch_begin e0 b0 s0 n32",
+            "predict_batch_end e0 b0 s0 n32",
+            "predict_batch_begin e0 b1 s0 n8",
+            "predict_batch_end e0 b1 s0 n8",
+            "predict_end e0 b0 s0 n0",
+        ]
+    );
+}
+
+#[test]
+fn a_stop_ends_the_epoch_with_validation_and_the_run_with_train_end() {
+    let (x, y) = problem(128);
+    let mut recorder = Recorder::default();
+    let stopper = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        Ok(match cx.event().step {
+            2 => Decision::stop("enough"),
+            _ => Decision::CONTINUE,
+        })
+    });
+    let fit = FitOptions {
+        validation_data: Some(problem(10).into()),
+        ..options(CallbackList::new().with(stopper).with(&mut recorder), 5)
+    };
+    let history = trainer().fit(x, y, fit).unwrap();
+    assert_eq!(history.get("val_loss").len(), 1);
+    let kinds: Vec<&str> = recorder
+        .lines
+        .iter()
+        .map(|l| l.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        kinds[4..],
+        [
+            "train_batch_begin",
+            "train_batch_end",
+            "test_begin",
+            "test_batch_begin",
+            "test_batch_end",
+            "test_end",
+            "epoch_end",
+            "train_end",
+        ]
+    );
+}
+
+#[test]
+fn a_stop_at_epoch_end_or_in_validation_starts_no_other_epoch() {
+    for kind in [
+        EventKind::EpochEnd,
+        EventKind::TestBatchEnd,
+        EventKind::TestEnd,
+    ] {
+        let (x, y) = problem(32);
+        let stopper = LambdaCallback::new().on(kind, |_| Ok(Decision::stop("enough")));
+        let fit = FitOptions {
+            validation_data: Some(problem(10).into()),
+            ..options(CallbackList::new().with(stopper), 5)
+        };
+        let history = trainer().fit(x, y, fit).unwrap();
+        assert_eq!(history.epochs().len(), 1, "{kind}");
+    }
+}
+
+#[test]
+fn an_epoch_that_is_cut_short_leaves_the_next_one_whole() {
+    let (x, y) = problem(128);
+    let mut recorder = Recorder::default();
+    let cutter = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        Ok(match cx.event().epoch {
+            0 => Decision::stop_epoch(),
+            _ => Decision::CONTINUE,
+        })
+    });
+    let list = CallbackList::new().with(cutter).with(&mut recorder);
+    trainer().fit(x, y, options(list, 2)).unwrap();
+    let begun = |epoch: &str| {
+        let begins = recorder
+            .lines
+            .iter()
+            .filter(|l| l.starts_with("train_batch_begin"));
+        begins.filter(|l| l.contains(epoch)).count()
+    };
+    assert_eq!((begun("e0"), begun("e1")), (1, 4));
+}
+
+#[test]
+fn a_skipped_batch_is_not_trained_on() {
+    let (x, y) = problem(96);
+    let skipper = LambdaCallback::new().on(EventKind::TrainBatchBegin, |cx| {
+        Ok(match cx.event().batch {
+            1 => Decision::skip_batch(),
+            _ => Decision::CONTINUE,
+        })
+    });
+    let mut trainer = trainer();
+    let mut recorder = Recorder::default();
+    let list = CallbackList::new().with(skipper).with(&mut recorder);
+    trainer.fit(x, y, options(list, 1)).unwrap();
+    assert_eq!(trainer.optimizer().iterations(), 2);
+    let ends: Vec<_> = recorder
+        .lines
+        .iter()
+        .filter(|l| l.starts_with("train_batch_end"))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            "train_batch_end e0 b0 s1 n32",
+            "train_batch_end e0 b2 s2 n32"
+        ]
+    );
+}
+
+#[test]
+fn a_learning_rate_is_set_from_the_next_update_on() {
+    let (x, y) = problem(64);
+    let mut rates = Vec::new();
+    let schedule = LambdaCallback::new()
+        .on(EventKind::EpochBegin, |cx| {
+            Ok(Decision::set_learning_rate(
+                0.1 / (cx.event().epoch + 1) as f64,
+            ))
+        })
+        .on(EventKind::TrainBatchEnd, |cx| {
+            rates.push(cx.learning_rate().unwrap());
+            Ok(Decision::CONTINUE)
+        });
+    let mut trainer = trainer();
+    trainer
+        .fit(x, y, options(CallbackList::new().with(schedule), 2))
+        .unwrap();
+    assert_eq!(rates, [0.1, 0.1, 0.05, 0.05]);
+    assert_eq!(trainer.optimizer().learning_rate(), 0.05);
+}
+
+#[test]
+fn keys_that_callbacks_add_reach_the_history() {
+    let (x, y) = problem(32);
+    let adder = LambdaCallback::new().on(EventKind::EpochEnd, |cx| {
+        let rate = cx.learning_rate().unwrap();
+        cx.set_log("learning_rate", rate)?;
+        Ok(Decision::CONTINUE)
+    });
+    let history = trainer()
+        .fit(x, y, options(CallbackList::new().with(adder), 2))
+        .unwrap();
+    assert_eq!(history.keys(), ["loss", "accuracy", "learning_rate"]);
+    assert_eq!(history.get("learning_rate"), [0.001, 0.001]);
+}
+
+#[test]
+fn a_failing_callback_aborts_with_its_name_or_is_told_and_goes_on() {
+    let failing =
+        || LambdaCallback::new().on(EventKind::TrainBatchEnd, |_| Err("disk full".into()));
+    let (x, y) = problem(64);
+    let error = trainer()
+        .fit(
+            x.clone(),
+            y.clone(),
+            options(CallbackList::new().with(failing()), 1),
+        )
+        .unwrap_err();
+    assert!(matches!(error, TrainError::Callback(_)));
+    let mut recorder = Recorder::default();
+    let mut list = CallbackList::new();
+    list.push_with(failing(), FailurePolicy::Disable);
+    list.push(&mut recorder);
+    trainer().fit(x, y, options(list, 1)).unwrap();
+    assert_eq!(recorder.messages.len(), 1, "{:?}", recorder.messages);
+}
+
+#[test]
+fn a_generator_that_ends_early_closes_its_epoch_and_ends_the_training() {
+    let mut recorder = Recorder::default();
+    let fit = FitGeneratorOptions {
+        steps_per_epoch: Some(4),
+        epochs: 3,
+        callbacks: CallbackList::new().with(&mut recorder),
+        verbose: Verbose::Silent,
+        ..FitGeneratorOptions::default()
+    };
+    let six = Source::generator(endless(32, 8).take(6));
+    let history = trainer().fit_generator(six, fit).unwrap();
+    assert_eq!(history.epochs().len(), 2);
+    assert_eq!(
+        recorder.messages,
+        [
+            "epoch 2 ended after 2 of 4 batches because the data ran out",
+            "the data ran out in epoch 2 of 3; training ends here",
+        ]
+    );
+    let begins = recorder
+        .lines
+        .iter()
+        .filter(|l| l.starts_with("train_batch_begin"))
+        .count();
+    assert_eq!(begins, 6, "no event for a batch that does not come");
+    assert!(recorder.lines.last().unwrap().starts_with("train_end"));
+}
+
+#[test]
+fn a_generator_that_ends_with_an_epoch_starts_no_empty_one() {
+    let mut recorder = Recorder::default();
+    let fit = FitGeneratorOptions {
+        steps_per_epoch: Some(3),
+        epochs: 3,
+        callbacks: CallbackList::new().with(&mut recorder),
+        verbose: Verbose::Silent,
+        ..FitGeneratorOptions::default()
+    };
+    let six = Source::generator(endless(32, 8).take(6));
+    let history = trainer().fit_generator(six, fit).unwrap();
+    assert_eq!(history.epochs().len(), 2);
+    assert_eq!(
+        recorder.messages,
+        ["the data ran out after 2 of 3 epochs; training ends here"]
+    );
+    let begins = recorder
+        .lines
+        .iter()
+        .filter(|l| l.starts_with("epoch_begin"))
+        .count();
+    assert_eq!(begins, 2);
+}

@@ -1,0 +1,156 @@
+//! Data that fail in the middle: an error with its place, no hang, and weights as the last step left
+//! them.
+
+use crate::support::{endless, problem, trainer, weights};
+use keros_callbacks::Verbose;
+use keros_data::{Array, Batch, DataError, Sequence};
+use keros_train::{FitGeneratorOptions, GeneratorOptions, Source, TrainError};
+
+fn options<'a>(workers: usize) -> FitGeneratorOptions<'a> {
+    FitGeneratorOptions {
+        steps_per_epoch: Some(4),
+        epochs: 2,
+        workers,
+        shuffle: false,
+        verbose: Verbose::Silent,
+        ..FitGeneratorOptions::default()
+    }
+}
+
+fn fails_at(bad: usize, failure: fn() -> Result<Batch, DataError>) -> Source {
+    let batches = endless(32, 8).enumerate();
+    Source::generator(batches.map(move |(i, batch)| if i == bad { failure() } else { batch }))
+}
+
+#[test]
+fn an_error_of_the_generator_ends_the_run_after_the_batches_before_it() {
+    for workers in [0, 1, 3] {
+        let mut failed = trainer();
+        let source = fails_at(5, || Err(DataError::source("the disk is gone")));
+        let error = failed.fit_generator(source, options(workers)).unwrap_err();
+        assert!(error.to_string().contains("the disk is gone"), "{error}");
+        assert_eq!(failed.optimizer().iterations(), 5);
+        let mut good = trainer();
+        let source = Source::generator(endless(32, 8).take(5));
+        let one_epoch = FitGeneratorOptions {
+            steps_per_epoch: Some(5),
+            epochs: 1,
+            ..options(0)
+        };
+        good.fit_generator(source, one_epoch).unwrap();
+        assert_eq!(weights(&failed), weights(&good));
+    }
+}
+
+#[test]
+fn a_panic_in_a_worker_is_an_error_of_its_batch() {
+    struct Panics;
+    impl Sequence for Panics {
+        fn len(&self) -> usize {
+            4
+        }
+        fn batch(&self, _: u64, index: usize) -> Result<Batch, DataError> {
+            assert!(index != 2, "no third batch");
+            let (x, y) = problem(8);
+            Ok(Batch::new(x, y))
+        }
+    }
+    for workers in [0, 2] {
+        let mut trainer = trainer();
+        let options = FitGeneratorOptions {
+            steps_per_epoch: None,
+            ..options(workers)
+        };
+        let error = trainer
+            .fit_generator(Source::sequence(Panics), options)
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("batch 2 of epoch 0") && text.contains("no third batch"),
+            "{text}"
+        );
+        assert_eq!(trainer.optimizer().iterations(), 2);
+    }
+}
+
+#[test]
+fn a_batch_the_network_cannot_take_is_named_by_epoch_and_batch() {
+    let wrong = || {
+        let x = Array::from_vec(&[8, 9], vec![0.0_f32; 72])?;
+        Ok(Batch::new(x, Array::from_vec(&[8], vec![0_i64; 8])?))
+    };
+    let error = trainer()
+        .fit_generator(fails_at(6, wrong), options(1))
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("epoch 2, batch 2: "), "{text}");
+    assert!(text.contains("expected F32 [N, 4], found [8, 9]"), "{text}");
+    assert!(matches!(
+        error,
+        TrainError::Batch {
+            epoch: 1,
+            batch: 2,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn sources_without_batches_and_arguments_out_of_range_are_refused() {
+    let empty = || Source::generator(std::iter::empty());
+    let error = trainer().fit_generator(empty(), options(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "fit: invalid data (expected at least one batch, found none)"
+    );
+    let error = trainer()
+        .evaluate_generator(empty(), GeneratorOptions::default())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "evaluating: invalid data (expected at least one batch, found none)"
+    );
+    let error = trainer()
+        .predict_generator(empty(), GeneratorOptions::default())
+        .unwrap_err();
+    assert!(error.to_string().starts_with("predicting: "), "{error}");
+    let endless_source = || Source::generator(endless(32, 8));
+    let cases = [
+        (
+            FitGeneratorOptions {
+                steps_per_epoch: Some(0),
+                ..options(1)
+            },
+            "steps_per_epoch",
+        ),
+        (
+            FitGeneratorOptions {
+                max_queue_size: 0,
+                ..options(1)
+            },
+            "max_queue_size",
+        ),
+        (
+            FitGeneratorOptions {
+                workers: 1 << 20,
+                ..options(1)
+            },
+            "workers",
+        ),
+        (
+            FitGeneratorOptions {
+                validation_data: Some(endless_source().into()),
+                ..options(1)
+            },
+            "validation_steps",
+        ),
+    ];
+    for (options, argument) in cases {
+        let mut trainer = trainer();
+        let error = trainer
+            .fit_generator(endless_source(), options)
+            .unwrap_err();
+        assert!(error.to_string().contains(argument), "{error}");
+        assert_eq!(trainer.optimizer().iterations(), 0);
+    }
+}

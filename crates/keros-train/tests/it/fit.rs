@@ -1,0 +1,355 @@
+//! `fit`, `evaluate` and `predict` on arrays in memory.
+
+use crate::support::{Recorder, network, problem, trainer, weights};
+use keros_callbacks::{CallbackList, Verbose};
+use keros_data::{Array, Batch, Shuffle};
+use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
+
+fn quiet<'a>() -> FitOptions<'a> {
+    FitOptions {
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    }
+}
+
+fn evaluate_quiet<'a>() -> EvaluateOptions<'a> {
+    EvaluateOptions {
+        verbose: Verbose::Silent,
+        ..EvaluateOptions::default()
+    }
+}
+
+#[test]
+fn a_network_learns_and_history_tells_it() {
+    let (x, y) = problem(600);
+    let mut trainer = trainer();
+    let options = FitOptions {
+        epochs: 30,
+        validation_split: 0.2,
+        ..quiet()
+    };
+    let history = trainer.fit(x.clone(), y.clone(), options).unwrap();
+    assert_eq!(
+        history.keys(),
+        ["loss", "accuracy", "val_loss", "val_accuracy"]
+    );
+    assert_eq!(history.get("loss").len(), 30);
+    assert_eq!(history.params().steps, Some(15));
+    assert!(history.last("val_accuracy").unwrap() > 0.85, "{history:?}");
+    assert_eq!(trainer.optimizer().iterations(), 30 * 15);
+    let logs = trainer
+        .evaluate(
+            x.slice(480..600).unwrap(),
+            y.slice(480..600).unwrap(),
+            evaluate_quiet(),
+        )
+        .unwrap();
+    assert_eq!(logs.number("loss"), history.last("val_loss"));
+    assert_eq!(logs.number("accuracy"), history.last("val_accuracy"));
+}
+
+#[test]
+fn the_epoch_loss_is_the_mean_over_samples_not_over_batches() {
+    // Learning rate 0: every batch sees the same weights.
+    let (x, y) = problem(40);
+    let mut trainer = Trainer::builder(network(0.0))
+        .optimizer(keros_nn::Sgd::new(0.0).unwrap())
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .compile()
+        .unwrap();
+    let before = weights(&trainer);
+    let history = trainer.fit(x.clone(), y.clone(), quiet()).unwrap();
+    assert_eq!(weights(&trainer), before);
+    let options = EvaluateOptions {
+        batch_size: 7,
+        ..evaluate_quiet()
+    };
+    let logs = trainer.evaluate(x, y, options).unwrap();
+    for key in ["loss", "accuracy"] {
+        let (fit, evaluate) = (history.last(key).unwrap(), logs.number(key).unwrap());
+        assert!(
+            (fit - evaluate).abs() < 1e-6,
+            "{key}: {fit} is not {evaluate}"
+        );
+    }
+}
+
+#[test]
+fn sample_weights_scale_the_loss_by_rows_and_leave_metrics_alone() {
+    let (x, y) = problem(20);
+    let mut trainer = trainer();
+    let plain = trainer
+        .evaluate(x.clone(), y.clone(), evaluate_quiet())
+        .unwrap();
+    let mut each = Vec::new();
+    for row in 0..20 {
+        let (x, y) = (
+            x.slice(row..row + 1).unwrap(),
+            y.slice(row..row + 1).unwrap(),
+        );
+        each.push(
+            trainer
+                .test_on_batch(&Batch::new(x, y))
+                .unwrap()
+                .number("loss")
+                .unwrap(),
+        );
+    }
+    let weight = |row: usize| (row % 3) as f32 * 0.5;
+    let weights = Array::from_vec(&[20], (0..20).map(weight).collect()).unwrap();
+    let options = EvaluateOptions {
+        sample_weight: Some(weights),
+        ..evaluate_quiet()
+    };
+    let weighted = trainer.evaluate(x, y, options).unwrap();
+    let expected: f64 = (0..20)
+        .map(|row| f64::from(weight(row)) * each[row])
+        .sum::<f64>()
+        / 20.0;
+    assert!((weighted.number("loss").unwrap() - expected).abs() < 1e-6);
+    assert_eq!(weighted.number("accuracy"), plain.number("accuracy"));
+}
+
+#[test]
+fn the_split_keeps_the_last_rows_and_their_weights() {
+    let (x, y) = problem(14);
+    let mut split = trainer();
+    let weights: Vec<f32> = (0..14).map(|row| row as f32).collect();
+    let weights = Array::from_vec(&[14], weights).unwrap();
+    let options = FitOptions {
+        validation_split: 0.25,
+        sample_weight: Some(weights.clone()),
+        ..quiet()
+    };
+    let by_split = split.fit(x.clone(), y.clone(), options).unwrap();
+    let part = |range: std::ops::Range<usize>| {
+        let [x, y, w] = [&x, &y, &weights].map(|array| array.slice(range.clone()).unwrap());
+        (x, y, w)
+    };
+    // floor(14 · 0.75) = 10
+    let (x, y, w) = part(0..10);
+    let options = FitOptions {
+        validation_data: Some(part(10..14).into()),
+        sample_weight: Some(w),
+        ..quiet()
+    };
+    let by_hand = trainer().fit(x, y, options).unwrap();
+    assert_eq!(by_split, by_hand);
+}
+
+#[test]
+fn steps_per_epoch_cuts_epochs_from_one_endless_run_over_the_data() {
+    let (x, y) = problem(96);
+    let whole = trainer()
+        .fit(
+            x.clone(),
+            y.clone(),
+            FitOptions {
+                epochs: 2,
+                ..quiet()
+            },
+        )
+        .unwrap();
+    let mut cut = trainer();
+    let options = FitOptions {
+        epochs: 6,
+        steps_per_epoch: Some(1),
+        ..quiet()
+    };
+    let pieces = cut.fit(x, y, options).unwrap();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    for (epoch, loss) in whole.get("loss").iter().enumerate() {
+        let found = mean(&pieces.get("loss")[3 * epoch..3 * epoch + 3]);
+        assert!((found - loss).abs() < 1e-9, "{found} is not {loss}");
+    }
+}
+
+#[test]
+fn initial_epoch_continues_a_run_bit_for_bit() {
+    let (x, y) = problem(100);
+    let epochs = |from, to| FitOptions {
+        initial_epoch: from,
+        epochs: to,
+        ..quiet()
+    };
+    let mut once = trainer();
+    let whole = once.fit(x.clone(), y.clone(), epochs(0, 4)).unwrap();
+    let mut twice = trainer();
+    let first = twice.fit(x.clone(), y.clone(), epochs(0, 2)).unwrap();
+    let second = twice.fit(x.clone(), y.clone(), epochs(2, 4)).unwrap();
+    assert_eq!(weights(&once), weights(&twice));
+    assert_eq!(
+        whole.get("loss"),
+        [first.get("loss"), second.get("loss")].concat()
+    );
+    assert_eq!(second.epochs()[0].epoch, 2);
+    // Nothing is left to do, and the events say so.
+    let mut recorder = Recorder::default();
+    let options = FitOptions {
+        callbacks: CallbackList::new().with(&mut recorder),
+        ..epochs(4, 4)
+    };
+    let nothing = twice.fit(x, y, options).unwrap();
+    assert!(nothing.epochs().is_empty());
+    assert_eq!(recorder.lines.len(), 2, "{:?}", recorder.lines);
+}
+
+#[test]
+fn predictions_come_in_the_order_of_the_rows() {
+    let (x, _) = problem(50);
+    let mut trainer = trainer();
+    let options = |batch_size| PredictOptions {
+        batch_size,
+        verbose: Verbose::Silent,
+        ..PredictOptions::default()
+    };
+    let all = trainer.predict(x.clone(), options(50)).unwrap();
+    let pieces = trainer.predict(x.clone(), options(7)).unwrap();
+    assert_eq!(all[0].shape(), [50, 3]);
+    let (all, pieces) = (
+        all[0].as_slice::<f32>().unwrap(),
+        pieces[0].as_slice::<f32>().unwrap(),
+    );
+    for (a, b) in all.iter().zip(pieces) {
+        assert!((a - b).abs() < 1e-6);
+    }
+    for row in all.chunks(3) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+    let one = trainer.predict_on_batch(x.slice(20..21).unwrap()).unwrap();
+    for (a, b) in one[0].as_slice::<f32>().unwrap().iter().zip(&all[60..63]) {
+        assert!((a - b).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn shuffling_is_new_each_epoch_and_can_be_switched_off() {
+    let (x, y) = problem(64);
+    let run = |shuffle| {
+        let options = FitOptions { shuffle, ..quiet() };
+        trainer()
+            .fit(x.clone(), y.clone(), options)
+            .unwrap()
+            .get("loss")
+    };
+    assert_ne!(run(Shuffle::Samples), run(Shuffle::No));
+    assert_eq!(run(Shuffle::Samples), run(Shuffle::Samples));
+}
+
+#[test]
+fn arguments_are_checked_before_anything_changes() {
+    let (x, y) = problem(20);
+    let (_, short) = problem(19);
+    let cases: Vec<(&str, FitOptions<'_>, Array, &str)> = vec![
+        (
+            "split above",
+            FitOptions {
+                validation_split: 1.0,
+                ..quiet()
+            },
+            y.clone(),
+            "validation_split",
+        ),
+        (
+            "split below",
+            FitOptions {
+                validation_split: -0.1,
+                ..quiet()
+            },
+            y.clone(),
+            "validation_split",
+        ),
+        (
+            "split nan",
+            FitOptions {
+                validation_split: f64::NAN,
+                ..quiet()
+            },
+            y.clone(),
+            "validation_split",
+        ),
+        (
+            "split empty",
+            FitOptions {
+                validation_split: 0.99,
+                ..quiet()
+            },
+            y.clone(),
+            "validation_split",
+        ),
+        (
+            "batch size",
+            FitOptions {
+                batch_size: 0,
+                ..quiet()
+            },
+            y.clone(),
+            "batch_size",
+        ),
+        (
+            "steps",
+            FitOptions {
+                steps_per_epoch: Some(0),
+                ..quiet()
+            },
+            y.clone(),
+            "steps_per_epoch",
+        ),
+        (
+            "validation steps",
+            FitOptions {
+                validation_split: 0.5,
+                validation_steps: Some(0),
+                ..quiet()
+            },
+            y.clone(),
+            "validation_steps",
+        ),
+        (
+            "weights",
+            FitOptions {
+                sample_weight: Some(Array::from_vec(&[3], vec![1.0_f32; 3]).unwrap()),
+                ..quiet()
+            },
+            y.clone(),
+            "sample_weight",
+        ),
+        ("lengths", quiet(), short, "expected 20, found 19"),
+    ];
+    for (name, options, y, word) in cases {
+        let mut trainer = trainer();
+        let before = weights(&trainer);
+        let error = trainer.fit(x.clone(), y, options).unwrap_err();
+        assert!(error.to_string().contains(word), "{name}: {error}");
+        assert_eq!(weights(&trainer), before, "{name}");
+        assert_eq!(trainer.optimizer().iterations(), 0, "{name}");
+    }
+}
+
+#[test]
+fn compiling_needs_known_names_an_optimizer_and_a_loss() {
+    let compile = |optimizer: &'static str, loss: &'static str, metric: &'static str| {
+        let builder = Trainer::builder(network(0.0))
+            .optimizer(optimizer)
+            .loss(loss);
+        builder
+            .metric("accuracy")
+            .metric(metric)
+            .compile()
+            .map(|_| ())
+    };
+    let text = |result: Result<(), TrainError>| result.unwrap_err().to_string();
+    assert!(text(compile("adams", "mse", "acc")).contains("unknown optimizer `adams`"));
+    assert!(text(compile("adam", "mean", "acc")).contains("unknown loss `mean`"));
+    assert!(text(compile("adam", "mse", "precise")).contains("unknown metric `precise`"));
+    assert!(text(compile("adam", "mse", "acc")).contains("metrics of different names"));
+    let bare = Trainer::builder(network(0.0))
+        .loss("mse")
+        .compile()
+        .map(|_| ());
+    assert_eq!(
+        text(bare),
+        "compiling: invalid optimizer (expected a name or a value, found nothing)"
+    );
+}

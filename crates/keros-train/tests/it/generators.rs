@@ -1,0 +1,171 @@
+//! `fit_generator`, `evaluate_generator` and `predict_generator`.
+
+use crate::support::{endless, problem, trainer, weights};
+use keros_callbacks::Verbose;
+use keros_data::{ArraySequence, Batch, DataError, Sequence};
+use keros_train::{FitGeneratorOptions, FitOptions, GeneratorOptions, Source};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+fn quiet<'a>() -> FitGeneratorOptions<'a> {
+    FitGeneratorOptions {
+        verbose: Verbose::Silent,
+        ..FitGeneratorOptions::default()
+    }
+}
+
+#[test]
+fn fit_is_fit_generator_over_the_same_batches() {
+    let (x, y) = problem(100);
+    let mut by_fit = trainer();
+    let fit = FitOptions {
+        epochs: 3,
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    };
+    let a = by_fit.fit(x.clone(), y.clone(), fit).unwrap();
+    let mut by_generator = trainer();
+    let sequence = ArraySequence::new(x.clone(), y.clone()).unwrap().seed(3);
+    let options = FitGeneratorOptions {
+        epochs: 3,
+        workers: 2,
+        shuffle: false,
+        ..quiet()
+    };
+    let b = by_generator.fit_generator(sequence, options).unwrap();
+    assert_eq!(
+        (a.get("loss"), weights(&by_fit)),
+        (b.get("loss"), weights(&by_generator))
+    );
+
+    let mut by_hand = trainer();
+    let sequence = ArraySequence::new(x, y).unwrap().seed(3);
+    for epoch in 0..3 {
+        for index in 0..sequence.len() {
+            by_hand
+                .train_on_batch(&sequence.batch(epoch, index).unwrap())
+                .unwrap();
+        }
+    }
+    assert_eq!(weights(&by_hand), weights(&by_generator));
+}
+
+/// Counts what is read.
+struct Counting {
+    inner: ArraySequence,
+    batches: AtomicUsize,
+    ended: AtomicU64,
+}
+
+impl Sequence for Counting {
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+    fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        self.inner.batch(epoch, index)
+    }
+    fn on_epoch_end(&self, _: u64) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_sequence_is_read_exactly_once_per_epoch_and_never_beyond() {
+    for (workers, steps) in [(0, None), (3, None), (2, Some(2))] {
+        let (x, y) = problem(100);
+        let sequence = Arc::new(Counting {
+            inner: ArraySequence::new(x, y).unwrap(),
+            batches: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+        });
+        let options = FitGeneratorOptions {
+            epochs: 4,
+            workers,
+            steps_per_epoch: steps,
+            ..quiet()
+        };
+        trainer()
+            .fit_generator(Arc::clone(&sequence), options)
+            .unwrap();
+        let (batches, ended) = match steps {
+            None => (16, 4),
+            Some(_) => (8, 2),
+        };
+        assert_eq!(
+            sequence.batches.load(Ordering::SeqCst),
+            batches,
+            "{workers} workers"
+        );
+        assert_eq!(
+            sequence.ended.load(Ordering::SeqCst),
+            ended,
+            "{workers} workers"
+        );
+    }
+}
+
+#[test]
+fn a_generator_without_steps_has_one_epoch_of_all_it_gives() {
+    let source = Source::generator(endless(32, 8).take(7));
+    let mut trainer = trainer();
+    let history = trainer.fit_generator(source, quiet()).unwrap();
+    assert_eq!(
+        (history.epochs().len(), trainer.optimizer().iterations()),
+        (1, 7)
+    );
+}
+
+#[test]
+fn a_validation_generator_goes_on_where_it_stopped() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let validation = endless(32, 8).inspect(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    let options = FitGeneratorOptions {
+        epochs: 3,
+        steps_per_epoch: Some(2),
+        validation_data: Some(Source::generator(validation).into()),
+        validation_steps: Some(2),
+        ..quiet()
+    };
+    let source = Source::generator(endless(64, 8));
+    let history = trainer().fit_generator(source, options).unwrap();
+    assert_eq!(history.get("val_loss").len(), 3);
+    assert_eq!(taken.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn evaluation_and_prediction_by_generator_match_the_arrays() {
+    let (x, y) = problem(90);
+    let sequence = || {
+        Arc::new(
+            ArraySequence::new(x.clone(), y.clone())
+                .unwrap()
+                .shuffle(keros_data::Shuffle::No),
+        )
+    };
+    let mut trainer = trainer();
+    let options = || GeneratorOptions {
+        workers: 3,
+        ..GeneratorOptions::default()
+    };
+    let by_sequence = trainer.evaluate_generator(sequence(), options()).unwrap();
+    let silent = keros_train::EvaluateOptions {
+        verbose: Verbose::Silent,
+        ..Default::default()
+    };
+    assert_eq!(
+        by_sequence,
+        trainer.evaluate(x.clone(), y.clone(), silent).unwrap()
+    );
+    let all = trainer.predict_generator(sequence(), options()).unwrap();
+    assert_eq!(all[0].shape(), [90, 3]);
+    let two = GeneratorOptions {
+        steps: Some(2),
+        ..options()
+    };
+    let some = trainer.predict_generator(sequence(), two).unwrap();
+    assert_eq!(some[0], all[0].slice(0..64).unwrap());
+}

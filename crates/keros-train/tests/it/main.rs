@@ -1,0 +1,10 @@
+//! The three methods through the public interface.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod determinism;
+mod events;
+mod failures;
+mod fit;
+mod generators;
+mod on_batch;
+mod support;

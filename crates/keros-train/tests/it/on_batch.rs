@@ -1,0 +1,114 @@
+//! Single batches.
+
+use crate::support::{problem, trainer, weights};
+use keros_data::{Array, Arrays, Batch};
+use keros_train::TrainError;
+
+fn batch(range: std::ops::Range<usize>) -> Batch {
+    let (x, y) = problem(200);
+    Batch::new(x.slice(range.clone()).unwrap(), y.slice(range).unwrap())
+}
+
+#[test]
+fn any_number_of_rows_is_one_update_and_the_loss_is_that_before_it() {
+    let mut trainer = trainer();
+    for (n, rows) in [32, 1, 57, 100].into_iter().enumerate() {
+        let logs = trainer.train_on_batch(&batch(0..rows)).unwrap();
+        assert_eq!(trainer.optimizer().iterations(), n as u64 + 1);
+        assert_eq!(
+            logs.iter().map(|(key, _)| key).collect::<Vec<_>>(),
+            ["loss", "accuracy"]
+        );
+    }
+    let before = trainer.test_on_batch(&batch(0..50)).unwrap();
+    let again = trainer.test_on_batch(&batch(0..50)).unwrap();
+    assert_eq!(
+        before, again,
+        "testing changes nothing and forgets the batches before"
+    );
+}
+
+#[test]
+fn labels_may_be_bytes_integers_or_floats_and_inputs_named() {
+    let (x, y) = problem(10);
+    let labels = y.as_slice::<i64>().unwrap();
+    let bytes = Array::from_vec(&[10], labels.iter().map(|l| *l as u8).collect()).unwrap();
+    let floats = Array::from_vec(&[10, 1], labels.iter().map(|l| *l as f32).collect()).unwrap();
+    let expected = trainer()
+        .test_on_batch(&Batch::new(x.clone(), y.clone()))
+        .unwrap();
+    for targets in [bytes, floats] {
+        let found = trainer()
+            .test_on_batch(&Batch::new(x.clone(), targets))
+            .unwrap();
+        assert_eq!(found, expected);
+    }
+    let inputs = Arrays::from_pairs([("input", x)]).unwrap();
+    let targets = Arrays::from_pairs([("dense_1", y)]).unwrap();
+    let found = trainer()
+        .test_on_batch(&Batch::new(inputs, targets))
+        .unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn batches_that_do_not_fit_are_refused_and_leave_the_weights() {
+    let (x, y) = problem(4);
+    let wrong_width = Array::from_vec(&[4, 5], vec![0.0_f32; 20]).unwrap();
+    let labels = |values: Vec<f32>| Array::from_vec(&[values.len()], values).unwrap();
+    let named = Arrays::from_pairs([("pixels", x.clone())]).unwrap();
+    let cases: Vec<(Batch, &str)> = vec![
+        (
+            Batch::new(wrong_width, y.clone()),
+            "expected F32 [N, 4], found [4, 5]",
+        ),
+        (
+            Batch::new(named, y.clone()),
+            "wrong names (expected `input`, found `pixels`)",
+        ),
+        (Batch::inputs_only(x.clone()), "no targets"),
+        (
+            Batch::new(x.clone(), labels(vec![0.0, 1.0, 2.0, 3.0])),
+            "label of sample 3",
+        ),
+        (
+            Batch::new(x.clone(), labels(vec![0.0, 1.5, 2.0, 0.0])),
+            "row 1",
+        ),
+        (
+            Batch::new(x.clone(), labels(vec![0.0, 1.0, -1.0, 0.0])),
+            "row 2",
+        ),
+        (
+            Batch::new(x.clone(), labels(vec![f32::NAN, 1.0, 1.0, 0.0])),
+            "row 0",
+        ),
+        (
+            Batch::new(x.clone(), labels(vec![0.0; 3])),
+            "expected 4, found 3",
+        ),
+        (
+            Batch::new(
+                x.clone(),
+                Array::from_vec(&[4, 3], vec![0.0_f32; 12]).unwrap(),
+            ),
+            "expected [4] or [4, 1], found [4, 3]",
+        ),
+        (
+            Batch::new(x.clone(), y.clone())
+                .sample_weight(Array::from_vec(&[4, 2], vec![1.0_f32; 8]).unwrap()),
+            "sample weights have the wrong shape",
+        ),
+    ];
+    for (batch, words) in cases {
+        let mut trainer = trainer();
+        let before = weights(&trainer);
+        let error: TrainError = trainer.train_on_batch(&batch).unwrap_err();
+        assert!(
+            error.to_string().contains(words),
+            "{error} does not say {words}"
+        );
+        assert_eq!(weights(&trainer), before);
+        assert_eq!(trainer.optimizer().iterations(), 0);
+    }
+}
