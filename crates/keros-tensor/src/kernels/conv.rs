@@ -3,6 +3,7 @@
 mod direct;
 mod geometry;
 mod im2col;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod microkernel;
 mod rows;
 

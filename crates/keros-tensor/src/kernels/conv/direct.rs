@@ -221,7 +221,40 @@ pub(super) fn forward(
     });
 }
 
-/// What [`backward`] reads, for all images.
+/// The output gradient of an image in memory.
+struct GradientShape {
+    rows: usize,
+    /// Floats in a row.
+    pitch: usize,
+    /// Index of the first element inside the border.
+    first: usize,
+}
+
+impl GradientShape {
+    /// With the border that the input gradient needs, or without one.
+    fn new(g: &Geometry, border: bool) -> Self {
+        if !border {
+            return Self {
+                rows: g.oh,
+                pitch: g.ow * g.co,
+                first: 0,
+            };
+        }
+        let (above, left) = ((g.kh - 1) * g.dilation.0, (g.kw - 1) * g.dilation.1);
+        let pitch = (g.w + left) * g.co;
+        Self {
+            rows: g.h + above,
+            pitch,
+            first: (above - g.top) * pitch + (left - g.left) * g.co,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.rows * self.pitch
+    }
+}
+
+/// The gradients of a convolution: what they are made from, for all images.
 pub(super) struct Backward<'a> {
     pub(super) isa: &'static Isa,
     pub(super) g: &'a Geometry,
@@ -244,13 +277,6 @@ impl Backward<'_> {
         mut dx: Option<&mut [f32]>,
     ) {
         let g = self.g;
-        // The output gradient gets the border that the input gradient needs.
-        let (dz_height, dz_width, dz_top, dz_left) = if dx.is_some() {
-            let (above, left) = ((g.kh - 1) * g.dilation.0, (g.kw - 1) * g.dilation.1);
-            (g.h + above, g.w + left, above - g.top, left - g.left)
-        } else {
-            (g.oh, g.ow, 0, 0)
-        };
         let border = has_border(g);
         let x_size = bordered(g, g.oh);
         let x_len = if border {
@@ -258,21 +284,24 @@ impl Backward<'_> {
         } else {
             0
         };
-        let dz_pitch = dz_width * g.co;
+        let dz_shape = GradientShape::new(g, dx.is_some());
+        // Without activation and border the gradient is good as it is.
+        let copy_dz = self.activation != Activation::Linear || dx.is_some();
+        let dz_len = if copy_dz { dz_shape.len() } else { 0 };
         with_scratch(x_len, |bordered_x| {
-            with_scratch(dz_height * dz_pitch, |dz| {
+            with_scratch(dz_len, |scratch| {
                 bordered_x.fill(0.0);
-                dz.fill(0.0);
+                scratch.fill(0.0);
                 for (i, n) in images.enumerate() {
                     let outputs = n * g.output()..(n + 1) * g.output();
-                    let rows = (self.y[outputs.clone()].chunks_exact(g.ow * g.co))
-                        .zip(self.dy[outputs].chunks_exact(g.ow * g.co));
-                    for (row, (y, dy)) in rows.enumerate() {
-                        let start = (dz_top + row) * dz_pitch + dz_left * g.co;
-                        let dz = &mut dz[start..start + g.ow * g.co];
-                        unapply(y, dy, dz, self.activation);
-                        add_rows(dz, dbias);
-                    }
+                    let dy = &self.dy[outputs.clone()];
+                    let dz = if copy_dz {
+                        self.unapply_inside(&self.y[outputs], dy, &dz_shape, scratch, dbias);
+                        &*scratch
+                    } else {
+                        add_rows(dy, dbias);
+                        dy
+                    };
                     let x = &self.x[n * g.image()..][..g.image()];
                     let (x, x_pitch) = if border {
                         copy_inside(g, x, 0, x_size, bordered_x);
@@ -280,13 +309,13 @@ impl Backward<'_> {
                     } else {
                         (x, g.w * g.ci)
                     };
-                    let inner = &dz[dz_top * dz_pitch + dz_left * g.co..];
-                    self.add_weights(x, x_pitch, inner, dz_pitch, dw);
+                    let inside = &dz[dz_shape.first..];
+                    self.add_weights(x, x_pitch, inside, dz_shape.pitch, dw);
                     if let (Some(dx), Some((isa, packed))) = (&mut dx, self.turned) {
                         Correlation {
                             isa,
                             input: dz,
-                            pitch: dz_pitch,
+                            pitch: dz_shape.pitch,
                             channels: (g.co, g.ci),
                             kernel: (g.kh, g.kw),
                             strides: (1, 1),
@@ -304,6 +333,24 @@ impl Backward<'_> {
                 }
             });
         });
+    }
+
+    /// Undoes the activation of one image into the inside of `dz` and adds to the bias gradient.
+    fn unapply_inside(
+        &self,
+        y: &[f32],
+        dy: &[f32],
+        shape: &GradientShape,
+        dz: &mut [f32],
+        dbias: &mut [f32],
+    ) {
+        let row_len = self.g.ow * self.g.co;
+        let rows = y.chunks_exact(row_len).zip(dy.chunks_exact(row_len));
+        for (row, (y, dy)) in rows.enumerate() {
+            let dz = &mut dz[shape.first + row * shape.pitch..][..row_len];
+            unapply(y, dy, dz, self.activation);
+            add_rows(dz, dbias);
+        }
     }
 
     /// Adds the weight gradient of one image.

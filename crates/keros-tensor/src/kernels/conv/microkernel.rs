@@ -7,7 +7,8 @@
 //! A tile of 26 sums would fit as well, but the compiler unrolls no more than about 24 and would
 //! keep it in memory.
 
-use crate::simd::{Level, level};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Level;
 
 /// A tile of [`Isa::forward`]: `P` neighbouring pixels of one output row by `V` vectors of channels.
 pub(super) struct ForwardTile {
@@ -79,22 +80,23 @@ pub(super) struct Isa {
     pub(super) weights3: &'static [&'static [Weights]],
 }
 
-/// The widest kernels that this processor has for multiples of `co` channels.
-pub(super) fn isa(co: usize) -> Option<&'static Isa> {
+/// The widest kernels that this processor has for `channels` output channels.
+pub(super) fn isa(channels: usize) -> Option<&'static Isa> {
+    available()
+        .iter()
+        .copied()
+        .find(|isa| channels.is_multiple_of(isa.lanes))
+}
+
+/// The kernels that this processor can run, widest first.
+fn available() -> &'static [&'static Isa] {
     #[cfg(target_arch = "x86_64")]
-    {
-        let widest = match level() {
-            Level::Avx512 => &[&avx512::ISA, &avx2::ISA][..],
-            Level::Avx2 => &[&avx2::ISA][..],
-            Level::Baseline => &[][..],
-        };
-        return widest
-            .iter()
-            .copied()
-            .find(|isa| co.is_multiple_of(isa.lanes));
+    match crate::simd::level() {
+        Level::Avx512 => return &[&avx512::ISA, &avx2::ISA],
+        Level::Avx2 => return &[&avx2::ISA],
+        Level::Baseline => {}
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    None
+    &[]
 }
 
 /// The kernels of one instruction set, from its vector type and operations.
