@@ -1,1 +1,24 @@
 //! Shared parts of the bench suites.
+//!
+//! A suite is a program in `benches/` that makes a [`Suite`], gives it cases and prints the table of
+//! the results. A case has [`Sides`]: keros first, then what it is compared with in the same run, a
+//! named peer or a limit. Criterion decides how often a case is measured, prints its estimates and
+//! keeps them from run to run (they are of keros alone); the table shows the ratios, for which each
+//! round times all sides one after the other.
+//!
+//! ```text
+//! cargo xtask bench ops                       all cases
+//! cargo xtask bench ops -- conv2d --quick     some, not so carefully
+//! ```
+
+mod read_logs;
+mod rounds;
+mod suite;
+mod table;
+mod values;
+
+pub use read_logs::ReadLogs;
+pub use rounds::{Measured, Sides, timed};
+pub use suite::{Suite, Times};
+pub use table::{Table, quartiles, significant};
+pub use values::{bytes, floats, labels};

@@ -5,5 +5,6 @@ pub mod memory;
 pub mod meter;
 pub mod pictures;
 pub mod plugin_arg;
+pub mod report;
 pub mod table;
 pub mod training;

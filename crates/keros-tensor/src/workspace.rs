@@ -1,5 +1,7 @@
 //! The pool of buffers that every step reuses, so that no step allocates.
 
+use std::fmt;
+
 use candle_core::{DType, Device, Tensor};
 
 use crate::{TensorError, access};
@@ -145,6 +147,16 @@ impl Workspace {
             .iter()
             .map(|b| b.storage.elem_count() * b.storage.dtype().size_in_bytes())
             .sum()
+    }
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace")
+            .field("device", &self.device)
+            .field("buffers", &self.buffers.len())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,11 +1,7 @@
 //! Trains a small convolutional network on Fashion-MNIST by any of the three methods, with
 //! augmentation, a progress line and loaded plugins.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks to its user"
-)]
+#![allow(clippy::print_stdout, reason = "a program talks to its user")]
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -18,6 +14,7 @@ use keros_examples::memory::peak_rss_bytes;
 use keros_examples::meter::Meter;
 use keros_examples::pictures::predictions_svg;
 use keros_examples::plugin_arg::PluginArg;
+use keros_examples::report::fail;
 use keros_examples::table::table;
 use keros_examples::training::{Method, Settings, train};
 use serde::Serialize;
@@ -98,17 +95,11 @@ fn main() -> ExitCode {
     // Everything the user gave is checked before anything is written.
     let prepared = match prepare(&args) {
         Ok(prepared) => prepared,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return fail(&error, 2),
     };
     match run(&args, prepared) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error, 1),
     }
 }
 

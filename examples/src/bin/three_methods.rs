@@ -1,16 +1,13 @@
 //! The same network, data and seed by each of the three methods, side by side.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks to its user"
-)]
+#![allow(clippy::print_stdout, reason = "a program talks to its user")]
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use keros::prelude::*;
 use keros_examples::fashion::{self, Fashion};
 use keros_examples::memory::peak_rss_bytes;
+use keros_examples::report::fail;
 use keros_examples::table::table;
 use keros_examples::training::{Method, Settings, train};
 use serde::{Deserialize, Serialize};
@@ -56,10 +53,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error, 2),
     }
 }
 

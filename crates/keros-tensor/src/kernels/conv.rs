@@ -55,10 +55,15 @@ impl Conv2dSpec {
     }
 }
 
-/// Most images that share one partial sum of the weight gradient, and most partial sums.
+/// Most partial sums of a weight gradient, each over some of the images: as many tasks.
 ///
-/// Neither depends on the number of threads, so neither does the order of summation.
+/// The number depends on the shapes and not on the number of threads, and so does the order of
+/// summation.
 const PARTIALS: usize = 16;
+/// Fewest partial sums, however much memory they take.
+const MIN_PARTIALS: usize = 4;
+/// Floats of all partial sums together, where [`MIN_PARTIALS`] allows: 64 MiB.
+const PARTIAL_FLOATS: usize = 16 << 20;
 
 /// `y = activation(conv(x, w) + bias)`, a cross-correlation as everywhere in the field.
 ///
@@ -105,9 +110,15 @@ pub fn conv2d(
 /// matrix products of [`im2col`] with their own blocking are faster.
 const DIRECT_INPUTS: usize = 2048;
 
+/// Rows and columns that a border may add to an image, beyond doubling it: the micro-kernels need
+/// the border in memory.
+const BORDER: usize = 16;
+
 /// The micro-kernels for outputs that see `inputs` inputs and have `channels` channels, if there are.
 fn direct_isa(g: &Geometry, inputs: usize, channels: usize) -> Option<&'static Isa> {
-    if g.groups == 1 && inputs <= DIRECT_INPUTS {
+    let small_border =
+        (g.kh - 1) * g.dilation.0 <= g.h + BORDER && (g.kw - 1) * g.dilation.1 <= g.w + BORDER;
+    if g.groups == 1 && inputs <= DIRECT_INPUTS && small_border {
         microkernel::isa(channels)
     } else {
         None
@@ -142,9 +153,10 @@ pub fn conv2d_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[g.co])?;
     }
-    let images_per_partial = g.n.div_ceil(PARTIALS).max(1);
-    let partials = g.n.div_ceil(images_per_partial);
     let partial_len = g.weights() + g.co;
+    let partials = (PARTIAL_FLOATS / partial_len).clamp(MIN_PARTIALS, PARTIALS);
+    let images_per_partial = g.n.div_ceil(partials).max(1);
+    let partials = g.n.div_ceil(images_per_partial);
     let sums = ws.take(&[partials, partial_len], DType::F32)?;
     let dx = if need_dx {
         Some(ws.take(x.dims(), DType::F32)?)

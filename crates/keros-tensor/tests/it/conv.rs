@@ -179,6 +179,43 @@ fn reference_gradients_match_finite_differences() {
     }
 }
 
+/// Steps and distances far beyond the image, where products of sizes would overflow.
+#[test]
+fn extreme_steps_match_naive_loops() {
+    let same = Conv2dSpec {
+        padding: Padding::Same,
+        ..Conv2dSpec::default()
+    };
+    let far = usize::MAX / 8;
+    for (spec, w) in [
+        (
+            Conv2dSpec {
+                strides: (usize::MAX, far),
+                ..same
+            },
+            [3, 3, 16, 16],
+        ),
+        (
+            Conv2dSpec {
+                dilation: (1 << 40, 1 << 40),
+                ..same
+            },
+            [3, 3, 16, 16],
+        ),
+        (
+            Conv2dSpec {
+                strides: (far, far),
+                dilation: (usize::MAX, usize::MAX),
+                ..Conv2dSpec::default()
+            },
+            [1, 1, 16, 16],
+        ),
+    ] {
+        let x = [2, 5, 4, 16];
+        check_conv(&NaiveConv { x, w, spec }, Activation::Relu, true);
+    }
+}
+
 #[test]
 fn an_empty_batch_has_zero_gradients() {
     let mut ws = Workspace::new(&Device::Cpu);

@@ -97,6 +97,18 @@ fn large_windows_have_wide_indices() {
     assert_eq!(argmax.dtype(), DType::U32);
 }
 
+#[test]
+fn extreme_steps_match_naive_loops() {
+    for padding in [Padding::Valid, Padding::Same] {
+        let spec = Pool2dSpec {
+            window: (2, 3),
+            strides: (usize::MAX, usize::MAX / 8),
+            padding,
+        };
+        check_pool([2, 5, 4, 3], &spec, false);
+    }
+}
+
 /// candle's own `max_pool2d` returns a quarter of this gradient.
 #[test]
 fn the_gradient_of_a_sum_counts_every_window() {

@@ -66,8 +66,12 @@ impl Geometry {
                 co,
                 oh,
                 ow,
-                strides: spec.strides,
-                dilation: spec.dilation,
+                // Steps that are never taken are cut, so that products with them do not overflow.
+                strides: (spec.strides.0.min(h), spec.strides.1.min(w)),
+                dilation: (
+                    if kh == 1 { 1 } else { spec.dilation.0 },
+                    if kw == 1 { 1 } else { spec.dilation.1 },
+                ),
                 groups,
                 top,
                 left,

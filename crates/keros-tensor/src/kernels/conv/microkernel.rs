@@ -89,13 +89,18 @@ pub(super) fn isa(channels: usize) -> Option<&'static Isa> {
 }
 
 /// The kernels that this processor can run, widest first.
+#[cfg(target_arch = "x86_64")]
 fn available() -> &'static [&'static Isa] {
-    #[cfg(target_arch = "x86_64")]
+    static ALL: [&Isa; 2] = [&avx512::ISA, &avx2::ISA];
     match crate::simd::level() {
-        Level::Avx512 => return &[&avx512::ISA, &avx2::ISA],
-        Level::Avx2 => return &[&avx2::ISA],
-        Level::Baseline => {}
+        Level::Avx512 => &ALL,
+        Level::Avx2 => &ALL[1..],
+        Level::Baseline => &[],
     }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn available() -> &'static [&'static Isa] {
     &[]
 }
 

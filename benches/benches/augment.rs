@@ -1,0 +1,130 @@
+//! Images per second of an `ImageDataGenerator` with everything turned on, compared with reading the
+//! same bytes and writing the same floats: the least that a generator of floats can do.
+
+#![allow(clippy::print_stdout, reason = "a bench shows its results")]
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use keros::data::{Array, FlowOptions, ImageDataGenerator, ImageFlow, Sequence};
+use keros_benches::{Sides, Suite, Table, Times, bytes, quartiles, significant};
+
+const BATCH: usize = 32;
+const RESCALE: f32 = 1.0 / 255.0;
+/// Height and width, channels, number of images.
+const SIZES: [(usize, usize, usize); 3] = [(28, 1, 2048), (32, 3, 1024), (224, 3, 64)];
+
+fn main() {
+    let times = Times {
+        warm_up_s: 0.5,
+        measurement_s: 4.0,
+        rounds: 20,
+    };
+    let Some(mut suite) = Suite::from_args(times) else {
+        return;
+    };
+    for (size, channels, images) in SIZES {
+        for threads in [1, 2] {
+            let group = format!("{size}×{size}×{channels}");
+            let name = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
+            let work = BATCH * threads;
+            suite.case_with_rate(&group, &name, work as u64, || {
+                let shape = [images, size, size, channels];
+                let pixels = bytes(1, shape.iter().product());
+                let source = Array::from_vec(&shape, pixels.clone())?;
+                let flow = generator().flow(source, None, FlowOptions::default())?;
+                let one = flow.clone_for_one_thread()?;
+                Ok(Sides::of(work as f64, move |n| augment(&flow, threads, n))
+                    .against(work as f64, move |n| copy(&pixels, shape, threads, n))
+                    .against(BATCH as f64, move |n| augment(&one, 1, n)))
+            });
+        }
+    }
+    let headings = [
+        "case",
+        "keros, images/s",
+        "copy + rescale, images/s",
+        "keros ÷ copy + rescale",
+        "keros ÷ keros with one thread",
+    ];
+    let table = Table::new(headings, &suite.finish(), |m| {
+        [
+            m.name.clone(),
+            significant(m.rate(0)),
+            significant(m.rate(1)),
+            quartiles(m.speedup(1)),
+            quartiles(m.speedup(2)),
+        ]
+    });
+    println!("{table}");
+}
+
+fn generator() -> ImageDataGenerator {
+    ImageDataGenerator::new()
+        .rotation_range(15.0)
+        .width_shift_range(0.1)
+        .height_shift_range(0.1)
+        .shear_range(10.0)
+        .zoom_range(0.1)
+        .horizontal_flip(true)
+        .rescale(RESCALE)
+}
+
+/// `batches` augmented batches on each thread.
+fn augment(flow: &ImageFlow, threads: usize, batches: u64) -> Result<Duration> {
+    on_threads(threads, |thread| {
+        for batch in 0..batches {
+            let number = batch as usize * threads + thread;
+            let (epoch, index) = (number / flow.len(), number % flow.len());
+            black_box(flow.batch(epoch as u64, index)?);
+        }
+        Ok(())
+    })
+}
+
+/// `batches` batches on each thread, copied and rescaled into memory that is there already.
+fn copy(pixels: &[u8], shape: [usize; 4], threads: usize, batches: u64) -> Result<Duration> {
+    let len = BATCH * shape[1..].iter().product::<usize>();
+    on_threads(threads, |thread| {
+        let mut out = vec![0.0_f32; len];
+        let mut sources = pixels.chunks_exact(len).cycle().skip(thread);
+        for _ in 0..batches {
+            let source = sources.next().context("fewer images than a batch has")?;
+            for (out, byte) in out.iter_mut().zip(source) {
+                *out = f32::from(*byte) * RESCALE;
+            }
+            black_box(&mut out);
+        }
+        Ok(())
+    })
+}
+
+/// Runs `work` on so many threads and times it without their start.
+fn on_threads(threads: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<Duration> {
+    if threads == 1 {
+        let start = Instant::now();
+        work(0)?;
+        return Ok(start.elapsed());
+    }
+    let barrier = Barrier::new(threads + 1);
+    thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (barrier, work) = (&barrier, &work);
+                scope.spawn(move || {
+                    barrier.wait();
+                    work(thread)
+                })
+            })
+            .collect();
+        barrier.wait();
+        let start = Instant::now();
+        for handle in handles {
+            handle.join().ok().context("a thread panicked")??;
+        }
+        Ok(start.elapsed())
+    })
+}

@@ -1,0 +1,141 @@
+//! What a batch event costs when its callback comes from a dynamic library, compared with the same
+//! callback linked in.
+
+#![allow(clippy::print_stdout, reason = "a bench shows its results")]
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use keros::callbacks::{BoxError, CallbackList, Event, EventKind, Logs, Run, RunInfo};
+use keros_benches::{ReadLogs, Sides, Suite, Table, Times, quartiles, significant, timed};
+
+fn main() {
+    let times = Times {
+        warm_up_s: 0.5,
+        measurement_s: 3.0,
+        rounds: 50,
+    };
+    let Some(mut suite) = Suite::from_args(times) else {
+        return;
+    };
+    for (name, kind) in [
+        ("five values read", EventKind::TrainBatchEnd),
+        ("not wanted", EventKind::TrainBatchBegin),
+    ] {
+        suite.case("batch event", name, || sides(kind));
+    }
+    let headings = ["event", "linked in, ns", "loaded, ns", "loaded − linked in, ns"];
+    let table = Table::new(headings, &suite.finish(), |m| {
+        let mut excess = m.excess_seconds(1);
+        for seconds in [&mut excess.low, &mut excess.median, &mut excess.high] {
+            *seconds *= 1e9;
+        }
+        [
+            m.name.clone(),
+            significant(m.seconds(0) * 1e9),
+            significant(m.seconds(1) * 1e9),
+            quartiles(excess),
+        ]
+    });
+    println!("{table}");
+}
+
+/// The callback linked in, then loaded.
+fn sides(kind: EventKind) -> Result<Sides<'static>> {
+    let loaded = keros::plugin_host::load(library()?, "")?;
+    let mut linked = CallbackList::new().with(ReadLogs::default());
+    let mut loaded = CallbackList::new().with(loaded);
+    let mut run = Training::new();
+    let mut other_run = Training::new();
+    Ok(Sides::of(1.0, move |n| run.send(&mut linked, kind, n))
+        .against(1.0, move |n| other_run.send(&mut loaded, kind, n)))
+}
+
+/// A training that only sends events.
+struct Training {
+    info: RunInfo,
+    logs: Logs,
+    event: Event,
+}
+
+impl Training {
+    fn new() -> Training {
+        let values = ReadLogs::KEYS.iter().zip([0.25, 0.75, 0.5, 1e-3, 3.5]);
+        Training {
+            info: RunInfo::default(),
+            logs: values.collect(),
+            event: Event {
+                kind: EventKind::TrainBatchEnd,
+                epoch: 0,
+                batch: 0,
+                step: 0,
+                samples: 32,
+                nested: false,
+            },
+        }
+    }
+
+    fn send(
+        &mut self,
+        callbacks: &mut CallbackList<'_>,
+        kind: EventKind,
+        events: u64,
+    ) -> Result<Duration> {
+        let mut event = Event {
+            kind,
+            ..self.event.clone()
+        };
+        let time = timed(events, || {
+            event.batch += 1;
+            event.step += 1;
+            Ok(callbacks.dispatch(&event, self)?)
+        });
+        self.event = event;
+        time
+    }
+}
+
+impl Run for Training {
+    fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    fn logs(&mut self) -> Result<&mut Logs, BoxError> {
+        Ok(&mut self.logs)
+    }
+
+    fn learning_rate(&self) -> Option<f64> {
+        Some(1e-3)
+    }
+
+    fn data_wait(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Builds the example `read_logs` and says where its library is.
+fn library() -> Result<PathBuf> {
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--release", "--package=keros-benches"])
+        .args(["--example=read_logs", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("building the example `read_logs`")?;
+    ensure!(output.status.success(), "cargo could not build the example `read_logs`");
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        let is_ours = message["reason"] == "compiler-artifact"
+            && message["target"]["name"] == "read_logs"
+            && message["target"]["kind"][0] == "example";
+        let files = message["filenames"].as_array().filter(|_| is_ours);
+        let mut files = files.into_iter().flatten().filter_map(|name| name.as_str());
+        if let Some(file) = files.find(|name| name.ends_with(env::consts::DLL_SUFFIX)) {
+            return Ok(file.into());
+        }
+    }
+    anyhow::bail!("cargo does not tell where the library of the example `read_logs` is")
+}

@@ -1,0 +1,118 @@
+//! A suite: criterion's arguments and measurements, and the results for the table.
+
+use std::cell::RefCell;
+use std::process;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+use criterion::{Criterion, SamplingMode, Throughput};
+
+use crate::rounds::{Measured, Rounds, Sides};
+
+/// How long each case is measured, unless the command line says otherwise. All sides share the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Seconds before the measurement.
+    pub warm_up_s: f64,
+    /// Seconds of the measurement.
+    pub measurement_s: f64,
+    /// Rounds, at least 10.
+    pub rounds: usize,
+}
+
+/// The cases of one bench program.
+pub struct Suite {
+    criterion: Criterion,
+    results: Vec<Measured>,
+}
+
+impl Suite {
+    /// The suite as the command line asks for it; `None` if it asks for no measurement.
+    ///
+    /// `cargo bench` passes `--bench`, `cargo test` does not: what is a test there would only take
+    /// time.
+    #[must_use]
+    pub fn from_args(times: Times) -> Option<Suite> {
+        let given = |name: &str| std::env::args().any(|argument| argument == name);
+        if !given("--bench") || given("--test") {
+            return None;
+        }
+        let criterion = Criterion::default()
+            .warm_up_time(Duration::from_secs_f64(times.warm_up_s))
+            .measurement_time(Duration::from_secs_f64(times.measurement_s))
+            .sample_size(times.rounds.max(10))
+            .without_plots()
+            .configure_from_args();
+        Some(Suite {
+            criterion,
+            results: Vec::new(),
+        })
+    }
+
+    /// Measures the case `group/name`, unless the command line leaves it out; only then are its sides
+    /// made. An error ends the program.
+    pub fn case<'a>(&mut self, group: &str, name: &str, sides: impl FnOnce() -> Result<Sides<'a>>) {
+        self.measure(group, name, None, sides);
+    }
+
+    /// As [`Suite::case`], and criterion shows the rate of our side, which does `work` in an
+    /// iteration.
+    pub fn case_with_rate<'a>(
+        &mut self,
+        group: &str,
+        name: &str,
+        work: u64,
+        sides: impl FnOnce() -> Result<Sides<'a>>,
+    ) {
+        self.measure(group, name, Some(work), sides);
+    }
+
+    fn measure<'a>(
+        &mut self,
+        group: &str,
+        name: &str,
+        work: Option<u64>,
+        sides: impl FnOnce() -> Result<Sides<'a>>,
+    ) {
+        let mut sides = Some(sides);
+        let rounds: RefCell<Option<Rounds<'a>>> = RefCell::new(None);
+        let mut criterion_group = self.criterion.benchmark_group(group);
+        // Rounds of one length have the same weight.
+        criterion_group.sampling_mode(SamplingMode::Flat);
+        if let Some(work) = work {
+            criterion_group.throughput(Throughput::Elements(work));
+        }
+        criterion_group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let mut rounds = rounds.borrow_mut();
+                if let Some(sides) = sides.take() {
+                    *rounds = Some(done(sides().and_then(Rounds::new)));
+                }
+                match rounds.as_mut() {
+                    Some(rounds) => done(rounds.play(iterations)),
+                    None => Duration::ZERO,
+                }
+            });
+        });
+        criterion_group.finish();
+        if let Some(rounds) = rounds.into_inner() {
+            self.results.push(rounds.measured(format!("{group}/{name}")));
+        }
+    }
+
+    /// The results of the cases that were measured, in order.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Measured> {
+        self.criterion.final_summary();
+        self.results
+    }
+}
+
+/// The value, or the end: criterion has no way to give up.
+#[allow(clippy::print_stderr, reason = "a bench program that fails says why")]
+fn done<T>(result: Result<T, Error>) -> T {
+    result.unwrap_or_else(|error| {
+        eprintln!("\nerror: {error:#}");
+        process::exit(1)
+    })
+}

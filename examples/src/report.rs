@@ -1,0 +1,21 @@
+//! Errors as one sentence.
+
+use std::process::ExitCode;
+
+/// Prints `error` with those of its causes that it does not tell itself, and returns the exit code.
+#[must_use]
+#[allow(
+    clippy::print_stderr,
+    reason = "this is where a program tells its user"
+)]
+pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    eprintln!("error: {text}");
+    ExitCode::from(code)
+}

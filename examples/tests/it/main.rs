@@ -1,0 +1,7 @@
+//! The example programs, run as a user runs them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod bad_input;
+mod fashion_mnist;
+mod support;
+mod three_methods;
