@@ -27,7 +27,12 @@ fn main() {
     ] {
         suite.case("batch event", name, || sides(kind));
     }
-    let headings = ["event", "linked in, ns", "loaded, ns", "loaded − linked in, ns"];
+    let headings = [
+        "event",
+        "linked in, ns",
+        "loaded, ns",
+        "loaded − linked in, ns",
+    ];
     let table = Table::new(headings, &suite.finish(), |m| {
         let mut excess = m.excess_seconds(1);
         for seconds in [&mut excess.low, &mut excess.median, &mut excess.high] {
@@ -121,11 +126,17 @@ fn library() -> Result<PathBuf> {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--release", "--package=keros-benches"])
-        .args(["--example=read_logs", "--message-format=json-render-diagnostics"])
+        .args([
+            "--example=read_logs",
+            "--message-format=json-render-diagnostics",
+        ])
         .stderr(Stdio::inherit())
         .output()
         .context("building the example `read_logs`")?;
-    ensure!(output.status.success(), "cargo could not build the example `read_logs`");
+    ensure!(
+        output.status.success(),
+        "cargo could not build the example `read_logs`"
+    );
     for line in String::from_utf8(output.stdout)?.lines() {
         let message: serde_json::Value = serde_json::from_str(line)?;
         let is_ours = message["reason"] == "compiler-artifact"

@@ -31,7 +31,12 @@ fn main() {
             let work = BATCHES as f64;
             Ok(Sides::of(work, move |n| train(&source, workers, n))
                 // Both take the same time, so either alone is the limit.
-                .against(1.0, |n| timed(n, || Ok(thread::sleep(STEP)))))
+                .against(1.0, |n| {
+                    timed(n, || {
+                        thread::sleep(STEP);
+                        Ok(())
+                    })
+                }))
         });
     }
     let headings = [
@@ -66,7 +71,10 @@ fn train(source: &Arc<dyn Sequence>, workers: usize, times: u64) -> Result<Durat
             thread::sleep(STEP);
             batches += 1;
         }
-        ensure!(batches == BATCHES, "expected {BATCHES} batches, got {batches}");
+        ensure!(
+            batches == BATCHES,
+            "expected {BATCHES} batches, got {batches}"
+        );
     }
     Ok(start.elapsed())
 }

@@ -113,6 +113,12 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Number of sides, ours included.
+    #[must_use]
+    pub fn sides(&self) -> usize {
+        self.rounds.first().map_or(0, Vec::len)
+    }
+
     /// Seconds a side takes for what our side does in one iteration; side 0 is ours.
     #[must_use]
     pub fn seconds(&self, side: usize) -> f64 {

@@ -96,13 +96,14 @@ impl Suite {
         });
         criterion_group.finish();
         if let Some(rounds) = rounds.into_inner() {
-            self.results.push(rounds.measured(format!("{group}/{name}")));
+            self.results
+                .push(rounds.measured(format!("{group}/{name}")));
         }
     }
 
     /// The results of the cases that were measured, in order.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Measured> {
+    pub fn finish(self) -> Vec<Measured> {
         self.criterion.final_summary();
         self.results
     }

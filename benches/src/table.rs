@@ -70,7 +70,9 @@ impl fmt::Display for Table {
 fn machine() -> String {
     let mut facts = Vec::new();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     if let Some(model) = model {
         facts.push(model.trim_start_matches([' ', '\t', ':']).to_owned());
     }

@@ -18,7 +18,7 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
 #[must_use]
 pub fn labels(seed: u64, len: usize, classes: u32) -> Vec<u32> {
     bits(seed, len)
-        .map(|bits| ((bits >> 32) * u64::from(classes) >> 32) as u32)
+        .map(|bits| (((bits >> 32) * u64::from(classes)) >> 32) as u32)
         .collect()
 }
 

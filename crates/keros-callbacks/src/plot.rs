@@ -103,8 +103,17 @@ fn draw_panel(
                 .map(|point| Circle::new(*point, 3, color.filled())),
         )?;
     }
+    // A curve that falls leaves the upper corner free, one that rises the lower one.
+    let falls = match curves[0].2.as_slice() {
+        [first, .., last] => last.1 < first.1,
+        _ => true,
+    };
     chart
         .configure_series_labels()
+        .position(match falls {
+            true => SeriesLabelPosition::UpperRight,
+            false => SeriesLabelPosition::LowerRight,
+        })
         .border_style(BLACK.mix(0.2))
         .background_style(WHITE.mix(0.8))
         .label_font(("sans-serif", 13))

@@ -57,9 +57,11 @@ struct Phase {
 }
 
 impl Phase {
-    fn new(target: Option<u64>) -> Phase {
+    /// The first batch is fetched before an epoch begins; the wait for it counts.
+    fn new(target: Option<u64>, waited: Duration) -> Phase {
+        let now = Instant::now();
         Phase {
-            started: Instant::now(),
+            started: now.checked_sub(waited).unwrap_or(now),
             painted: None,
             batches: 0,
             target,
@@ -83,7 +85,7 @@ impl ProgbarLogger {
             bar_wanted,
             out: Box::new(io::stdout()),
             bar: None,
-            phase: Phase::new(None),
+            phase: Phase::new(None, Duration::ZERO),
         })
     }
 
@@ -94,12 +96,13 @@ impl ProgbarLogger {
             bar_wanted: false,
             out: Box::new(out),
             bar: None,
-            phase: Phase::new(None),
+            phase: Phase::new(None, Duration::ZERO),
         }
     }
 
-    fn begin(&mut self, target: Option<u64>) -> Result<(), BoxError> {
-        self.phase = Phase::new(target);
+    fn begin(&mut self, cx: &Context<'_>) -> Result<(), BoxError> {
+        let target = cx.info().steps;
+        self.phase = Phase::new(target, cx.data_wait());
         if self.bar_wanted {
             let (length, template) = match target {
                 Some(steps) => (
@@ -180,14 +183,14 @@ impl Callback for ProgbarLogger {
         let event = cx.event();
         match event.kind {
             EventKind::EpochBegin => {
-                let (steps, epochs) = (cx.info().steps, cx.info().epochs);
+                let epochs = cx.info().epochs;
                 if epochs > 1 {
                     self.say(&format!("Epoch {}/{epochs}", event.epoch + 1))?;
                 }
-                self.begin(steps)?;
+                self.begin(cx)?;
             }
-            EventKind::TestBegin if !event.nested => self.begin(cx.info().steps)?,
-            EventKind::PredictBegin => self.begin(cx.info().steps)?,
+            EventKind::TestBegin if !event.nested => self.begin(cx)?,
+            EventKind::PredictBegin => self.begin(cx)?,
             EventKind::TrainBatchEnd | EventKind::PredictBatchEnd => self.batch_end(cx)?,
             EventKind::TestBatchEnd if !event.nested => self.batch_end(cx)?,
             EventKind::EpochEnd | EventKind::PredictEnd => self.end(cx)?,

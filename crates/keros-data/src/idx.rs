@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -43,7 +43,7 @@ pub fn load_folder(dir: impl AsRef<Path>) -> Result<IdxDataset, DataError> {
     let (test_images, test_labels) = load_pair(dir, "t10k")?;
     if test_images.shape()[1..] != train_images.shape()[1..] {
         return Err(format(
-            &find(dir, "t10k-images-idx3-ubyte"),
+            &find(dir, "t10k-images-idx3-ubyte")?,
             "the images differ in size from the training images",
             format!("{:?}", &train_images.shape()[1..3]),
             format!("{:?}", &test_images.shape()[1..3]),
@@ -59,8 +59,8 @@ pub fn load_folder(dir: impl AsRef<Path>) -> Result<IdxDataset, DataError> {
 
 /// Images as `[N, H, W, 1]` and labels as `[N]` of one half of a folder.
 fn load_pair(dir: &Path, half: &str) -> Result<(Array, Array), DataError> {
-    let images_path = find(dir, &format!("{half}-images-idx3-ubyte"));
-    let labels_path = find(dir, &format!("{half}-labels-idx1-ubyte"));
+    let images_path = find(dir, &format!("{half}-images-idx3-ubyte"))?;
+    let labels_path = find(dir, &format!("{half}-labels-idx1-ubyte"))?;
     let (image_shape, images) = read(&images_path, Some(3))?;
     let (label_shape, labels) = read(&labels_path, Some(1))?;
     if label_shape[0] != image_shape[0] {
@@ -76,14 +76,21 @@ fn load_pair(dir: &Path, half: &str) -> Result<(Array, Array), DataError> {
 }
 
 /// The file of that name, or the compressed one if only that exists.
-fn find(dir: &Path, name: &str) -> std::path::PathBuf {
+fn find(dir: &Path, name: &str) -> Result<PathBuf, DataError> {
     let plain = dir.join(name);
     let compressed = dir.join(format!("{name}.gz"));
-    if !plain.exists() && compressed.exists() {
-        compressed
-    } else {
-        plain
-    }
+    [&plain, &compressed]
+        .into_iter()
+        .find(|path| path.exists())
+        .cloned()
+        .ok_or_else(|| {
+            format(
+                &plain,
+                "there is no such file",
+                format_args!("{name} or {name}.gz"),
+                "neither",
+            )
+        })
 }
 
 /// Reads an IDX file of unsigned bytes, plain or gzip (told by its first bytes, not by its name).

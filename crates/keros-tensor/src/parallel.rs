@@ -185,9 +185,10 @@ impl Pool {
         shared.generation.fetch_add(1, Ordering::Release);
         // Pairs with the fence of a helper that goes to sleep: one of the two sees the other.
         fence(Ordering::SeqCst);
-        if shared.sleepers.load(Ordering::Relaxed) > 0 {
+        let sleepers = shared.sleepers.load(Ordering::Relaxed);
+        if sleepers > 0 {
             drop(lock(&shared.sleep));
-            for _ in 0..max_helpers {
+            for _ in 0..max_helpers.min(sleepers) {
                 shared.work.notify_one();
             }
         }

@@ -25,8 +25,8 @@ const SLACK_BYTES: usize = 4096;
 /// Whoever keeps values longer copies them (`Tensor::copy`).
 ///
 /// # Memory
-/// A request is served by the smallest free buffer that is large enough and less than twice as
-/// large, and by a new one otherwise.
+/// A request is served by the smallest free buffer that is large enough and at most twice as large
+/// (or 4 KiB larger), and by a new one otherwise.
 /// A buffer that 16 recycles in a row did not use is dropped, so the pool holds what the last steps
 /// used and no more.
 pub struct Workspace {

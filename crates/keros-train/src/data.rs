@@ -56,7 +56,7 @@ fn float_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, Trai
             value as f32
         })?);
     }
-    Err(TrainError::Target {
+    Err(TrainError::Array {
         what: "an array cannot be read as numbers".to_owned(),
         expected: "elements of type u8, f32 or i64".to_owned(),
         found: array.dtype().name().to_owned(),
@@ -77,7 +77,7 @@ pub(crate) fn target_tensor(
         TargetKind::Labels => {
             let rows = array.len();
             if !matches!(array.shape(), [_] | [_, 1]) {
-                return Err(TrainError::Target {
+                return Err(TrainError::Array {
                     what: "labels have the wrong shape".to_owned(),
                     expected: format!("[{rows}] or [{rows}, 1]"),
                     found: format!("{:?}", array.shape()),
@@ -114,7 +114,7 @@ fn label_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, Trai
 fn check_labels<T: ToString>(labels: &[T], valid: impl Fn(&T) -> bool) -> Result<(), TrainError> {
     match labels.iter().position(|label| !valid(label)) {
         None => Ok(()),
-        Some(row) => Err(TrainError::Target {
+        Some(row) => Err(TrainError::Array {
             what: format!("the label of row {row} is no class index"),
             expected: "a whole number from 0".to_owned(),
             found: labels[row].to_string(),
@@ -128,7 +128,7 @@ pub(crate) fn weight_tensor(
     weights: &Array,
 ) -> Result<Tensor, TrainError> {
     if weights.ndim() != 1 {
-        return Err(TrainError::Target {
+        return Err(TrainError::Array {
             what: "sample weights have the wrong shape".to_owned(),
             expected: format!("[{}]", weights.len()),
             found: format!("{:?}", weights.shape()),

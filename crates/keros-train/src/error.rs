@@ -33,12 +33,12 @@ pub enum TrainError {
         /// The names of the arrays.
         found: String,
     },
-    /// Targets that the loss cannot take.
-    #[error("reading the targets of a batch: {what} (expected {expected}, found {found})")]
-    Target {
+    /// Arrays of a batch that the network or the loss cannot take.
+    #[error("reading the arrays of a batch: {what} (expected {expected}, found {found})")]
+    Array {
         /// What is wrong, with the row it is in.
         what: String,
-        /// What the loss takes.
+        /// What can be taken.
         expected: String,
         /// What was given.
         found: String,

@@ -5,6 +5,7 @@ use crate::error::TrainError;
 use crate::trainer::Trainer;
 use keros_data::{Array, Batch};
 use keros_nn::{Mode, Network, Output};
+use keros_tensor::Tensor;
 use keros_tensor::access::read;
 
 /// The values of one output for a batch, on the host.
@@ -60,9 +61,18 @@ impl<N: Network> Trainer<N> {
     }
 
     /// Runs a batch, adds it to the trackers and returns the gradient of the loss.
-    fn compare(&mut self, batch: &Batch, mode: Mode) -> Result<keros_tensor::Tensor, TrainError> {
+    fn compare(&mut self, batch: &Batch, mode: Mode) -> Result<Tensor, TrainError> {
         let outputs = self.forward(batch, mode)?;
-        let (workspace, port) = (&mut self.workspace, &self.network.outputs()[0]);
+        let ([output], [port]) = (outputs.as_slice(), self.network.outputs()) else {
+            let expected = "a network with one output";
+            return Err(TrainError::argument(
+                "training",
+                "network",
+                expected,
+                outputs.len(),
+            ));
+        };
+        let workspace = &mut self.workspace;
         let targets = batch.targets.as_ref().ok_or(TrainError::NoTargets)?;
         let target = target_tensor(workspace, self.loss.target_kind(), port, targets)?;
         let weights = match &batch.sample_weight {
@@ -73,7 +83,7 @@ impl<N: Network> Trainer<N> {
         let scale = (1.0 / rows) as f32;
         let loss = self
             .loss
-            .compute(workspace, &outputs[0], &target, weights.as_ref(), scale)?;
+            .compute(workspace, output, &target, weights.as_ref(), scale)?;
         let losses = read::<f32>(&loss.per_sample)?;
         let total: f64 = match &weights {
             None => losses.iter().map(|loss| f64::from(*loss)).sum(),
@@ -88,7 +98,7 @@ impl<N: Network> Trainer<N> {
         drop(losses);
         self.trackers.loss.add(total / rows, rows);
         for metric in &mut self.trackers.metrics {
-            metric.update(workspace, &outputs[0], &target, None)?;
+            metric.update(workspace, output, &target, None)?;
         }
         Ok(loss.grad)
     }

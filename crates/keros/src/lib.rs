@@ -71,3 +71,8 @@ pub mod prelude {
         TrainError, Trainer, ValidationData,
     };
 }
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -194,7 +194,11 @@ fn folders_with_files_that_do_not_fit_are_refused() {
         let message = without_path(load_folder(dir.path()).unwrap_err().to_string(), &path);
         assert!(message.starts_with(expected), "{message}");
     };
-    check("train-labels-idx1-ubyte", None, "No such file");
+    check(
+        "train-labels-idx1-ubyte",
+        None,
+        "there is no such file (expected train-labels-idx1-ubyte or train-labels-idx1-ubyte.gz, found neither)",
+    );
     check(
         "t10k-labels-idx1-ubyte",
         Some(idx(&[3])),

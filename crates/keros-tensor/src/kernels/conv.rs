@@ -163,7 +163,7 @@ pub fn conv2d_backward(
     } else {
         None
     };
-    let turned_isa = if need_dx && spec.strides == (1, 1) {
+    let turned_isa = if need_dx && g.strides == (1, 1) {
         direct_isa(&g, g.kh * g.kw * g.co, g.ci)
     } else {
         None
