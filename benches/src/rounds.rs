@@ -54,8 +54,14 @@ pub fn timed<T>(iterations: u64, mut work: impl FnMut() -> Result<T>) -> Result<
 /// A case that is being measured.
 pub(crate) struct Rounds<'a> {
     sides: Sides<'a>,
-    /// Seconds per unit of work, by round and side.
-    rounds: Vec<Vec<f64>>,
+    rounds: Vec<Round>,
+}
+
+struct Round {
+    /// Of our side.
+    iterations: u64,
+    /// Seconds per unit of work, by side.
+    seconds: Vec<f64>,
 }
 
 impl<'a> Rounds<'a> {
@@ -72,8 +78,9 @@ impl<'a> Rounds<'a> {
 
     /// One round: our side for `iterations`, the others for about as long. The time is that of ours.
     pub(crate) fn play(&mut self, iterations: u64) -> Result<Duration> {
-        let last = self.rounds.last();
-        let mut round = Vec::new();
+        let last = self.rounds.last().map(|round| &round.seconds);
+        let mut seconds = Vec::new();
+        let ours_iterations = iterations;
         let mut ours = Duration::ZERO;
         for (index, side) in self.sides.0.iter_mut().enumerate() {
             let iterations = match last {
@@ -88,17 +95,27 @@ impl<'a> Rounds<'a> {
             if index == 0 {
                 ours = time;
             }
-            round.push(time.as_secs_f64() / (iterations as f64 * side.work));
+            seconds.push(time.as_secs_f64() / (iterations as f64 * side.work));
         }
-        self.rounds.push(round);
+        self.rounds.push(Round {
+            iterations: ours_iterations,
+            seconds,
+        });
         Ok(ours)
     }
 
+    /// The result. Rounds much shorter than the last one are left out: with them criterion looked for
+    /// a good length.
     pub(crate) fn measured(self, name: String) -> Measured {
+        let last = self.rounds.last().map_or(0, |round| round.iterations);
+        let rounds = self.rounds.into_iter();
         Measured {
             name,
             work: self.sides.0.first().map_or(1.0, |side| side.work),
-            rounds: self.rounds,
+            rounds: rounds
+                .filter(|round| round.iterations >= last.div_ceil(2))
+                .map(|round| round.seconds)
+                .collect(),
         }
     }
 }
@@ -109,6 +126,7 @@ pub struct Measured {
     pub name: String,
     /// Work in one iteration of our side.
     work: f64,
+    /// Seconds per unit of work, by round and side.
     rounds: Vec<Vec<f64>>,
 }
 
@@ -214,6 +232,17 @@ mod tests {
         near(measured.speedup(1).median, 8.0);
         near(measured.slowdown(1).median, 0.125);
         near(measured.excess_seconds(1).median, 0.07);
+    }
+
+    #[test]
+    fn rounds_of_the_search_do_not_count() {
+        let slow_at_first = |iterations| Ok(Duration::from_millis(10 * iterations + 100));
+        let mut rounds = Rounds::new(Sides::of(1.0, slow_at_first)).unwrap();
+        for iterations in [1, 49, 50, 100] {
+            rounds.play(iterations).unwrap();
+        }
+        let seconds = rounds.measured("case".to_owned()).seconds(0);
+        assert!((seconds - 0.0115).abs() < 1e-9, "{seconds}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A suite: criterion's arguments and measurements, and the results for the table.
 
-use std::cell::RefCell;
 use std::process;
 use std::time::Duration;
 
@@ -75,7 +74,7 @@ impl Suite {
         sides: impl FnOnce() -> Result<Sides<'a>>,
     ) {
         let mut sides = Some(sides);
-        let rounds: RefCell<Option<Rounds<'a>>> = RefCell::new(None);
+        let mut rounds: Option<Rounds<'a>> = None;
         let mut criterion_group = self.criterion.benchmark_group(group);
         // Rounds of one length have the same weight.
         criterion_group.sampling_mode(SamplingMode::Flat);
@@ -83,19 +82,16 @@ impl Suite {
             criterion_group.throughput(Throughput::Elements(work));
         }
         criterion_group.bench_function(name, |bencher| {
-            bencher.iter_custom(|iterations| {
-                let mut rounds = rounds.borrow_mut();
-                if let Some(sides) = sides.take() {
-                    *rounds = Some(done(sides().and_then(Rounds::new)));
-                }
-                match rounds.as_mut() {
-                    Some(rounds) => done(rounds.play(iterations)),
-                    None => Duration::ZERO,
-                }
-            });
+            // Not inside `iter_custom`, which would take this time for that of an iteration.
+            if let Some(sides) = sides.take() {
+                rounds = Some(done(sides().and_then(Rounds::new)));
+            }
+            if let Some(rounds) = rounds.as_mut() {
+                bencher.iter_custom(|iterations| done(rounds.play(iterations)));
+            }
         });
         criterion_group.finish();
-        if let Some(rounds) = rounds.into_inner() {
+        if let Some(rounds) = rounds {
             self.results
                 .push(rounds.measured(format!("{group}/{name}")));
         }

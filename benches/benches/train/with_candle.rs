@@ -1,6 +1,6 @@
 //! candle's side: its layers, loss and optimizer in a loop as the examples of candle have it.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{
     AdamW, Conv2d, Conv2dConfig, Dropout, Linear, Module, Optimizer, ParamsAdamW, VarBuilder,
@@ -71,6 +71,11 @@ impl Training {
             self.loss += f64::from(loss.to_scalar::<f32>()?);
             self.correct += f64::from(correct.to_scalar::<f32>()?);
         }
+        let (loss, correct) = (self.loss, self.correct);
+        ensure!(
+            loss.is_finite(),
+            "the loss is {loss}, {correct} are correct"
+        );
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use keros::callbacks::EventSet;
 use keros::prelude::*;
 
@@ -53,6 +53,7 @@ impl Training {
 
     /// Trains on all data so many times, in one call of `fit`.
     pub(crate) fn epochs(&mut self, epochs: u64) -> Result<()> {
+        self.progress.batches = 0;
         let options = FitOptions {
             batch_size: self.batch_size,
             epochs,
@@ -61,6 +62,12 @@ impl Training {
             ..FitOptions::default()
         };
         self.trainer.fit(self.x.clone(), self.y.clone(), options)?;
+        let batches = epochs * self.y.len().div_ceil(self.batch_size) as u64;
+        let Progress { batches: seen, .. } = self.progress;
+        ensure!(seen == batches, "expected {batches} batches, saw {seen}");
+        let [loss, accuracy] = self.progress.last;
+        let learned = loss.is_finite() && (0.0..=1.0).contains(&accuracy);
+        ensure!(learned, "the loss is {loss} and the accuracy {accuracy}");
         Ok(())
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::error::TrainError;
 use crate::options::{EvaluateOptions, GeneratorOptions};
+use crate::pass::LonePass;
 use crate::run::{Callbacks, LogsOf, Moment, event};
-use crate::source::{Feed, Pull, Source};
+use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
-use keros_callbacks::{Event, EventKind, Logs, ProgbarLogger, RunInfo};
-use keros_data::{ArraySequence, Arrays, LoaderOptions, Shuffle};
+use keros_callbacks::{Event, EventKind, Logs};
+use keros_data::{ArraySequence, Arrays, Shuffle};
 use keros_nn::Network;
 use std::time::{Duration, Instant};
 
@@ -46,28 +47,10 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Logs, TrainError> {
-        let loader = LoaderOptions {
-            workers: options.workers,
-            max_queue_size: options.max_queue_size,
-            shuffle: false,
-            ..LoaderOptions::default()
-        };
-        let mut feed = Feed::new(source.into(), loader, options.steps)?;
-        let steps = options.steps.or(feed.len());
-        let info = RunInfo {
-            epochs: 1,
-            initial_epoch: 0,
-            steps,
-            metrics: self.trackers.names(),
-            validation: false,
-        };
-        let mut list = options.callbacks;
-        if let Some(progress) = ProgbarLogger::new(options.verbose) {
-            list.push(progress);
-        }
-        let mut callbacks = Callbacks::new(list, info);
-        let mut pull = feed.start(0, 0, steps)?;
-        self.test(&mut pull, steps, None, &mut callbacks)?;
+        let mut pass = LonePass::new(source.into(), options, self.trackers.names())?;
+        let steps = pass.steps;
+        let mut pull = pass.feed.start(0, 0, steps)?;
+        self.test(&mut pull, steps, None, &mut pass.callbacks)?;
         Ok(self.logs())
     }
 

@@ -26,6 +26,7 @@ mod evaluate;
 mod fit;
 mod on_batch;
 mod options;
+mod pass;
 mod predict;
 mod run;
 mod source;

@@ -2,12 +2,13 @@
 
 use crate::error::TrainError;
 use crate::options::{GeneratorOptions, PredictOptions};
-use crate::run::{Callbacks, LogsOf, Moment, event};
-use crate::source::{Feed, Source};
+use crate::pass::LonePass;
+use crate::run::{LogsOf, Moment, event};
+use crate::source::Source;
 use crate::step::HostOutput;
 use crate::trainer::Trainer;
-use keros_callbacks::{Event, EventKind, ProgbarLogger, RunInfo};
-use keros_data::{Array, ArraySequence, Arrays, LoaderOptions};
+use keros_callbacks::{Event, EventKind};
+use keros_data::{Array, ArraySequence, Arrays};
 use keros_nn::Network;
 use std::time::{Duration, Instant};
 
@@ -43,27 +44,9 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let loader = LoaderOptions {
-            workers: options.workers,
-            max_queue_size: options.max_queue_size,
-            shuffle: false,
-            ..LoaderOptions::default()
-        };
-        let mut feed = Feed::new(source.into(), loader, options.steps)?;
-        let steps = options.steps.or(feed.len());
-        let info = RunInfo {
-            epochs: 1,
-            initial_epoch: 0,
-            steps,
-            metrics: Vec::new(),
-            validation: false,
-        };
-        let mut list = options.callbacks;
-        if let Some(progress) = ProgbarLogger::new(options.verbose) {
-            list.push(progress);
-        }
-        let mut callbacks = Callbacks::new(list, info);
-        let mut pull = feed.start(0, 0, steps)?;
+        let mut pass = LonePass::new(source.into(), options, Vec::new())?;
+        let (steps, callbacks) = (pass.steps, &mut pass.callbacks);
+        let mut pull = pass.feed.start(0, 0, steps)?;
 
         let begin = event(EventKind::PredictBegin, 0, self.optimizer.iterations());
         let moment = |data_wait| Moment {
