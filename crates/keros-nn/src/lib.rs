@@ -34,22 +34,24 @@ mod error;
 mod initializer;
 mod layer;
 pub mod layers;
-mod loss;
-mod metric;
+pub mod losses;
+pub mod metrics;
 mod network;
 mod optimizer;
 mod resolve;
 mod sequential;
+mod setter;
 mod target;
 
 pub use activation::Activation;
 pub use error::NnError;
 pub use initializer::Initializer;
 pub use layer::{Layer, LayerBuilder, Pass};
-pub use loss::{
-    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, SparseCategoricalCrossentropy,
+pub use losses::{
+    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, Reduction,
+    SparseCategoricalCrossentropy,
 };
-pub use metric::{Accuracy, Metric, WeightedMean};
+pub use metrics::{Accuracy, Metric, WeightedMean};
 pub use network::{Mode, Network, Output, Port};
 pub use optimizer::{Adam, Optimizer, Sgd};
 pub use resolve::Resolve;

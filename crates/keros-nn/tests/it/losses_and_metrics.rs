@@ -60,15 +60,24 @@ fn both_crossentropies_agree_and_do_not_clip() {
 fn crossentropy_tells_probabilities_from_logits() {
     let ws = &mut Workspace::new(&Device::Cpu);
     let linear = output(&[[0.0; 3]], Activation::Linear);
-    let strict = SparseCategoricalCrossentropy::new();
-    let error = strict
+    let probabilities = SparseCategoricalCrossentropy::new();
+    let logits = probabilities.from_logits(true);
+    let loss = logits
         .compute(ws, &linear, &labels(&[0]), None, 1.0)
+        .unwrap();
+    close(&read::<f32>(&loss.per_sample).unwrap(), &[3.0_f32.ln()]);
+    let linear = output(&[[0.5, 0.3, 0.2]], Activation::Linear);
+    let loss = probabilities
+        .compute(ws, &linear, &labels(&[0]), None, 1.0)
+        .unwrap();
+    close(&read::<f32>(&loss.per_sample).unwrap(), &[2.0_f32.ln()]);
+    // Probabilities that are said to be logits are a mistake.
+    let softmax = output(&[[0.0; 3]], Activation::Softmax);
+    let error = logits
+        .compute(ws, &softmax, &labels(&[0]), None, 1.0)
         .err()
         .unwrap();
     assert!(error.to_string().contains("from_logits"), "{error}");
-    let open = strict.from_logits(true);
-    let loss = open.compute(ws, &linear, &labels(&[0]), None, 1.0).unwrap();
-    close(&read::<f32>(&loss.per_sample).unwrap(), &[3.0_f32.ln()]);
 }
 
 #[test]
