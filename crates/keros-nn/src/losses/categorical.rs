@@ -190,6 +190,9 @@ impl CategoricalCrossentropy {
         let (Target::Values(targets), [_, classes]) = (target, logits.dims()) else {
             return Ok(None);
         };
+        if targets.dims() != logits.dims() {
+            return Ok(None);
+        }
         let targets = match self.label_smoothing == 0.0 {
             true => targets.clone(),
             false => {

@@ -31,7 +31,7 @@ pub use regression::{
     MeanSquaredLogarithmicError, Poisson,
 };
 
-pub(crate) use rows::Rows;
+pub(crate) use rows::{Rows, same_but_for_a_last_axis_of_one};
 
 use crate::error::NnError;
 use crate::network::Output;

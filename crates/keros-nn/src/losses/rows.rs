@@ -59,6 +59,12 @@ impl Rows {
     }
 }
 
+/// Whether two shapes are equal, or one is the other with a last axis of length 1: a column `[N, 1]`
+/// and `[N]` hold the same numbers.
+pub(crate) fn same_but_for_a_last_axis_of_one(a: &[usize], b: &[usize]) -> bool {
+    a == b || matches!(a, [rest @ .., 1] if rest == b) || matches!(b, [rest @ .., 1] if rest == a)
+}
+
 /// What the values of an output mean to a cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -135,7 +141,7 @@ impl Predictions {
     }
 }
 
-/// The targets as one number per output value; labels of class 0 and 1 are numbers too.
+/// The targets, one number for each value of an output of shape `dims`.
 pub(super) fn target_values<'a>(
     name: &str,
     target: &'a Target,
@@ -144,7 +150,7 @@ pub(super) fn target_values<'a>(
     let Target::Values(values) = target else {
         return Err(NnError::argument(name, "values", "labels"));
     };
-    if values.dims() != dims {
+    if !same_but_for_a_last_axis_of_one(values.dims(), dims) {
         let expected = format!("the output's, {dims:?}");
         let found = values.dims();
         return Err(NnError::shape(format!("{name}: targets"), expected, found));

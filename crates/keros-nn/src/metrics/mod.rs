@@ -1,13 +1,44 @@
-//! Metrics: numbers gathered over many batches.
+//! Metrics: numbers gathered over many batches, in f64.
+//!
+//! All metrics of Keras with their arguments and defaults. A weight of a sample multiplies what the
+//! sample adds; most results are `Σ weight · value / Σ weight`, and 0 when nothing was added.
+//!
+//! Metrics look at the values after the network's last activation. Those that only compare values
+//! with each other (an argmax) look at the logits, whose order is the same.
+//!
+//! [`LossMetric`] makes a metric of any loss: Keras's metrics `MeanSquaredError`,
+//! `CategoricalCrossentropy` and so on.
+
+mod accuracy;
+mod auc;
+mod compare;
+mod confusion;
+mod f_score;
+mod iou;
+mod of_loss;
+mod r2;
+
+pub use accuracy::{
+    Accuracy, AccuracyByShape, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
+};
+pub use auc::{Auc, Curve, SummationMethod};
+pub use confusion::{
+    FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives,
+};
+pub use f_score::{Average, F1Score, FBetaScore};
+pub use iou::{IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
+pub use of_loss::{CosineSimilarity, LossMetric, RootMeanSquaredError};
+pub use r2::{ClassAggregation, R2Score};
 
 use crate::error::NnError;
+use crate::losses::Loss;
 use crate::network::Output;
 use crate::target::Target;
-use keros_tensor::access::{read, write};
-use keros_tensor::{DType, Tensor, Workspace, kernels};
+use keros_tensor::{Tensor, Workspace};
 use std::str::FromStr;
 
-/// A weighted mean that is gathered batch by batch, in f64.
+/// A weighted mean that is gathered batch by batch, in f64: Keras's metric `Mean`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WeightedMean {
     total: f64,
@@ -24,17 +55,23 @@ impl WeightedMean {
     /// The mean so far; 0 when nothing was added, as in Keras.
     #[must_use]
     pub fn result(&self) -> f64 {
-        if self.weight == 0.0 {
-            0.0
-        } else {
-            self.total / self.weight
-        }
+        ratio(self.total, self.weight)
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
         *self = WeightedMean::default();
     }
+}
+
+/// `a / b`, and 0 for `b = 0`.
+fn ratio(a: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { a / b }
+}
+
+/// The plain mean; 0 of nothing.
+fn mean(values: &[f64]) -> f64 {
+    ratio(values.iter().sum(), values.len() as f64)
 }
 
 /// A number that tells how good outputs are, gathered over many batches.
@@ -45,7 +82,7 @@ pub trait Metric {
     /// Adds a batch. `weights` (`[N]` f32) are given to weighted metrics only.
     ///
     /// # Errors
-    /// Targets that do not go with the output.
+    /// Targets that do not go with the output; the metric is then as before.
     fn update(
         &mut self,
         workspace: &mut Workspace,
@@ -54,49 +91,41 @@ pub trait Metric {
         weights: Option<&Tensor>,
     ) -> Result<(), NnError>;
 
-    /// The value over all batches since the last reset.
+    /// The value over all batches since the last reset; the mean of [`Metric::results`] where these
+    /// are several.
     fn result(&self) -> f64;
+
+    /// All values: one for each class, or for each threshold, of a metric that has several; else
+    /// the one result.
+    fn results(&self) -> Vec<f64> {
+        vec![self.result()]
+    }
 
     /// Forgets all batches.
     fn reset(&mut self);
-}
 
-impl FromStr for Box<dyn Metric> {
-    type Err = NnError;
-
-    /// Keras's names: `accuracy` and `acc`.
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "accuracy" | "acc" => Ok(Box::new(Accuracy::new())),
-            _ => Err(NnError::UnknownName {
-                kind: "metric",
-                name: name.to_owned(),
-                known: &["accuracy", "acc"],
-            }),
+    /// This metric under another name: Keras's argument `name`.
+    fn with_name(self, name: impl Into<String>) -> Named<Self>
+    where
+        Self: Sized,
+    {
+        Named {
+            name: name.into(),
+            metric: self,
         }
     }
 }
 
-/// The share of samples whose largest output is the target class.
-///
-/// Labels are compared with the first largest output; one-hot targets count as their first largest
-/// entry. Outputs with one value per sample are compared at the threshold 0.5 (strictly greater).
-#[derive(Clone, Debug, Default)]
-pub struct Accuracy {
-    mean: WeightedMean,
+/// A metric with a name of its own, from [`Metric::with_name`].
+#[derive(Clone, Debug)]
+pub struct Named<M> {
+    name: String,
+    metric: M,
 }
 
-impl Accuracy {
-    /// Nothing seen yet.
-    #[must_use]
-    pub fn new() -> Accuracy {
-        Accuracy::default()
-    }
-}
-
-impl Metric for Accuracy {
+impl<M: Metric> Metric for Named<M> {
     fn name(&self) -> &str {
-        "accuracy"
+        &self.name
     }
 
     fn update(
@@ -106,87 +135,73 @@ impl Metric for Accuracy {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
-        let logits = &output.logits;
-        let hits = match (target, logits.dims()) {
-            (Target::Values(values), [_, 1]) => {
-                let outputs = output.values(workspace)?;
-                above_half(workspace, &outputs, values)?
-            }
-            (Target::Values(values), _) => {
-                let labels = labels_of(workspace, values)?;
-                kernels::correct(workspace, logits, &labels)?
-            }
-            (Target::Labels(labels), _) if weights.is_none() => {
-                let hits = kernels::count_correct(logits, labels)? as f64;
-                let samples = labels.elem_count().max(1) as f64;
-                self.mean.add(hits / samples, labels.elem_count() as f64);
-                return Ok(());
-            }
-            (Target::Labels(labels), _) => kernels::correct(workspace, logits, labels)?,
-        };
-        let weights = weights.map(read::<f32>).transpose()?;
-        for (n, hit) in read::<f32>(&hits)?.iter().enumerate() {
-            let weight = weights.as_ref().map_or(1.0, |weights| weights[n]);
-            self.mean.add(f64::from(*hit), f64::from(weight));
-        }
-        Ok(())
+        self.metric.update(workspace, output, target, weights)
     }
 
     fn result(&self) -> f64 {
-        self.mean.result()
+        self.metric.result()
+    }
+
+    fn results(&self) -> Vec<f64> {
+        self.metric.results()
     }
 
     fn reset(&mut self) {
-        self.mean.reset();
+        self.metric.reset();
     }
 }
 
-/// 1 where output and target are on the same side of 0.5.
-fn above_half(
-    workspace: &mut Workspace,
-    outputs: &Tensor,
-    targets: &Tensor,
-) -> Result<Tensor, NnError> {
-    if targets.dims() != outputs.dims() {
-        let expected = format!("the output's, {:?}", outputs.dims());
-        return Err(NnError::shape(
-            "accuracy: targets",
-            expected,
-            targets.dims(),
-        ));
-    }
-    let hits = workspace.take(&[outputs.elem_count()], DType::F32)?;
-    let (outputs, targets) = (read::<f32>(outputs)?, read::<f32>(targets)?);
-    write(&hits, |hits: &mut [f32]| {
-        for (hit, (output, target)) in hits.iter_mut().zip(outputs.iter().zip(targets.iter())) {
-            *hit = f32::from(u8::from((*output > 0.5) == (*target > 0.5)));
-        }
-    })?;
-    Ok(hits)
-}
+/// The list of metrics with a name, and those made of losses.
+macro_rules! named {
+    ($($name:literal $(| $alias:literal)*: $metric:ident;)* losses: $($loss:literal)*) => {
+        impl FromStr for Box<dyn Metric> {
+            type Err = NnError;
 
-/// The first largest entry of each row.
-fn labels_of(workspace: &mut Workspace, targets: &Tensor) -> Result<Tensor, NnError> {
-    let [samples, classes] = *targets.dims() else {
-        let found = targets.dims();
-        return Err(NnError::shape(
-            "accuracy: targets",
-            "[samples, classes]",
-            found,
-        ));
-    };
-    let labels = workspace.take(&[samples], DType::U32)?;
-    let targets = read::<f32>(targets)?;
-    write(&labels, |labels: &mut [u32]| {
-        for (label, row) in labels.iter_mut().zip(targets.chunks_exact(classes.max(1))) {
-            let mut best = 0;
-            for (class, value) in row.iter().enumerate() {
-                if *value > row[best] {
-                    best = class;
+            /// Keras's names, for the default arguments: `accuracy` (and `acc`), which
+            /// [goes by the shapes](AccuracyByShape); the class in snake case, such as
+            /// `binary_accuracy`, `precision` and `auc`; and every name of a loss, such as `mse`, for
+            /// the mean of the loss under this name.
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                match name {
+                    $($name $(| $alias)* => Ok(Box::new($metric::new())),)*
+                    $($loss)|* => {
+                        let loss: Box<dyn Loss> = name.parse()?;
+                        Ok(Box::new(LossMetric::of_box(loss).with_name(name)))
+                    }
+                    _ => Err(NnError::UnknownName {
+                        kind: "metric",
+                        name: name.to_owned(),
+                        known: &[$($name, $($alias,)*)* $($loss),*],
+                    }),
                 }
             }
-            *label = best as u32;
         }
-    })?;
-    Ok(labels)
+    };
+}
+
+named! {
+    "accuracy" | "acc": AccuracyByShape;
+    "binary_accuracy": BinaryAccuracy;
+    "categorical_accuracy": CategoricalAccuracy;
+    "sparse_categorical_accuracy": SparseCategoricalAccuracy;
+    "top_k_categorical_accuracy": TopKCategoricalAccuracy;
+    "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy;
+    "root_mean_squared_error" | "rmse": RootMeanSquaredError;
+    "cosine_similarity": CosineSimilarity;
+    "r2_score": R2Score;
+    "precision": Precision;
+    "recall": Recall;
+    "true_positives": TruePositives;
+    "false_positives": FalsePositives;
+    "true_negatives": TrueNegatives;
+    "false_negatives": FalseNegatives;
+    "auc": Auc;
+    "f1_score": F1Score;
+    "fbeta_score": FBetaScore;
+    losses: "sparse_categorical_crossentropy" "categorical_crossentropy"
+        "categorical_focal_crossentropy" "binary_crossentropy" "bce" "binary_focal_crossentropy"
+        "mean_squared_error" "mse" "mean_absolute_error" "mae" "mean_absolute_percentage_error"
+        "mape" "mean_squared_logarithmic_error" "msle" "huber" "log_cosh" "logcosh"
+        "kl_divergence" "kullback_leibler_divergence" "kld" "poisson" "hinge" "squared_hinge"
+        "categorical_hinge" "dice" "tversky"
 }

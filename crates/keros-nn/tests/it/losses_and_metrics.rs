@@ -1,7 +1,8 @@
 //! Losses and metrics against numbers worked out by hand.
 
+use keros_nn::metrics::AccuracyByShape;
 use keros_nn::{
-    Accuracy, Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output,
+    Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output,
     SparseCategoricalCrossentropy, Target, WeightedMean,
 };
 use keros_tensor::access::read;
@@ -105,12 +106,12 @@ fn accuracy_resolves_by_the_shape_of_targets() {
     ];
     let out = output(&rows, Activation::Softmax);
     // The first of equal outputs is the prediction.
-    let mut sparse = Accuracy::new();
+    let mut sparse = AccuracyByShape::new();
     sparse
         .update(ws, &out, &labels(&[1, 0, 0, 1]), None)
         .unwrap();
     assert_eq!(sparse.result(), 0.5);
-    let mut dense = Accuracy::new();
+    let mut dense = AccuracyByShape::new();
     let one_hot = values(&[
         [0.0, 1.0, 0.0],
         [1.0, 0.0, 0.0],
@@ -120,7 +121,7 @@ fn accuracy_resolves_by_the_shape_of_targets() {
     dense.update(ws, &out, &one_hot, None).unwrap();
     assert_eq!(dense.result(), 0.5);
     let weights = Tensor::new(&[3.0_f32, 0.0, 1.0, 0.0], &Device::Cpu).unwrap();
-    let mut weighted = Accuracy::new();
+    let mut weighted = AccuracyByShape::new();
     weighted
         .update(ws, &out, &labels(&[1, 0, 0, 1]), Some(&weights))
         .unwrap();
@@ -131,7 +132,7 @@ fn accuracy_resolves_by_the_shape_of_targets() {
         activation: Activation::Linear,
     };
     let truth = Target::Values(Tensor::new(&[[1.0_f32], [1.0], [0.0]], &Device::Cpu).unwrap());
-    let mut binary = Accuracy::new();
+    let mut binary = AccuracyByShape::new();
     binary.update(ws, &single, &truth, None).unwrap();
     assert!((binary.result() - 2.0 / 3.0).abs() < 1e-9);
     binary.reset();
