@@ -1,12 +1,15 @@
 //! Losses and metrics against numbers worked out by hand.
 
-use keros_nn::metrics::AccuracyByShape;
+use keros_nn::losses::{
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Huber, Tversky,
+};
+use keros_nn::metrics::{AccuracyByShape, Auc, Curve, FBetaScore, OneHotIoU, Precision, Recall};
 use keros_nn::{
-    Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output,
+    Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output, Reduction,
     SparseCategoricalCrossentropy, Target, WeightedMean,
 };
 use keros_tensor::access::read;
-use keros_tensor::{Device, Tensor, Workspace};
+use keros_tensor::{Device, Stream, Tensor, Workspace};
 
 fn output(rows: &[[f32; 3]], activation: Activation) -> Output {
     Output {
@@ -146,4 +149,288 @@ fn means_are_weighted() {
     mean.add(1.0, 32.0);
     mean.add(4.0, 16.0);
     assert_eq!(mean.result(), 2.0);
+}
+
+/// A tensor of random numbers in `[low, high)`.
+fn random(dims: &[usize], stream: u64, low: f32, high: f32) -> Tensor {
+    let mut values = vec![0.0; dims.iter().product()];
+    Stream::new(5, stream).fill_uniform(0, low, high, &mut values);
+    Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
+}
+
+/// `scale · Σ weight · loss` in f64.
+fn total(loss: &dyn Loss, output: &Output, target: &Target, weights: &Tensor) -> f64 {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let scale = loss.scale(output, target, Some(weights)).unwrap();
+    let result = loss
+        .compute(ws, output, target, Some(weights), 1.0)
+        .unwrap();
+    let (losses, weights) = (
+        read::<f32>(&result.per_sample).unwrap(),
+        read::<f32>(weights).unwrap(),
+    );
+    let pairs = losses.iter().zip(weights.iter());
+    let sum: f64 = pairs.map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
+    scale * sum
+}
+
+/// Compares the gradient with central differences, as a whole.
+fn check_gradient(loss: &dyn Loss, output: &Output, target: &Target) {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let dims = output.logits.dims();
+    let weights = random(&dims[..1], 9, 0.5, 2.0);
+    let scale = loss.scale(output, target, Some(&weights)).unwrap();
+    let result = loss
+        .compute(ws, output, target, Some(&weights), scale as f32)
+        .unwrap();
+    let analytic = read::<f32>(&result.grad).unwrap().to_vec();
+    let logits = read::<f32>(&output.logits).unwrap().to_vec();
+    let step = 1.0 / 512.0;
+    let (mut error, mut norm) = (0.0, 0.0);
+    for (i, analytic) in analytic.iter().enumerate() {
+        let at = |by: f32| {
+            let mut moved = logits.clone();
+            moved[i] += by;
+            let moved = Output {
+                logits: Tensor::from_vec(moved, dims, &Device::Cpu).unwrap(),
+                activation: output.activation,
+            };
+            total(loss, &moved, target, &weights)
+        };
+        let numeric = (at(step) - at(-step)) / (2.0 * f64::from(step));
+        error += (numeric - f64::from(*analytic)).powi(2);
+        norm += numeric.powi(2);
+    }
+    let relative = (error / norm).sqrt();
+    let what = (loss.name(), output.activation, dims);
+    assert!(norm > 1e-9, "{what:?} has no gradient to compare with");
+    // The losses are rounded to f32, which such a difference makes a thousandth of.
+    assert!(relative < 5e-3, "{what:?}: gradient is off by {relative}");
+}
+
+/// One-hot rows.
+fn one_hot(dims: &[usize]) -> Tensor {
+    let width = dims[dims.len() - 1];
+    let size: usize = dims.iter().product();
+    let hot = |i: usize| f32::from(u8::from(i % width == (i / width * 7 + 1) % width));
+    Tensor::from_vec((0..size).map(hot).collect::<Vec<_>>(), dims, &Device::Cpu).unwrap()
+}
+
+const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Softmax, Activation::Sigmoid];
+
+#[test]
+fn gradients_of_losses_of_values_follow_differences() {
+    let names = [
+        "categorical_crossentropy",
+        "categorical_focal_crossentropy",
+        "binary_crossentropy",
+        "binary_focal_crossentropy",
+        "mse",
+        "mae",
+        "mape",
+        "msle",
+        "huber",
+        "log_cosh",
+        "kld",
+        "poisson",
+        "hinge",
+        "squared_hinge",
+        "categorical_hinge",
+        "cosine_similarity",
+        "dice",
+        "tversky",
+    ];
+    for dims in [&[4, 5][..], &[3, 2, 4], &[2, 3, 2, 3]] {
+        for activation in ACTIVATIONS {
+            let output = Output {
+                logits: random(dims, 1, 0.1, 0.9),
+                activation,
+            };
+            for name in names {
+                let loss: Box<dyn Loss> = name.parse().unwrap();
+                // MAPE of a target 0 is a million times everything else.
+                let target = match name {
+                    "mape" => random(dims, 2, 0.9, 1.5),
+                    _ => one_hot(dims),
+                };
+                check_gradient(loss.as_ref(), &output, &Target::Values(target));
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_with_arguments_follow_differences() {
+    let dims = &[4, 2, 3];
+    let target = Target::Values(one_hot(dims));
+    let labels =
+        Target::Labels(Tensor::new(&[[0_u32, 9], [1, 2], [9, 9], [2, 0]], &Device::Cpu).unwrap());
+    for activation in ACTIVATIONS {
+        let output = Output {
+            logits: random(dims, 3, 0.1, 0.9),
+            activation,
+        };
+        let check = |loss: &dyn Loss| check_gradient(loss, &output, &target);
+        check(&CategoricalCrossentropy::new().label_smoothing(0.2).unwrap());
+        check(&BinaryCrossentropy::new().label_smoothing(0.2).unwrap());
+        let focal = BinaryFocalCrossentropy::new().apply_class_balancing(true);
+        check(&focal.gamma(0.5).unwrap().alpha(0.4).unwrap());
+        check(&CategoricalFocalCrossentropy::new().gamma(1.5).unwrap());
+        check(&Dice::new().each_sample(true));
+        check(&Tversky::new().alpha(0.3).unwrap().beta(0.8).unwrap());
+        for reduction in [Reduction::Sum, Reduction::MeanWithSampleWeight] {
+            check(&MeanSquaredError::new().with_reduction(reduction));
+        }
+        let ignoring = SparseCategoricalCrossentropy::new().ignore_class(9);
+        check_gradient(&ignoring, &output, &labels);
+    }
+    let linear = Output {
+        logits: random(dims, 4, -2.0, 2.0),
+        activation: Activation::Linear,
+    };
+    check_gradient(
+        &BinaryCrossentropy::new().from_logits(true),
+        &linear,
+        &target,
+    );
+    let focal = CategoricalFocalCrossentropy::new().from_logits(true);
+    check_gradient(&focal, &linear, &target);
+}
+
+#[test]
+fn inner_axes_are_averaged_and_reductions_divide_as_they_say() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let single = |values: &[f32]| Tensor::from_vec(values.to_vec(), (2, 2, 1), &Device::Cpu);
+    let out = Output {
+        logits: single(&[1.0, 2.0, 3.0, 4.0]).unwrap(),
+        activation: Activation::Linear,
+    };
+    let target = Target::Values(single(&[0.0; 4]).unwrap());
+    let loss = MeanSquaredError::new();
+    let result = loss.compute(ws, &out, &target, None, 1.0).unwrap();
+    close(&read::<f32>(&result.per_sample).unwrap(), &[2.5, 12.5]);
+    let weights = Tensor::new(&[1.0_f32, 3.0], &Device::Cpu).unwrap();
+    let scale = |reduction, weights| {
+        let loss = loss.with_reduction(reduction);
+        loss.scale(&out, &target, weights).unwrap()
+    };
+    assert_eq!(scale(Reduction::SumOverBatchSize, Some(&weights)), 0.5);
+    // Keras's sum is over four numbers, the two losses here are means of two.
+    assert_eq!(scale(Reduction::Sum, Some(&weights)), 2.0);
+    assert_eq!(scale(Reduction::MeanWithSampleWeight, Some(&weights)), 0.25);
+    assert_eq!(scale(Reduction::MeanWithSampleWeight, None), 0.5);
+    // With a class left out the divisor is the number of rows that count.
+    let logits = output(&[[0.0; 3]; 4], Activation::Softmax);
+    let sparse = SparseCategoricalCrossentropy::new().ignore_class(1);
+    let some = labels(&[0, 1, 1, 1]);
+    assert_eq!(sparse.scale(&logits, &some, None).unwrap(), 1.0);
+    let none = labels(&[1, 1, 1, 1]);
+    assert_eq!(sparse.scale(&logits, &none, None).unwrap(), 0.0);
+}
+
+#[test]
+fn a_sigmoid_output_is_not_clipped_and_probabilities_are() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let out = |logit: f32, activation| Output {
+        logits: Tensor::new(&[[logit]], &Device::Cpu).unwrap(),
+        activation,
+    };
+    let truth = Target::Values(Tensor::new(&[[0.0_f32]], &Device::Cpu).unwrap());
+    let loss = BinaryCrossentropy::new();
+    let miss = out(40.0, Activation::Sigmoid);
+    let result = loss.compute(ws, &miss, &truth, None, 1.0).unwrap();
+    close(&read::<f32>(&result.per_sample).unwrap(), &[40.0]);
+    close(&read::<f32>(&result.grad).unwrap(), &[1.0]);
+    let miss = out(1.0, Activation::Linear);
+    let result = loss.compute(ws, &miss, &truth, None, 1.0).unwrap();
+    assert!((read::<f32>(&result.per_sample).unwrap()[0] - 15.942_385).abs() < 1e-4);
+    close(&read::<f32>(&result.grad).unwrap(), &[0.0]);
+    let error = loss
+        .from_logits(true)
+        .compute(ws, &out(1.0, Activation::Sigmoid), &truth, None, 1.0)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("from_logits"), "{error}");
+}
+
+#[test]
+fn arguments_out_of_range_and_wrong_targets_are_refused() {
+    let error = Huber::new().delta(-1.0).unwrap_err().to_string();
+    assert!(error.contains("delta") && error.contains("-1"), "{error}");
+    assert!(
+        CategoricalCrossentropy::new()
+            .label_smoothing(f64::NAN)
+            .is_err()
+    );
+    assert!(Precision::new().thresholds([0.5, 1.5]).is_err());
+    assert!(Precision::new().top_k(0).is_err());
+    assert!(Auc::new().num_thresholds(1).is_err());
+    assert!(FBetaScore::new().beta(0.0).is_err());
+    assert!(OneHotIoU::new(3, [0, 3]).is_err());
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let out = output(&[[0.1, 0.2, 0.7]; 2], Activation::Linear);
+    let error = Recall::new()
+        .class_id(3)
+        .update(ws, &out, &values(&[[0.0; 3]; 2]), None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("class_id") && error.contains("below 3"),
+        "{error}"
+    );
+    let short = Tensor::new(&[1.0_f32], &Device::Cpu).unwrap();
+    let truth = values(&[[0.0; 3]; 2]);
+    for name in ["mse", "precision", "f1_score", "accuracy", "dice"] {
+        let mut metric: Box<dyn Metric> = name.parse().unwrap();
+        assert!(
+            metric.update(ws, &out, &truth, Some(&short)).is_err(),
+            "{name}"
+        );
+        let wrong = values(&[[0.0; 3]; 3]);
+        assert!(metric.update(ws, &out, &wrong, None).is_err(), "{name}");
+        assert_eq!(metric.result(), 0.0, "{name}");
+    }
+    let unknown = SparseCategoricalCrossentropy::new().ignore_class(7);
+    let error = unknown.compute(ws, &out, &labels(&[7, 3]), None, 1.0);
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("sample 1") && error.contains('3'), "{error}");
+}
+
+#[test]
+fn metrics_have_the_names_they_are_given() {
+    for name in [
+        "mse",
+        "huber",
+        "auc",
+        "precision",
+        "top_k_categorical_accuracy",
+    ] {
+        let metric: Box<dyn Metric> = name.parse().unwrap();
+        assert_eq!(metric.name(), name);
+    }
+    let metric: Box<dyn Metric> = "acc".parse().unwrap();
+    assert_eq!(metric.name(), "accuracy");
+    assert_eq!(Auc::new().with_name("area").name(), "area");
+    assert!("precise".parse::<Box<dyn Metric>>().is_err());
+}
+
+#[test]
+fn metrics_with_several_results_mean_them() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let out = output(&[[0.9, 0.4, 0.1], [0.2, 0.6, 0.8]], Activation::Linear);
+    let truth = values(&[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]);
+    let mut precision = Precision::new().thresholds([0.3, 0.5, 0.95]).unwrap();
+    precision.update(ws, &out, &truth, None).unwrap();
+    assert_eq!(precision.results(), [0.75, 1.0, 0.0]);
+    assert!((precision.result() - 1.75 / 3.0).abs() < 1e-12);
+    // Every positive is above every negative, whichever way the area is summed at its ends.
+    for curve in [Curve::Roc, Curve::Pr] {
+        let mut auc = Auc::new().curve(curve);
+        auc.update(ws, &out, &truth, None).unwrap();
+        assert!(
+            (auc.result() - 1.0).abs() < 1e-6,
+            "{curve:?}: {}",
+            auc.result()
+        );
+    }
 }
