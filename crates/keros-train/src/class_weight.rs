@@ -84,6 +84,26 @@ impl ClassWeight {
     }
 }
 
+impl ClassWeight {
+    /// [`ClassWeight::sample_weight`] times the weights that the samples have already.
+    pub(crate) fn times(&self, y: &Array, weights: Option<&Array>) -> Result<Array, TrainError> {
+        let of_classes = self.sample_weight(y)?;
+        let Some(weights) = weights else {
+            return Ok(of_classes);
+        };
+        if weights.shape() != of_classes.shape() {
+            return Err(TrainError::Array {
+                what: "sample weights have the wrong shape".to_owned(),
+                expected: format!("{:?}", of_classes.shape()),
+                found: format!("{:?}", weights.shape()),
+            });
+        }
+        let pairs = numbers(weights)?.into_iter().zip(numbers(&of_classes)?);
+        let products = pairs.map(|(a, b)| (a * b) as f32).collect();
+        Ok(Array::from_vec(weights.shape(), products)?)
+    }
+}
+
 fn numbers(y: &Array) -> Result<Vec<f64>, TrainError> {
     let y = &y.to_standard_layout();
     if let Some(values) = y.as_slice::<f32>() {

@@ -1,5 +1,6 @@
 //! The training loop behind `fit` and `fit_generator`.
 
+use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
 use crate::options::{FitGeneratorOptions, FitOptions};
 use crate::run::{Callbacks, LogsOf, Moment, event};
@@ -80,6 +81,7 @@ impl<N: Network> Trainer<N> {
                 callbacks: options.callbacks,
                 validation_data,
                 validation_steps: options.validation_steps,
+                class_weight: options.class_weight,
                 workers: 0,
                 shuffle: false,
                 initial_epoch: options.initial_epoch,
@@ -134,7 +136,11 @@ impl<N: Network> Trainer<N> {
             list.push(progress);
         }
         let mut callbacks = Callbacks::new(list, info);
-        self.epochs(&mut plan, validation.as_mut(), &mut callbacks)?;
+        let control = Control {
+            class_weight: options.class_weight,
+            ..Control::default()
+        };
+        self.epochs(&mut plan, validation.as_mut(), &mut callbacks, control)?;
         drop(callbacks);
         Ok(history)
     }
@@ -144,8 +150,8 @@ impl<N: Network> Trainer<N> {
         plan: &mut Plan,
         mut validation: Option<&mut Validation>,
         callbacks: &mut Callbacks<'_>,
+        mut control: Control,
     ) -> Result<(), TrainError> {
-        let mut control = Control::default();
         let begin = self.event(EventKind::TrainBegin, 0);
         let decision = callbacks.send(&begin, LogsOf::Nothing, self.moment(Duration::ZERO))?;
         control.take(decision, self)?;
@@ -241,7 +247,7 @@ impl<N: Network> Trainer<N> {
             let (skip, mut cut) = (decision.skip_batch, decision.stop_epoch);
             control.take(decision, self)?;
             if !skip {
-                self.train_step(&batch)
+                self.train_step(&batch, control.class_weight.as_ref())
                     .map_err(|error| error.in_batch(epoch, batch_index))?;
                 let end = Event {
                     kind: EventKind::TrainBatchEnd,
@@ -300,9 +306,10 @@ enum EpochEnd {
     NoData,
 }
 
-/// What callbacks decided, and how long the epoch waited for data.
+/// What callbacks decided, how long the epoch waited for data, and what goes along with it.
 #[derive(Default)]
 struct Control {
+    class_weight: Option<ClassWeight>,
     stop: bool,
     wait: Duration,
 }

@@ -38,6 +38,7 @@ pub use class_weight::ClassWeight;
 pub use error::TrainError;
 pub use options::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,
+    TrainOnBatchOptions,
 };
 pub use source::{Source, ValidationData};
 pub use trainer::{Trainer, TrainerBuilder};

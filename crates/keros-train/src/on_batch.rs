@@ -1,6 +1,7 @@
 //! One batch at a time: the methods for loops of your own.
 
 use crate::error::TrainError;
+use crate::options::TrainOnBatchOptions;
 use crate::trainer::Trainer;
 use keros_callbacks::Logs;
 use keros_data::{Array, Arrays, Batch};
@@ -16,9 +17,21 @@ impl<N: Network> Trainer<N> {
     /// Arrays that are not the network's, or a failure in the network; the weights are then
     /// unchanged.
     pub fn train_on_batch(&mut self, batch: &Batch) -> Result<Logs, TrainError> {
+        self.train_on_batch_with(batch, &TrainOnBatchOptions::default())
+    }
+
+    /// [`Trainer::train_on_batch`] with Keras's further arguments.
+    ///
+    /// # Errors
+    /// As [`Trainer::train_on_batch`]; targets that name no class where classes are weighted.
+    pub fn train_on_batch_with(
+        &mut self,
+        batch: &Batch,
+        options: &TrainOnBatchOptions,
+    ) -> Result<Logs, TrainError> {
         batch.check()?;
         self.trackers.reset();
-        self.train_step(batch)?;
+        self.train_step(batch, options.class_weight.as_ref())?;
         Ok(self.logs())
     }
 

@@ -1,5 +1,6 @@
 //! The arguments of the methods, with Keras's names and defaults.
 
+use crate::class_weight::ClassWeight;
 use crate::source::ValidationData;
 use keros_callbacks::{CallbackList, Verbose};
 use keros_data::{Array, Shuffle};
@@ -21,6 +22,9 @@ pub struct FitOptions<'a> {
     pub validation_data: Option<ValidationData>,
     /// How rows are ordered in each epoch. Default: a new permutation.
     pub shuffle: Shuffle,
+    /// Weights of the samples in the training loss by their class; they never apply to validation.
+    /// With weights of samples both are multiplied.
+    pub class_weight: Option<ClassWeight>,
     /// `[N]` weights of the rows in the loss.
     pub sample_weight: Option<Array>,
     /// Index of the first epoch, to go on with a run. Default 0.
@@ -41,12 +45,21 @@ impl Default for FitOptions<'_> {
             validation_split: 0.0,
             validation_data: None,
             shuffle: Shuffle::Samples,
+            class_weight: None,
             sample_weight: None,
             initial_epoch: 0,
             steps_per_epoch: None,
             validation_steps: None,
         }
     }
+}
+
+/// Arguments of [`Trainer::train_on_batch_with`](crate::Trainer::train_on_batch_with).
+#[derive(Clone, Debug, Default)]
+pub struct TrainOnBatchOptions {
+    /// Weights of the samples in the loss by their class; with weights of samples both are
+    /// multiplied.
+    pub class_weight: Option<ClassWeight>,
 }
 
 /// Arguments of [`Trainer::fit_generator`](crate::Trainer::fit_generator).
@@ -64,6 +77,9 @@ pub struct FitGeneratorOptions<'a> {
     pub validation_data: Option<ValidationData>,
     /// Batches per validation; needed for a generator. Default: all of a sequence.
     pub validation_steps: Option<u64>,
+    /// Weights of the samples in the training loss by their class; they never apply to validation.
+    /// With weights of samples both are multiplied.
+    pub class_weight: Option<ClassWeight>,
     /// Batches that may wait at most. Default 10.
     pub max_queue_size: usize,
     /// Threads that prepare batches; 0 prepares them on the training thread. Default 1. The number
@@ -84,6 +100,7 @@ impl Default for FitGeneratorOptions<'_> {
             callbacks: CallbackList::new(),
             validation_data: None,
             validation_steps: None,
+            class_weight: None,
             max_queue_size: 10,
             workers: 1,
             shuffle: true,

@@ -1,5 +1,6 @@
 //! The one step behind every method: batch to device, forward, loss, backward, update.
 
+use crate::class_weight::ClassWeight;
 use crate::data::{input_tensors, target_tensor, weight_tensor};
 use crate::error::TrainError;
 use crate::trainer::Trainer;
@@ -22,12 +23,16 @@ impl HostOutput {
 
 impl<N: Network> Trainer<N> {
     /// One update; the trackers gain the batch.
-    pub(crate) fn train_step(&mut self, batch: &Batch) -> Result<(), TrainError> {
+    pub(crate) fn train_step(
+        &mut self,
+        batch: &Batch,
+        class_weight: Option<&ClassWeight>,
+    ) -> Result<(), TrainError> {
         let mode = Mode::Training {
             seed: self.seed,
             step: self.optimizer.iterations(),
         };
-        let grad = self.compare(batch, mode)?;
+        let grad = self.compare(batch, mode, class_weight)?;
         self.network.backward(&mut self.workspace, &[grad])?;
         self.optimizer.step(self.network.params())?;
         Ok(())
@@ -35,7 +40,7 @@ impl<N: Network> Trainer<N> {
 
     /// An evaluation of a batch; the trackers gain it.
     pub(crate) fn test_step(&mut self, batch: &Batch) -> Result<(), TrainError> {
-        self.compare(batch, Mode::Inference)?;
+        self.compare(batch, Mode::Inference, None)?;
         Ok(())
     }
 
@@ -61,7 +66,12 @@ impl<N: Network> Trainer<N> {
     }
 
     /// Runs a batch, adds it to the trackers and returns the gradient of the loss.
-    fn compare(&mut self, batch: &Batch, mode: Mode) -> Result<Tensor, TrainError> {
+    fn compare(
+        &mut self,
+        batch: &Batch,
+        mode: Mode,
+        class_weight: Option<&ClassWeight>,
+    ) -> Result<Tensor, TrainError> {
         let outputs = self.forward(batch, mode)?;
         let ([output], [port]) = (outputs.as_slice(), self.network.outputs()) else {
             let expected = "a network with one output";
@@ -75,7 +85,15 @@ impl<N: Network> Trainer<N> {
         let workspace = &mut self.workspace;
         let targets = batch.targets.as_ref().ok_or(TrainError::NoTargets)?;
         let target = target_tensor(workspace, self.loss.target_kind(), port, targets)?;
-        let weights = match &batch.sample_weight {
+        let weighted;
+        let sample_weight = match class_weight {
+            None => batch.sample_weight.as_ref(),
+            Some(classes) => {
+                weighted = classes.times(targets.first(), batch.sample_weight.as_ref())?;
+                Some(&weighted)
+            }
+        };
+        let weights = match sample_weight {
             Some(weights) => Some(weight_tensor(workspace, weights)?),
             None => None,
         };

@@ -1,8 +1,9 @@
 //! Single batches.
 
 use crate::support::{problem, trainer, weights};
+use keros_callbacks::Verbose;
 use keros_data::{Array, Arrays, Batch};
-use keros_train::TrainError;
+use keros_train::{ClassWeight, FitOptions, TrainError, TrainOnBatchOptions};
 
 fn batch(range: std::ops::Range<usize>) -> Batch {
     let (x, y) = problem(200);
@@ -111,4 +112,66 @@ fn batches_that_do_not_fit_are_refused_and_leave_the_weights() {
         assert_eq!(weights(&trainer), before);
         assert_eq!(trainer.optimizer().iterations(), 0);
     }
+}
+
+#[test]
+fn weights_of_classes_are_weights_of_samples_and_multiply_with_them() {
+    let (x, y) = problem(30);
+    let labels = y.as_slice::<i64>().unwrap();
+    let by_class = |label: &i64| if *label == 1 { 3.0_f32 } else { 1.0 };
+    let own: Vec<f32> = (0..30).map(|n| 0.5 + n as f32 / 30.0).collect();
+    let array = |values: Vec<f32>| Array::from_vec(&[30], values).unwrap();
+    let products = labels.iter().zip(&own).map(|(l, w)| by_class(l) * w);
+    let cases = [
+        (None, labels.iter().map(by_class).collect::<Vec<_>>()),
+        (Some(own.clone()), products.collect()),
+    ];
+    let options = TrainOnBatchOptions {
+        class_weight: Some(ClassWeight::new([(1, 3.0)]).unwrap()),
+    };
+    for (sample_weight, product) in cases {
+        let batch = Batch::new(x.clone(), y.clone());
+        let given = match sample_weight {
+            Some(weights) => batch.clone().sample_weight(array(weights)),
+            None => batch.clone(),
+        };
+        let expected = batch.sample_weight(array(product));
+        let (mut weighted, mut reference) = (trainer(), trainer());
+        assert_eq!(
+            weighted.train_on_batch_with(&given, &options).unwrap(),
+            reference.train_on_batch(&expected).unwrap()
+        );
+        assert_eq!(weights(&weighted), weights(&reference));
+    }
+    assert!(ClassWeight::new([(0, -1.0)]).is_err());
+    assert!(ClassWeight::new([(0, f32::NAN)]).is_err());
+    assert!(ClassWeight::new([(0, 1.0), (0, 2.0)]).is_err());
+    let wrong = Array::from_vec(&[2], vec![0.0_f32, -1.0]).unwrap();
+    let error = ClassWeight::default().sample_weight(&wrong).unwrap_err();
+    assert!(error.to_string().contains("row 1"), "{error}");
+}
+
+#[test]
+fn fit_weighs_classes_in_training_and_not_in_validation() {
+    let (x, y) = problem(40);
+    let labels = y.as_slice::<i64>().unwrap();
+    let by_class = |label: &i64| if *label == 0 { 0.25_f32 } else { 1.0 };
+    let rows = Array::from_vec(&[40], labels.iter().map(by_class).collect()).unwrap();
+    let run = |class_weight, sample_weight| {
+        let options = FitOptions {
+            epochs: 2,
+            verbose: Verbose::Silent,
+            validation_data: Some((x.clone(), y.clone()).into()),
+            class_weight,
+            sample_weight,
+            ..FitOptions::default()
+        };
+        let history = trainer().fit(x.clone(), y.clone(), options).unwrap();
+        [
+            history.get("loss").to_vec(),
+            history.get("val_loss").to_vec(),
+        ]
+    };
+    let classes = ClassWeight::new([(0, 0.25)]).unwrap();
+    assert_eq!(run(Some(classes), None), run(None, Some(rows)));
 }
