@@ -16,6 +16,13 @@ pub(super) fn ordered(workspace: &mut Workspace, output: &Output) -> Result<Tens
     }
 }
 
+/// The class that a number stands for.
+pub(super) fn class_index(value: f32) -> Option<usize> {
+    // Above 2^24 not every whole number is an f32.
+    let valid = value.fract() == 0.0 && (0.0..16_777_216.0).contains(&value);
+    valid.then_some(value as usize)
+}
+
 /// The first largest value of a row.
 pub(super) fn first_largest(row: &[f32]) -> usize {
     let mut best = 0;
@@ -107,7 +114,15 @@ pub(super) fn each_label(
     }
     let labels: Vec<u32> = match target {
         Target::Labels(labels) => read::<u32>(labels)?.to_vec(),
-        Target::Values(values) => read::<f32>(values)?.iter().map(|v| *v as u32).collect(),
+        Target::Values(values) => {
+            let values = read::<f32>(values)?;
+            let valid = |value: &f32| class_index(*value).is_some();
+            if let Some(at) = values.iter().position(|value| !valid(value)) {
+                let what = format!("{name}: label of row {at}");
+                return Err(NnError::argument(what, "a whole number from 0", values[at]));
+            }
+            values.iter().map(|value| *value as u32).collect()
+        }
     };
     let classes = classes.unwrap_or(rows.width);
     if let Some(at) = labels.iter().position(|label| *label as usize >= classes) {

@@ -1,6 +1,6 @@
 //! Intersection over union of predicted and true classes.
 
-use super::compare::{each_label, first_largest, labels_of, ordered};
+use super::compare::{class_index, each_label, first_largest, labels_of, ordered};
 use super::{Metric, ratio};
 use crate::error::NnError;
 use crate::losses::EPSILON;
@@ -93,17 +93,18 @@ impl IoU {
         let mut matrix = self.matrix.clone();
         let mut wrong = None;
         let mut add = |label: usize, p: &[f32], weight: f64| {
-            let predicted = if sparse {
-                p[0] as usize
-            } else {
-                first_largest(p)
-            };
             if ignored == Some(label) {
                 return;
             }
-            match label < classes && predicted < classes {
-                true => matrix[label * classes + predicted] += weight,
-                false => wrong = Some(label.max(predicted)),
+            let predicted = match sparse {
+                true => class_index(p[0]).filter(|class| *class < classes),
+                false => Some(first_largest(p)).filter(|class| *class < classes),
+            };
+            match predicted {
+                Some(predicted) if label < classes => matrix[label * classes + predicted] += weight,
+                Some(_) => wrong = Some(label.to_string()),
+                None if sparse => wrong = Some(p[0].to_string()),
+                None => wrong = Some(first_largest(p).to_string()),
             }
         };
         let any = Some(usize::MAX);

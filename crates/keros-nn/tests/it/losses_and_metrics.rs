@@ -3,7 +3,10 @@
 use keros_nn::losses::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Huber, Tversky,
 };
-use keros_nn::metrics::{AccuracyByShape, Auc, Curve, FBetaScore, OneHotIoU, Precision, Recall};
+use keros_nn::metrics::{
+    AccuracyByShape, Auc, Curve, FBetaScore, MeanIoU, OneHotIoU, Precision, Recall,
+    SparseCategoricalAccuracy,
+};
 use keros_nn::{
     Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output, Reduction,
     SparseCategoricalCrossentropy, Target, WeightedMean,
@@ -390,6 +393,20 @@ fn arguments_out_of_range_and_wrong_targets_are_refused() {
         assert!(metric.update(ws, &out, &wrong, None).is_err(), "{name}");
         assert_eq!(metric.result(), 0.0, "{name}");
     }
+    let mut sparse = SparseCategoricalAccuracy::new();
+    let half = Target::Values(Tensor::new(&[1.0_f32, 0.5], &Device::Cpu).unwrap());
+    let error = sparse.update(ws, &out, &half, None).unwrap_err();
+    assert!(error.to_string().contains("row 1"), "{error}");
+    let classes = Output {
+        logits: Tensor::new(&[1.0_f32, -1.0], &Device::Cpu).unwrap(),
+        activation: Activation::Linear,
+    };
+    let mut iou = MeanIoU::new(3);
+    let error = iou
+        .update(ws, &classes, &labels(&[1, 1]), None)
+        .unwrap_err();
+    assert!(error.to_string().contains("below 3, found -1"), "{error}");
+    assert_eq!(iou.result(), 0.0);
     let unknown = SparseCategoricalCrossentropy::new().ignore_class(7);
     let error = unknown.compute(ws, &out, &labels(&[7, 3]), None, 1.0);
     let error = error.err().unwrap().to_string();
