@@ -36,12 +36,13 @@ mod initializer;
 mod keras_weights;
 mod layer;
 pub mod layers;
-mod loss;
-mod metric;
+pub mod losses;
+pub mod metrics;
 mod network;
 mod optimizer;
 mod resolve;
 mod sequential;
+mod setter;
 mod summary;
 mod target;
 
@@ -51,10 +52,11 @@ pub use initializer::Initializer;
 #[cfg(feature = "keras-files")]
 pub use keras_weights::load_keras_weights;
 pub use layer::{Layer, LayerBuilder, Pass};
-pub use loss::{
-    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, SparseCategoricalCrossentropy,
+pub use losses::{
+    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, Reduction,
+    SparseCategoricalCrossentropy,
 };
-pub use metric::{Accuracy, Metric, WeightedMean};
+pub use metrics::{Accuracy, Metric, WeightedMean};
 pub use network::{LayerInfo, Mode, Network, Output, Port};
 pub use optimizer::{Adam, Optimizer, Sgd};
 pub use resolve::Resolve;

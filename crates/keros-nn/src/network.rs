@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
-use keros_tensor::{ParamId, Params, Tensor, Workspace, kernels};
+use keros_tensor::{ParamId, Params, Tensor, Workspace};
 
 /// How a batch runs through a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +55,7 @@ impl Output {
     /// # Errors
     /// When the kernel fails.
     pub fn values(&self, workspace: &mut Workspace) -> Result<Tensor, NnError> {
-        match self.activation {
-            Activation::Linear => Ok(self.logits.clone()),
-            Activation::Relu => Ok(kernels::activation(
-                workspace,
-                &self.logits,
-                kernels::Activation::Relu,
-            )?),
-            Activation::Softmax => Ok(kernels::softmax(workspace, &self.logits)?),
-        }
+        self.activation.apply(workspace, &self.logits)
     }
 }
 

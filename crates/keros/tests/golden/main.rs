@@ -3,3 +3,5 @@
 
 #[allow(dead_code, reason = "the suites that use it are being added")]
 mod fixture;
+mod losses;
+mod metrics;
