@@ -44,6 +44,11 @@ impl Activation {
         }
     }
 
+    /// Whether [`backward`](Self::backward) works from the output; all these do.
+    pub(crate) fn keeps_output(self) -> bool {
+        true
+    }
+
     /// The gradient of `activation(x) = y` by `x`, given that by `y`.
     pub(crate) fn backward(
         self,

@@ -76,6 +76,7 @@ pub(super) enum Form {
 pub(super) struct Predictions {
     pub(super) form: Form,
     pub(super) values: Tensor,
+    logits: Tensor,
     /// What lies between the logits and the values.
     activation: Activation,
 }
@@ -89,6 +90,7 @@ impl Predictions {
         Ok(Predictions {
             form: Form::Probabilities,
             values: output.values(workspace)?,
+            logits: output.logits.clone(),
             activation: output.activation,
         })
     }
@@ -110,6 +112,7 @@ impl Predictions {
             return Ok(Predictions {
                 form: Form::Logits,
                 values: output.logits.clone(),
+                logits: output.logits.clone(),
                 activation: Activation::Linear,
             });
         }
@@ -134,9 +137,11 @@ impl Predictions {
         if self.activation == Activation::Linear {
             return Ok(loss);
         }
-        let grad = self
-            .activation
-            .backward(workspace, &self.values, &loss.grad)?;
+        let kept = match self.activation.keeps_output() {
+            true => &self.values,
+            false => &self.logits,
+        };
+        let grad = self.activation.backward(workspace, kept, &loss.grad)?;
         Ok(LossOutput { grad, ..loss })
     }
 }
