@@ -37,13 +37,14 @@ pub mod layers;
 mod loss;
 mod metric;
 mod network;
-mod optimizer;
+pub mod optimizers;
 mod resolve;
+mod schedule;
 mod sequential;
 mod target;
 
 pub use activation::Activation;
-pub use error::NnError;
+pub use error::{NnError, StateDifference, StateMismatch};
 pub use initializer::Initializer;
 pub use layer::{Layer, LayerBuilder, Pass};
 pub use loss::{
@@ -51,7 +52,13 @@ pub use loss::{
 };
 pub use metric::{Accuracy, Metric, WeightedMean};
 pub use network::{Mode, Network, Output, Port};
-pub use optimizer::{Adam, Optimizer, Sgd};
+pub use optimizers::{
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, Nadam, Optimizer, RmsProp, Sgd,
+};
 pub use resolve::Resolve;
+pub use schedule::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
+    PiecewiseConstantDecay, PolynomialDecay, Schedule,
+};
 pub use sequential::{Sequential, SequentialBuilder};
 pub use target::{Target, TargetKind};

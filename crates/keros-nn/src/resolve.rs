@@ -3,7 +3,7 @@
 use crate::error::NnError;
 use crate::loss::Loss;
 use crate::metric::Metric;
-use crate::optimizer::Optimizer;
+use crate::optimizers::Optimizer;
 
 /// Something that stands for a `T`: a name such as `"adam"`, a value such as
 /// [`Adam`](crate::Adam), or a box of one.

@@ -100,7 +100,8 @@ fn names_give_keras_defaults_and_bad_arguments_are_refused() {
     let error = unknown.err().unwrap().to_string();
     assert_eq!(
         error,
-        "unknown optimizer `adamant` (expected one of adam, sgd)"
+        "unknown optimizer `adamant` (expected one of adadelta, adagrad, adam, adamax, adamw, ftrl, \
+         lion, nadam, rmsprop, sgd)"
     );
     assert!(Adam::new(-1.0).is_err() && Sgd::new(f64::NAN).is_err());
     assert!(Adam::default().betas(0.9, 1.0).is_err());
