@@ -30,6 +30,7 @@
 //! ```
 
 mod activation;
+mod constraint;
 mod error;
 mod initializer;
 mod layer;
@@ -38,12 +39,14 @@ mod loss;
 mod metric;
 mod network;
 pub mod optimizers;
+mod regularizer;
 mod resolve;
 mod schedule;
 mod sequential;
 mod target;
 
 pub use activation::Activation;
+pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
 pub use error::{NnError, StateDifference, StateMismatch};
 pub use initializer::Initializer;
 pub use layer::{Layer, LayerBuilder, Pass};
@@ -55,6 +58,7 @@ pub use network::{Mode, Network, Output, Port};
 pub use optimizers::{
     Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, Nadam, Optimizer, RmsProp, Sgd,
 };
+pub use regularizer::{L1, L1L2, L2, OrthogonalMode, OrthogonalRegularizer, Regularizer};
 pub use resolve::Resolve;
 pub use schedule::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
