@@ -39,6 +39,7 @@ mod loss;
 mod metric;
 mod network;
 pub mod optimizers;
+mod param_rules;
 mod regularizer;
 mod resolve;
 mod schedule;
@@ -58,6 +59,7 @@ pub use network::{Mode, Network, Output, Port};
 pub use optimizers::{
     Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, Nadam, Optimizer, RmsProp, Sgd,
 };
+pub use param_rules::{ParamOptions, ParamRules};
 pub use regularizer::{L1, L1L2, L2, OrthogonalMode, OrthogonalRegularizer, Regularizer};
 pub use resolve::Resolve;
 pub use schedule::{

@@ -6,3 +6,4 @@ mod gradients;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
+mod penalties;
