@@ -368,7 +368,9 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             }
         }
         match average.overwrite_frequency {
-            Some(frequency) if (self.iterations() + 1) % frequency == 0 => self.overwrite(params),
+            Some(frequency) if (self.iterations() + 1).is_multiple_of(frequency) => {
+                self.overwrite(params)
+            }
             _ => Ok(()),
         }
     }
@@ -411,7 +413,7 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
     fn step(&mut self, params: &Params) -> Result<(), NnError> {
         let learning_rate = check_rate(&self.learning_rate, self.batches)?;
         self.prepare(params)?;
-        if (self.batches + 1) % self.accumulated_batches == 0 {
+        if (self.batches + 1).is_multiple_of(self.accumulated_batches) {
             self.update(params, learning_rate)?;
         } else {
             for (param, state) in self.trained(params) {

@@ -283,7 +283,7 @@ fn accumulated_gradients_count_as_one_update() {
     for (t, g) in [f32::INFINITY, 1.0, 2.0, 4.0].into_iter().enumerate() {
         write(grad, |grad: &mut [f32]| grad.fill(g)).unwrap();
         sgd.step(&params).unwrap();
-        assert_eq!(sgd.iterations(), (t as u64 + 1) / 2);
+        assert_eq!(sgd.iterations(), [0, 1, 1, 2][t]);
         if t == 1 {
             // A sum that is not finite is not kept.
             let value = params.by_name("dense/kernel").unwrap().value();
