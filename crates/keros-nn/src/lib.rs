@@ -33,10 +33,12 @@ mod activation;
 mod constraint;
 mod error;
 mod initializer;
+#[cfg(feature = "keras-files")]
+mod keras_weights;
 mod layer;
 pub mod layers;
-mod loss;
-mod metric;
+pub mod losses;
+pub mod metrics;
 mod network;
 pub mod optimizers;
 mod param_rules;
@@ -44,18 +46,23 @@ mod regularizer;
 mod resolve;
 mod schedule;
 mod sequential;
+mod setter;
+mod summary;
 mod target;
 
 pub use activation::Activation;
 pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
 pub use error::{NnError, StateDifference, StateMismatch};
 pub use initializer::Initializer;
+#[cfg(feature = "keras-files")]
+pub use keras_weights::load_keras_weights;
 pub use layer::{Layer, LayerBuilder, Pass};
-pub use loss::{
-    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, SparseCategoricalCrossentropy,
+pub use losses::{
+    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, Reduction,
+    SparseCategoricalCrossentropy,
 };
-pub use metric::{Accuracy, Metric, WeightedMean};
-pub use network::{Mode, Network, Output, Port};
+pub use metrics::{Accuracy, Metric, WeightedMean};
+pub use network::{LayerInfo, Mode, Network, Output, Port};
 pub use optimizers::{
     Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, Nadam, Optimizer, RmsProp, Sgd,
 };
@@ -67,4 +74,5 @@ pub use schedule::{
     PiecewiseConstantDecay, PolynomialDecay, Schedule,
 };
 pub use sequential::{Sequential, SequentialBuilder};
+pub use summary::summary;
 pub use target::{Target, TargetKind};

@@ -2,8 +2,8 @@
 
 use crate::constraint::Constraint;
 use crate::error::NnError;
-use crate::loss::Loss;
-use crate::metric::Metric;
+use crate::losses::Loss;
+use crate::metrics::Metric;
 use crate::optimizers::Optimizer;
 use crate::regularizer::Regularizer;
 

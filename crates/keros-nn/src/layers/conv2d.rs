@@ -131,8 +131,9 @@ impl Layer for Conv2D {
         if self.filters == 0 {
             return Err(NnError::argument("filters", "at least 1", self.filters));
         }
-        if self.activation == Activation::Softmax {
-            return Err(NnError::argument("activation", "linear or relu", "softmax"));
+        if self.activation.is_separate() {
+            let found = format!("{:?}", self.activation);
+            return Err(NnError::argument("activation", "linear or relu", found));
         }
         let (kh, kw) = self.kernel_size.positive("kernel_size")?;
         let spec = Conv2dSpec {

@@ -120,8 +120,8 @@ impl Layer for Dense {
             built.bias.map(|id| pass.value(id)),
         );
         let mut y = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
-        if self.activation == Activation::Softmax {
-            y = kernels::softmax(pass.workspace, &y)?;
+        if self.activation.is_separate() {
+            y = self.activation.apply(pass.workspace, &y)?;
         }
         pass.save(x);
         pass.save(&y);
@@ -132,8 +132,8 @@ impl Layer for Dense {
         let built = self.built()?;
         let (y, x) = (pass.restore()?, pass.restore()?);
         let mut dy = dy.clone();
-        if self.activation == Activation::Softmax {
-            dy = kernels::softmax_backward(pass.workspace, &y, &dy)?;
+        if self.activation.is_separate() {
+            dy = self.activation.backward(pass.workspace, &y, &dy)?;
         }
         let (kernel, kernel_grad) = (pass.value(built.kernel), pass.grad(built.kernel));
         let bias_grad = built.bias.map(|id| pass.grad(id));

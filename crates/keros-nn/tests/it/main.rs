@@ -3,7 +3,10 @@
 
 mod errors;
 mod gradients;
+#[cfg(feature = "keras-files")]
+mod keras_weights;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
 mod penalties;
+mod summary;

@@ -3,4 +3,6 @@
 
 #[allow(dead_code, reason = "the suites that use it are being added")]
 mod fixture;
+mod losses;
+mod metrics;
 mod optimizers;
