@@ -1,6 +1,7 @@
 //! What can go wrong in building, running and training a network.
 
-use keros_tensor::TensorError;
+use keros_tensor::{DType, TensorError};
+use std::fmt;
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +57,65 @@ pub enum NnError {
     /// `backward` without a forward pass in training mode before it.
     #[error("backward pass: no forward pass in training mode came before it")]
     NoForward,
+    /// A learning rate was set while it follows a schedule.
+    #[error("setting the learning rate of {optimizer}: it follows a schedule")]
+    Scheduled {
+        /// The optimizer.
+        optimizer: &'static str,
+    },
+    /// The state of an optimizer is that of another one, or of other parameters.
+    #[error("loading the state of an optimizer: {0}")]
+    OptimizerState(Box<StateMismatch>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+}
+
+/// How the state that was given to an optimizer differs from the one it needs.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct StateMismatch {
+    /// Needed, but not given.
+    pub missing: Vec<String>,
+    /// Given, but not needed, or given twice.
+    pub unexpected: Vec<String>,
+    /// Of another shape or type.
+    pub different: Vec<StateDifference>,
+}
+
+/// One tensor of an optimizer's state whose type or shape is not the one that is needed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StateDifference {
+    /// Name of the tensor.
+    pub name: String,
+    /// Type and shape that are needed.
+    pub expected: (DType, Vec<usize>),
+    /// Type and shape that were given.
+    pub found: (DType, Vec<usize>),
+}
+
+impl fmt::Display for StateMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self
+            .missing
+            .iter()
+            .map(|name| format!("`{name}` is missing"));
+        let unexpected = self
+            .unexpected
+            .iter()
+            .map(|name| format!("`{name}` is not part of it"));
+        let different = self.different.iter().map(|difference| {
+            let ((expected, shape), (found, found_shape)) =
+                (&difference.expected, &difference.found);
+            format!(
+                "`{}` differs (expected {expected:?} {shape:?}, found {found:?} {found_shape:?})",
+                difference.name
+            )
+        });
+        let all: Vec<String> = missing.chain(unexpected).chain(different).collect();
+        f.write_str(&all.join("; "))
+    }
 }
 
 impl NnError {

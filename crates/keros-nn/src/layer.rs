@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::initializer::Initializer;
+use crate::param_rules::{ParamOptions, ParamRules};
 use keros_tensor::{Device, ParamId, Params, Stream, Tensor, Workspace};
 
 /// A part of a network.
@@ -56,6 +57,7 @@ pub trait Layer {
 /// Makes the parameters of one layer.
 pub struct LayerBuilder<'a> {
     pub(crate) params: &'a mut Params,
+    pub(crate) rules: &'a mut ParamRules,
     pub(crate) layer: &'a str,
     pub(crate) device: &'a Device,
     pub(crate) seed: u64,
@@ -73,11 +75,28 @@ impl LayerBuilder<'_> {
         shape: &[usize],
         initializer: Initializer,
     ) -> Result<ParamId, NnError> {
+        self.param_with(name, shape, initializer, ParamOptions::default())
+    }
+
+    /// As [`param`](Self::param), with a regularizer, with a constraint or not trainable.
+    ///
+    /// # Errors
+    /// When the parameter cannot be made, or the regularizer or constraint is not defined for its
+    /// shape.
+    pub fn param_with(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initializer: Initializer,
+        options: ParamOptions,
+    ) -> Result<ParamId, NnError> {
+        ParamRules::check(&options, shape)?;
         let stream = Stream::new(self.seed, INITIALIZERS | self.params.len() as u64);
         let value = initializer.tensor(shape, &stream, self.device)?;
-        Ok(self
-            .params
-            .add(&format!("{}/{name}", self.layer), &value, true)?)
+        let name = format!("{}/{name}", self.layer);
+        let id = self.params.add(&name, &value, options.trainable)?;
+        self.rules.add(id, options);
+        Ok(id)
     }
 }
 

@@ -30,6 +30,7 @@
 //! ```
 
 mod activation;
+mod constraint;
 mod error;
 mod initializer;
 #[cfg(feature = "keras-files")]
@@ -39,15 +40,19 @@ pub mod layers;
 pub mod losses;
 pub mod metrics;
 mod network;
-mod optimizer;
+pub mod optimizers;
+mod param_rules;
+mod regularizer;
 mod resolve;
+mod schedule;
 mod sequential;
 mod setter;
 mod summary;
 mod target;
 
 pub use activation::Activation;
-pub use error::NnError;
+pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
+pub use error::{NnError, StateDifference, StateMismatch};
 pub use initializer::Initializer;
 #[cfg(feature = "keras-files")]
 pub use keras_weights::load_keras_weights;
@@ -58,8 +63,16 @@ pub use losses::{
 };
 pub use metrics::{Accuracy, Metric, WeightedMean};
 pub use network::{LayerInfo, Mode, Network, Output, Port};
-pub use optimizer::{Adam, Optimizer, Sgd};
+pub use optimizers::{
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, Nadam, Optimizer, RmsProp, Sgd,
+};
+pub use param_rules::{ParamOptions, ParamRules};
+pub use regularizer::{L1, L1L2, L2, OrthogonalMode, OrthogonalRegularizer, Regularizer};
 pub use resolve::Resolve;
+pub use schedule::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
+    PiecewiseConstantDecay, PolynomialDecay, Schedule,
+};
 pub use sequential::{Sequential, SequentialBuilder};
 pub use summary::summary;
 pub use target::{Target, TargetKind};

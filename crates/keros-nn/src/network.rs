@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
+use crate::param_rules::{NO_RULES, ParamRules};
 use keros_tensor::{ParamId, Params, Tensor, Workspace};
 
 /// How a batch runs through a network.
@@ -80,6 +81,12 @@ pub trait Network {
 
     /// The parameters, to freeze or load them.
     fn params_mut(&mut self) -> &mut Params;
+
+    /// The regularizers and constraints of the parameters. The caller adds their penalties to the
+    /// loss and to the gradients, and lets the constraints hold after each update. Default: none.
+    fn param_rules(&self) -> &ParamRules {
+        &NO_RULES
+    }
 
     /// Runs a batch; each input is `[N, …]` of its port's shape, f32.
     ///

@@ -1,9 +1,11 @@
 //! Arguments that may be given by Keras's name or as a value.
 
+use crate::constraint::Constraint;
 use crate::error::NnError;
 use crate::losses::Loss;
 use crate::metrics::Metric;
-use crate::optimizer::Optimizer;
+use crate::optimizers::Optimizer;
+use crate::regularizer::Regularizer;
 
 /// Something that stands for a `T`: a name such as `"adam"`, a value such as
 /// [`Adam`](crate::Adam), or a box of one.
@@ -37,4 +39,4 @@ macro_rules! resolve {
     };
 }
 
-resolve! { Loss Metric Optimizer }
+resolve! { Constraint Loss Metric Optimizer Regularizer }

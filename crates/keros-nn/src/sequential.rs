@@ -4,6 +4,7 @@ use crate::activation::Activation;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::network::{LayerInfo, Mode, Network, Output, Port};
+use crate::param_rules::ParamRules;
 use keros_tensor::{DType, Device, ParamId, Params, Tensor, Workspace};
 use std::collections::HashMap;
 
@@ -33,6 +34,7 @@ impl SequentialBuilder {
             return Err(NnError::argument("building the network", expected, found));
         }
         let mut params = Params::new();
+        let mut rules = ParamRules::default();
         let mut parts: Vec<Part> = Vec::new();
         let mut counts = HashMap::new();
         let mut shape = self.input.clone();
@@ -47,6 +49,7 @@ impl SequentialBuilder {
             let known = params.len();
             let mut builder = LayerBuilder {
                 params: &mut params,
+                rules: &mut rules,
                 layer: &name,
                 device,
                 seed,
@@ -74,6 +77,7 @@ impl SequentialBuilder {
             outputs: [port(parts.last(), shape)],
             parts,
             params,
+            rules,
             activation,
             tape: Vec::new(),
             training: None,
@@ -113,6 +117,7 @@ pub struct Sequential {
     outputs: [Port; 1],
     parts: Vec<Part>,
     params: Params,
+    rules: ParamRules,
     activation: Activation,
     tape: Vec<Tensor>,
     training: Option<(u64, u64)>,
@@ -156,6 +161,10 @@ impl Network for Sequential {
 
     fn params_mut(&mut self) -> &mut Params {
         &mut self.params
+    }
+
+    fn param_rules(&self) -> &ParamRules {
+        &self.rules
     }
 
     fn forward(

@@ -2,8 +2,8 @@
 //!
 //! candle guards every storage with a lock and lets nobody outside write but through an in-place
 //! operation.
-//! [`read`] holds the read lock as long as the returned [`Slice`] lives; [`write()`], [`write2`] and
-//! [`write3`] hold the write lock while their closure runs.
+//! [`read`] holds the read lock as long as the returned [`Slice`] lives; [`write()`], [`write2`],
+//! [`write3`] and [`write_all`] hold the write lock while their closure runs.
 //!
 //! Two rules keep a thread from waiting for itself, and both are checked:
 //! a tensor that is written shares its storage with no other tensor in use on this thread, and no
@@ -294,4 +294,36 @@ pub fn write3<A: Element, B: Element, C: Element, R>(
     ];
     let _writing = Writing::start(&keys)?;
     locked(a, |a| locked(b, |b| locked(c, |c| Ok(f(a, b, c)))))
+}
+
+/// [`write()`] for `N` tensors of one element type at once.
+///
+/// # Errors
+/// As [`write()`]; no two share a storage.
+pub fn write_all<T: Element, const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&mut [T]; N]) -> R,
+) -> Result<R, TensorError> {
+    let mut keys = [0; N];
+    for (key, tensor) in keys.iter_mut().zip(tensors) {
+        *key = check_write::<T>(tensor)?;
+    }
+    let _writing = Writing::start(&keys)?;
+    lock_rest(&tensors, std::array::from_fn(|_| &mut [][..]), f)
+}
+
+/// Locks the last of `tensors`, then those before it, and runs `f` on all slices.
+fn lock_rest<T: Element, const N: usize, R>(
+    tensors: &[&Tensor],
+    slices: [&mut [T]; N],
+    f: impl FnOnce([&mut [T]; N]) -> R,
+) -> Result<R, TensorError> {
+    let Some((tensor, rest)) = tensors.split_last() else {
+        return Ok(f(slices));
+    };
+    locked(tensor, |slice| {
+        let mut slices = slices;
+        slices[rest.len()] = slice;
+        lock_rest(rest, slices, f)
+    })
 }

@@ -316,7 +316,8 @@ impl Shared {
 
 /// Data that falls into parts, one per task of [`for_each_part`].
 ///
-/// Implemented for [`ChunksMut`], for `Option<ChunksMut>` and for tuples of up to four of these.
+/// Implemented for [`ChunksMut`], for `Option<ChunksMut>`, for arrays of these and for tuples of up
+/// to four of them.
 ///
 /// # Safety
 /// For one `self`, the results of `part(i)` and `part(j)` share no memory if `i != j`.
@@ -405,6 +406,20 @@ unsafe impl<P: Parts> Parts for Option<P> {
     unsafe fn part(&self, index: usize) -> Self::Part {
         // SAFETY: as promised by the caller.
         self.as_ref().map(|parts| unsafe { parts.part(index) })
+    }
+}
+
+// SAFETY: the parts of each member are disjoint, and members borrow different slices.
+unsafe impl<P: Parts, const N: usize> Parts for [P; N] {
+    type Part = [P::Part; N];
+
+    fn parts(&self) -> Option<usize> {
+        self.iter().filter_map(Parts::parts).min()
+    }
+
+    unsafe fn part(&self, index: usize) -> Self::Part {
+        // SAFETY: as promised by the caller; every member has at least as many parts.
+        std::array::from_fn(|i| unsafe { self[i].part(index) })
     }
 }
 

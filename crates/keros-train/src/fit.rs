@@ -209,6 +209,7 @@ impl<N: Network> Trainer<N> {
                 }
             }
         }
+        self.optimizer.finalize(self.network.params())?;
         let last = epoch.saturating_sub(1).max(initial_epoch);
         let end = self.event(EventKind::TrainEnd, last);
         let _ = callbacks.send(&end, LogsOf::Ready, self.moment(Duration::ZERO))?;

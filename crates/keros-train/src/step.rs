@@ -30,11 +30,14 @@ impl<N: Network> Trainer<N> {
     ) -> Result<(), TrainError> {
         let mode = Mode::Training {
             seed: self.seed,
-            step: self.optimizer.iterations(),
+            step: self.optimizer.batches(),
         };
         let grad = self.compare(batch, mode, class_weight)?;
         self.network.backward(&mut self.workspace, &[grad])?;
-        self.optimizer.step(self.network.params())?;
+        let (params, rules) = (self.network.params(), self.network.param_rules());
+        rules.add_gradients(params)?;
+        self.optimizer.step(params)?;
+        rules.constrain(params)?;
         Ok(())
     }
 
@@ -115,7 +118,8 @@ impl<N: Network> Trainer<N> {
             }
         };
         drop(losses);
-        self.trackers.loss.add(total * scale, rows);
+        let penalty = self.network.param_rules().penalty(self.network.params())?;
+        self.trackers.loss.add(total * scale + penalty, rows);
         for metric in &mut self.trackers.metrics {
             metric.update(workspace, output, &target, None)?;
         }

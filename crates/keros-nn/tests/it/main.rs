@@ -8,4 +8,5 @@ mod keras_weights;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
+mod penalties;
 mod summary;

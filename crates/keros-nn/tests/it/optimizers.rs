@@ -1,6 +1,9 @@
 //! Optimizers against Keras's formulas, followed in f64.
 
-use keros_nn::{Adam, NnError, Optimizer, Resolve, Sgd};
+use keros_nn::{
+    Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, LearningRate, NnError, Optimizer,
+    PiecewiseConstantDecay, PolynomialDecay, Resolve, RmsProp, Schedule, Sgd,
+};
 use keros_tensor::access::{read, write};
 use keros_tensor::{Device, Params, Tensor};
 
@@ -100,10 +103,271 @@ fn names_give_keras_defaults_and_bad_arguments_are_refused() {
     let error = unknown.err().unwrap().to_string();
     assert_eq!(
         error,
-        "unknown optimizer `adamant` (expected one of adam, sgd)"
+        "unknown optimizer `adamant` (expected one of adadelta, adagrad, adam, adamax, adamw, ftrl, \
+         lion, nadam, rmsprop, sgd)"
     );
     assert!(Adam::new(-1.0).is_err() && Sgd::new(f64::NAN).is_err());
     assert!(Adam::default().betas(0.9, 1.0).is_err());
     assert!(Adam::default().epsilon(0.0).is_err());
     assert!(Sgd::default().momentum(1.5, false).is_err());
+}
+
+/// The names of all optimizers.
+const NAMES: [&str; 10] = [
+    "adadelta", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "nadam", "rmsprop", "sgd",
+];
+
+/// All optimizers, and some with every argument that adds state.
+fn optimizers() -> Vec<Box<dyn Optimizer>> {
+    let mut all: Vec<Box<dyn Optimizer>> = NAMES.iter().map(|n| n.resolve().unwrap()).collect();
+    let sgd = Sgd::default().momentum(0.9, true).unwrap();
+    all.push(Box::new(sgd.gradient_accumulation_steps(3).unwrap()));
+    let adam = Adam::new(ExponentialDecay::new(0.1, 3, 0.5).unwrap()).unwrap();
+    all.push(Box::new(adam.amsgrad(true).use_ema(0.9, Some(4)).unwrap()));
+    let rmsprop = RmsProp::default().centered(true).momentum(0.5).unwrap();
+    all.push(Box::new(rmsprop.clipnorm(0.5).unwrap()));
+    all
+}
+
+/// A parameter `dense/kernel` of this many elements, a pattern of seven.
+fn pattern(len: usize) -> Params {
+    let values: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 2.5).collect();
+    let mut params = Params::new();
+    let value = Tensor::new(values, &Device::Cpu).unwrap();
+    params.add("dense/kernel", &value, true).unwrap();
+    params
+}
+
+fn step(optimizer: &mut dyn Optimizer, params: &Params, t: usize) {
+    for (_, param) in params.iter() {
+        write(param.grad(), |grad: &mut [f32]| {
+            for (i, g) in grad.iter_mut().enumerate() {
+                *g = ((i % 7 + 3 * t) as f32).sin();
+            }
+        })
+        .unwrap();
+    }
+    optimizer.step(params).unwrap();
+}
+
+fn values(params: &Params) -> Vec<f32> {
+    let param = params.by_name("dense/kernel").unwrap();
+    read::<f32>(param.value()).unwrap().to_vec()
+}
+
+#[test]
+fn every_element_is_updated_alike_whatever_their_number() {
+    for (mut small, mut large) in optimizers().into_iter().zip(optimizers()) {
+        if small.name() == "rmsprop" {
+            continue; // One of them clips by a norm, which depends on the number.
+        }
+        let (few, many) = (pattern(7), pattern(40_003));
+        for t in 0..6 {
+            step(small.as_mut(), &few, t);
+            step(large.as_mut(), &many, t);
+        }
+        let few = values(&few);
+        let start = values(&pattern(7));
+        assert!(few != start, "{} changed nothing", small.name());
+        for (i, value) in values(&many).into_iter().enumerate() {
+            assert_eq!(value, few[i % 7], "{} at {i}", small.name());
+        }
+    }
+}
+
+#[test]
+fn a_restored_optimizer_goes_on_bit_for_bit() {
+    for (mut first, mut second) in optimizers().into_iter().zip(optimizers()) {
+        let params = pattern(11);
+        for t in 0..5 {
+            step(first.as_mut(), &params, t);
+        }
+        let state = first.state().unwrap();
+        let copy = pattern(11);
+        let value = params.by_name("dense/kernel").unwrap().value();
+        copy.by_name("dense/kernel").unwrap().set(value).unwrap();
+        second.load_state(&copy, &state).unwrap();
+        assert_eq!(second.iterations(), first.iterations());
+        assert_eq!(second.batches(), 5);
+        for t in 5..12 {
+            step(first.as_mut(), &params, t);
+            step(second.as_mut(), &copy, t);
+        }
+        first.finalize(&params).unwrap();
+        second.finalize(&copy).unwrap();
+        assert_eq!(values(&params), values(&copy), "{}", first.name());
+        // What was read is a copy.
+        assert_eq!(state[0].1.to_scalar::<i64>().unwrap(), 5);
+    }
+}
+
+#[test]
+fn state_has_names_and_a_wrong_one_changes_nothing() {
+    let params = pattern(3);
+    let mut adam = Adam::default();
+    step(&mut adam, &params, 0);
+    let state = adam.state().unwrap();
+    let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "adam/batches",
+        "adam/learning_rate",
+        "adam/momentum/dense/kernel",
+        "adam/velocity/dense/kernel",
+    ];
+    assert_eq!(names, expected);
+
+    let mut wrong = state.clone();
+    wrong[3] = (
+        wrong[3].0.clone(),
+        Tensor::new(&[1.0_f32], &Device::Cpu).unwrap(),
+    );
+    wrong[2].0 = "adam/momentum/dense_1/kernel".to_owned();
+    let mut fresh = Adam::new(0.5).unwrap();
+    let error = fresh.load_state(&params, &wrong).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "loading the state of an optimizer: `adam/momentum/dense/kernel` is missing; \
+         `adam/momentum/dense_1/kernel` is not part of it; \
+         `adam/velocity/dense/kernel` differs (expected F32 [3], found F32 [1])"
+    );
+    assert!(matches!(error, NnError::OptimizerState(_)));
+    assert_eq!((fresh.iterations(), fresh.learning_rate()), (0, 0.5));
+    for t in 0..state.len() {
+        let mut short = state.clone();
+        short.remove(t);
+        assert!(fresh.load_state(&params, &short).is_err(), "without {t}");
+    }
+    let twice = [state.clone(), state[..1].to_vec()].concat();
+    assert!(fresh.load_state(&params, &twice).is_err());
+    let negative = Tensor::new(-1_i64, &Device::Cpu).unwrap();
+    let mut before = state.clone();
+    before[0].1 = negative;
+    assert!(fresh.load_state(&params, &before).is_err());
+    assert!(Sgd::default().load_state(&params, &state).is_err());
+    fresh.load_state(&params, &state).unwrap();
+    assert_eq!((fresh.iterations(), fresh.learning_rate()), (1, 0.001));
+}
+
+#[test]
+fn other_parameters_than_before_are_refused() {
+    let mut adam = Adam::default();
+    step(&mut adam, &pattern(3), 0);
+    let other = pattern(4);
+    assert!(adam.step(&other).is_err());
+    assert_eq!(values(&other), values(&pattern(4)));
+    assert_eq!(adam.iterations(), 1);
+}
+
+#[test]
+fn weight_decay_leaves_out_what_is_excluded() {
+    let sgd = Sgd::new(0.5).unwrap().weight_decay(0.5).unwrap();
+    let mut sgd = sgd.exclude_from_weight_decay(["bias"]);
+    let mut params = Params::new();
+    let start = Tensor::new(&[2.0_f32, -4.0], &Device::Cpu).unwrap();
+    params.add("dense/kernel", &start, true).unwrap();
+    params.add("dense/bias", &start, true).unwrap();
+    sgd.step(&params).unwrap();
+    assert_eq!(values(&params), [1.5, -3.0]);
+    let bias = params.by_name("dense/bias").unwrap();
+    assert_eq!(*read::<f32>(bias.value()).unwrap(), [2.0, -4.0]);
+}
+
+#[test]
+fn accumulated_gradients_count_as_one_update() {
+    let mut sgd = Sgd::new(1.0)
+        .unwrap()
+        .gradient_accumulation_steps(2)
+        .unwrap();
+    let params = pattern(2);
+    let grad = params.by_name("dense/kernel").unwrap().grad();
+    for (t, g) in [f32::INFINITY, 1.0, 2.0, 4.0].into_iter().enumerate() {
+        write(grad, |grad: &mut [f32]| grad.fill(g)).unwrap();
+        sgd.step(&params).unwrap();
+        assert_eq!(sgd.iterations(), [0, 1, 1, 2][t]);
+        if t == 1 {
+            // A sum that is not finite is not kept.
+            let value = params.by_name("dense/kernel").unwrap().value();
+            write(value, |w: &mut [f32]| w.fill(10.0)).unwrap();
+        }
+    }
+    assert_eq!(values(&params), [7.0, 7.0]);
+    assert_eq!(sgd.batches(), 4);
+}
+
+#[test]
+fn schedules_are_followed_and_cannot_be_set() {
+    let schedule = PiecewiseConstantDecay::new([1], [1.0, 0.25]).unwrap();
+    let mut sgd = Sgd::new(schedule).unwrap();
+    let rates: Vec<f64> = (0..4)
+        .map(|t| {
+            let rate = sgd.learning_rate();
+            step(&mut sgd, &pattern(1), t);
+            rate
+        })
+        .collect();
+    assert_eq!(rates, [1.0, 1.0, 0.25, 0.25]);
+    let error = sgd.set_learning_rate(0.1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "setting the learning rate of sgd: it follows a schedule"
+    );
+
+    struct Bad;
+    impl Schedule for Bad {
+        fn rate(&self, step: u64) -> f64 {
+            if step == 0 { 1.0 } else { f64::NAN }
+        }
+    }
+    let mut sgd = Sgd::new(LearningRate::from(Bad)).unwrap();
+    let params = pattern(1);
+    step(&mut sgd, &params, 0);
+    let before = values(&params);
+    assert!(sgd.step(&params).is_err());
+    assert_eq!((values(&params), sgd.iterations()), (before, 1));
+}
+
+#[test]
+fn restarts_fall_on_the_first_batch_of_a_period() {
+    for t_mul in [1.0, 1.5, 2.0, 3.0] {
+        let schedule = CosineDecayRestarts::new(0.1, 8)
+            .unwrap()
+            .t_mul(t_mul)
+            .unwrap();
+        let (mut start, mut length) = (0.0, 8.0);
+        while start < 1e6 && length < 1e5 && start < 8.0 * 30.0 {
+            if f64::fract(start) == 0.0 {
+                assert_eq!(schedule.rate(start as u64), 0.1, "{t_mul} at {start}");
+            }
+            start += length;
+            length *= t_mul;
+        }
+    }
+}
+
+#[test]
+fn arguments_out_of_range_are_refused() {
+    let sgd = Sgd::default;
+    assert!(sgd().clipnorm(0.0).is_err() && sgd().clipvalue(f64::NAN).is_err());
+    let error = sgd().clipnorm(1.0).unwrap().clipvalue(1.0).err().unwrap();
+    assert!(error.to_string().contains("one of clipnorm"), "{error}");
+    assert!(sgd().weight_decay(-0.1).is_err());
+    assert!(sgd().use_ema(1.1, None).is_err() && sgd().use_ema(0.9, Some(0)).is_err());
+    assert!(sgd().gradient_accumulation_steps(1).is_err());
+    assert!(ExponentialDecay::new(0.1, 0, 0.5).is_err());
+    assert!(ExponentialDecay::new(-0.1, 1, 0.5).is_err());
+    assert!(PolynomialDecay::new(0.1, 1).unwrap().power(-1.0).is_err());
+    assert!(PiecewiseConstantDecay::new([1, 2], [0.1, 0.2]).is_err());
+    assert!(PiecewiseConstantDecay::new([2, 1], [0.1, 0.2, 0.3]).is_err());
+    assert!(
+        CosineDecay::new(0.1, 5)
+            .unwrap()
+            .warmup(f64::NAN, 2)
+            .is_err()
+    );
+    assert!(
+        CosineDecayRestarts::new(0.1, 5)
+            .unwrap()
+            .t_mul(0.5)
+            .is_err()
+    );
 }

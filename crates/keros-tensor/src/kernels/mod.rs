@@ -16,6 +16,7 @@ mod elementwise;
 mod loss;
 mod matmul;
 mod optimizer;
+mod optimizer_common;
 mod pool;
 mod softmax;
 
@@ -25,7 +26,13 @@ pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
 pub use elementwise::{map, u8_to_f32, zip_map};
 pub use loss::{categorical_cross_entropy, correct, count_correct, softmax_cross_entropy};
-pub use optimizer::{adam_update, sgd_update};
+pub use optimizer::{
+    FtrlStrengths, adadelta_update, adagrad_update, adam_update, adamax_update, amsgrad_update,
+    ftrl_update, lion_update, nadam_update, rmsprop_update, sgd_update,
+};
+pub use optimizer_common::{
+    accumulate, clamp, mean_of_accumulated, moving_average, scale, sum, weight_decay,
+};
 pub use padding::Padding;
 pub use pool::{Pool2dSpec, max_pool2d, max_pool2d_backward};
 pub use softmax::{softmax, softmax_backward};

@@ -1,4 +1,7 @@
 //! Optimizer updates of one parameter in one pass over its memory.
+//!
+//! Every update takes the parameter, its gradient and its state, all of one shape, and the numbers
+//! of the formula in its documentation; the formulas are Keras's.
 
 use candle_core::Tensor;
 
@@ -6,6 +9,24 @@ use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
 use crate::{TensorError, access};
+
+/// Runs `run` on chunks of the tensors that an update changes and of the one that it reads.
+pub(super) fn update<const N: usize>(
+    op: &'static str,
+    changed: [&Tensor; N],
+    read: &Tensor,
+    run: impl Fn([&mut [f32]; N], &[f32]) + Sync,
+) -> Result<(), TensorError> {
+    for tensor in changed {
+        expect_dims(op, "parameter or state", tensor, read.dims())?;
+    }
+    let read = access::read::<f32>(read)?;
+    let read = &*read;
+    access::write_all(changed, |slices| {
+        let parts = slices.map(|slice| chunks_mut(slice, CHUNK));
+        for_each_part(parts, |i, parts| run(parts, &read[i * CHUNK..]));
+    })
+}
 
 /// One update of Adam (D. Kingma, J. Ba, 2015) in Keras's form.
 ///
@@ -26,24 +47,35 @@ pub fn adam_update(
     beta2: f64,
     epsilon: f64,
 ) -> Result<(), TensorError> {
-    const OP: &str = "Adam update";
-    expect_dims(OP, "gradient", grad, param.dims())?;
-    expect_dims(OP, "first moment", m, param.dims())?;
-    expect_dims(OP, "second moment", v, param.dims())?;
     let (alpha, epsilon) = (alpha as f32, epsilon as f32);
     let (rate1, rate2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
-    let grad = access::read::<f32>(grad)?;
-    let grad = &*grad;
-    access::write3(param, m, v, |param, m, v| {
-        let parts = (
-            chunks_mut(param, CHUNK),
-            chunks_mut(m, CHUNK),
-            chunks_mut(v, CHUNK),
-        );
-        for_each_part(parts, |i, (param, m, v)| {
-            let grad = &grad[i * CHUNK..];
-            adam(param, grad, m, v, alpha, rate1, rate2, epsilon);
-        });
+    update("Adam update", [param, m, v], grad, |[w, m, v], g| {
+        adam(w, g, m, v, alpha, rate1, rate2, epsilon);
+    })
+}
+
+/// [`adam_update`] with AMSGrad (S. Reddi, S. Kale, S. Kumar, 2018): `v_hat = max(v_hat, v)`, which
+/// starts at 0, stands in the place of `v` in the update of `w`.
+///
+/// # Errors
+/// See [the module](super).
+#[allow(clippy::too_many_arguments)]
+pub fn amsgrad_update(
+    param: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    v_hat: &Tensor,
+    alpha: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    let (alpha, epsilon) = (alpha as f32, epsilon as f32);
+    let (rate1, rate2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
+    let changed = [param, m, v, v_hat];
+    update("AMSGrad update", changed, grad, |[w, m, v, v_hat], g| {
+        amsgrad(w, g, m, v, v_hat, alpha, rate1, rate2, epsilon);
     })
 }
 
@@ -63,39 +95,227 @@ pub fn sgd_update(
     nesterov: bool,
 ) -> Result<(), TensorError> {
     const OP: &str = "SGD update";
-    expect_dims(OP, "gradient", grad, param.dims())?;
     let lr = lr as f32;
-    let Some((velocity, mu)) = momentum else {
-        if nesterov {
-            return Err(TensorError::argument(
-                OP,
-                "nesterov",
-                "false without momentum",
-                nesterov,
-            ));
+    match momentum {
+        None if nesterov => Err(TensorError::argument(
+            OP,
+            "nesterov",
+            "false without momentum",
+            nesterov,
+        )),
+        None => update(OP, [param], grad, |[w], g| descend(w, g, lr)),
+        Some((velocity, mu)) => {
+            let mu = mu as f32;
+            update(OP, [param, velocity], grad, |[w, velocity], g| {
+                if nesterov {
+                    descend_nesterov(w, g, velocity, mu, lr);
+                } else {
+                    descend_momentum(w, g, velocity, mu, lr);
+                }
+            })
         }
-        let grad = access::read::<f32>(grad)?;
-        let grad = &*grad;
-        return access::write(param, |param| {
-            for_each_part(chunks_mut(param, CHUNK), |i, param| {
-                descend(param, &grad[i * CHUNK..], lr);
-            });
+    }
+}
+
+/// One update of RMSprop (T. Tieleman, G. Hinton, 2012) in Keras's form, epsilon inside the root.
+///
+/// `v = rho v + (1 - rho) g²` and `step = lr g / √(v + epsilon)`; with `average`, the centered form,
+/// `a = rho a + (1 - rho) g` and `step = lr g / √(v - a² + epsilon)`.
+/// `w -= step`, or with `Some((momentum, mu))` `m = mu m + step` and `w -= m`.
+/// All state starts at 0.
+///
+/// # Errors
+/// See [the module](super).
+#[allow(clippy::too_many_arguments)]
+pub fn rmsprop_update(
+    param: &Tensor,
+    grad: &Tensor,
+    velocity: &Tensor,
+    average: Option<&Tensor>,
+    momentum: Option<(&Tensor, f64)>,
+    lr: f64,
+    rho: f64,
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    const OP: &str = "RMSprop update";
+    let (lr, rho, rest, epsilon) = (lr as f32, rho as f32, (1.0 - rho) as f32, epsilon as f32);
+    let mu = momentum.map_or(0.0, |(_, mu)| mu as f32);
+    match (average, momentum) {
+        (None, None) => update(OP, [param, velocity], grad, |[w, v], g| {
+            rmsprop(w, g, v, lr, rho, rest, epsilon);
+        }),
+        (None, Some((momentum, _))) => {
+            let changed = [param, velocity, momentum];
+            update(OP, changed, grad, |[w, v, m], g| {
+                rmsprop_momentum(w, g, v, m, mu, lr, rho, rest, epsilon);
+            })
+        }
+        (Some(average), None) => update(OP, [param, velocity, average], grad, |[w, v, a], g| {
+            rmsprop_centered(w, g, v, a, lr, rho, rest, epsilon);
+        }),
+        (Some(average), Some((momentum, _))) => {
+            let changed = [param, velocity, average, momentum];
+            update(OP, changed, grad, |[w, v, a, m], g| {
+                rmsprop_centered_momentum(w, g, v, a, m, mu, lr, rho, rest, epsilon);
+            })
+        }
+    }
+}
+
+/// One update of Adagrad (J. Duchi, E. Hazan, Y. Singer, 2011): `a += g²`,
+/// `w -= lr g / √(a + epsilon)`; Keras starts `a` at 0.1.
+///
+/// # Errors
+/// See [the module](super).
+pub fn adagrad_update(
+    param: &Tensor,
+    grad: &Tensor,
+    accumulator: &Tensor,
+    lr: f64,
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    let (lr, epsilon) = (lr as f32, epsilon as f32);
+    update("Adagrad update", [param, accumulator], grad, |[w, a], g| {
+        adagrad(w, g, a, lr, epsilon);
+    })
+}
+
+/// One update of Adadelta (M. Zeiler, 2012): `a = rho a + (1 - rho) g²`,
+/// `delta = g √(d + epsilon) / √(a + epsilon)`, `d = rho d + (1 - rho) delta²`, `w -= lr delta`; `a`
+/// and `d` start at 0.
+///
+/// # Errors
+/// See [the module](super).
+pub fn adadelta_update(
+    param: &Tensor,
+    grad: &Tensor,
+    a: &Tensor,
+    d: &Tensor,
+    lr: f64,
+    rho: f64,
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    let (lr, rho, rest, epsilon) = (lr as f32, rho as f32, (1.0 - rho) as f32, epsilon as f32);
+    update("Adadelta update", [param, a, d], grad, |[w, a, d], g| {
+        adadelta(w, g, a, d, lr, rho, rest, epsilon);
+    })
+}
+
+/// One update of Adamax (D. Kingma, J. Ba, 2015): `m += (1 - beta1) (g - m)`,
+/// `u = max(beta2 u, |g|)`, `w -= alpha m / (u + epsilon)` with `alpha = lr / (1 - beta1^t)` for
+/// update number `t` from 1; `m` and `u` start at 0.
+///
+/// # Errors
+/// See [the module](super).
+#[allow(clippy::too_many_arguments)]
+pub fn adamax_update(
+    param: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    u: &Tensor,
+    alpha: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    let (alpha, epsilon) = (alpha as f32, epsilon as f32);
+    let (rate1, beta2) = ((1.0 - beta1) as f32, beta2 as f32);
+    update("Adamax update", [param, m, u], grad, |[w, m, u], g| {
+        adamax(w, g, m, u, alpha, rate1, beta2, epsilon);
+    })
+}
+
+/// One update of Nadam (T. Dozat, 2016): the moments of [`adam_update`], then
+/// `w -= (alpha_m m + alpha_g g) / (√(v correction) + epsilon)`.
+///
+/// The caller gives `alpha = (alpha_m, alpha_g)`, which hold the learning rate and the momentum
+/// schedule, and `correction = 1 / (1 - beta2^t)` for update number `t` from 1.
+///
+/// # Errors
+/// See [the module](super).
+#[allow(clippy::too_many_arguments)]
+pub fn nadam_update(
+    param: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    alpha: (f64, f64),
+    correction: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    let (alpha_m, alpha_g) = (alpha.0 as f32, alpha.1 as f32);
+    let (correction, epsilon) = (correction as f32, epsilon as f32);
+    let (rate1, rate2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
+    update("Nadam update", [param, m, v], grad, |[w, m, v], g| {
+        nadam(
+            w, g, m, v, alpha_m, alpha_g, correction, rate1, rate2, epsilon,
+        );
+    })
+}
+
+/// One update of Lion (X. Chen et al., 2023): `w -= lr sign(beta1 m + (1 - beta1) g)`, then
+/// `m = beta2 m + (1 - beta2) g`; `m` starts at 0.
+///
+/// # Errors
+/// See [the module](super).
+pub fn lion_update(
+    param: &Tensor,
+    grad: &Tensor,
+    m: &Tensor,
+    lr: f64,
+    beta1: f64,
+    beta2: f64,
+) -> Result<(), TensorError> {
+    let lr = lr as f32;
+    let (beta1, rest1) = (beta1 as f32, (1.0 - beta1) as f32);
+    let (beta2, rest2) = (beta2 as f32, (1.0 - beta2) as f32);
+    update("Lion update", [param, m], grad, |[w, m], g| {
+        lion(w, g, m, lr, beta1, rest1, beta2, rest2);
+    })
+}
+
+/// The strengths of the penalties in [`ftrl_update`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FtrlStrengths {
+    /// Of `|w|`.
+    pub l1: f64,
+    /// Of `w²`, Keras's `l2_regularization_strength + beta / (2 lr)`.
+    pub l2: f64,
+    /// Of `w²` by its gradient.
+    pub l2_shrinkage: f64,
+}
+
+/// One update of FTRL (H. McMahan et al., 2013) in Keras's form.
+///
+/// With `p = -power`: `a' = a + g²`, `z += g + 2 l2_shrinkage w - (a'^p - a^p) / lr · w`,
+/// `w = (clip(z, ±l1) - z) / (a'^p / lr + 2 l2)`, `a = a'`; `z` starts at 0, and `lr` is positive.
+///
+/// # Errors
+/// See [the module](super).
+pub fn ftrl_update(
+    param: &Tensor,
+    grad: &Tensor,
+    accumulator: &Tensor,
+    linear: &Tensor,
+    lr: f64,
+    power: f64,
+    strengths: FtrlStrengths,
+) -> Result<(), TensorError> {
+    const OP: &str = "FTRL update";
+    let lr = lr as f32;
+    let (l1, l2) = (strengths.l1 as f32, 2.0 * strengths.l2 as f32);
+    let shrinkage = 2.0 * strengths.l2_shrinkage as f32;
+    let changed = [param, accumulator, linear];
+    if power == -0.5 {
+        return update(OP, changed, grad, |[w, a, z], g| {
+            ftrl(w, g, a, z, lr, l1, l2, shrinkage, f32::sqrt);
         });
-    };
-    expect_dims(OP, "velocity", velocity, param.dims())?;
-    let mu = mu as f32;
-    let grad = access::read::<f32>(grad)?;
-    let grad = &*grad;
-    access::write2(param, velocity, |param, velocity| {
-        let parts = (chunks_mut(param, CHUNK), chunks_mut(velocity, CHUNK));
-        for_each_part(parts, |i, (param, velocity)| {
-            let grad = &grad[i * CHUNK..];
-            if nesterov {
-                descend_nesterov(param, grad, velocity, mu, lr);
-            } else {
-                descend_momentum(param, grad, velocity, mu, lr);
-            }
-        });
+    }
+    let power = -power as f32;
+    update(OP, changed, grad, |[w, a, z], g| {
+        ftrl(w, g, a, z, lr, l1, l2, shrinkage, |x| x.powf(power));
     })
 }
 
@@ -117,6 +337,25 @@ multiversion! {
         }
     }
 
+    fn amsgrad(
+        param: &mut [f32],
+        grad: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        v_hat: &mut [f32],
+        alpha: f32,
+        rate1: f32,
+        rate2: f32,
+        epsilon: f32,
+    ) {
+        for ((((w, &g), m), v), v_hat) in param.iter_mut().zip(grad).zip(m).zip(v).zip(v_hat) {
+            *m += rate1 * (g - *m);
+            *v += rate2 * (g * g - *v);
+            *v_hat = v_hat.max(*v);
+            *w -= alpha * *m / (v_hat.sqrt() + epsilon);
+        }
+    }
+
     fn descend(param: &mut [f32], grad: &[f32], lr: f32) {
         for (w, &g) in param.iter_mut().zip(grad) {
             *w -= lr * g;
@@ -134,6 +373,183 @@ multiversion! {
         for ((w, &g), u) in param.iter_mut().zip(grad).zip(velocity) {
             *u = mu * *u - lr * g;
             *w += mu * *u - lr * g;
+        }
+    }
+
+    fn rmsprop(
+        param: &mut [f32],
+        grad: &[f32],
+        velocity: &mut [f32],
+        lr: f32,
+        rho: f32,
+        rest: f32,
+        epsilon: f32,
+    ) {
+        for ((w, &g), v) in param.iter_mut().zip(grad).zip(velocity) {
+            *v = rho * *v + rest * (g * g);
+            *w -= lr * g / (*v + epsilon).sqrt();
+        }
+    }
+
+    fn rmsprop_momentum(
+        param: &mut [f32],
+        grad: &[f32],
+        velocity: &mut [f32],
+        momentum: &mut [f32],
+        mu: f32,
+        lr: f32,
+        rho: f32,
+        rest: f32,
+        epsilon: f32,
+    ) {
+        for (((w, &g), v), m) in param.iter_mut().zip(grad).zip(velocity).zip(momentum) {
+            *v = rho * *v + rest * (g * g);
+            *m = mu * *m + lr * g / (*v + epsilon).sqrt();
+            *w -= *m;
+        }
+    }
+
+    fn rmsprop_centered(
+        param: &mut [f32],
+        grad: &[f32],
+        velocity: &mut [f32],
+        average: &mut [f32],
+        lr: f32,
+        rho: f32,
+        rest: f32,
+        epsilon: f32,
+    ) {
+        for (((w, &g), v), a) in param.iter_mut().zip(grad).zip(velocity).zip(average) {
+            *v = rho * *v + rest * (g * g);
+            *a = rho * *a + rest * g;
+            *w -= lr * g / (*v - *a * *a + epsilon).sqrt();
+        }
+    }
+
+    fn rmsprop_centered_momentum(
+        param: &mut [f32],
+        grad: &[f32],
+        velocity: &mut [f32],
+        average: &mut [f32],
+        momentum: &mut [f32],
+        mu: f32,
+        lr: f32,
+        rho: f32,
+        rest: f32,
+        epsilon: f32,
+    ) {
+        let state = velocity.iter_mut().zip(average).zip(momentum);
+        for ((w, &g), ((v, a), m)) in param.iter_mut().zip(grad).zip(state) {
+            *v = rho * *v + rest * (g * g);
+            *a = rho * *a + rest * g;
+            *m = mu * *m + lr * g / (*v - *a * *a + epsilon).sqrt();
+            *w -= *m;
+        }
+    }
+
+    fn adagrad(param: &mut [f32], grad: &[f32], accumulator: &mut [f32], lr: f32, epsilon: f32) {
+        for ((w, &g), a) in param.iter_mut().zip(grad).zip(accumulator) {
+            *a += g * g;
+            *w -= lr * g / (*a + epsilon).sqrt();
+        }
+    }
+
+    fn adadelta(
+        param: &mut [f32],
+        grad: &[f32],
+        a: &mut [f32],
+        d: &mut [f32],
+        lr: f32,
+        rho: f32,
+        rest: f32,
+        epsilon: f32,
+    ) {
+        for (((w, &g), a), d) in param.iter_mut().zip(grad).zip(a).zip(d) {
+            *a = rho * *a + rest * (g * g);
+            let delta = g * (*d + epsilon).sqrt() / (*a + epsilon).sqrt();
+            *d = rho * *d + rest * (delta * delta);
+            *w -= lr * delta;
+        }
+    }
+
+    fn adamax(
+        param: &mut [f32],
+        grad: &[f32],
+        m: &mut [f32],
+        u: &mut [f32],
+        alpha: f32,
+        rate1: f32,
+        beta2: f32,
+        epsilon: f32,
+    ) {
+        for (((w, &g), m), u) in param.iter_mut().zip(grad).zip(m).zip(u) {
+            *m += rate1 * (g - *m);
+            *u = (beta2 * *u).max(g.abs());
+            *w -= alpha * *m / (*u + epsilon);
+        }
+    }
+
+    fn nadam(
+        param: &mut [f32],
+        grad: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        alpha_m: f32,
+        alpha_g: f32,
+        correction: f32,
+        rate1: f32,
+        rate2: f32,
+        epsilon: f32,
+    ) {
+        for (((w, &g), m), v) in param.iter_mut().zip(grad).zip(m).zip(v) {
+            *m += rate1 * (g - *m);
+            *v += rate2 * (g * g - *v);
+            *w -= (alpha_m * *m + alpha_g * g) / ((*v * correction).sqrt() + epsilon);
+        }
+    }
+
+    fn lion(
+        param: &mut [f32],
+        grad: &[f32],
+        m: &mut [f32],
+        lr: f32,
+        beta1: f32,
+        rest1: f32,
+        beta2: f32,
+        rest2: f32,
+    ) {
+        for ((w, &g), m) in param.iter_mut().zip(grad).zip(m) {
+            let direction = beta1 * *m + rest1 * g;
+            // Zero stays zero and NaN stays NaN, unlike in `signum`.
+            let sign = if direction > 0.0 {
+                1.0
+            } else if direction < 0.0 {
+                -1.0
+            } else {
+                direction
+            };
+            *w -= lr * sign;
+            *m = beta2 * *m + rest2 * g;
+        }
+    }
+
+    fn ftrl<F: Fn(f32) -> f32>(
+        param: &mut [f32],
+        grad: &[f32],
+        accumulator: &mut [f32],
+        linear: &mut [f32],
+        lr: f32,
+        l1: f32,
+        l2: f32,
+        shrinkage: f32,
+        root: F,
+    ) {
+        for (((w, &g), a), z) in param.iter_mut().zip(grad).zip(accumulator).zip(linear) {
+            let new = *a + g * g;
+            let new_root = root(new);
+            *z += g + shrinkage * *w - (new_root - root(*a)) / lr * *w;
+            *w = (z.clamp(-l1, l1) - *z) / (new_root / lr + l2);
+            *a = new;
         }
     }
 }

@@ -3,7 +3,13 @@
 use crate::support::{Recorder, network, problem, trainer, weights};
 use keros_callbacks::{CallbackList, Verbose};
 use keros_data::{Array, Batch, Shuffle};
+use keros_nn::{
+    Initializer, L2, Layer, LayerBuilder, NnError, ParamOptions, Pass, Sequential, Sgd, UnitNorm,
+};
+use keros_tensor::access::{read, write};
+use keros_tensor::{Device, ParamId, Tensor};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
+use std::sync::Arc;
 
 fn quiet<'a>() -> FitOptions<'a> {
     FitOptions {
@@ -352,4 +358,100 @@ fn compiling_needs_known_names_an_optimizer_and_a_loss() {
         text(bare),
         "compiling: invalid optimizer (expected a name or a value, found nothing)"
     );
+}
+
+#[test]
+fn the_moving_averages_take_the_place_of_the_weights_at_the_end() {
+    let (x, y) = problem(64);
+    let run = |sgd: Sgd| {
+        let mut trainer = Trainer::builder(network(0.0))
+            .optimizer(sgd)
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap();
+        let start = weights(&trainer);
+        trainer.fit(x.clone(), y.clone(), quiet()).unwrap();
+        (start, weights(&trainer))
+    };
+    // Two batches: the average is half of the weights after each of them.
+    let two = || Sgd::new(0.5).unwrap();
+    let (start, plain) = run(two());
+    let (_, averaged) = run(two().use_ema(0.5, None).unwrap());
+    // A momentum of 1 keeps the weights of the first update.
+    let (_, first) = run(two().use_ema(1.0, None).unwrap());
+    assert!(first != start && first != plain);
+    for (average, (a, b)) in averaged.iter().zip(first.iter().zip(&plain)) {
+        assert_eq!(*average, 0.5 * a + 0.5 * b);
+    }
+}
+
+/// A layer that adds its parameter `w`, ones at first, to its input.
+struct Shift(ParamOptions, Option<ParamId>);
+
+impl Layer for Shift {
+    fn class_name(&self) -> &'static str {
+        "Shift"
+    }
+
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
+    fn build(
+        &mut self,
+        input: &[usize],
+        builder: &mut LayerBuilder<'_>,
+    ) -> Result<Vec<usize>, NnError> {
+        let options = self.0.clone();
+        self.1 = Some(builder.param_with("w", &[1], Initializer::Ones, options)?);
+        Ok(input.to_vec())
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        let w = pass.value(self.1.ok_or(NnError::NotBuilt)?);
+        Ok(x.broadcast_add(w)?)
+    }
+
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+        let grad = pass.grad(self.1.ok_or(NnError::NotBuilt)?);
+        let sum = read::<f32>(dy)?.iter().sum();
+        write(grad, |grad: &mut [f32]| grad.fill(sum))?;
+        Ok(Some(dy.clone()))
+    }
+}
+
+#[test]
+fn penalties_are_part_of_the_loss_and_constraints_hold_after_updates() {
+    // One parameter w = 1, targets equal to w + x: the loss is the penalty alone.
+    let zeros = Array::from_vec(&[4, 1], vec![0.0_f32; 4]).unwrap();
+    let ones = Array::from_vec(&[4, 1], vec![1.0_f32; 4]).unwrap();
+    let fit = |options: ParamOptions| {
+        let network = Sequential::builder([1])
+            .layer(Shift(options, None))
+            .build(&Device::Cpu, 0)
+            .unwrap();
+        let mut trainer = Trainer::builder(network)
+            .optimizer(Sgd::new(0.25).unwrap())
+            .loss("mean_squared_error")
+            .compile()
+            .unwrap();
+        let batch = Batch::new(zeros.clone(), ones.clone());
+        let tested = trainer.test_on_batch(&batch).unwrap().number("loss");
+        let trained = trainer.train_on_batch(&batch).unwrap().number("loss");
+        assert_eq!(tested, trained);
+        (trained.unwrap(), weights(&trainer)[0])
+    };
+    let regularizer = Some(Arc::new(L2::new(0.5).unwrap()) as _);
+    let penalized = ParamOptions {
+        regularizer: regularizer.clone(),
+        ..ParamOptions::default()
+    };
+    assert_eq!(fit(ParamOptions::default()), (0.0, 1.0));
+    assert_eq!(fit(penalized), (0.5, 0.75));
+    let (loss, w) = fit(ParamOptions {
+        regularizer,
+        constraint: Some(Arc::new(UnitNorm::default())),
+        ..ParamOptions::default()
+    });
+    assert!(loss == 0.5 && (w - 1.0).abs() < 1e-6, "{loss}, {w}");
 }

@@ -5,3 +5,4 @@
 mod fixture;
 mod losses;
 mod metrics;
+mod optimizers;

@@ -1,0 +1,66 @@
+//! Lion.
+
+use super::{RuleOptimizer, UpdateRule, decay_rate, slots};
+use crate::error::NnError;
+use keros_tensor::{Tensor, kernels};
+
+/// Lion (X. Chen et al., 2023): `w -= learning_rate · sign(β₁ m + (1 - β₁) g)`, then
+/// `m = β₂ m + (1 - β₂) g`.
+///
+/// Defaults: learning rate 0.001, β₁ 0.9, β₂ 0.99.
+pub type Lion = RuleOptimizer<LionRule>;
+
+/// The update of [`Lion`].
+#[derive(Clone, Debug)]
+pub struct LionRule {
+    beta_1: f64,
+    beta_2: f64,
+}
+
+impl Default for LionRule {
+    fn default() -> Self {
+        LionRule {
+            beta_1: 0.9,
+            beta_2: 0.99,
+        }
+    }
+}
+
+impl Lion {
+    /// The share of the momentum in the direction, in `(0, 1]`, and its decay rate, in `[0, 1)`.
+    ///
+    /// # Errors
+    /// A number out of range.
+    pub fn betas(self, beta_1: f64, beta_2: f64) -> Result<Lion, NnError> {
+        if !(beta_1 > 0.0 && beta_1 <= 1.0) {
+            return Err(NnError::argument("beta_1", "a number in (0, 1]", beta_1));
+        }
+        let beta_2 = decay_rate("beta_2", beta_2)?;
+        Ok(self.change(|rule| *rule = LionRule { beta_1, beta_2 }))
+    }
+}
+
+impl UpdateRule for LionRule {
+    const NAME: &'static str = "lion";
+    type Step = f64;
+
+    fn slots(&self) -> Vec<(&'static str, f64)> {
+        vec![("momentum", 0.0)]
+    }
+
+    fn prepare(&self, learning_rate: f64, _update: u64) -> f64 {
+        learning_rate
+    }
+
+    fn update(
+        &self,
+        rate: &f64,
+        value: &Tensor,
+        grad: &Tensor,
+        tensors: &[Tensor],
+    ) -> Result<(), NnError> {
+        let [m] = slots(Self::NAME, tensors)?;
+        let (b1, b2) = (self.beta_1, self.beta_2);
+        Ok(kernels::lion_update(value, grad, m, *rate, b1, b2)?)
+    }
+}

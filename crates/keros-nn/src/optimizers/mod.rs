@@ -1,0 +1,148 @@
+//! Optimizers: how gradients change parameters, with Keras 3's formulas, arguments and defaults.
+//!
+//! Each optimizer is an [`UpdateRule`] in a [`RuleOptimizer`]: the rule says what one update does to
+//! one parameter, and everything that is common to all of them is written once around it: learning
+//! rates and schedules, weight decay, clipping, gradient accumulation, moving averages, state.
+
+mod adadelta;
+mod adagrad;
+mod adam;
+mod adamax;
+mod ftrl;
+mod lion;
+mod nadam;
+mod rmsprop;
+mod rule;
+mod sgd;
+mod state;
+
+pub use adadelta::{Adadelta, AdadeltaRule};
+pub use adagrad::{Adagrad, AdagradRule};
+pub use adam::{Adam, AdamRule, AdamW};
+pub use adamax::{Adamax, AdamaxRule};
+pub use ftrl::{Ftrl, FtrlRule};
+pub use lion::{Lion, LionRule};
+pub use nadam::{Nadam, NadamRule};
+pub use rmsprop::{RmsProp, RmsPropRule};
+pub use rule::{RuleOptimizer, UpdateRule};
+pub use sgd::{Sgd, SgdRule};
+
+use crate::error::NnError;
+use keros_tensor::{Params, Tensor};
+use std::str::FromStr;
+
+/// Changes parameters by their gradients.
+pub trait Optimizer {
+    /// Keras's name, such as `adam`.
+    fn name(&self) -> &'static str;
+
+    /// The learning rate of the next update.
+    fn learning_rate(&self) -> f64;
+
+    /// Sets the learning rate, finite and not negative.
+    ///
+    /// # Errors
+    /// A rate out of range; [`NnError::Scheduled`] if the rate follows a schedule.
+    fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), NnError>;
+
+    /// Updates done so far.
+    fn iterations(&self) -> u64;
+
+    /// Calls of [`step`](Self::step) so far: the updates, unless gradients are accumulated.
+    fn batches(&self) -> u64 {
+        self.iterations()
+    }
+
+    /// Takes the gradients of one batch: one update of every trainable parameter, or their part in
+    /// one. The gradients may be overwritten.
+    ///
+    /// # Errors
+    /// When a kernel fails, or the parameters are not those of the updates before.
+    fn step(&mut self, params: &Params) -> Result<(), NnError>;
+
+    /// What has to be done to the parameters at the end of a training, such as to put their moving
+    /// averages in their place.
+    ///
+    /// # Errors
+    /// The parameters are not those of the updates before.
+    fn finalize(&mut self, params: &Params) -> Result<(), NnError> {
+        let _ = params;
+        Ok(())
+    }
+
+    /// Copies of everything that the next updates depend on, beside the arguments and parameters,
+    /// by name and in a fixed order.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    fn state(&self) -> Result<Vec<(String, Tensor)>, NnError>;
+
+    /// Goes on from what [`state`](Self::state) of an optimizer with the same arguments returned
+    /// when it worked on parameters of these names and shapes.
+    ///
+    /// # Errors
+    /// [`NnError::OptimizerState`] with every name that is missing or unknown and every other shape
+    /// or type; a number out of range. After an error nothing has changed.
+    fn load_state(&mut self, params: &Params, state: &[(String, Tensor)]) -> Result<(), NnError>;
+}
+
+macro_rules! by_name {
+    ($($name:literal => $optimizer:ident,)*) => {
+        impl FromStr for Box<dyn Optimizer> {
+            type Err = NnError;
+
+            /// Keras's names, in lower case, each with Keras's defaults.
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                match name {
+                    $($name => Ok(Box::new($optimizer::default())),)*
+                    _ => Err(NnError::UnknownName {
+                        kind: "optimizer",
+                        name: name.to_owned(),
+                        known: &[$($name),*],
+                    }),
+                }
+            }
+        }
+    };
+}
+
+by_name! {
+    "adadelta" => Adadelta,
+    "adagrad" => Adagrad,
+    "adam" => Adam,
+    "adamax" => Adamax,
+    "adamw" => AdamW,
+    "ftrl" => Ftrl,
+    "lion" => Lion,
+    "nadam" => Nadam,
+    "rmsprop" => RmsProp,
+    "sgd" => Sgd,
+}
+
+/// A decay rate of a moving average.
+fn decay_rate(what: &str, rate: f64) -> Result<f64, NnError> {
+    if (0.0..1.0).contains(&rate) {
+        return Ok(rate);
+    }
+    Err(NnError::argument(what, "a number in [0, 1)", rate))
+}
+
+/// The decay rates of the two moments of Adam and its kin.
+fn betas(beta_1: f64, beta_2: f64) -> Result<(f64, f64), NnError> {
+    Ok((decay_rate("beta_1", beta_1)?, decay_rate("beta_2", beta_2)?))
+}
+
+fn positive(what: &str, value: f64) -> Result<f64, NnError> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(NnError::argument(what, "a positive finite number", value))
+}
+
+/// The slots of a rule as an array, which they are unless the rule was called by someone else.
+fn slots<'a, const K: usize>(rule: &str, slots: &'a [Tensor]) -> Result<&'a [Tensor; K], NnError> {
+    slots.try_into().map_err(|_| {
+        let what = format!("number of slots of {rule}");
+        NnError::argument(what, K.to_string(), slots.len())
+    })
+}

@@ -1,0 +1,123 @@
+//! RMSprop.
+
+use super::{RuleOptimizer, UpdateRule, decay_rate, positive, slots};
+use crate::error::NnError;
+use keros_tensor::{Tensor, kernels};
+
+/// RMSprop (T. Tieleman, G. Hinton, 2012) in Keras's form, ε inside the root:
+/// `v = ρ v + (1 - ρ) g²`, `step = learning_rate · g / √(v + ε)`, `w -= step`.
+///
+/// Centered, `a = ρ a + (1 - ρ) g` and `v - a²` takes the place of `v` in the root. With momentum,
+/// `m = momentum · m + step` and `w -= m`.
+///
+/// Defaults: learning rate 0.001, ρ 0.9, ε 1e-7, no momentum, not centered.
+pub type RmsProp = RuleOptimizer<RmsPropRule>;
+
+/// The update of [`RmsProp`].
+#[derive(Clone, Debug)]
+pub struct RmsPropRule {
+    rho: f64,
+    momentum: f64,
+    epsilon: f64,
+    centered: bool,
+}
+
+impl Default for RmsPropRule {
+    fn default() -> Self {
+        RmsPropRule {
+            rho: 0.9,
+            momentum: 0.0,
+            epsilon: 1e-7,
+            centered: false,
+        }
+    }
+}
+
+impl RmsProp {
+    /// Decay rate of the averages, in `[0, 1)`.
+    ///
+    /// # Errors
+    /// A rate out of range.
+    pub fn rho(self, rho: f64) -> Result<RmsProp, NnError> {
+        let rho = decay_rate("rho", rho)?;
+        Ok(self.change(|rule| rule.rho = rho))
+    }
+
+    /// Momentum in `[0, 1]`.
+    ///
+    /// # Errors
+    /// A momentum out of range.
+    pub fn momentum(self, momentum: f64) -> Result<RmsProp, NnError> {
+        if !(0.0..=1.0).contains(&momentum) {
+            let expected = "a number in [0, 1]";
+            return Err(NnError::argument("momentum", expected, momentum));
+        }
+        Ok(self.change(|rule| rule.momentum = momentum))
+    }
+
+    /// The ε that is added to v.
+    ///
+    /// # Errors
+    /// A number that is not positive and finite.
+    pub fn epsilon(self, epsilon: f64) -> Result<RmsProp, NnError> {
+        let epsilon = positive("epsilon", epsilon)?;
+        Ok(self.change(|rule| rule.epsilon = epsilon))
+    }
+
+    /// Whether gradients are scaled by their variance instead of their square.
+    #[must_use]
+    pub fn centered(self, centered: bool) -> RmsProp {
+        self.change(|rule| rule.centered = centered)
+    }
+}
+
+impl UpdateRule for RmsPropRule {
+    const NAME: &'static str = "rmsprop";
+    type Step = f64;
+
+    fn slots(&self) -> Vec<(&'static str, f64)> {
+        let mut slots = vec![("velocity", 0.0)];
+        if self.centered {
+            slots.push(("average_gradient", 0.0));
+        }
+        if self.momentum > 0.0 {
+            slots.push(("momentum", 0.0));
+        }
+        slots
+    }
+
+    fn prepare(&self, learning_rate: f64, _update: u64) -> f64 {
+        learning_rate
+    }
+
+    fn update(
+        &self,
+        rate: &f64,
+        value: &Tensor,
+        grad: &Tensor,
+        tensors: &[Tensor],
+    ) -> Result<(), NnError> {
+        let (velocity, average, momentum) = match (self.centered, self.momentum > 0.0) {
+            (false, false) => {
+                let [v] = slots(Self::NAME, tensors)?;
+                (v, None, None)
+            }
+            (true, false) => {
+                let [v, average] = slots(Self::NAME, tensors)?;
+                (v, Some(average), None)
+            }
+            (false, true) => {
+                let [v, m] = slots(Self::NAME, tensors)?;
+                (v, None, Some((m, self.momentum)))
+            }
+            (true, true) => {
+                let [v, average, m] = slots(Self::NAME, tensors)?;
+                (v, Some(average), Some((m, self.momentum)))
+            }
+        };
+        let (rho, epsilon) = (self.rho, self.epsilon);
+        Ok(kernels::rmsprop_update(
+            value, grad, velocity, average, momentum, *rate, rho, epsilon,
+        )?)
+    }
+}

@@ -1,0 +1,473 @@
+//! The one driver around all update rules: what Keras's base class of optimizers does.
+
+use super::state::{self, Layout, ParamState};
+use super::{Optimizer, positive};
+use crate::error::NnError;
+use crate::schedule::{LearningRate, not_negative};
+use keros_tensor::{Param, Params, Tensor, kernels};
+
+/// What one update does to one parameter.
+///
+/// Everything else is done by [`RuleOptimizer`], which makes an optimizer of a rule of your own:
+///
+/// ```
+/// use keros_nn::{NnError, Optimizer};
+/// use keros_nn::optimizers::{RuleOptimizer, UpdateRule};
+/// use keros_tensor::{Tensor, kernels};
+///
+/// /// Gradient descent whose steps shrink with the square root of their number.
+/// #[derive(Default)]
+/// struct Shrinking;
+///
+/// impl UpdateRule for Shrinking {
+///     const NAME: &'static str = "shrinking";
+///     const LEARNING_RATE: f64 = 0.1;
+///     type Step = f64;
+///
+///     fn slots(&self) -> Vec<(&'static str, f64)> {
+///         Vec::new()
+///     }
+///
+///     fn prepare(&self, learning_rate: f64, update: u64) -> f64 {
+///         learning_rate / (update as f64).sqrt()
+///     }
+///
+///     fn update(
+///         &self,
+///         rate: &f64,
+///         value: &Tensor,
+///         grad: &Tensor,
+///         _slots: &[Tensor],
+///     ) -> Result<(), NnError> {
+///         Ok(kernels::sgd_update(value, grad, None, *rate, false)?)
+///     }
+/// }
+///
+/// let optimizer = RuleOptimizer::<Shrinking>::new(0.5)?.clipnorm(1.0)?;
+/// assert_eq!(optimizer.name(), "shrinking");
+/// # Ok::<(), NnError>(())
+/// ```
+pub trait UpdateRule {
+    /// The name of the optimizer.
+    const NAME: &'static str;
+
+    /// The learning rate if none is given.
+    const LEARNING_RATE: f64 = 0.001;
+
+    /// The weight decay if none is given.
+    const WEIGHT_DECAY: Option<f64> = None;
+
+    /// Numbers that are the same for all parameters of an update.
+    type Step;
+
+    /// The tensors to keep for each parameter: their names and the numbers they are filled with at
+    /// first.
+    fn slots(&self) -> Vec<(&'static str, f64)>;
+
+    /// The numbers of update number `update`, from 1.
+    fn prepare(&self, learning_rate: f64, update: u64) -> Self::Step;
+
+    /// Changes one parameter by its gradient; `slots` are those of [`slots`](Self::slots).
+    ///
+    /// # Errors
+    /// When a kernel fails.
+    fn update(
+        &self,
+        step: &Self::Step,
+        value: &Tensor,
+        grad: &Tensor,
+        slots: &[Tensor],
+    ) -> Result<(), NnError>;
+}
+
+/// An optimizer made of an update rule and of what all optimizers of Keras have in common.
+///
+/// A step clips the gradients, decays the weights, updates the parameters by the rule and then their
+/// moving averages. With [`gradient_accumulation_steps`](Self::gradient_accumulation_steps) k it does
+/// all but the last only at every k-th call, for the mean of k gradients. The learning rate of a
+/// schedule is that of the number of batches before.
+///
+/// The methods that set arguments are for an optimizer that has not been used: where the state
+/// depends on the argument, it begins anew.
+pub struct RuleOptimizer<R> {
+    rule: R,
+    learning_rate: LearningRate,
+    weight_decay: Option<f64>,
+    not_decayed: Vec<String>,
+    clip: Option<Clip>,
+    average: Option<Average>,
+    accumulated_batches: u64,
+    batches: u64,
+    /// By the index of the parameter; `None` for those that were never updated.
+    states: Vec<Option<ParamState>>,
+}
+
+#[derive(Clone, Copy)]
+enum Clip {
+    Norm(f64),
+    GlobalNorm(f64),
+    Value(f64),
+}
+
+#[derive(Clone, Copy)]
+struct Average {
+    momentum: f64,
+    overwrite_frequency: Option<u64>,
+}
+
+impl<R: UpdateRule + Default> Default for RuleOptimizer<R> {
+    /// Keras's defaults.
+    fn default() -> Self {
+        RuleOptimizer::with_rule(R::default())
+    }
+}
+
+impl<R: UpdateRule + Default> RuleOptimizer<R> {
+    /// The optimizer with this learning rate, a number or a schedule, and Keras's other defaults.
+    ///
+    /// # Errors
+    /// A rate that is negative or not finite.
+    pub fn new(learning_rate: impl Into<LearningRate>) -> Result<Self, NnError> {
+        let learning_rate = learning_rate.into();
+        check_rate(&learning_rate, 0)?;
+        Ok(RuleOptimizer {
+            learning_rate,
+            ..RuleOptimizer::default()
+        })
+    }
+}
+
+impl<R: UpdateRule> RuleOptimizer<R> {
+    /// An optimizer of this rule, with its default learning rate.
+    pub fn with_rule(rule: R) -> Self {
+        RuleOptimizer {
+            rule,
+            learning_rate: LearningRate::Constant(R::LEARNING_RATE),
+            weight_decay: R::WEIGHT_DECAY,
+            not_decayed: Vec::new(),
+            clip: None,
+            average: None,
+            accumulated_batches: 1,
+            batches: 0,
+            states: Vec::new(),
+        }
+    }
+
+    /// Decoupled weight decay: `w -= w · weight_decay · learning_rate` before each update, for all
+    /// trainable parameters but those [excluded](Self::exclude_from_weight_decay). Default: none;
+    /// 0.004 for AdamW.
+    ///
+    /// # Errors
+    /// A number that is negative or not finite.
+    pub fn weight_decay(mut self, weight_decay: f64) -> Result<Self, NnError> {
+        self.weight_decay = Some(not_negative("weight_decay", weight_decay)?);
+        Ok(self)
+    }
+
+    /// Parameters whose name (`layer/parameter`) contains one of `texts` keep their weights, as
+    /// those of `["bias"]`. Unlike in Keras a text is no regular expression.
+    #[must_use]
+    pub fn exclude_from_weight_decay<T: Into<String>>(
+        mut self,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.not_decayed = texts.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Scales the gradient of each parameter down to this norm if it is longer. Default: none.
+    ///
+    /// # Errors
+    /// A number that is not positive and finite; another clipping is set.
+    pub fn clipnorm(self, norm: f64) -> Result<Self, NnError> {
+        self.clip(Clip::Norm(positive("clipnorm", norm)?))
+    }
+
+    /// Scales all gradients down together if their common norm is longer than this. Default: none.
+    ///
+    /// # Errors
+    /// A number that is not positive and finite; another clipping is set.
+    pub fn global_clipnorm(self, norm: f64) -> Result<Self, NnError> {
+        self.clip(Clip::GlobalNorm(positive("global_clipnorm", norm)?))
+    }
+
+    /// Cuts each element of a gradient off at ±`value`. Default: none.
+    ///
+    /// # Errors
+    /// A number that is not positive and finite; another clipping is set.
+    pub fn clipvalue(self, value: f64) -> Result<Self, NnError> {
+        self.clip(Clip::Value(positive("clipvalue", value)?))
+    }
+
+    fn clip(mut self, clip: Clip) -> Result<Self, NnError> {
+        if self.clip.is_some() {
+            let expected = "one of clipnorm, global_clipnorm and clipvalue";
+            return Err(NnError::argument("gradient clipping", expected, "two"));
+        }
+        self.clip = Some(clip);
+        Ok(self)
+    }
+
+    /// Keeps a moving average of every parameter, `average = momentum · average + (1 - momentum) · w`
+    /// after each batch, which begins with the parameter after the first update.
+    ///
+    /// [`finalize`](Optimizer::finalize) puts the averages in the place of the parameters, and so
+    /// does each `overwrite_frequency`-th update if that is given. Keras's `use_ema`, `ema_momentum`
+    /// (0.99 there) and `ema_overwrite_frequency`; default: off.
+    ///
+    /// # Errors
+    /// A momentum outside [0, 1]; a frequency of 0.
+    pub fn use_ema(
+        mut self,
+        momentum: f64,
+        overwrite_frequency: Option<u64>,
+    ) -> Result<Self, NnError> {
+        if !(0.0..=1.0).contains(&momentum) {
+            let expected = "a number in [0, 1]";
+            return Err(NnError::argument("ema_momentum", expected, momentum));
+        }
+        if overwrite_frequency == Some(0) {
+            let expected = "at least 1, or none";
+            return Err(NnError::argument("ema_overwrite_frequency", expected, 0));
+        }
+        self.average = Some(Average {
+            momentum,
+            overwrite_frequency,
+        });
+        self.states.clear();
+        Ok(self)
+    }
+
+    /// One update with the mean gradient of every `steps` batches. Default: one with each.
+    ///
+    /// # Errors
+    /// A number below 2.
+    pub fn gradient_accumulation_steps(mut self, steps: u64) -> Result<Self, NnError> {
+        if steps < 2 {
+            let what = "gradient_accumulation_steps";
+            return Err(NnError::argument(what, "at least 2", steps));
+        }
+        self.accumulated_batches = steps;
+        self.states.clear();
+        Ok(self)
+    }
+
+    /// Changes the rule, whose state begins anew.
+    pub(super) fn change(mut self, change: impl FnOnce(&mut R)) -> Self {
+        change(&mut self.rule);
+        self.states.clear();
+        self
+    }
+
+    /// Makes the state of parameters that have none and checks that of the others.
+    fn prepare(&mut self, params: &Params) -> Result<(), NnError> {
+        if self.states.len() < params.len() {
+            self.states.resize_with(params.len(), || None);
+        }
+        for (id, param) in params.iter().filter(|(_, param)| param.trainable()) {
+            match &self.states[id.index()] {
+                Some(state) => state.check(R::NAME, param)?,
+                None => {
+                    let slots = self.rule.slots();
+                    let state = ParamState::new(param, &self.layout(&slots))?;
+                    self.states[id.index()] = Some(state);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn layout<'a>(&self, slots: &'a [(&'static str, f64)]) -> Layout<'a> {
+        Layout {
+            slots,
+            average: self.average.is_some(),
+            accumulator: self.accumulated_batches > 1,
+        }
+    }
+
+    /// The parameters to be updated, each with its state.
+    fn trained<'a>(
+        &'a self,
+        params: &'a Params,
+    ) -> impl Iterator<Item = (&'a Param, &'a ParamState)> {
+        params
+            .iter()
+            .filter(|(_, param)| param.trainable())
+            .filter_map(|(id, param)| Some((param, self.states.get(id.index())?.as_ref()?)))
+    }
+
+    fn update(&self, params: &Params, learning_rate: f64) -> Result<(), NnError> {
+        for (param, state) in self.trained(params) {
+            if let Some(sum) = &state.accumulator {
+                kernels::mean_of_accumulated(param.grad(), sum, self.accumulated_batches)?;
+            }
+        }
+        self.clip_gradients(params)?;
+        let step = self.rule.prepare(learning_rate, self.iterations() + 1);
+        for (param, state) in self.trained(params) {
+            let value = param.value().as_tensor();
+            if let Some(decay) = self.weight_decay
+                && !self.not_decayed.iter().any(|t| param.name().contains(t))
+            {
+                kernels::weight_decay(value, decay * learning_rate)?;
+            }
+            self.rule.update(&step, value, param.grad(), &state.slots)?;
+        }
+        Ok(())
+    }
+
+    fn clip_gradients(&self, params: &Params) -> Result<(), NnError> {
+        let square = |grad| kernels::sum(grad, |g| f64::from(g) * f64::from(g));
+        match self.clip {
+            None => {}
+            Some(Clip::Value(limit)) => {
+                for (param, _) in self.trained(params) {
+                    kernels::clamp(param.grad(), limit)?;
+                }
+            }
+            Some(Clip::Norm(limit)) => {
+                for (param, _) in self.trained(params) {
+                    let norm = square(param.grad())?.sqrt();
+                    if norm > limit {
+                        kernels::scale(param.grad(), limit / norm)?;
+                    }
+                }
+            }
+            Some(Clip::GlobalNorm(limit)) => {
+                let mut total = 0.0;
+                for (param, _) in self.trained(params) {
+                    total += square(param.grad())?;
+                }
+                let norm = total.sqrt();
+                // As in Keras, one gradient that is not finite makes all of them NaN.
+                let factor = if norm.is_finite() {
+                    limit / norm
+                } else {
+                    f64::NAN
+                };
+                if norm > limit || factor.is_nan() {
+                    for (param, _) in self.trained(params) {
+                        kernels::scale(param.grad(), factor)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn update_averages(&self, params: &Params, average: Average) -> Result<(), NnError> {
+        // Until the first update is over, the average is the parameter itself.
+        let momentum = if self.iterations() == 0 {
+            0.0
+        } else {
+            average.momentum
+        };
+        for (param, state) in self.trained(params) {
+            if let Some(mean) = &state.average {
+                kernels::moving_average(mean, param.value(), momentum)?;
+            }
+        }
+        match average.overwrite_frequency {
+            Some(frequency) if (self.iterations() + 1).is_multiple_of(frequency) => {
+                self.overwrite(params)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn overwrite(&self, params: &Params) -> Result<(), NnError> {
+        for (param, state) in self.trained(params) {
+            if let Some(mean) = &state.average {
+                param.set(mean)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate.at(self.batches)
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), NnError> {
+        match &mut self.learning_rate {
+            LearningRate::Constant(rate) => *rate = not_negative("learning rate", learning_rate)?,
+            LearningRate::Schedule(_) => return Err(NnError::Scheduled { optimizer: R::NAME }),
+        }
+        Ok(())
+    }
+
+    fn iterations(&self) -> u64 {
+        self.batches / self.accumulated_batches
+    }
+
+    fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    fn step(&mut self, params: &Params) -> Result<(), NnError> {
+        let learning_rate = check_rate(&self.learning_rate, self.batches)?;
+        self.prepare(params)?;
+        if (self.batches + 1).is_multiple_of(self.accumulated_batches) {
+            self.update(params, learning_rate)?;
+        } else {
+            for (param, state) in self.trained(params) {
+                if let Some(sum) = &state.accumulator {
+                    kernels::accumulate(sum, param.grad())?;
+                }
+            }
+        }
+        if let Some(average) = self.average {
+            self.update_averages(params, average)?;
+        }
+        self.batches += 1;
+        Ok(())
+    }
+
+    fn finalize(&mut self, params: &Params) -> Result<(), NnError> {
+        if self.average.is_none() || self.batches == 0 {
+            return Ok(());
+        }
+        self.prepare(params)?;
+        self.overwrite(params)
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>, NnError> {
+        let rate = match &self.learning_rate {
+            LearningRate::Constant(rate) => Some(*rate),
+            LearningRate::Schedule(_) => None,
+        };
+        let mut tensors = state::scalars(R::NAME, self.batches, rate)?;
+        let slots = self.rule.slots();
+        let layout = self.layout(&slots);
+        for state in self.states.iter().flatten() {
+            for (slot, tensor) in layout.names().zip(state.tensors()) {
+                let name = state::name(R::NAME, slot, &state.name);
+                tensors.push((name, tensor.copy()?));
+            }
+        }
+        Ok(tensors)
+    }
+
+    fn load_state(&mut self, params: &Params, state: &[(String, Tensor)]) -> Result<(), NnError> {
+        let constant = matches!(self.learning_rate, LearningRate::Constant(_));
+        let slots = self.rule.slots();
+        let loaded = state::load(R::NAME, &self.layout(&slots), constant, params, state)?;
+        if let Some(rate) = loaded.learning_rate {
+            self.learning_rate = LearningRate::Constant(rate);
+        }
+        self.batches = loaded.batches;
+        self.states = loaded.states;
+        Ok(())
+    }
+}
+
+/// The rate after `step` batches, which a schedule of the user's might make anything.
+fn check_rate(learning_rate: &LearningRate, step: u64) -> Result<f64, NnError> {
+    not_negative("learning rate", learning_rate.at(step))
+}

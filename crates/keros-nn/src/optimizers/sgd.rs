@@ -1,0 +1,71 @@
+//! Gradient descent with momentum.
+
+use super::{RuleOptimizer, UpdateRule, slots};
+use crate::error::NnError;
+use keros_tensor::{Tensor, kernels};
+
+/// Gradient descent with momentum in Keras's form: `m = momentum · m - learning_rate · g`, then
+/// `w += m`, or with Nesterov `w += momentum · m - learning_rate · g`; without momentum
+/// `w -= learning_rate · g`.
+///
+/// Defaults: learning rate 0.01, no momentum.
+pub type Sgd = RuleOptimizer<SgdRule>;
+
+/// The update of [`Sgd`].
+#[derive(Clone, Debug, Default)]
+pub struct SgdRule {
+    momentum: f64,
+    nesterov: bool,
+}
+
+impl Sgd {
+    /// Momentum in `[0, 1]`, and whether it is Nesterov's. Default: none.
+    ///
+    /// # Errors
+    /// A momentum out of range.
+    pub fn momentum(self, momentum: f64, nesterov: bool) -> Result<Sgd, NnError> {
+        if !(0.0..=1.0).contains(&momentum) {
+            let expected = "a number in [0, 1]";
+            return Err(NnError::argument("momentum", expected, momentum));
+        }
+        Ok(self.change(|rule| *rule = SgdRule { momentum, nesterov }))
+    }
+}
+
+impl UpdateRule for SgdRule {
+    const NAME: &'static str = "sgd";
+    const LEARNING_RATE: f64 = 0.01;
+    type Step = f64;
+
+    fn slots(&self) -> Vec<(&'static str, f64)> {
+        match self.momentum {
+            0.0 => vec![],
+            _ => vec![("momentum", 0.0)],
+        }
+    }
+
+    fn prepare(&self, learning_rate: f64, _update: u64) -> f64 {
+        learning_rate
+    }
+
+    fn update(
+        &self,
+        rate: &f64,
+        value: &Tensor,
+        grad: &Tensor,
+        tensors: &[Tensor],
+    ) -> Result<(), NnError> {
+        if self.momentum == 0.0 {
+            return Ok(kernels::sgd_update(value, grad, None, *rate, false)?);
+        }
+        let [m] = slots(Self::NAME, tensors)?;
+        let momentum = Some((m, self.momentum));
+        Ok(kernels::sgd_update(
+            value,
+            grad,
+            momentum,
+            *rate,
+            self.nesterov,
+        )?)
+    }
+}

@@ -1,0 +1,256 @@
+//! What an optimizer keeps of each parameter, and how it is named, read and put back.
+
+use crate::error::{NnError, StateDifference, StateMismatch};
+use crate::schedule::not_negative;
+use keros_tensor::{DType, Param, Params, Tensor};
+use std::collections::HashMap;
+
+/// Which tensors there are for each parameter.
+pub(super) struct Layout<'a> {
+    /// Those of the rule, with the numbers they begin with.
+    pub(super) slots: &'a [(&'static str, f64)],
+    pub(super) average: bool,
+    pub(super) accumulator: bool,
+}
+
+impl Layout<'_> {
+    /// Their names, in the order of [`ParamState::tensors`].
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let slots = self.slots.iter().map(|(name, _)| *name);
+        slots
+            .chain(self.average.then_some("average"))
+            .chain(self.accumulator.then_some("gradient_accumulator"))
+    }
+}
+
+/// The tensors kept for one parameter, each of its shape.
+pub(super) struct ParamState {
+    /// The parameter.
+    pub(super) name: String,
+    shape: Vec<usize>,
+    /// Those of the rule.
+    pub(super) slots: Vec<Tensor>,
+    /// The moving average.
+    pub(super) average: Option<Tensor>,
+    /// The sum of the gradients since the last update.
+    pub(super) accumulator: Option<Tensor>,
+}
+
+impl ParamState {
+    /// The state before the first update.
+    pub(super) fn new(param: &Param, layout: &Layout<'_>) -> Result<ParamState, NnError> {
+        let value = param.value().as_tensor();
+        let filled = |start: f64| match start {
+            0.0 => value.zeros_like(),
+            start => value.ones_like()?.affine(start, 0.0),
+        };
+        Ok(ParamState {
+            name: param.name().to_owned(),
+            shape: value.dims().to_vec(),
+            slots: layout
+                .slots
+                .iter()
+                .map(|(_, start)| filled(*start))
+                .collect::<Result<_, _>>()?,
+            average: layout.average.then(|| value.copy()).transpose()?,
+            accumulator: layout.accumulator.then(|| filled(0.0)).transpose()?,
+        })
+    }
+
+    /// The state of a parameter from as many tensors as the layout has names.
+    fn from_tensors(param: &Param, layout: &Layout<'_>, mut tensors: Vec<Tensor>) -> ParamState {
+        let accumulator = layout.accumulator.then(|| tensors.pop()).flatten();
+        let average = layout.average.then(|| tensors.pop()).flatten();
+        ParamState {
+            name: param.name().to_owned(),
+            shape: param.value().dims().to_vec(),
+            slots: tensors,
+            average,
+            accumulator,
+        }
+    }
+
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.slots
+            .iter()
+            .chain(&self.average)
+            .chain(&self.accumulator)
+    }
+
+    /// Whether this is the state of `param`.
+    pub(super) fn check(&self, optimizer: &str, param: &Param) -> Result<(), NnError> {
+        let shape = param.value().dims();
+        if self.name == param.name() && self.shape == shape {
+            return Ok(());
+        }
+        let what = format!("parameter of {optimizer}");
+        let expected = format!("`{}` of shape {:?}, as before", self.name, self.shape);
+        let found = format!("`{}` of shape {shape:?}", param.name());
+        Err(NnError::argument(what, expected, found))
+    }
+}
+
+/// The name of one tensor, such as `adam/momentum/dense/kernel`.
+pub(super) fn name(optimizer: &str, slot: &str, param: &str) -> String {
+    format!("{optimizer}/{slot}/{param}")
+}
+
+fn batches_name(optimizer: &str) -> String {
+    format!("{optimizer}/batches")
+}
+
+fn rate_name(optimizer: &str) -> String {
+    format!("{optimizer}/learning_rate")
+}
+
+/// The state that belongs to no parameter.
+pub(super) fn scalars(
+    optimizer: &str,
+    batches: u64,
+    learning_rate: Option<f64>,
+) -> Result<Vec<(String, Tensor)>, NnError> {
+    let device = keros_tensor::Device::Cpu;
+    let batches = Tensor::new(batches.cast_signed(), &device)?;
+    let mut tensors = vec![(batches_name(optimizer), batches)];
+    if let Some(rate) = learning_rate {
+        tensors.push((rate_name(optimizer), Tensor::new(rate, &device)?));
+    }
+    Ok(tensors)
+}
+
+/// A state that has been checked.
+pub(super) struct Loaded {
+    pub(super) batches: u64,
+    pub(super) learning_rate: Option<f64>,
+    pub(super) states: Vec<Option<ParamState>>,
+}
+
+/// Checks a state for `params` and copies it.
+///
+/// After at least one batch there must be the tensors of every trainable parameter; those of others
+/// may be there, all of a parameter or none.
+pub(super) fn load(
+    optimizer: &str,
+    layout: &Layout<'_>,
+    constant_rate: bool,
+    params: &Params,
+    given: &[(String, Tensor)],
+) -> Result<Loaded, NnError> {
+    let mut given = Given::new(given);
+    let batches = given.take(&batches_name(optimizer), DType::I64, &[], true);
+    let rate = match constant_rate {
+        true => given.take(&rate_name(optimizer), DType::F64, &[], true),
+        false => None,
+    };
+    let batches = match batches {
+        Some(batches) => batches.to_scalar::<i64>()?,
+        None => 0,
+    };
+    let mut found = Vec::with_capacity(params.len());
+    for (_, param) in params.iter() {
+        let names: Vec<String> = layout
+            .names()
+            .map(|slot| name(optimizer, slot, param.name()))
+            .collect();
+        let some = names.iter().any(|name| given.has(name));
+        let needed = some || param.trainable() && batches > 0;
+        let value = param.value();
+        let tensors: Vec<&Tensor> = names
+            .iter()
+            .filter_map(|name| given.take(name, value.dtype(), value.dims(), needed))
+            .collect();
+        found.push(needed.then_some(tensors));
+    }
+    given.finish()?;
+    let batches = u64::try_from(batches)
+        .map_err(|_| NnError::argument(batches_name(optimizer), "a number from 0", batches))?;
+    let learning_rate = match rate {
+        Some(rate) => Some(not_negative(
+            &rate_name(optimizer),
+            rate.to_scalar::<f64>()?,
+        )?),
+        None => None,
+    };
+    let mut states = Vec::with_capacity(params.len());
+    for ((_, param), tensors) in params.iter().zip(found) {
+        let Some(tensors) = tensors else {
+            states.push(None);
+            continue;
+        };
+        let device = param.value().device();
+        let copies = tensors
+            .into_iter()
+            .map(|tensor| tensor.to_device(device)?.force_contiguous()?.copy())
+            .collect::<Result<Vec<_>, _>>()?;
+        states.push(Some(ParamState::from_tensors(param, layout, copies)));
+    }
+    Ok(Loaded {
+        batches,
+        learning_rate,
+        states,
+    })
+}
+
+/// The tensors given, those that are not yet taken, and what was wrong.
+struct Given<'a> {
+    tensors: &'a [(String, Tensor)],
+    by_name: HashMap<&'a str, usize>,
+    mismatch: StateMismatch,
+}
+
+impl<'a> Given<'a> {
+    fn new(tensors: &'a [(String, Tensor)]) -> Given<'a> {
+        let mut by_name = HashMap::new();
+        let mut mismatch = StateMismatch::default();
+        for (i, (name, _)) in tensors.iter().enumerate() {
+            if by_name.insert(name.as_str(), i).is_some() {
+                mismatch.unexpected.push(name.clone());
+            }
+        }
+        Given {
+            tensors,
+            by_name,
+            mismatch,
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The tensor of this name, if it is there and as it should be.
+    fn take(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+        needed: bool,
+    ) -> Option<&'a Tensor> {
+        let Some(index) = self.by_name.remove(name) else {
+            if needed {
+                self.mismatch.missing.push(name.to_owned());
+            }
+            return None;
+        };
+        let tensor = &self.tensors[index].1;
+        if tensor.dtype() == dtype && tensor.dims() == shape {
+            return Some(tensor);
+        }
+        self.mismatch.different.push(StateDifference {
+            name: name.to_owned(),
+            expected: (dtype, shape.to_vec()),
+            found: (tensor.dtype(), tensor.dims().to_vec()),
+        });
+        None
+    }
+
+    fn finish(mut self) -> Result<(), NnError> {
+        let rest = self.tensors.iter().map(|(name, _)| name);
+        let rest = rest.filter(|name| self.by_name.contains_key(name.as_str()));
+        self.mismatch.unexpected.extend(rest.cloned());
+        if self.mismatch == StateMismatch::default() {
+            return Ok(());
+        }
+        Err(NnError::OptimizerState(Box::new(self.mismatch)))
+    }
+}

@@ -1,0 +1,109 @@
+//! What layers ask for their parameters: penalties, constraints, and whether they are trained.
+
+use crate::constraint::Constraint;
+use crate::error::NnError;
+use crate::regularizer::Regularizer;
+use keros_tensor::{Param, ParamId, Params};
+use std::sync::Arc;
+
+/// What a layer may ask for a parameter that it adds.
+#[derive(Clone)]
+pub struct ParamOptions {
+    /// A penalty that is added to the loss. Default: none.
+    pub regularizer: Option<Arc<dyn Regularizer>>,
+    /// What holds after each update. Default: nothing.
+    pub constraint: Option<Arc<dyn Constraint>>,
+    /// Whether an optimizer may change the parameter. Default: true.
+    pub trainable: bool,
+}
+
+impl Default for ParamOptions {
+    fn default() -> ParamOptions {
+        ParamOptions {
+            regularizer: None,
+            constraint: None,
+            trainable: true,
+        }
+    }
+}
+
+/// The regularizers and constraints of a network's parameters; those of parameters that are not
+/// trainable rest, as in Keras.
+#[derive(Default)]
+pub struct ParamRules {
+    regularizers: Vec<(ParamId, Arc<dyn Regularizer>)>,
+    constraints: Vec<(ParamId, Arc<dyn Constraint>)>,
+}
+
+/// The rules of a network that has none.
+pub(crate) static NO_RULES: ParamRules = ParamRules {
+    regularizers: Vec::new(),
+    constraints: Vec::new(),
+};
+
+impl ParamRules {
+    /// Whether a parameter of this shape can have what `options` ask.
+    ///
+    /// # Errors
+    /// A shape that the regularizer or constraint is not defined for.
+    pub(crate) fn check(options: &ParamOptions, shape: &[usize]) -> Result<(), NnError> {
+        if let Some(regularizer) = &options.regularizer {
+            regularizer.check(shape)?;
+        }
+        if let Some(constraint) = &options.constraint {
+            constraint.check(shape)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add(&mut self, id: ParamId, options: ParamOptions) {
+        self.regularizers
+            .extend(options.regularizer.map(|regularizer| (id, regularizer)));
+        self.constraints
+            .extend(options.constraint.map(|constraint| (id, constraint)));
+    }
+
+    /// The sum of all penalties, a part of the loss.
+    ///
+    /// # Errors
+    /// When a regularizer fails.
+    pub fn penalty(&self, params: &Params) -> Result<f64, NnError> {
+        let mut total = 0.0;
+        for (id, regularizer) in &self.regularizers {
+            if let Some(param) = trained(params, *id) {
+                total += regularizer.penalty(param.value())?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// Adds the gradients of all penalties to those of the parameters.
+    ///
+    /// # Errors
+    /// When a regularizer fails.
+    pub fn add_gradients(&self, params: &Params) -> Result<(), NnError> {
+        for (id, regularizer) in &self.regularizers {
+            if let Some(param) = trained(params, *id) {
+                regularizer.add_gradient(param.value(), param.grad())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all constraints hold, as after an update.
+    ///
+    /// # Errors
+    /// When a constraint fails.
+    pub fn constrain(&self, params: &Params) -> Result<(), NnError> {
+        for (id, constraint) in &self.constraints {
+            if let Some(param) = trained(params, *id) {
+                constraint.apply(param.value())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn trained(params: &Params, id: ParamId) -> Option<&Param> {
+    params.get(id).filter(|param| param.trainable())
+}
