@@ -73,11 +73,34 @@ impl LayerBuilder<'_> {
         shape: &[usize],
         initializer: Initializer,
     ) -> Result<ParamId, NnError> {
+        self.add(name, shape, initializer, true)
+    }
+
+    /// Adds `layer/name`, which no optimizer changes: what a layer keeps besides what it learns, or
+    /// a frozen parameter. Its values are drawn as those of [`param`](Self::param).
+    ///
+    /// # Errors
+    /// When the parameter cannot be made.
+    pub fn state(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initializer: Initializer,
+    ) -> Result<ParamId, NnError> {
+        self.add(name, shape, initializer, false)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initializer: Initializer,
+        trainable: bool,
+    ) -> Result<ParamId, NnError> {
         let stream = Stream::new(self.seed, INITIALIZERS | self.params.len() as u64);
         let value = initializer.tensor(shape, &stream, self.device)?;
-        Ok(self
-            .params
-            .add(&format!("{}/{name}", self.layer), &value, true)?)
+        let name = format!("{}/{name}", self.layer);
+        Ok(self.params.add(&name, &value, trainable)?)
     }
 }
 
@@ -115,6 +138,12 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn value(&self, id: ParamId) -> &'a Tensor {
         self.params[id].value().as_tensor()
+    }
+
+    /// Whether an optimizer may change a parameter.
+    #[must_use]
+    pub fn is_trainable(&self, id: ParamId) -> bool {
+        self.params[id].trainable()
     }
 
     /// The gradient of a parameter, to be written.

@@ -36,15 +36,19 @@ pub fn channel_statistics(
     {
         let sums = access::read::<f64>(&sums)?;
         let (sum, squares) = sums.split_at(c.channels);
-        access::write2(&mean, &variance, |mean: &mut [f32], variance: &mut [f32]| {
-            for i in 0..c.channels {
-                let center = sum[i] / c.count();
-                mean[i] = center as f32;
-                // Rounding can make a variance of zero negative; NaN stays.
-                let spread = squares[i] / c.count() - center * center;
-                variance[i] = if spread < 0.0 { 0.0 } else { spread as f32 };
-            }
-        })?;
+        access::write2(
+            &mean,
+            &variance,
+            |mean: &mut [f32], variance: &mut [f32]| {
+                for i in 0..c.channels {
+                    let center = sum[i] / c.count();
+                    mean[i] = center as f32;
+                    // Rounding can make a variance of zero negative; NaN stays.
+                    let spread = squares[i] / c.count() - center * center;
+                    variance[i] = if spread < 0.0 { 0.0 } else { spread as f32 };
+                }
+            },
+        )?;
     }
     ws.give(&sums);
     Ok((mean, variance))

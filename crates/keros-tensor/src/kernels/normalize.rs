@@ -174,7 +174,12 @@ pub fn normalize_backward(
     const OP: &str = "normalize backward";
     layout.check(OP, "input", x)?;
     expect_dims(OP, "output gradient", dy, x.dims())?;
-    expect_dims(OP, "statistics", statistics, &[layout.outer, 2 * layout.kept])?;
+    expect_dims(
+        OP,
+        "statistics",
+        statistics,
+        &[layout.outer, 2 * layout.kept],
+    )?;
     let len = layout.params(params);
     check_params(OP, "gamma", gamma, len)?;
     check_params(OP, "gradient of gamma", dgamma, len)?;

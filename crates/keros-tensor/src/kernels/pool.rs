@@ -55,7 +55,11 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub(super) fn new(op: &'static str, x: [usize; 4], spec: &Pool2dSpec) -> Result<Self, TensorError> {
+    pub(super) fn new(
+        op: &'static str,
+        x: [usize; 4],
+        spec: &Pool2dSpec,
+    ) -> Result<Self, TensorError> {
         let [n, h, w, c] = x;
         let axis = |n, window, stride| spec.padding.resolve(n, window, stride, 1);
         match (

@@ -107,8 +107,8 @@ pub(super) fn input_gradient_image(g: &Geometry, w: &[f32], dz: &[f32], dx: &mut
             let dz = &dz[first * g.ow * g.co..];
             let patches = &mut patches[..pixels * g.patch()];
             for group in 0..g.groups {
-                let dz = Matrix::new(dz, pixels, g.co, g.co)
-                    .columns(group * g.co_group(), g.co_group());
+                let dz =
+                    Matrix::new(dz, pixels, g.co, g.co).columns(group * g.co_group(), g.co_group());
                 let mut a = MatrixMut::new(patches, pixels, g.patch(), g.patch());
                 matmul(&mut a, false, dz, group_weights(g, w, group).transposed());
                 scatter(g, patches, group, rows.clone(), dx);
