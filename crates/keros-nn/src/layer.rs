@@ -97,12 +97,24 @@ impl LayerBuilder<'_> {
         initializer: Initializer,
         trainable: bool,
     ) -> Result<ParamId, NnError> {
+        let elements = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
+        if elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
+            let expected = format!("at most {MAX_ELEMENTS} elements");
+            return Err(NnError::shape(
+                format!("parameter `{name}`"),
+                expected,
+                shape,
+            ));
+        }
         let stream = Stream::new(self.seed, INITIALIZERS | self.params.len() as u64);
         let value = initializer.tensor(shape, &stream, self.device)?;
         let name = format!("{}/{name}", self.layer);
         Ok(self.params.add(&name, &value, trainable)?)
     }
 }
+
+/// Elements of a parameter above which its size in bytes is no number.
+const MAX_ELEMENTS: usize = isize::MAX as usize / 16;
 
 /// Random streams of one seed: those of initializers have the top bit set, those of the layers in a
 /// training step hold the layer in bits 48 to 62 and the step below.

@@ -117,13 +117,13 @@ impl Layer for Conv2DTranspose {
         at_least_one("filters", self.filters)?;
         let window = self.kernel_size.positive("kernel_size")?;
         let spec = conv_spec(self.strides, self.padding, self.dilation_rate)?;
-        if let Some(extra) = self.output_padding {
-            if extra.0 >= spec.strides.0 || extra.1 >= spec.strides.1 {
-                let (rows, columns) = spec.strides;
-                let expected = format!("less than the strides of ({rows}, {columns})");
-                let found = format!("({}, {})", extra.0, extra.1);
-                return Err(NnError::argument("output_padding", expected, found));
-            }
+        if let Some(extra) = self.output_padding
+            && (extra.0 >= spec.strides.0 || extra.1 >= spec.strides.1)
+        {
+            let (rows, columns) = spec.strides;
+            let expected = format!("less than the strides of ({rows}, {columns})");
+            let found = format!("({}, {})", extra.0, extra.1);
+            return Err(NnError::argument("output_padding", expected, found));
         }
         let kernel = [window.0, window.1, self.filters, channels];
         let size = self.output_size((height, width), window, &spec);

@@ -28,7 +28,7 @@ fn loss(network: &mut Sequential, ws: &mut Workspace, x: &Tensor, labels: &Targe
 
 /// Compares the gradient of every parameter with central differences, as a whole: kinks of ReLU and
 /// maximum make single differences wrong now and then.
-fn check(builder: SequentialBuilder, input: &[usize], classes: u32) {
+pub(crate) fn check(builder: SequentialBuilder, input: &[usize], classes: u32) {
     let mut network = builder.build(&Device::Cpu, 9).unwrap();
     let ws = &mut Workspace::new(&Device::Cpu);
     let batch = 3;
@@ -46,6 +46,7 @@ fn check(builder: SequentialBuilder, input: &[usize], classes: u32) {
     let names: Vec<String> = network
         .params()
         .iter()
+        .filter(|(_, p)| p.trainable())
         .map(|(_, p)| p.name().to_owned())
         .collect();
     for name in names {
