@@ -89,21 +89,29 @@ impl Layer for LayerNormalization {
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;
-        let params = (built.gamma, built.beta);
-        forward(
-            x,
-            &built.layout,
-            params,
-            NormParams::Normalized,
-            self.epsilon,
-            pass,
-        )
+        let (gamma, beta) = (
+            built.gamma.map(|id| pass.value(id)),
+            built.beta.map(|id| pass.value(id)),
+        );
+        let params = NormParams::Normalized;
+        forward(x, &built.layout, gamma, beta, params, self.epsilon, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let params = (built.gamma, built.beta);
-        backward(dy, &built.layout, params, NormParams::Normalized, pass)
+        let gamma = built.gamma.map(|id| pass.value(id));
+        let grads = (
+            built.gamma.map(|id| pass.grad(id)),
+            built.beta.map(|id| pass.grad(id)),
+        );
+        backward(
+            dy,
+            &built.layout,
+            gamma,
+            grads,
+            NormParams::Normalized,
+            pass,
+        )
     }
 }
 
@@ -111,16 +119,13 @@ impl Layer for LayerNormalization {
 pub(super) fn forward(
     x: &Tensor,
     layout: &NormLayout,
-    (gamma, beta): (Option<ParamId>, Option<ParamId>),
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
     params: NormParams,
     epsilon: f32,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, NnError> {
     let layout = of_batch(layout, x)?;
-    let (gamma, beta) = (
-        gamma.map(|id| pass.value(id)),
-        beta.map(|id| pass.value(id)),
-    );
     let ws = &mut *pass.workspace;
     let (y, statistics) = kernels::normalize(ws, x, &layout, gamma, beta, params, epsilon)?;
     pass.save(x);
@@ -128,26 +133,28 @@ pub(super) fn forward(
     Ok(y)
 }
 
-/// The backward pass of [`forward`].
+/// The backward pass of [`forward`]; `grads` are those of gamma and beta, to be written.
 pub(super) fn backward(
     dy: &Tensor,
     layout: &NormLayout,
-    (gamma, beta): (Option<ParamId>, Option<ParamId>),
+    gamma: Option<&Tensor>,
+    grads: (Option<&Tensor>, Option<&Tensor>),
     params: NormParams,
     pass: &mut Pass<'_>,
 ) -> Result<Option<Tensor>, NnError> {
     let (statistics, x) = (pass.restore()?, pass.restore()?);
     let layout = of_batch(layout, &x)?;
+    let (dgamma, dbeta) = grads;
     let dx = kernels::normalize_backward(
         pass.workspace,
         &x,
         &statistics,
         dy,
         &layout,
-        gamma.map(|id| pass.params[id].value().as_tensor()),
+        gamma,
         params,
-        gamma.map(|id| pass.params[id].grad()),
-        beta.map(|id| pass.params[id].grad()),
+        dgamma,
+        dbeta,
         pass.wants_input_grad,
     )?;
     pass.workspace.give(dy);

@@ -61,6 +61,7 @@ fn normalizations() {
         .layer(Conv2D::new(6, 2).use_bias(false))
         .layer(BatchNormalization::new())
         .layer(GroupNormalization::new().groups(2))
+        .layer(GroupNormalization::new().groups(2).axis(1).epsilon(0.1))
         .layer(LayerNormalization::new().axis([1, 3]).epsilon(0.1))
         .layer(BatchNormalization::new().axis(2).scale(false).epsilon(0.1))
         .layer(GlobalMaxPooling2D::new().keepdims(true))
@@ -120,6 +121,52 @@ fn batch_normalization_moves_its_statistics_unless_it_is_frozen() {
         .unwrap();
     assert_eq!(network.params().num_elements(true), 6);
     assert_eq!(network.params().num_elements(false), 12);
+}
+
+/// Channels on another axis are the same computation on transposed data.
+#[test]
+fn the_axis_of_the_channels_may_be_any() {
+    fn run(layer: impl Layer + 'static, x: &Tensor) -> Vec<f32> {
+        let builder = Sequential::builder(&x.dims()[1..]).layer(layer);
+        let mut network = builder.build(&Device::Cpu, 1).unwrap();
+        for (k, name) in ["gamma", "beta"].iter().enumerate() {
+            let (_, param) = network
+                .params()
+                .iter()
+                .find(|(_, param)| param.name().ends_with(name))
+                .unwrap();
+            let values: Vec<f32> = (0..4).map(|i| (3 * k + i) as f32 * 0.3 - 0.7).collect();
+            let values = Tensor::from_vec(values, 4, &Device::Cpu).unwrap();
+            param.set(&values).unwrap();
+        }
+        let ws = &mut Workspace::new(&Device::Cpu);
+        let mode = Mode::Training { seed: 1, step: 0 };
+        let outputs = network.forward(ws, &[x.clone()], mode).unwrap();
+        // Back to channels last, if they were first.
+        let y = match x.dim(1).unwrap() {
+            4 => outputs[0].logits.permute((0, 2, 3, 1)).unwrap(),
+            _ => outputs[0].logits.clone(),
+        };
+        y.flatten_all().unwrap().to_vec1().unwrap()
+    }
+    let last = crate::gradients::random(&[3, 5, 6, 4], 8);
+    let first = last.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
+    let pairs = [
+        (
+            run(GroupNormalization::new().groups(2), &last),
+            run(GroupNormalization::new().groups(2).axis(1), &first),
+        ),
+        (
+            run(BatchNormalization::new(), &last),
+            run(BatchNormalization::new().axis(1), &first),
+        ),
+    ];
+    for (last, first) in pairs {
+        assert_eq!(last.len(), first.len());
+        for (a, b) in last.iter().zip(&first) {
+            assert!((a - b).abs() < 1e-5, "{a} and {b}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use keros_tensor::{Device, Stream, Tensor, Workspace};
 
 const MODE: Mode = Mode::Training { seed: 3, step: 5 };
 
-fn random(shape: &[usize], stream: u64) -> Tensor {
+pub(crate) fn random(shape: &[usize], stream: u64) -> Tensor {
     let mut values = vec![0.0; shape.iter().product()];
     Stream::new(11, stream).fill_uniform(0, -1.0, 1.0, &mut values);
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
