@@ -118,11 +118,11 @@ impl BatchNormalization {
         self.built.as_ref().ok_or(NnError::NotBuilt)
     }
 
-    /// Whether the layer uses its moving statistics in training too.
-    fn is_frozen(&self, built: &Built, pass: &Pass<'_>) -> bool {
+    /// Whether the layer uses its moving statistics: in inference, and frozen.
+    fn uses_moving(&self, built: &Built, pass: &Pass<'_>) -> bool {
         let mut params = built.gamma.iter().chain(&built.beta).peekable();
         let all_frozen = params.peek().is_some() && params.all(|&id| !pass.is_trainable(id));
-        !self.trainable || all_frozen
+        !pass.is_training() || !self.trainable || all_frozen
     }
 }
 
@@ -170,7 +170,7 @@ impl Layer for BatchNormalization {
         let moving_variance = pass.value(built.moving_variance);
         let axis = built.axis;
         pass.save(x);
-        if !pass.is_training() || self.is_frozen(built, pass) {
+        if self.uses_moving(built, pass) {
             let ws = &mut *pass.workspace;
             let epsilon = self.epsilon;
             let (mean, variance) = (moving_mean, moving_variance);
@@ -198,8 +198,8 @@ impl Layer for BatchNormalization {
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let frozen = self.is_frozen(built, pass);
-        let (mean, variance) = match frozen {
+        let moving = self.uses_moving(built, pass);
+        let (mean, variance) = match moving {
             true => (
                 pass.value(built.moving_mean).clone(),
                 pass.value(built.moving_variance).clone(),
@@ -222,7 +222,7 @@ impl Layer for BatchNormalization {
             &variance,
             gamma,
             self.epsilon,
-            !frozen,
+            !moving,
             gamma_grad,
             beta_grad,
             pass.wants_input_grad,

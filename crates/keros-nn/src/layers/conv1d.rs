@@ -1,6 +1,6 @@
 //! 1-D convolution.
 
-use super::support::{activate, at_least_one, unactivate};
+use super::support::at_least_one;
 use super::{Padding, conv2d};
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -131,7 +131,7 @@ impl Layer for Conv1D {
     }
 
     fn take_activation(&mut self) -> Activation {
-        self.activation.take_softmax()
+        self.activation.take_final()
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
@@ -140,17 +140,16 @@ impl Layer for Conv1D {
         let bias = built.bias.map(|id| pass.value(id));
         let x = as_images(x)?;
         let fused = self.activation.fused();
-        let y = kernels::conv2d(pass.workspace, &x, &kernel, bias, &built.spec, fused)?;
-        let y = activate(self.activation, y, pass)?;
+        let z = kernels::conv2d(pass.workspace, &x, &kernel, bias, &built.spec, fused)?;
         pass.save(&x);
-        pass.save(&y);
+        let y = self.activation.end_forward(z, pass)?;
         Ok(y.squeeze(1)?)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, x) = (pass.restore()?, pass.restore()?);
-        let dz = unactivate(self.activation, &y, &as_images(dy)?, pass)?;
+        let (y, dz) = self.activation.start_backward(&as_images(dy)?, pass)?;
+        let x = pass.restore()?;
         let kernel = pass.value(built.kernel).reshape(&built.kernel_shape)?;
         let kernel_grad = pass.grad(built.kernel).reshape(&built.kernel_shape)?;
         let bias_grad = built.bias.map(|id| pass.grad(id));

@@ -1,6 +1,6 @@
 //! 2-D convolution.
 
-use super::support::{activate, at_least_one, conv_spec, unactivate};
+use super::support::{at_least_one, conv_spec};
 use super::{Padding, Size2, image};
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -93,7 +93,7 @@ impl Layer for Conv2D {
     }
 
     fn take_activation(&mut self) -> Activation {
-        self.activation.take_softmax()
+        self.activation.take_final()
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
@@ -103,17 +103,15 @@ impl Layer for Conv2D {
             built.bias.map(|id| pass.value(id)),
         );
         let fused = self.activation.fused();
-        let y = kernels::conv2d(pass.workspace, x, kernel, bias, &built.spec, fused)?;
-        let y = activate(self.activation, y, pass)?;
+        let z = kernels::conv2d(pass.workspace, x, kernel, bias, &built.spec, fused)?;
         pass.save(x);
-        pass.save(&y);
-        Ok(y)
+        self.activation.end_forward(z, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, x) = (pass.restore()?, pass.restore()?);
-        let dz = unactivate(self.activation, &y, dy, pass)?;
+        let (y, dz) = self.activation.start_backward(dy, pass)?;
+        let x = pass.restore()?;
         let (kernel, kernel_grad) = (pass.value(built.kernel), pass.grad(built.kernel));
         let bias_grad = built.bias.map(|id| pass.grad(id));
         let dx = kernels::conv2d_backward(

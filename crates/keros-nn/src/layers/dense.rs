@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use super::support::{activate, at_least_one, unactivate};
+use super::support::at_least_one;
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::initializer::Initializer;
@@ -70,7 +70,7 @@ impl Layer for Dense {
     }
 
     fn take_activation(&mut self) -> Activation {
-        self.activation.take_softmax()
+        self.activation.take_final()
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
@@ -79,17 +79,15 @@ impl Layer for Dense {
             pass.value(built.kernel),
             built.bias.map(|id| pass.value(id)),
         );
-        let y = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
-        let y = activate(self.activation, y, pass)?;
+        let z = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
         pass.save(x);
-        pass.save(&y);
-        Ok(y)
+        self.activation.end_forward(z, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, x) = (pass.restore()?, pass.restore()?);
-        let dz = unactivate(self.activation, &y, dy, pass)?;
+        let (y, dz) = self.activation.start_backward(dy, pass)?;
+        let x = pass.restore()?;
         let (kernel, kernel_grad) = (pass.value(built.kernel), pass.grad(built.kernel));
         let bias_grad = built.bias.map(|id| pass.grad(id));
         let dx = kernels::dense_backward(

@@ -1,6 +1,6 @@
 //! A depthwise convolution and a mixture of its channels.
 
-use super::support::{activate, at_least_one, conv_spec, unactivate};
+use super::support::{at_least_one, conv_spec};
 use super::{Padding, Size2, depthwise_conv2d, image};
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -98,7 +98,7 @@ impl Layer for SeparableConv2D {
     }
 
     fn take_activation(&mut self) -> Activation {
-        self.activation.take_softmax()
+        self.activation.take_final()
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
@@ -110,21 +110,16 @@ impl Layer for SeparableConv2D {
         let between = kernels::depthwise_conv2d(ws, x, depthwise, None, spec, linear)?;
         let fused = self.activation.fused();
         let spec = Conv2dSpec::default();
-        let y = kernels::conv2d(ws, &between, pointwise, bias, &spec, fused)?;
-        let y = activate(self.activation, y, pass)?;
-        if !pass.is_training() {
-            pass.workspace.give(&between);
-        }
+        let z = kernels::conv2d(ws, &between, pointwise, bias, &spec, fused)?;
         pass.save(x);
         pass.save(&between);
-        pass.save(&y);
-        Ok(y)
+        self.activation.end_forward(z, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, between, x) = (pass.restore()?, pass.restore()?, pass.restore()?);
-        let dz = unactivate(self.activation, &y, dy, pass)?;
+        let (y, dz) = self.activation.start_backward(dy, pass)?;
+        let (between, x) = (pass.restore()?, pass.restore()?);
         let (depthwise, pointwise) = (pass.value(built.depthwise), pass.value(built.pointwise));
         let bias_grad = built.bias.map(|id| pass.grad(id));
         let between_grad = kernels::conv2d_backward(

@@ -1,11 +1,8 @@
-//! What several layers share: activations around kernels, and the reading of arguments.
+//! How several layers read their arguments.
 
 use super::{Padding, Size2};
-use crate::activation::Activation;
 use crate::error::NnError;
-use crate::layer::Pass;
-use keros_tensor::Tensor;
-use keros_tensor::kernels::{self, Conv2dSpec, NormLayout};
+use keros_tensor::kernels::{Conv2dSpec, NormLayout};
 
 /// Axes of a batch, the batch itself being axis 0; negative ones count from the end, -1 being the
 /// last. A single number stands for itself.
@@ -142,33 +139,4 @@ pub(super) fn check_epsilon(epsilon: f32) -> Result<(), NnError> {
         true => Ok(()),
         false => Err(NnError::argument("epsilon", "a number from 0", epsilon)),
     }
-}
-
-/// Applies to the result of a kernel what of the activation the kernel did not.
-pub(super) fn activate(
-    activation: Activation,
-    y: Tensor,
-    pass: &mut Pass<'_>,
-) -> Result<Tensor, NnError> {
-    if activation != Activation::Softmax {
-        return Ok(y);
-    }
-    let activated = kernels::softmax(pass.workspace, &y)?;
-    pass.workspace.give(&y);
-    Ok(activated)
-}
-
-/// The gradient before [`activate`], from its output; may hand `dy` back.
-pub(super) fn unactivate(
-    activation: Activation,
-    y: &Tensor,
-    dy: &Tensor,
-    pass: &mut Pass<'_>,
-) -> Result<Tensor, NnError> {
-    if activation != Activation::Softmax {
-        return Ok(dy.clone());
-    }
-    let dz = kernels::softmax_backward(pass.workspace, y, dy)?;
-    pass.workspace.give(dy);
-    Ok(dz)
 }

@@ -98,7 +98,7 @@ fn unknown_names_list_the_known_ones() {
     assert!(matches!(error, NnError::UnknownName { .. }));
     assert_eq!(
         error.to_string(),
-        "unknown activation `sigmoidal` (expected one of linear, relu, softmax)"
+        "unknown activation `sigmoidal` (expected one of linear, relu, softmax, sigmoid)"
     );
-    assert!("hinge".parse::<Box<dyn Loss>>().is_err());
+    assert!("hinges".parse::<Box<dyn Loss>>().is_err());
 }

@@ -4,6 +4,9 @@
 mod conv_layers;
 mod errors;
 mod gradients;
+#[cfg(feature = "keras-files")]
+mod keras_weights;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
+mod summary;
