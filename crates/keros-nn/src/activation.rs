@@ -1,6 +1,7 @@
 //! Activation functions by name.
 
 use crate::error::NnError;
+use crate::layer::Pass;
 use keros_tensor::{Tensor, Workspace, kernels};
 use std::str::FromStr;
 
@@ -71,17 +72,45 @@ impl Activation {
     }
 
     /// Whether a layer applies it after the kernel instead of in it.
-    pub(crate) fn is_separate(self) -> bool {
+    fn is_separate(self) -> bool {
         matches!(self, Activation::Softmax | Activation::Sigmoid)
+    }
+
+    /// Ends the forward pass of a layer whose kernel has computed `z` with the [fused](Self::fused)
+    /// part: applies the rest and saves what [`start_backward`](Self::start_backward) needs.
+    pub(crate) fn end_forward(self, z: Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        if !self.is_separate() {
+            pass.save(&z);
+            return Ok(z);
+        }
+        let y = self.apply(pass.workspace, &z)?;
+        pass.save(&y);
+        pass.workspace.give(&z);
+        Ok(y)
+    }
+
+    /// Begins the backward pass of such a layer: returns what stands for the kernel's output, and
+    /// the gradient of that. Both belong to the layer; `dy` is given back if it is another.
+    pub(crate) fn start_backward(
+        self,
+        dy: &Tensor,
+        pass: &mut Pass<'_>,
+    ) -> Result<(Tensor, Tensor), NnError> {
+        let y = pass.restore()?;
+        if !self.is_separate() {
+            return Ok((y, dy.clone()));
+        }
+        let dz = self.backward(pass.workspace, &y, dy)?;
+        pass.workspace.give(dy);
+        Ok((y, dz))
     }
 
     /// Takes a softmax or sigmoid away, if this is one, for
     /// [`Layer::take_activation`](crate::Layer).
-    pub(crate) fn take_softmax(&mut self) -> Activation {
-        if self.is_separate() {
-            std::mem::take(self)
-        } else {
-            Activation::Linear
+    pub(crate) fn take_final(&mut self) -> Activation {
+        match self.is_separate() {
+            true => std::mem::take(self),
+            false => Activation::Linear,
         }
     }
 }

@@ -78,6 +78,24 @@ impl LayerBuilder<'_> {
         self.param_with(name, shape, initializer, ParamOptions::default())
     }
 
+    /// Adds `layer/name`, which no optimizer changes: what a layer keeps besides what it learns, or
+    /// a frozen parameter. Its values are drawn as those of [`param`](Self::param).
+    ///
+    /// # Errors
+    /// When the parameter cannot be made.
+    pub fn state(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initializer: Initializer,
+    ) -> Result<ParamId, NnError> {
+        let options = ParamOptions {
+            trainable: false,
+            ..ParamOptions::default()
+        };
+        self.param_with(name, shape, initializer, options)
+    }
+
     /// As [`param`](Self::param), with a regularizer, with a constraint or not trainable.
     ///
     /// # Errors
@@ -90,6 +108,15 @@ impl LayerBuilder<'_> {
         initializer: Initializer,
         options: ParamOptions,
     ) -> Result<ParamId, NnError> {
+        let elements = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
+        if elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
+            let expected = format!("at most {MAX_ELEMENTS} elements");
+            return Err(NnError::shape(
+                format!("parameter `{name}`"),
+                expected,
+                shape,
+            ));
+        }
         ParamRules::check(&options, shape)?;
         let stream = Stream::new(self.seed, INITIALIZERS | self.params.len() as u64);
         let value = initializer.tensor(shape, &stream, self.device)?;
@@ -99,6 +126,9 @@ impl LayerBuilder<'_> {
         Ok(id)
     }
 }
+
+/// Elements of a parameter above which its size in bytes is no number.
+const MAX_ELEMENTS: usize = isize::MAX as usize / 16;
 
 /// Random streams of one seed: those of initializers have the top bit set, those of the layers in a
 /// training step hold the layer in bits 48 to 62 and the step below.
@@ -134,6 +164,12 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn value(&self, id: ParamId) -> &'a Tensor {
         self.params[id].value().as_tensor()
+    }
+
+    /// Whether an optimizer may change a parameter.
+    #[must_use]
+    pub fn is_trainable(&self, id: ParamId) -> bool {
+        self.params[id].trainable()
     }
 
     /// The gradient of a parameter, to be written.

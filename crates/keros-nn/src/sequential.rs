@@ -89,8 +89,10 @@ impl SequentialBuilder {
 pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
     let mut name = String::new();
     for (i, c) in class.char_indices() {
-        let starts_word = c.is_ascii_uppercase()
-            && class[..i].ends_with(|before: char| before.is_ascii_lowercase());
+        let is_lower = |c: char| c.is_ascii_lowercase();
+        let starts_word = i > 0
+            && c.is_ascii_uppercase()
+            && (class[..i].ends_with(is_lower) || class[i + 1..].starts_with(is_lower));
         if starts_word {
             name.push('_');
         }
@@ -269,6 +271,8 @@ mod tests {
             "BatchNormalization",
             "Dense",
             "Conv2D",
+            "Conv2DTranspose",
+            "LeakyReLU",
         ]
         .map(|class| default_name(class, &mut counts));
         assert_eq!(
@@ -279,7 +283,9 @@ mod tests {
                 "conv2d_1",
                 "batch_normalization",
                 "dense",
-                "conv2d_2"
+                "conv2d_2",
+                "conv2d_transpose",
+                "leaky_re_lu"
             ]
         );
     }

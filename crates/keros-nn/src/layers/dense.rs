@@ -1,5 +1,6 @@
 //! The fully connected layer.
 
+use super::support::at_least_one;
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::initializer::Initializer;
@@ -24,6 +25,8 @@ struct Built {
     bias: Option<ParamId>,
 }
 
+setters!(Dense: activation, use_bias, kernel_initializer, bias_initializer, name);
+
 impl Dense {
     /// `units` outputs, no activation, with bias, kernel Glorot-uniform.
     #[must_use]
@@ -39,54 +42,13 @@ impl Dense {
         }
     }
 
-    /// The function applied to the result.
-    #[must_use]
-    pub fn activation(mut self, activation: Activation) -> Dense {
-        self.activation = activation;
-        self
-    }
-
-    /// Whether a bias is added.
-    #[must_use]
-    pub fn use_bias(mut self, use_bias: bool) -> Dense {
-        self.use_bias = use_bias;
-        self
-    }
-
-    /// First values of the kernel.
-    #[must_use]
-    pub fn kernel_initializer(mut self, initializer: Initializer) -> Dense {
-        self.kernel_initializer = initializer;
-        self
-    }
-
-    /// First values of the bias.
-    #[must_use]
-    pub fn bias_initializer(mut self, initializer: Initializer) -> Dense {
-        self.bias_initializer = initializer;
-        self
-    }
-
-    /// A name of its own.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Dense {
-        self.name = Some(name.into());
-        self
-    }
-
     fn built(&self) -> Result<&Built, NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
     }
 }
 
 impl Layer for Dense {
-    fn class_name(&self) -> &'static str {
-        "Dense"
-    }
-
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
+    names!("Dense");
 
     fn build(
         &mut self,
@@ -96,9 +58,7 @@ impl Layer for Dense {
         let Some((&features, leading)) = input.split_last() else {
             return Err(NnError::shape("input sample", "[…, features]", input));
         };
-        if self.units == 0 {
-            return Err(NnError::argument("units", "at least 1", self.units));
-        }
+        at_least_one("units", self.units)?;
         self.built = Some(Built {
             kernel: builder.param("kernel", &[features, self.units], self.kernel_initializer)?,
             bias: match self.use_bias {
@@ -110,7 +70,7 @@ impl Layer for Dense {
     }
 
     fn take_activation(&mut self) -> Activation {
-        self.activation.take_softmax()
+        self.activation.take_final()
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
@@ -119,22 +79,15 @@ impl Layer for Dense {
             pass.value(built.kernel),
             built.bias.map(|id| pass.value(id)),
         );
-        let mut y = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
-        if self.activation.is_separate() {
-            y = self.activation.apply(pass.workspace, &y)?;
-        }
+        let z = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
         pass.save(x);
-        pass.save(&y);
-        Ok(y)
+        self.activation.end_forward(z, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, x) = (pass.restore()?, pass.restore()?);
-        let mut dy = dy.clone();
-        if self.activation.is_separate() {
-            dy = self.activation.backward(pass.workspace, &y, &dy)?;
-        }
+        let (y, dz) = self.activation.start_backward(dy, pass)?;
+        let x = pass.restore()?;
         let (kernel, kernel_grad) = (pass.value(built.kernel), pass.grad(built.kernel));
         let bias_grad = built.bias.map(|id| pass.grad(id));
         let dx = kernels::dense_backward(
@@ -142,13 +95,13 @@ impl Layer for Dense {
             &x,
             kernel,
             &y,
-            &dy,
+            &dz,
             self.activation.fused(),
             kernel_grad,
             bias_grad,
             pass.wants_input_grad,
         )?;
-        pass.workspace.give(&dy);
+        pass.workspace.give(&dz);
         pass.workspace.give(&y);
         Ok(dx)
     }

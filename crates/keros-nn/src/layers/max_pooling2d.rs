@@ -1,5 +1,6 @@
 //! Maximum over windows.
 
+use super::support::image_padding;
 use super::{Padding, Size2, image};
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -23,6 +24,8 @@ struct Built {
     spec: Pool2dSpec,
 }
 
+setters!(MaxPooling2D: pool_strides, padding, name);
+
 impl MaxPooling2D {
     /// Windows of `pool_size` side by side, padding valid.
     #[must_use]
@@ -36,47 +39,20 @@ impl MaxPooling2D {
         }
     }
 
-    /// Steps of the window; the window's size unless set.
-    #[must_use]
-    pub fn strides(mut self, strides: impl Into<Size2>) -> MaxPooling2D {
-        self.strides = Some(strides.into());
-        self
-    }
-
-    /// Whether windows may reach over the border.
-    #[must_use]
-    pub fn padding(mut self, padding: Padding) -> MaxPooling2D {
-        self.padding = padding;
-        self
-    }
-
-    /// A name of its own.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> MaxPooling2D {
-        self.name = Some(name.into());
-        self
-    }
-
     fn built(&self) -> Result<&Built, NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
     }
 }
 
 impl Layer for MaxPooling2D {
-    fn class_name(&self) -> &'static str {
-        "MaxPooling2D"
-    }
-
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
+    names!("MaxPooling2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;
         let spec = Pool2dSpec {
             window: self.pool_size.positive("pool_size")?,
             strides: self.strides.unwrap_or(self.pool_size).positive("strides")?,
-            padding: self.padding,
+            padding: image_padding(self.padding)?,
         };
         let [_, out_height, out_width, _] = spec.output_shape([1, height, width, channels])?;
         self.built = Some(Built {

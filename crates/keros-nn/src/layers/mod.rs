@@ -1,17 +1,227 @@
 //! The layers, one a file, with Keras's names, arguments and defaults.
 
+/// The setters that layers share: `setters!(Dense: activation, use_bias, name);`.
+macro_rules! setters {
+    ($layer:ident: $($setter:ident),+ $(,)?) => {
+        impl $layer { $(setter!($setter);)+ }
+    };
+}
+
+/// One of [`setters`].
+macro_rules! setter {
+    (name) => {
+        /// A name of its own.
+        #[must_use]
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            self.name = Some(name.into());
+            self
+        }
+    };
+    (strides) => {
+        /// Steps of the window over height and width.
+        #[must_use]
+        pub fn strides(mut self, strides: impl Into<$crate::layers::Size2>) -> Self {
+            self.strides = strides.into();
+            self
+        }
+    };
+    (pool_strides) => {
+        /// Steps of the window; the window's size unless set.
+        #[must_use]
+        pub fn strides(mut self, strides: impl Into<$crate::layers::Size2>) -> Self {
+            self.strides = Some(strides.into());
+            self
+        }
+    };
+    (padding) => {
+        /// What happens at the borders; valid, that is no padding, unless set.
+        #[must_use]
+        pub fn padding(mut self, padding: $crate::layers::Padding) -> Self {
+            self.padding = padding;
+            self
+        }
+    };
+    (dilation_rate) => {
+        /// Distance of the window's cells. With a distance above 1 strides must be 1, as in Keras.
+        #[must_use]
+        pub fn dilation_rate(mut self, dilation_rate: impl Into<$crate::layers::Size2>) -> Self {
+            self.dilation_rate = dilation_rate.into();
+            self
+        }
+    };
+    (groups) => {
+        /// Number of groups that input channels and filters fall into: the filters of a group see
+        /// its inputs only. It divides both; 1 unless set.
+        #[must_use]
+        pub fn groups(mut self, groups: usize) -> Self {
+            self.groups = groups;
+            self
+        }
+    };
+    (depth_multiplier) => {
+        /// Number of outputs for each input channel; 1 unless set.
+        #[must_use]
+        pub fn depth_multiplier(mut self, depth_multiplier: usize) -> Self {
+            self.depth_multiplier = depth_multiplier;
+            self
+        }
+    };
+    (activation) => {
+        /// The function applied to the result; none unless set.
+        #[must_use]
+        pub fn activation(mut self, activation: $crate::Activation) -> Self {
+            self.activation = activation;
+            self
+        }
+    };
+    (use_bias) => {
+        /// Whether a bias is added; true unless set.
+        #[must_use]
+        pub fn use_bias(mut self, use_bias: bool) -> Self {
+            self.use_bias = use_bias;
+            self
+        }
+    };
+    (kernel_initializer) => {
+        /// First values of the kernel; Glorot-uniform unless set.
+        #[must_use]
+        pub fn kernel_initializer(mut self, initializer: $crate::Initializer) -> Self {
+            self.kernel_initializer = initializer;
+            self
+        }
+    };
+    (depthwise_initializer) => {
+        /// First values of the depthwise kernel; Glorot-uniform unless set.
+        #[must_use]
+        pub fn depthwise_initializer(mut self, initializer: $crate::Initializer) -> Self {
+            self.depthwise_initializer = initializer;
+            self
+        }
+    };
+    (pointwise_initializer) => {
+        /// First values of the pointwise kernel; Glorot-uniform unless set.
+        #[must_use]
+        pub fn pointwise_initializer(mut self, initializer: $crate::Initializer) -> Self {
+            self.pointwise_initializer = initializer;
+            self
+        }
+    };
+    (bias_initializer) => {
+        /// First values of the bias; zeros unless set.
+        #[must_use]
+        pub fn bias_initializer(mut self, initializer: $crate::Initializer) -> Self {
+            self.bias_initializer = initializer;
+            self
+        }
+    };
+    (epsilon) => {
+        /// What is added to the variance; 0.001 unless set.
+        #[must_use]
+        pub fn epsilon(mut self, epsilon: f32) -> Self {
+            self.epsilon = epsilon;
+            self
+        }
+    };
+    (center) => {
+        /// Whether `beta` is added; true unless set.
+        #[must_use]
+        pub fn center(mut self, center: bool) -> Self {
+            self.center = center;
+            self
+        }
+    };
+    (scale) => {
+        /// Whether the result is multiplied with `gamma`; true unless set.
+        #[must_use]
+        pub fn scale(mut self, scale: bool) -> Self {
+            self.scale = scale;
+            self
+        }
+    };
+    (gamma_initializer) => {
+        /// First values of `gamma`; ones unless set.
+        #[must_use]
+        pub fn gamma_initializer(mut self, initializer: $crate::Initializer) -> Self {
+            self.gamma_initializer = initializer;
+            self
+        }
+    };
+    (beta_initializer) => {
+        /// First values of `beta`; zeros unless set.
+        #[must_use]
+        pub fn beta_initializer(mut self, initializer: $crate::Initializer) -> Self {
+            self.beta_initializer = initializer;
+            self
+        }
+    };
+    (keepdims) => {
+        /// Whether height and width stay, as axes of 1; false unless set.
+        #[must_use]
+        pub fn keepdims(mut self, keepdims: bool) -> Self {
+            self.keepdims = keepdims;
+            self
+        }
+    };
+    (axes) => {
+        /// The axes that are normalized, the batch being axis 0 and the last one -1; -1 unless set.
+        ///
+        /// Their order does not matter. They are neighbours, or two groups of neighbours of which
+        /// one ends with the last axis.
+        #[must_use]
+        pub fn axis(mut self, axis: impl Into<$crate::layers::Axes>) -> Self {
+            self.axis = axis.into();
+            self
+        }
+    };
+}
+
+/// The methods of [`Layer`](crate::Layer) that are the same for all layers with a `name`.
+macro_rules! names {
+    ($class:literal) => {
+        fn class_name(&self) -> &'static str {
+            $class
+        }
+
+        fn name(&self) -> Option<&str> {
+            self.name.as_deref()
+        }
+    };
+}
+
+mod average_pooling2d;
+mod batch_normalization;
+mod conv1d;
 mod conv2d;
+mod conv2d_transpose;
 mod dense;
+mod depthwise_conv2d;
 mod dropout;
 mod flatten;
+mod global_pooling2d;
+mod group_normalization;
+mod layer_normalization;
 mod max_pooling2d;
+mod separable_conv2d;
+mod support;
+mod unit_normalization;
 
+pub use average_pooling2d::AveragePooling2D;
+pub use batch_normalization::BatchNormalization;
+pub use conv1d::Conv1D;
 pub use conv2d::Conv2D;
+pub use conv2d_transpose::Conv2DTranspose;
 pub use dense::Dense;
+pub use depthwise_conv2d::DepthwiseConv2D;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
+pub use global_pooling2d::{GlobalAveragePooling2D, GlobalMaxPooling2D};
+pub use group_normalization::GroupNormalization;
 pub use keros_tensor::kernels::Padding;
+pub use layer_normalization::LayerNormalization;
 pub use max_pooling2d::MaxPooling2D;
+pub use separable_conv2d::SeparableConv2D;
+pub use support::Axes;
+pub use unit_normalization::UnitNormalization;
 
 use crate::error::NnError;
 

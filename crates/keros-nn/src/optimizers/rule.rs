@@ -364,7 +364,7 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         };
         for (param, state) in self.trained(params) {
             if let Some(mean) = &state.average {
-                kernels::moving_average(mean, param.value(), momentum)?;
+                kernels::moving_average(mean, param.value(), momentum, 1.0 - momentum)?;
             }
         }
         match average.overwrite_frequency {

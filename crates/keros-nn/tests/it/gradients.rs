@@ -10,7 +10,7 @@ use keros_tensor::{Device, Stream, Tensor, Workspace};
 
 const MODE: Mode = Mode::Training { seed: 3, step: 5 };
 
-fn random(shape: &[usize], stream: u64) -> Tensor {
+pub(crate) fn random(shape: &[usize], stream: u64) -> Tensor {
     let mut values = vec![0.0; shape.iter().product()];
     Stream::new(11, stream).fill_uniform(0, -1.0, 1.0, &mut values);
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
@@ -28,7 +28,7 @@ fn loss(network: &mut Sequential, ws: &mut Workspace, x: &Tensor, labels: &Targe
 
 /// Compares the gradient of every parameter with central differences, as a whole: kinks of ReLU and
 /// maximum make single differences wrong now and then.
-fn check(builder: SequentialBuilder, input: &[usize], classes: u32) {
+pub(crate) fn check(builder: SequentialBuilder, input: &[usize], classes: u32) {
     let mut network = builder.build(&Device::Cpu, 9).unwrap();
     let ws = &mut Workspace::new(&Device::Cpu);
     let batch = 3;
@@ -46,6 +46,7 @@ fn check(builder: SequentialBuilder, input: &[usize], classes: u32) {
     let names: Vec<String> = network
         .params()
         .iter()
+        .filter(|(_, p)| p.trainable())
         .map(|(_, p)| p.name().to_owned())
         .collect();
     for name in names {

@@ -1,6 +1,7 @@
 //! Networks, losses, metrics and optimizers through the public interface.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod conv_layers;
 mod errors;
 mod gradients;
 #[cfg(feature = "keras-files")]

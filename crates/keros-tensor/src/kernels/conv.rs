@@ -1,11 +1,16 @@
 //! Two-dimensional convolution: what it takes and returns, and which implementation runs.
 
+mod depthwise;
 mod direct;
 mod geometry;
 mod im2col;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod microkernel;
 mod rows;
+mod transpose;
+
+pub use depthwise::{depthwise_conv2d, depthwise_conv2d_backward};
+pub use transpose::{conv2d_transpose, conv2d_transpose_backward};
 
 use candle_core::{DType, Tensor};
 

@@ -9,23 +9,38 @@
 //! it, and overwrite (never add to) the gradients that they are given to fill.
 
 mod activation;
+mod average_pool;
+mod batch_norm;
 mod conv;
 mod dense;
 mod dropout;
 mod elementwise;
+mod global_pool;
 mod loss;
 mod matmul;
+mod normalize;
 mod optimizer;
 mod optimizer_common;
 mod pool;
 mod softmax;
 
 pub use activation::{Activation, activation, activation_backward};
-pub use conv::{Conv2dSpec, conv2d, conv2d_backward};
+pub use average_pool::{average_pool2d, average_pool2d_backward};
+pub use batch_norm::{batch_norm, batch_norm_backward, channel_statistics};
+pub use conv::{
+    Conv2dSpec, conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward,
+    depthwise_conv2d, depthwise_conv2d_backward,
+};
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
 pub use elementwise::{map, u8_to_f32, zip_map};
+pub use global_pool::{
+    global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,
+};
 pub use loss::{categorical_cross_entropy, correct, count_correct, softmax_cross_entropy};
+pub use normalize::{
+    NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,
+};
 pub use optimizer::{
     FtrlStrengths, adadelta_update, adagrad_update, adam_update, adamax_update, amsgrad_update,
     ftrl_update, lion_update, nadam_update, rmsprop_update, sgd_update,

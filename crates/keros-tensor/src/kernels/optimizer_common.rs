@@ -31,14 +31,20 @@ pub fn mean_of_accumulated(grad: &Tensor, sum: &Tensor, count: u64) -> Result<()
     })
 }
 
-/// `average = momentum average + (1 - momentum) x`, element by element.
+/// `average = momentum average + rate x`, element by element: one step of a moving average, whose
+/// `rate` is `1 - momentum` unless `x` needs a correction.
 ///
 /// # Errors
 /// See [the module](super).
-pub fn moving_average(average: &Tensor, x: &Tensor, momentum: f64) -> Result<(), TensorError> {
-    let (momentum, rest) = (momentum as f32, (1.0 - momentum) as f32);
+pub fn moving_average(
+    average: &Tensor,
+    x: &Tensor,
+    momentum: f64,
+    rate: f64,
+) -> Result<(), TensorError> {
+    let (momentum, rate) = (momentum as f32, rate as f32);
     update("moving average", [average], x, |[average], x| {
-        average_slice(average, x, momentum, rest);
+        average_slice(average, x, momentum, rate);
     })
 }
 

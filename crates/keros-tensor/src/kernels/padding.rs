@@ -9,6 +9,9 @@ pub enum Padding {
     /// `ceil(n / s)` positions; of the cells beyond the borders one half lies before and the other,
     /// which has the odd one, after.
     Same,
+    /// `ceil(n / s)` positions; all cells beyond the border lie before it, so that no position sees
+    /// a later cell. Meant for the time axis of sequences.
+    Causal,
 }
 
 impl Padding {
@@ -25,6 +28,30 @@ impl Padding {
     ) -> Option<usize> {
         self.resolve(n, window, stride, dilation)
             .map(|(out, _)| out)
+    }
+
+    /// Number of cells along an axis that a transposed window makes of `n`, by Keras's rule: that
+    /// of the input whose [`output_len`](Self::output_len) is `n`, the smallest one that the window
+    /// and all its steps cover.
+    ///
+    /// `n * stride` cells, and without padding `max(k - stride, 0)` more, `k` being the dilated size.
+    /// `None` if an argument is 0 or the number is too large.
+    pub fn transposed_len(
+        self,
+        n: usize,
+        window: usize,
+        stride: usize,
+        dilation: usize,
+    ) -> Option<usize> {
+        if n == 0 || window == 0 || stride == 0 || dilation == 0 {
+            return None;
+        }
+        let extent = (window - 1).checked_mul(dilation)?.checked_add(1)?;
+        let covered = n.checked_mul(stride)?;
+        match self {
+            Self::Valid => covered.checked_add(extent.saturating_sub(stride)),
+            Self::Same | Self::Causal => Some(covered),
+        }
     }
 
     /// Number of positions and cells before the border.
@@ -46,6 +73,7 @@ impl Padding {
                 let total = ((out - 1) * stride).checked_add(extent)?.saturating_sub(n);
                 Some((out, total / 2))
             }
+            Self::Causal => Some((n.div_ceil(stride), extent - 1)),
         }
     }
 }

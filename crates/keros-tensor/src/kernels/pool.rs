@@ -15,7 +15,7 @@ pub struct Pool2dSpec {
     pub window: (usize, usize),
     /// Vertical and horizontal step, at least 1.
     pub strides: (usize, usize),
-    /// What happens at the borders; padding never wins.
+    /// What happens at the borders; padding never wins and does not count.
     pub padding: Padding,
 }
 
@@ -39,22 +39,27 @@ impl Pool2dSpec {
     }
 }
 
+/// The sizes of one pooling, checked.
 #[derive(Clone, Copy)]
-struct Geometry {
-    n: usize,
-    h: usize,
-    w: usize,
-    c: usize,
-    oh: usize,
-    ow: usize,
-    window: (usize, usize),
-    strides: (usize, usize),
-    top: usize,
-    left: usize,
+pub(super) struct Geometry {
+    pub(super) n: usize,
+    pub(super) h: usize,
+    pub(super) w: usize,
+    pub(super) c: usize,
+    pub(super) oh: usize,
+    pub(super) ow: usize,
+    pub(super) window: (usize, usize),
+    pub(super) strides: (usize, usize),
+    pub(super) top: usize,
+    pub(super) left: usize,
 }
 
 impl Geometry {
-    fn new(op: &'static str, x: [usize; 4], spec: &Pool2dSpec) -> Result<Self, TensorError> {
+    pub(super) fn new(
+        op: &'static str,
+        x: [usize; 4],
+        spec: &Pool2dSpec,
+    ) -> Result<Self, TensorError> {
         let [n, h, w, c] = x;
         let axis = |n, window, stride| spec.padding.resolve(n, window, stride, 1);
         match (
@@ -93,7 +98,7 @@ impl Geometry {
     /// Cells of the window at output `(oy, ox)` that lie inside the input: their number in the
     /// window and their offset in the image.
     #[inline(always)]
-    fn cells(&self, oy: usize, ox: usize) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn cells(&self, oy: usize, ox: usize) -> impl Iterator<Item = (usize, usize)> {
         let Self {
             h, w, c, window, ..
         } = *self;

@@ -57,7 +57,11 @@ fn check_conv(case: &NaiveConv, activation: Activation, with_bias: bool) {
 }
 
 fn padding() -> impl Strategy<Value = Padding> {
-    prop_oneof![Just(Padding::Valid), Just(Padding::Same)]
+    prop_oneof![
+        Just(Padding::Valid),
+        Just(Padding::Same),
+        Just(Padding::Causal)
+    ]
 }
 
 fn activation() -> impl Strategy<Value = Activation> {

@@ -9,12 +9,15 @@
 
 mod access;
 mod activation;
+mod average_pool;
 mod conv;
+mod conv_variants;
 mod dense;
 mod determinism;
 mod device;
 mod dropout;
 mod loss;
+mod normalization;
 mod optimizer;
 mod parallel;
 mod params;

@@ -79,6 +79,7 @@ pub(crate) fn axis(
             let total = ((out - 1) * stride + extent).saturating_sub(n);
             (out, (total / 2) as isize)
         }
+        Padding::Causal => (n.div_ceil(stride), (extent - 1) as isize),
     }
 }
 

@@ -3,6 +3,7 @@
 
 #[allow(dead_code, reason = "the suites that use it are being added")]
 mod fixture;
+mod layers_conv;
 mod losses;
 mod metrics;
 mod optimizers;

@@ -11,7 +11,7 @@ use super::super::activation::{Activation, add_rows, unapply};
 use super::geometry::Geometry;
 use super::microkernel::{ForwardTile, Isa, WeightTile};
 use super::rows::RowBlocks;
-use crate::parallel::for_each_part;
+use crate::parallel::{chunks_mut, for_each_part};
 use crate::scratch::with_scratch;
 
 /// Multiplications that make a task worth its start.
@@ -254,6 +254,53 @@ impl GradientShape {
     }
 }
 
+/// The input gradient of one image from its bordered output gradient and the kernel of
+/// [`pack_turned`].
+fn correlate_turned(
+    isa: &'static Isa,
+    g: &Geometry,
+    dz: &[f32],
+    pitch: usize,
+    packed: &[f32],
+    dx: &mut [f32],
+) {
+    Correlation {
+        isa,
+        input: dz,
+        pitch,
+        channels: (g.co, g.ci),
+        kernel: (g.kh, g.kw),
+        strides: (1, 1),
+        dilation: g.dilation,
+        packed,
+        bias: None,
+        relu: false,
+    }
+    .run(g.h, g.w, dx);
+}
+
+/// The input gradients of all images for strides of 1, with the kernel of [`pack_turned`].
+pub(super) fn input_gradient(
+    isa: &'static Isa,
+    g: &Geometry,
+    dz: &[f32],
+    packed: &[f32],
+    dx: &mut [f32],
+) {
+    let shape = GradientShape::new(g, true);
+    let row_len = g.ow * g.co;
+    for_each_part(chunks_mut(dx, g.image()), |n, dx| {
+        with_scratch(shape.len(), |bordered| {
+            bordered.fill(0.0);
+            let dz = dz[n * g.output()..][..g.output()].chunks_exact(row_len);
+            for (row, dz) in dz.enumerate() {
+                bordered[shape.first + row * shape.pitch..][..row_len].copy_from_slice(dz);
+            }
+            correlate_turned(isa, g, bordered, shape.pitch, packed, dx);
+        });
+    });
+}
+
 /// The gradients of a convolution: what they are made from, for all images.
 pub(super) struct Backward<'a> {
     pub(super) isa: &'static Isa,
@@ -312,23 +359,8 @@ impl Backward<'_> {
                     let inside = &dz[dz_shape.first..];
                     self.add_weights(x, x_pitch, inside, dz_shape.pitch, dw);
                     if let (Some(dx), Some((isa, packed))) = (&mut dx, self.turned) {
-                        Correlation {
-                            isa,
-                            input: dz,
-                            pitch: dz_shape.pitch,
-                            channels: (g.co, g.ci),
-                            kernel: (g.kh, g.kw),
-                            strides: (1, 1),
-                            dilation: g.dilation,
-                            packed,
-                            bias: None,
-                            relu: false,
-                        }
-                        .run(
-                            g.h,
-                            g.w,
-                            &mut dx[i * g.image()..][..g.image()],
-                        );
+                        let dx = &mut dx[i * g.image()..][..g.image()];
+                        correlate_turned(isa, g, dz, dz_shape.pitch, packed, dx);
                     }
                 }
             });

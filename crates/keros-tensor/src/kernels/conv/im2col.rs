@@ -96,6 +96,27 @@ pub(super) fn backward_image(
     });
 }
 
+/// The input gradient of one image, which is overwritten.
+pub(super) fn input_gradient_image(g: &Geometry, w: &[f32], dz: &[f32], dx: &mut [f32]) {
+    dx.fill(0.0);
+    let block = block_rows(g);
+    with_scratch(block * g.ow * g.patch(), |patches| {
+        for first in (0..g.oh).step_by(block) {
+            let rows = first..g.oh.min(first + block);
+            let pixels = rows.len() * g.ow;
+            let dz = &dz[first * g.ow * g.co..];
+            let patches = &mut patches[..pixels * g.patch()];
+            for group in 0..g.groups {
+                let dz =
+                    Matrix::new(dz, pixels, g.co, g.co).columns(group * g.co_group(), g.co_group());
+                let mut a = MatrixMut::new(patches, pixels, g.patch(), g.patch());
+                matmul(&mut a, false, dz, group_weights(g, w, group).transposed());
+                scatter(g, patches, group, rows.clone(), dx);
+            }
+        }
+    });
+}
+
 /// The kernel of one group as a matrix of [`Geometry::patch`] rows.
 fn group_weights<'a>(g: &Geometry, w: &'a [f32], group: usize) -> Matrix<'a> {
     Matrix::new(w, g.patch(), g.co, g.co).columns(group * g.co_group(), g.co_group())

@@ -1,0 +1,238 @@
+//! Normalizations against their formulas in double precision, gradients against differences.
+
+use keros_tensor::kernels::{
+    NormLayout, NormParams, batch_norm, batch_norm_backward, channel_statistics, moving_average,
+    normalize, normalize_backward, unit_normalize, unit_normalize_backward,
+};
+use keros_tensor::{Device, Workspace, parallel};
+use proptest::prelude::*;
+
+use crate::support::{check_close, finite_differences, flat, flat64, random, tensor};
+
+const EPSILON: f32 = 1e-3;
+
+/// The sets of elements over which statistics are taken, normalized with scale and shift.
+fn naive(
+    x: &[f64],
+    set_of: &dyn Fn(usize) -> usize,
+    param_of: &dyn Fn(usize) -> usize,
+    gamma: &[f64],
+    beta: &[f64],
+) -> Vec<f64> {
+    let sets = (0..x.len()).map(set_of).max().map_or(0, |last| last + 1);
+    let (mut mean, mut variance, mut count) = (vec![0.0; sets], vec![0.0; sets], vec![0.0; sets]);
+    (0..x.len()).for_each(|i| count[set_of(i)] += 1.0);
+    (0..x.len()).for_each(|i| mean[set_of(i)] += x[i] / count[set_of(i)]);
+    (0..x.len()).for_each(|i| {
+        variance[set_of(i)] += (x[i] - mean[set_of(i)]).powi(2) / count[set_of(i)];
+    });
+    (0..x.len())
+        .map(|i| {
+            let (set, param) = (set_of(i), param_of(i));
+            let root = (variance[set] + f64::from(EPSILON)).sqrt();
+            gamma[param] * (x[i] - mean[set]) / root + beta[param]
+        })
+        .collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn batch_norm_follows_its_formula(
+        shape in (2usize..5, 1usize..5, 1usize..5, 1usize..7),
+        axis in 1usize..4,
+    ) {
+        let shape = [shape.0, shape.1, shape.2, shape.3];
+        let (channels, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+        let channel = move |i: usize| i / inner % channels;
+        let mut ws = Workspace::new(&Device::Cpu);
+        let (x, gamma, beta) = (random(1, &shape), random(2, &[channels]), random(3, &[channels]));
+        let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
+        let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| {
+            naive(x, &channel, &channel, gamma, beta)
+        };
+        let (mean, variance) = channel_statistics(&mut ws, &x, axis).unwrap();
+        let (g, b) = (Some(&gamma), Some(&beta));
+        let y = batch_norm(&mut ws, &x, axis, &mean, &variance, g, b, EPSILON).unwrap();
+        check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
+
+        let dy = random(4, &shape);
+        let dy64 = flat64(&dy);
+        let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
+        let dx = batch_norm_backward(
+            &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, true,
+            Some(&dgamma), Some(&dbeta), true,
+        ).unwrap().unwrap();
+        let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
+        check_close("dx", &dx, &expected, 2e-4);
+        let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
+        check_close("dgamma", &dgamma, &expected, 1e-4);
+        let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
+        check_close("dbeta", &dbeta, &expected, 1e-4);
+
+        // With constants for statistics the gradient is a scale.
+        let variance64 = flat64(&variance);
+        let dx = batch_norm_backward(
+            &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, false, None, None, true,
+        ).unwrap().unwrap();
+        let scaled = |(i, dy): (usize, &f64)| {
+            let c = channel(i);
+            dy * gamma64[c] / (variance64[c] + f64::from(EPSILON)).sqrt()
+        };
+        let expected: Vec<f64> = dy64.iter().enumerate().map(scaled).collect();
+        check_close("dx of constants", &dx, &expected, 1e-5);
+    }
+
+    #[test]
+    fn normalize_follows_its_formula(
+        (outer, before, kept, after) in (1usize..4, 1usize..5, 1usize..4, 1usize..12),
+        trailing in any::<bool>(),
+    ) {
+        let layout = NormLayout { outer, before, kept, after };
+        let params = if trailing { NormParams::Trailing } else { NormParams::Normalized };
+        let set = move |i: usize| i / (before * kept * after) * kept + i / after % kept;
+        let param = move |i: usize| {
+            let row = if trailing { i / after % kept } else { i / (kept * after) % before };
+            row * after + i % after
+        };
+        let len = if trailing { kept * after } else { before * after };
+        let mut ws = Workspace::new(&Device::Cpu);
+        let shape = [outer, before, kept, after];
+        let (x, gamma, beta) = (random(1, &shape), random(2, &[len]), random(3, &[len]));
+        let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
+        let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| naive(x, &set, &param, gamma, beta);
+        let (g, b) = (Some(&gamma), Some(&beta));
+        let (y, statistics) = normalize(&mut ws, &x, &layout, g, b, params, EPSILON).unwrap();
+        check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
+
+        let dy = random(4, &shape);
+        let dy64 = flat64(&dy);
+        let (dgamma, dbeta) = (random(5, &[len]), random(6, &[len]));
+        let dx = normalize_backward(
+            &mut ws, &x, &statistics, &dy, &layout, g, params, Some(&dgamma), Some(&dbeta), true,
+        ).unwrap().unwrap();
+        let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
+        check_close("dx", &dx, &expected, 5e-4);
+        let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
+        check_close("dgamma", &dgamma, &expected, 2e-4);
+        let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
+        check_close("dbeta", &dbeta, &expected, 2e-5);
+    }
+
+    #[test]
+    fn unit_normalize_follows_its_formula(
+        (outer, before, kept, after) in (1usize..4, 1usize..5, 1usize..4, 1usize..12),
+    ) {
+        let layout = NormLayout { outer, before, kept, after };
+        let set = |i: usize| i / (before * kept * after) * kept + i / after % kept;
+        let formula = |x: &[f64]| -> Vec<f64> {
+            let mut squares = vec![0.0; outer * kept];
+            (0..x.len()).for_each(|i| squares[set(i)] += x[i] * x[i]);
+            (0..x.len()).map(|i| x[i] / squares[set(i)].max(1e-12).sqrt()).collect()
+        };
+        let mut ws = Workspace::new(&Device::Cpu);
+        let x = (random(1, &[outer, before, kept, after]) + 0.1).unwrap();
+        let (y, factors) = unit_normalize(&mut ws, &x, &layout).unwrap();
+        check_close("y", &y, &formula(&flat64(&x)), 1e-6);
+        let dy = random(2, x.dims());
+        let dx = unit_normalize_backward(&mut ws, &y, &factors, &dy, &layout).unwrap();
+        let scale = flat(&factors).into_iter().fold(1.0, f32::max);
+        let expected = finite_differences(&flat64(&x), |x| dot(&formula(x), &flat64(&dy)));
+        check_close("dx", &dx, &expected, 1e-5 * f64::from(scale));
+    }
+}
+
+#[test]
+fn large_means_do_not_cancel() {
+    let mut ws = Workspace::new(&Device::Cpu);
+    let x = (random(1, &[4096, 3]) * 0.5).unwrap();
+    let far = (&x + 1024.0).unwrap();
+    let (_, near_variance) = channel_statistics(&mut ws, &x, 1).unwrap();
+    let (mean, variance) = channel_statistics(&mut ws, &far, 1).unwrap();
+    check_close("variance", &variance, &flat64(&near_variance), 1e-4);
+    let column = |c: usize| flat64(&far).into_iter().skip(c).step_by(3).sum::<f64>() / 4096.0;
+    check_close("mean", &mean, &[column(0), column(1), column(2)], 1e-6);
+}
+
+#[test]
+fn moving_average_and_edges() {
+    let mut ws = Workspace::new(&Device::Cpu);
+    let moving = tensor(&[1.0, 2.0], &[2]);
+    moving_average(&moving, &tensor(&[3.0, -2.0], &[2]), 0.75, 0.25).unwrap();
+    assert_eq!(flat(&moving), [1.5, 1.0]);
+    assert!(moving_average(&moving, &tensor(&[3.0], &[1]), 0.75, 0.25).is_err());
+
+    // Zeros have no direction: they stay, and the gradient is finite.
+    let layout = NormLayout {
+        outer: 1,
+        before: 1,
+        kept: 1,
+        after: 3,
+    };
+    let zeros = tensor(&[0.0; 3], &[1, 3]);
+    let (y, factors) = unit_normalize(&mut ws, &zeros, &layout).unwrap();
+    assert_eq!(flat(&y), [0.0; 3]);
+    let dx = unit_normalize_backward(&mut ws, &y, &factors, &zeros, &layout).unwrap();
+    assert_eq!(flat(&dx), [0.0; 3]);
+
+    let x = random(1, &[2, 3]);
+    assert!(channel_statistics(&mut ws, &x, 2).is_err());
+    assert!(unit_normalize(&mut ws, &x, &layout).is_err());
+    let (mean, variance) = channel_statistics(&mut ws, &x, 1).unwrap();
+    let gamma = random(2, &[2]);
+    assert!(batch_norm(&mut ws, &x, 1, &mean, &variance, Some(&gamma), None, 0.0).is_err());
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let run = || {
+        let mut ws = Workspace::new(&Device::Cpu);
+        let (x, dy) = (random(1, &[64, 9, 11, 24]), random(2, &[64, 9, 11, 24]));
+        let (mean, variance) = channel_statistics(&mut ws, &x, 3).unwrap();
+        let (dgamma, dbeta) = (random(3, &[24]), random(4, &[24]));
+        let (g, b) = (Some(&dgamma), Some(&dbeta));
+        let dx = batch_norm_backward(
+            &mut ws, &x, &dy, 3, &mean, &variance, None, EPSILON, true, g, b, true,
+        );
+        let layout = NormLayout {
+            outer: 64,
+            before: 99,
+            kept: 4,
+            after: 6,
+        };
+        let trailing = NormParams::Trailing;
+        let (y, statistics) =
+            normalize(&mut ws, &x, &layout, None, None, trailing, EPSILON).unwrap();
+        let (dg, db) = (random(5, &[24]), random(6, &[24]));
+        normalize_backward(
+            &mut ws,
+            &x,
+            &statistics,
+            &dy,
+            &layout,
+            None,
+            trailing,
+            Some(&dg),
+            Some(&db),
+            false,
+        )
+        .unwrap();
+        [
+            mean,
+            variance,
+            dgamma,
+            dbeta,
+            dx.unwrap().unwrap(),
+            y,
+            dg,
+            db,
+        ]
+        .map(|t| flat(&t))
+    };
+    assert_eq!(parallel::with_threads(1, run), run());
+}
