@@ -141,7 +141,7 @@ fn the_axis_of_the_channels_may_be_any() {
         }
         let ws = &mut Workspace::new(&Device::Cpu);
         let mode = Mode::Training { seed: 1, step: 0 };
-        let outputs = network.forward(ws, &[x.clone()], mode).unwrap();
+        let outputs = network.forward(ws, std::slice::from_ref(x), mode).unwrap();
         // Back to channels last, if they were first.
         let y = match x.dim(1).unwrap() {
             4 => outputs[0].logits.permute((0, 2, 3, 1)).unwrap(),
