@@ -5,7 +5,7 @@
 //! [`Layer::backward`] takes it off again. Nothing here uses candle's autograd, and after the first
 //! step nothing allocates: all intermediate values live in a [`Workspace`](keros_tensor::Workspace).
 //!
-//! A network whose last layer ends in a softmax hands out the values *before* it, together with the
+//! A network whose last layer ends in a softmax or sigmoid hands out the values *before* it, together with the
 //! activation ([`Output`]): losses and metrics work on the logits, where nothing is clipped, as Keras
 //! does on TensorFlow.
 //!
@@ -45,7 +45,7 @@ mod target;
 pub use activation::Activation;
 pub use error::NnError;
 pub use initializer::Initializer;
-pub use layer::{Layer, LayerBuilder, Pass};
+pub use layer::{Layer, LayerBuilder, Merge, Pass};
 pub use loss::{
     CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, SparseCategoricalCrossentropy,
 };

@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
-use keros_tensor::{Params, Tensor, Workspace, kernels};
+use keros_tensor::{Params, Tensor, Workspace};
 
 /// How a batch runs through a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,16 @@ pub enum Mode {
         /// Number of the step; the same seed and step give the same random numbers.
         step: u64,
     },
+}
+
+impl Mode {
+    /// Seed and step of a training pass.
+    pub(crate) fn training(self) -> Option<(u64, u64)> {
+        match self {
+            Mode::Inference => None,
+            Mode::Training { seed, step } => Some((seed, step)),
+        }
+    }
 }
 
 /// A named input or output: the shape of one sample, without the batch axis.
@@ -42,15 +52,7 @@ impl Output {
     /// # Errors
     /// When the kernel fails.
     pub fn values(&self, workspace: &mut Workspace) -> Result<Tensor, NnError> {
-        match self.activation {
-            Activation::Linear => Ok(self.logits.clone()),
-            Activation::Relu => Ok(kernels::activation(
-                workspace,
-                &self.logits,
-                kernels::Activation::Relu,
-            )?),
-            Activation::Softmax => Ok(kernels::softmax(workspace, &self.logits)?),
-        }
+        self.activation.apply(workspace, &self.logits)
     }
 }
 

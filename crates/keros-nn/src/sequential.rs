@@ -152,10 +152,7 @@ impl Network for Sequential {
         mode: Mode,
     ) -> Result<Vec<Output>, NnError> {
         self.tape.clear();
-        self.training = match mode {
-            Mode::Inference => None,
-            Mode::Training { seed, step } => Some((seed, step)),
-        };
+        self.training = mode.training();
         let mut x = check_input(&self.inputs[0], inputs)?.clone();
         for (i, part) in self.parts.iter().enumerate() {
             let mut pass = Pass {
@@ -163,6 +160,7 @@ impl Network for Sequential {
                 params: &self.params,
                 tape: &mut self.tape,
                 training: self.training,
+                keeps: self.training.is_some(),
                 layer: i as u64,
                 wants_input_grad: false,
             };
@@ -199,6 +197,7 @@ impl Network for Sequential {
                 params: &self.params,
                 tape: &mut self.tape,
                 training: Some(training),
+                keeps: true,
                 layer: i as u64,
                 wants_input_grad: i > first,
             };

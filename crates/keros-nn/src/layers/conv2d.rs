@@ -131,9 +131,6 @@ impl Layer for Conv2D {
         if self.filters == 0 {
             return Err(NnError::argument("filters", "at least 1", self.filters));
         }
-        if self.activation == Activation::Softmax {
-            return Err(NnError::argument("activation", "linear or relu", "softmax"));
-        }
         let (kh, kw) = self.kernel_size.positive("kernel_size")?;
         let spec = Conv2dSpec {
             strides: self.strides.positive("strides")?,
@@ -155,6 +152,10 @@ impl Layer for Conv2D {
         Ok(vec![out_height, out_width, self.filters])
     }
 
+    fn take_activation(&mut self) -> Activation {
+        self.activation.take_final()
+    }
+
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;
         let (kernel, bias) = (
@@ -162,15 +163,15 @@ impl Layer for Conv2D {
             built.bias.map(|id| pass.value(id)),
         );
         let activation = self.activation.fused();
-        let y = kernels::conv2d(pass.workspace, x, kernel, bias, &built.spec, activation)?;
+        let z = kernels::conv2d(pass.workspace, x, kernel, bias, &built.spec, activation)?;
         pass.save(x);
-        pass.save(&y);
-        Ok(y)
+        self.activation.end_forward(z, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, x) = (pass.restore()?, pass.restore()?);
+        let (y, dy) = self.activation.start_backward(dy, pass)?;
+        let x = pass.restore()?;
         let (kernel, kernel_grad) = (pass.value(built.kernel), pass.grad(built.kernel));
         let bias_grad = built.bias.map(|id| pass.grad(id));
         let dx = kernels::conv2d_backward(
@@ -178,14 +179,14 @@ impl Layer for Conv2D {
             &x,
             kernel,
             &y,
-            dy,
+            &dy,
             &built.spec,
             self.activation.fused(),
             kernel_grad,
             bias_grad,
             pass.wants_input_grad,
         )?;
-        pass.workspace.give(dy);
+        pass.workspace.give(&dy);
         pass.workspace.give(&y);
         Ok(dx)
     }

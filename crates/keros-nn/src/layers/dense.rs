@@ -110,7 +110,7 @@ impl Layer for Dense {
     }
 
     fn take_activation(&mut self) -> Activation {
-        self.activation.take_softmax()
+        self.activation.take_final()
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
@@ -119,22 +119,15 @@ impl Layer for Dense {
             pass.value(built.kernel),
             built.bias.map(|id| pass.value(id)),
         );
-        let mut y = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
-        if self.activation == Activation::Softmax {
-            y = kernels::softmax(pass.workspace, &y)?;
-        }
+        let z = kernels::dense(pass.workspace, x, kernel, bias, self.activation.fused())?;
         pass.save(x);
-        pass.save(&y);
-        Ok(y)
+        self.activation.end_forward(z, pass)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
-        let (y, x) = (pass.restore()?, pass.restore()?);
-        let mut dy = dy.clone();
-        if self.activation == Activation::Softmax {
-            dy = kernels::softmax_backward(pass.workspace, &y, &dy)?;
-        }
+        let (y, dy) = self.activation.start_backward(dy, pass)?;
+        let x = pass.restore()?;
         let (kernel, kernel_grad) = (pass.value(built.kernel), pass.grad(built.kernel));
         let bias_grad = built.bias.map(|id| pass.grad(id));
         let dx = kernels::dense_backward(

@@ -9,25 +9,45 @@
 //! it, and overwrite (never add to) the gradients that they are given to fill.
 
 mod activation;
+mod affine;
+mod border;
+mod concat;
 mod conv;
 mod dense;
 mod dropout;
 mod elementwise;
+mod embedding;
+mod function;
+mod log_softmax;
 mod loss;
 mod matmul;
+mod merge;
 mod optimizer;
+mod permute;
 mod pool;
+mod prelu;
+mod resample;
 mod softmax;
 
 pub use activation::{Activation, activation, activation_backward};
+pub use affine::affine;
+pub use border::{Border, crop2d, zero_pad2d};
+pub use concat::{concatenate, slice_axis};
 pub use conv::{Conv2dSpec, conv2d, conv2d_backward};
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
 pub use elementwise::{map, u8_to_f32, zip_map};
+pub use embedding::{embedding, embedding_backward};
+pub use function::{Function, function, function_backward};
+pub use log_softmax::{log_softmax, log_softmax_backward};
 pub use loss::{categorical_cross_entropy, correct, count_correct, softmax_cross_entropy};
+pub use merge::{MergeOp, merge, merge_backward};
 pub use optimizer::{adam_update, sgd_update};
 pub use padding::Padding;
+pub use permute::permute;
 pub use pool::{Pool2dSpec, max_pool2d, max_pool2d_backward};
+pub use prelu::{prelu, prelu_backward};
+pub use resample::{Taps, resample};
 pub use softmax::{softmax, softmax_backward};
 
 mod padding;

@@ -3,3 +3,4 @@
 
 #[allow(dead_code, reason = "the suites that use it are being added")]
 mod fixture;
+mod layers_shape;
