@@ -32,26 +32,34 @@
 mod activation;
 mod error;
 mod initializer;
+#[cfg(feature = "keras-files")]
+mod keras_weights;
 mod layer;
 pub mod layers;
-mod loss;
-mod metric;
+pub mod losses;
+pub mod metrics;
 mod network;
 mod optimizer;
 mod resolve;
 mod sequential;
+mod setter;
+mod summary;
 mod target;
 
 pub use activation::Activation;
 pub use error::NnError;
 pub use initializer::Initializer;
+#[cfg(feature = "keras-files")]
+pub use keras_weights::load_keras_weights;
 pub use layer::{Layer, LayerBuilder, Merge, Pass};
-pub use loss::{
-    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, SparseCategoricalCrossentropy,
+pub use losses::{
+    CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, Reduction,
+    SparseCategoricalCrossentropy,
 };
-pub use metric::{Accuracy, Metric, WeightedMean};
-pub use network::{Mode, Network, Output, Port};
+pub use metrics::{Accuracy, Metric, WeightedMean};
+pub use network::{LayerInfo, Mode, Network, Output, Port};
 pub use optimizer::{Adam, Optimizer, Sgd};
 pub use resolve::Resolve;
 pub use sequential::{Sequential, SequentialBuilder};
+pub use summary::summary;
 pub use target::{Target, TargetKind};

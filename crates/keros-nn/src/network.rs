@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
-use keros_tensor::{Params, Tensor, Workspace};
+use keros_tensor::{ParamId, Params, Tensor, Workspace};
 
 /// How a batch runs through a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,19 @@ pub struct Port {
     pub shape: Vec<usize>,
 }
 
+/// A layer of a network, for tables and for matching files.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerInfo<'a> {
+    /// Name, the first part of the names of its parameters.
+    pub name: &'a str,
+    /// Keras's name of the class, such as `Conv2D`.
+    pub class_name: &'static str,
+    /// Shape of the output of one sample, without the batch axis.
+    pub output_shape: &'a [usize],
+    /// Its parameters.
+    pub params: &'a [ParamId],
+}
+
 /// An output of a batch before the network's final activation.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -66,6 +79,11 @@ pub trait Network {
 
     /// The outputs, in the order in which `forward` returns them.
     fn outputs(&self) -> &[Port];
+
+    /// The layers in the order in which they were added; none for a network without layers.
+    fn layers(&self) -> Vec<LayerInfo<'_>> {
+        Vec::new()
+    }
 
     /// The parameters and their gradients.
     fn params(&self) -> &Params;

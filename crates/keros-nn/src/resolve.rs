@@ -1,8 +1,8 @@
 //! Arguments that may be given by Keras's name or as a value.
 
 use crate::error::NnError;
-use crate::loss::Loss;
-use crate::metric::Metric;
+use crate::losses::Loss;
+use crate::metrics::Metric;
 use crate::optimizer::Optimizer;
 
 /// Something that stands for a `T`: a name such as `"adam"`, a value such as

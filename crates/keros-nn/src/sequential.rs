@@ -3,10 +3,9 @@
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
-use crate::network::{Mode, Network, Output, Port};
-use keros_tensor::{DType, Device, Params, Tensor, Workspace};
+use crate::network::{LayerInfo, Mode, Network, Output, Port};
+use keros_tensor::{DType, Device, ParamId, Params, Tensor, Workspace};
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// Layers to be built as a [`Sequential`].
 pub struct SequentialBuilder {
@@ -45,7 +44,7 @@ impl SequentialBuilder {
             if parts.iter().any(|part| part.name == name) {
                 return Err(NnError::DuplicateLayer { name });
             }
-            let first = params.len();
+            let known = params.len();
             let mut builder = LayerBuilder {
                 params: &mut params,
                 layer: &name,
@@ -58,7 +57,8 @@ impl SequentialBuilder {
             parts.push(Part {
                 layer,
                 name,
-                params: first..params.len(),
+                output_shape: shape.clone(),
+                params: params.iter().skip(known).map(|(id, _)| id).collect(),
             });
         }
         let activation = match parts.last_mut() {
@@ -82,7 +82,7 @@ impl SequentialBuilder {
 }
 
 /// Keras's name for the n-th layer of a class: `conv2d`, `conv2d_1`, …
-fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
+pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
     let mut name = String::new();
     for (i, c) in class.char_indices() {
         let starts_word = c.is_ascii_uppercase()
@@ -103,7 +103,8 @@ fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
 struct Part {
     layer: Box<dyn Layer>,
     name: String,
-    params: Range<usize>,
+    output_shape: Vec<usize>,
+    params: Vec<ParamId>,
 }
 
 /// A chain of layers with one input, named `input`, and one output, named after the last layer.
@@ -135,6 +136,18 @@ impl Network for Sequential {
 
     fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    fn layers(&self) -> Vec<LayerInfo<'_>> {
+        self.parts
+            .iter()
+            .map(|part| LayerInfo {
+                name: &part.name,
+                class_name: part.layer.class_name(),
+                output_shape: &part.output_shape,
+                params: &part.params,
+            })
+            .collect()
     }
 
     fn params(&self) -> &Params {
@@ -180,13 +193,7 @@ impl Network for Sequential {
         let [grad] = grads else {
             return Err(NnError::argument("output gradients", "1", grads.len()));
         };
-        let is_trained = |part: &Part| {
-            self.params
-                .iter()
-                .skip(part.params.start)
-                .take(part.params.len())
-                .any(|(_, param)| param.trainable())
-        };
+        let is_trained = |part: &Part| part.params.iter().any(|id| self.params[*id].trainable());
         let Some(first) = self.parts.iter().position(is_trained) else {
             return Ok(());
         };

@@ -127,6 +127,15 @@ pub enum TensorError {
         /// What is wrong with it.
         reason: Box<str>,
     },
+    /// A file that should hold weights of Keras.
+    #[cfg(feature = "keras-files")]
+    #[error("reading {}: not a usable weights file of Keras ({reason})", path.display())]
+    KerasFile {
+        /// The file.
+        path: Box<Path>,
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
     /// Tensors of a file that do not match the parameters they should fill.
     #[error(transparent)]
     Weights(Box<WeightsMismatch>),

@@ -13,6 +13,8 @@
 pub mod access;
 mod device;
 mod error;
+#[cfg(feature = "keras-files")]
+mod keras_file;
 pub mod kernels;
 pub mod parallel;
 mod params;
@@ -27,6 +29,8 @@ pub use candle_core::{DType, Device, Shape, Tensor, Var};
 
 pub use device::parse_device;
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
+#[cfg(feature = "keras-files")]
+pub use keras_file::load_keras_params;
 pub use params::{Param, ParamId, Params};
 pub use rng::Stream;
 pub use upload::upload;

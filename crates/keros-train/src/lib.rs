@@ -20,6 +20,7 @@
 //! **Failure.** An error in the data, the network or a callback ends the call with an error that names
 //! epoch and batch; train end is then not sent. The weights stay as the last finished step left them.
 
+mod class_weight;
 mod data;
 mod error;
 mod evaluate;
@@ -33,6 +34,7 @@ mod source;
 mod step;
 mod trainer;
 
+pub use class_weight::ClassWeight;
 pub use error::TrainError;
 pub use options::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,

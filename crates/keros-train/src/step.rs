@@ -80,10 +80,11 @@ impl<N: Network> Trainer<N> {
             None => None,
         };
         let rows = batch.len() as f64;
-        let scale = (1.0 / rows) as f32;
+        let weights_of_loss = weights.as_ref();
+        let scale = self.loss.scale(output, &target, weights_of_loss)?;
         let loss = self
             .loss
-            .compute(workspace, output, &target, weights.as_ref(), scale)?;
+            .compute(workspace, output, &target, weights_of_loss, scale as f32)?;
         let losses = read::<f32>(&loss.per_sample)?;
         let total: f64 = match &weights {
             None => losses.iter().map(|loss| f64::from(*loss)).sum(),
@@ -96,7 +97,7 @@ impl<N: Network> Trainer<N> {
             }
         };
         drop(losses);
-        self.trackers.loss.add(total / rows, rows);
+        self.trackers.loss.add(total * scale, rows);
         for metric in &mut self.trackers.metrics {
             metric.update(workspace, output, &target, None)?;
         }

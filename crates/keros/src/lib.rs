@@ -64,7 +64,7 @@ pub mod prelude {
         ImageFlow, Sequence, Shuffle,
     };
     pub use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Padding};
-    pub use keros_nn::{Activation, Adam, Network, Sequential, Sgd};
+    pub use keros_nn::{Activation, Adam, Network, Sequential, Sgd, summary};
     pub use keros_tensor::{Device, parse_device};
     pub use keros_train::{
         EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,

@@ -1,7 +1,8 @@
 //! Losses and metrics against numbers worked out by hand.
 
+use keros_nn::metrics::AccuracyByShape;
 use keros_nn::{
-    Accuracy, Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output,
+    Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output,
     SparseCategoricalCrossentropy, Target, WeightedMean,
 };
 use keros_tensor::access::read;
@@ -60,15 +61,24 @@ fn both_crossentropies_agree_and_do_not_clip() {
 fn crossentropy_tells_probabilities_from_logits() {
     let ws = &mut Workspace::new(&Device::Cpu);
     let linear = output(&[[0.0; 3]], Activation::Linear);
-    let strict = SparseCategoricalCrossentropy::new();
-    let error = strict
+    let probabilities = SparseCategoricalCrossentropy::new();
+    let logits = probabilities.from_logits(true);
+    let loss = logits
         .compute(ws, &linear, &labels(&[0]), None, 1.0)
+        .unwrap();
+    close(&read::<f32>(&loss.per_sample).unwrap(), &[3.0_f32.ln()]);
+    let linear = output(&[[0.5, 0.3, 0.2]], Activation::Linear);
+    let loss = probabilities
+        .compute(ws, &linear, &labels(&[0]), None, 1.0)
+        .unwrap();
+    close(&read::<f32>(&loss.per_sample).unwrap(), &[2.0_f32.ln()]);
+    // Probabilities that are said to be logits are a mistake.
+    let softmax = output(&[[0.0; 3]], Activation::Softmax);
+    let error = logits
+        .compute(ws, &softmax, &labels(&[0]), None, 1.0)
         .err()
         .unwrap();
     assert!(error.to_string().contains("from_logits"), "{error}");
-    let open = strict.from_logits(true);
-    let loss = open.compute(ws, &linear, &labels(&[0]), None, 1.0).unwrap();
-    close(&read::<f32>(&loss.per_sample).unwrap(), &[3.0_f32.ln()]);
 }
 
 #[test]
@@ -96,12 +106,12 @@ fn accuracy_resolves_by_the_shape_of_targets() {
     ];
     let out = output(&rows, Activation::Softmax);
     // The first of equal outputs is the prediction.
-    let mut sparse = Accuracy::new();
+    let mut sparse = AccuracyByShape::new();
     sparse
         .update(ws, &out, &labels(&[1, 0, 0, 1]), None)
         .unwrap();
     assert_eq!(sparse.result(), 0.5);
-    let mut dense = Accuracy::new();
+    let mut dense = AccuracyByShape::new();
     let one_hot = values(&[
         [0.0, 1.0, 0.0],
         [1.0, 0.0, 0.0],
@@ -111,7 +121,7 @@ fn accuracy_resolves_by_the_shape_of_targets() {
     dense.update(ws, &out, &one_hot, None).unwrap();
     assert_eq!(dense.result(), 0.5);
     let weights = Tensor::new(&[3.0_f32, 0.0, 1.0, 0.0], &Device::Cpu).unwrap();
-    let mut weighted = Accuracy::new();
+    let mut weighted = AccuracyByShape::new();
     weighted
         .update(ws, &out, &labels(&[1, 0, 0, 1]), Some(&weights))
         .unwrap();
@@ -122,7 +132,7 @@ fn accuracy_resolves_by_the_shape_of_targets() {
         activation: Activation::Linear,
     };
     let truth = Target::Values(Tensor::new(&[[1.0_f32], [1.0], [0.0]], &Device::Cpu).unwrap());
-    let mut binary = Accuracy::new();
+    let mut binary = AccuracyByShape::new();
     binary.update(ws, &single, &truth, None).unwrap();
     assert!((binary.result() - 2.0 / 3.0).abs() < 1e-9);
     binary.reset();

@@ -3,6 +3,9 @@
 
 mod errors;
 mod gradients;
+#[cfg(feature = "keras-files")]
+mod keras_weights;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
+mod summary;

@@ -82,8 +82,9 @@ impl Case {
         }
         for (i, (f, e)) in found.iter().zip(&expected.values).enumerate() {
             let (f, e) = (f64::from(*f), f64::from(*e));
-            let both_odd = f.is_nan() && e.is_nan() || f == e;
-            if !both_odd && !((f - e).abs() <= tolerance * e.abs().max(1.0)) {
+            let equal = f == e || (f.is_nan() && e.is_nan());
+            let within = (f - e).abs() <= tolerance * e.abs().max(1.0);
+            if !equal && !within {
                 return Err(format!("{what}[{i}]: expected {e}, found {f}"));
             }
         }

@@ -4,3 +4,5 @@
 #[allow(dead_code, reason = "the suites that use it are being added")]
 mod fixture;
 mod layers_shape;
+mod losses;
+mod metrics;

@@ -1,0 +1,129 @@
+//! Rows of predictions beside their targets and weights: what every metric runs over.
+
+use crate::activation::Activation;
+use crate::error::NnError;
+use crate::losses::{Rows, same_but_for_a_last_axis_of_one};
+use crate::network::Output;
+use crate::target::Target;
+use keros_tensor::access::read;
+use keros_tensor::{Device, Tensor, TensorError, Workspace};
+
+/// Values whose order in a row is that of the output's values; softmax and sigmoid keep it.
+pub(super) fn ordered(workspace: &mut Workspace, output: &Output) -> Result<Tensor, NnError> {
+    match output.activation {
+        Activation::Softmax | Activation::Sigmoid => Ok(output.logits.clone()),
+        _ => output.values(workspace),
+    }
+}
+
+/// The first largest value of a row.
+pub(super) fn first_largest(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+/// The classes of one-hot rows: the first largest value of each row of the last axis.
+pub(super) fn labels_of(name: &str, target: &Target) -> Result<Target, NnError> {
+    let Target::Values(values) = target else {
+        return Err(NnError::argument(name, "one-hot rows", "labels"));
+    };
+    let rows = Rows::of(name, values.dims())?;
+    let values = read::<f32>(values)?;
+    let classes = values.chunks_exact(rows.width).map(first_largest);
+    let labels: Vec<u32> = classes.map(|class| class as u32).collect();
+    let shape = (rows.samples, rows.per_sample);
+    Ok(Target::Labels(Tensor::from_vec(
+        labels,
+        shape,
+        &Device::Cpu,
+    )?))
+}
+
+/// The targets as numbers, in the predictions' order: values of their shape, or labels where there is
+/// one prediction for each.
+fn numbers(name: &str, target: &Target, dims: &[usize], rows: Rows) -> Result<Vec<f32>, NnError> {
+    match target {
+        Target::Values(values) if same_but_for_a_last_axis_of_one(values.dims(), dims) => {
+            Ok(read::<f32>(values)?.to_vec())
+        }
+        Target::Labels(labels) if rows.width == 1 && labels.elem_count() == rows.count() => {
+            let labels = read::<u32>(labels)?;
+            Ok(labels.iter().map(|label| *label as f32).collect())
+        }
+        Target::Values(found) | Target::Labels(found) => {
+            let expected = format!("the output's, {dims:?}");
+            let found = found.dims();
+            Err(NnError::shape(format!("{name}: targets"), expected, found))
+        }
+    }
+}
+
+/// Calls `row(targets, predictions, weight)` for every row of the last axis.
+pub(super) fn each_row(
+    name: &str,
+    predictions: &Tensor,
+    target: &Target,
+    weights: Option<&Tensor>,
+    mut row: impl FnMut(&[f32], &[f32], f64),
+) -> Result<(), NnError> {
+    let dims = predictions.dims();
+    let rows = Rows::of(name, dims)?;
+    let targets = numbers(name, target, dims, rows)?;
+    let weights = rows.weights(name, weights)?;
+    let predictions = read::<f32>(predictions)?;
+    let pairs = targets
+        .chunks_exact(rows.width)
+        .zip(predictions.chunks_exact(rows.width));
+    for (r, (y, p)) in pairs.enumerate() {
+        let weight = weights.as_ref().map_or(1.0, |w| w[r / rows.per_sample]);
+        row(y, p, f64::from(weight));
+    }
+    Ok(())
+}
+
+/// Calls `row(label, predictions, weight)` for every row of the last axis. Labels are class indices
+/// below `classes`, given as labels or as numbers, one for each row.
+pub(super) fn each_label(
+    name: &'static str,
+    predictions: &Tensor,
+    classes: Option<usize>,
+    target: &Target,
+    weights: Option<&Tensor>,
+    mut row: impl FnMut(usize, &[f32], f64),
+) -> Result<(), NnError> {
+    let dims = predictions.dims();
+    let rows = Rows::of(name, dims)?;
+    let (Target::Values(tensor) | Target::Labels(tensor)) = target;
+    let count = tensor.elem_count();
+    if count != rows.count() || tensor.dims().first() != Some(&rows.samples) {
+        let expected = format!("one label for each of {} rows", rows.count());
+        let found = tensor.dims();
+        return Err(NnError::shape(format!("{name}: targets"), expected, found));
+    }
+    let labels: Vec<u32> = match target {
+        Target::Labels(labels) => read::<u32>(labels)?.to_vec(),
+        Target::Values(values) => read::<f32>(values)?.iter().map(|v| *v as u32).collect(),
+    };
+    let classes = classes.unwrap_or(rows.width);
+    if let Some(at) = labels.iter().position(|label| *label as usize >= classes) {
+        return Err(NnError::Tensor(TensorError::Label {
+            op: name,
+            sample: at / rows.per_sample,
+            label: labels[at],
+            classes,
+        }));
+    }
+    let weights = rows.weights(name, weights)?;
+    let predictions = read::<f32>(predictions)?;
+    let pairs = labels.iter().zip(predictions.chunks_exact(rows.width));
+    for (r, (label, p)) in pairs.enumerate() {
+        let weight = weights.as_ref().map_or(1.0, |w| w[r / rows.per_sample]);
+        row(*label as usize, p, f64::from(weight));
+    }
+    Ok(())
+}

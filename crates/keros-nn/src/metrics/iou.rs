@@ -1,0 +1,243 @@
+//! Intersection over union of predicted and true classes.
+
+use super::compare::{each_label, first_largest, labels_of, ordered};
+use super::{Metric, ratio};
+use crate::error::NnError;
+use crate::losses::EPSILON;
+use crate::network::Output;
+use crate::setter::setter;
+use crate::target::Target;
+use keros_tensor::{Tensor, Workspace};
+
+/// The mean over classes of `true positives / (true + false positives + false negatives)`, from a
+/// confusion matrix; classes that were neither predicted nor true are left out.
+///
+/// Targets are class indices, one for each row of the output, or with `sparse_y_true(false)` rows
+/// whose first largest value is the class; predictions likewise.
+#[derive(Clone, Debug)]
+pub struct IoU {
+    num_classes: usize,
+    target_class_ids: Vec<usize>,
+    ignore_class: Option<usize>,
+    sparse_y_true: bool,
+    sparse_y_pred: bool,
+    /// `[target, prediction]`
+    matrix: Vec<f64>,
+}
+
+impl IoU {
+    /// Of some of `num_classes` classes, for targets and predictions that are class indices.
+    ///
+    /// # Errors
+    /// A class that is not below `num_classes`.
+    pub fn new(
+        num_classes: usize,
+        target_class_ids: impl IntoIterator<Item = usize>,
+    ) -> Result<IoU, NnError> {
+        let target_class_ids: Vec<usize> = target_class_ids.into_iter().collect();
+        if let Some(class) = target_class_ids.iter().find(|class| **class >= num_classes) {
+            let expected = format!("classes below {num_classes}");
+            return Err(NnError::argument("target_class_ids", expected, class));
+        }
+        Ok(IoU {
+            target_class_ids,
+            ..IoU::of_all(num_classes)
+        })
+    }
+
+    fn of_all(num_classes: usize) -> IoU {
+        IoU {
+            num_classes,
+            target_class_ids: (0..num_classes).collect(),
+            ignore_class: None,
+            sparse_y_true: true,
+            sparse_y_pred: true,
+            matrix: vec![0.0; num_classes * num_classes],
+        }
+    }
+
+    setter! {
+        /// Whether targets are class indices. Default true.
+        sparse_y_true: bool
+    }
+    setter! {
+        /// Whether predictions are class indices. Default true.
+        sparse_y_pred: bool
+    }
+
+    /// A class whose targets are not counted. Default: none.
+    #[must_use]
+    pub fn ignore_class(mut self, class: usize) -> IoU {
+        self.ignore_class = Some(class);
+        self
+    }
+
+    fn gather(
+        &mut self,
+        name: &'static str,
+        workspace: &mut Workspace,
+        output: &Output,
+        target: &Target,
+        weights: Option<&Tensor>,
+    ) -> Result<(), NnError> {
+        let values = match self.sparse_y_pred {
+            true => {
+                let values = output.values(workspace)?;
+                // One class index per row, also where the last axis is not 1.
+                values.reshape([values.dims(), &[1]].concat())?
+            }
+            false => ordered(workspace, output)?,
+        };
+        let classes = self.num_classes;
+        let (ignored, sparse) = (self.ignore_class, self.sparse_y_pred);
+        let mut matrix = self.matrix.clone();
+        let mut wrong = None;
+        let mut add = |label: usize, p: &[f32], weight: f64| {
+            let predicted = if sparse {
+                p[0] as usize
+            } else {
+                first_largest(p)
+            };
+            if ignored == Some(label) {
+                return;
+            }
+            match label < classes && predicted < classes {
+                true => matrix[label * classes + predicted] += weight,
+                false => wrong = Some(label.max(predicted)),
+            }
+        };
+        let any = Some(usize::MAX);
+        let labels = match self.sparse_y_true {
+            true => target.clone(),
+            false => labels_of(name, target)?,
+        };
+        each_label(name, &values, any, &labels, weights, &mut add)?;
+        if let Some(class) = wrong {
+            let expected = format!("classes below {classes}");
+            return Err(NnError::argument(format!("{name}: class"), expected, class));
+        }
+        self.matrix = matrix;
+        Ok(())
+    }
+
+    fn value(&self) -> f64 {
+        let n = self.num_classes;
+        let (mut sum, mut valid) = (0.0, 0.0);
+        for class in &self.target_class_ids {
+            let right = self.matrix[class * n + class];
+            let of_target: f64 = self.matrix[class * n..][..n].iter().sum();
+            let of_prediction: f64 = self.matrix[*class..].iter().step_by(n).sum();
+            let union = of_target + of_prediction - right;
+            if union > 1e-9 {
+                valid += 1.0;
+            }
+            sum += right / (union + EPSILON);
+        }
+        ratio(sum, valid)
+    }
+}
+
+macro_rules! iou {
+    ($metric:ident $(($field:tt))?: $name:literal) => {
+        impl Metric for $metric {
+            fn name(&self) -> &str {
+                $name
+            }
+
+            fn update(
+                &mut self,
+                workspace: &mut Workspace,
+                output: &Output,
+                target: &Target,
+                weights: Option<&Tensor>,
+            ) -> Result<(), NnError> {
+                self$(.$field)?.gather($name, workspace, output, target, weights)
+            }
+
+            fn result(&self) -> f64 {
+                self$(.$field)?.value()
+            }
+
+            fn reset(&mut self) {
+                self$(.$field)?.matrix.fill(0.0);
+            }
+        }
+    };
+}
+
+iou!(IoU: "io_u");
+iou!(MeanIoU(0): "mean_io_u");
+iou!(OneHotIoU(0): "one_hot_io_u");
+iou!(OneHotMeanIoU(0): "one_hot_mean_io_u");
+
+macro_rules! with_classes {
+    ($metric:ident) => {
+        /// Whether predictions are class indices; rows whose first largest value is the class if
+        /// not.
+        #[must_use]
+        pub fn sparse_y_pred(self, sparse_y_pred: bool) -> Self {
+            $metric(self.0.sparse_y_pred(sparse_y_pred))
+        }
+
+        /// A class whose targets are not counted. Default: none.
+        #[must_use]
+        pub fn ignore_class(self, class: usize) -> Self {
+            $metric(self.0.ignore_class(class))
+        }
+    };
+}
+
+/// [`IoU`] of all classes.
+#[derive(Clone, Debug)]
+pub struct MeanIoU(IoU);
+
+impl MeanIoU {
+    /// For targets and predictions that are indices of `num_classes` classes.
+    #[must_use]
+    pub fn new(num_classes: usize) -> MeanIoU {
+        MeanIoU(IoU::of_all(num_classes))
+    }
+
+    /// Whether targets are class indices. Default true.
+    #[must_use]
+    pub fn sparse_y_true(self, sparse_y_true: bool) -> MeanIoU {
+        MeanIoU(self.0.sparse_y_true(sparse_y_true))
+    }
+
+    with_classes! { MeanIoU }
+}
+
+/// [`IoU`] for targets and predictions that are one-hot rows and rows of scores.
+#[derive(Clone, Debug)]
+pub struct OneHotIoU(IoU);
+
+impl OneHotIoU {
+    /// Of some of `num_classes` classes.
+    ///
+    /// # Errors
+    /// A class that is not below `num_classes`.
+    pub fn new(
+        num_classes: usize,
+        target_class_ids: impl IntoIterator<Item = usize>,
+    ) -> Result<OneHotIoU, NnError> {
+        let iou = IoU::new(num_classes, target_class_ids)?;
+        Ok(OneHotIoU(iou.sparse_y_true(false).sparse_y_pred(false)))
+    }
+
+    with_classes! { OneHotIoU }
+}
+
+/// [`OneHotIoU`] of all classes.
+#[derive(Clone, Debug)]
+pub struct OneHotMeanIoU(IoU);
+
+impl OneHotMeanIoU {
+    /// Of `num_classes` classes.
+    #[must_use]
+    pub fn new(num_classes: usize) -> OneHotMeanIoU {
+        let iou = IoU::of_all(num_classes);
+        OneHotMeanIoU(iou.sparse_y_true(false).sparse_y_pred(false))
+    }
+
+    with_classes! { OneHotMeanIoU }
+}
