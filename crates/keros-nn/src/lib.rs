@@ -5,9 +5,12 @@
 //! [`Layer::backward`] takes it off again. Nothing here uses candle's autograd, and after the first
 //! step nothing allocates: all intermediate values live in a [`Workspace`](keros_tensor::Workspace).
 //!
-//! A network whose last layer ends in a softmax or sigmoid hands out the values *before* it, together with the
-//! activation ([`Output`]): losses and metrics work on the logits, where nothing is clipped, as Keras
-//! does on TensorFlow.
+//! A network is a chain of layers ([`Sequential`]) or a graph with several inputs and outputs,
+//! merges and shared layers ([`Graph`]).
+//!
+//! A network whose last layer ends in a softmax or sigmoid hands out the values *before* it,
+//! together with the activation ([`Output`]): losses and metrics work on the logits, where nothing
+//! is clipped, as Keras does on TensorFlow.
 //!
 //! **Determinism.** The same seed, data and sequence of calls give the same bits, whatever the number
 //! of threads.
@@ -31,6 +34,7 @@
 
 mod activation;
 mod error;
+mod graph;
 mod initializer;
 #[cfg(feature = "keras-files")]
 mod keras_weights;
@@ -48,6 +52,7 @@ mod target;
 
 pub use activation::Activation;
 pub use error::NnError;
+pub use graph::{Graph, GraphBuilder, Node, SharedLayer};
 pub use initializer::Initializer;
 #[cfg(feature = "keras-files")]
 pub use keras_weights::load_keras_weights;

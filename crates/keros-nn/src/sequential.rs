@@ -84,9 +84,14 @@ impl SequentialBuilder {
 /// Keras's name for the n-th layer of a class: `conv2d`, `conv2d_1`, …
 pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
     let mut name = String::new();
-    for (i, c) in class.char_indices() {
+    let chars: Vec<char> = class.chars().collect();
+    for (i, c) in chars.iter().enumerate() {
+        let small = |at: Option<&char>| at.is_some_and(char::is_ascii_lowercase);
+        let next = chars.get(i + 1);
+        let before = i.checked_sub(1).and_then(|i| chars.get(i));
         let starts_word = c.is_ascii_uppercase()
-            && class[..i].ends_with(|before: char| before.is_ascii_lowercase());
+            && before.is_some()
+            && (small(before) || small(next) || next.is_some_and(char::is_ascii_digit));
         if starts_word {
             name.push('_');
         }
@@ -257,7 +262,8 @@ mod tests {
             "MaxPooling2D",
             "Conv2D",
             "BatchNormalization",
-            "Dense",
+            "Conv2DTranspose",
+            "PReLU",
             "Conv2D",
         ]
         .map(|class| default_name(class, &mut counts));
@@ -268,7 +274,8 @@ mod tests {
                 "max_pooling2d",
                 "conv2d_1",
                 "batch_normalization",
-                "dense",
+                "conv2d_transpose",
+                "p_re_lu",
                 "conv2d_2"
             ]
         );

@@ -3,9 +3,12 @@
 
 mod errors;
 mod gradients;
+mod graph;
 #[cfg(feature = "keras-files")]
 mod keras_weights;
+mod layer_gradients;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
+mod shape_errors;
 mod summary;
