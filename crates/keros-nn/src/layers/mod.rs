@@ -1,4 +1,4 @@
-//! The layers, one a file, with Keras's names, arguments and defaults.
+//! The layers, one or one family a file, with Keras's names, arguments and defaults.
 
 /// The methods of [`Layer`](crate::Layer) and [`Merge`](crate::Merge) that tell a layer's names.
 macro_rules! names {

@@ -25,21 +25,30 @@ pub fn affine(
             return Err(TensorError::argument(OP, what, expected, numbers.len()));
         }
     }
-    let at = |numbers: &[f32], channel: usize| numbers[channel % numbers.len()];
+    let each = |numbers: &[f32]| -> Vec<f32> {
+        let numbers = numbers.iter().copied().cycle();
+        numbers.take(channels).collect()
+    };
+    let same = scale.len() == 1 && offset.len() == 1;
+    let (scales, offsets) = (each(scale), each(offset));
     let y = ws.take(x.dims(), DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
     let chunk = (CHUNK / channels).max(1) * channels;
-    let same = scale.len() == 1 && offset.len() == 1;
     access::write(&y, |y| {
         for_each_part(chunks_mut(y, chunk), |i, y: &mut [f32]| {
-            let pairs = y.iter_mut().zip(&x[i * chunk..]);
+            let x = &x[i * chunk..];
             if same {
                 let (scale, offset) = (scale[0], offset[0]);
+                let pairs = y.iter_mut().zip(x);
                 pairs.for_each(|(y, x)| *y = scale * x + offset);
-            } else {
-                for (k, (y, x)) in pairs.enumerate() {
-                    *y = at(scale, k % channels) * x + at(offset, k % channels);
+                return;
+            }
+            let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+            for (y, x) in rows {
+                let numbers = scales.iter().zip(&offsets);
+                for ((y, x), (scale, offset)) in y.iter_mut().zip(x).zip(numbers) {
+                    *y = scale * x + offset;
                 }
             }
         });

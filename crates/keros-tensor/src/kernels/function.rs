@@ -87,8 +87,11 @@ pub fn function(ws: &mut Workspace, x: &Tensor, f: Function) -> Result<Tensor, T
             negative_slope,
             threshold,
         } => map(ws, x, |x| {
+            // Neither NaN nor minus infinity may meet the slope 0.
             if x > threshold {
                 if x > max_value { max_value } else { x }
+            } else if x <= threshold && negative_slope == 0.0 {
+                0.0
             } else {
                 negative_slope * (x - threshold)
             }

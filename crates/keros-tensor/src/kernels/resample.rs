@@ -117,9 +117,9 @@ pub fn resample(
     let x = access::read::<f32>(x)?;
     let x = &*x;
     // A task makes whole rows of `inner` elements, or a piece of one.
-    let (rows, piece) = (CHUNK / inner.max(1), inner.min(CHUNK));
+    let rows = (CHUNK / inner.max(1)).max(1);
     access::write(&y, |y| {
-        if rows > 1 {
+        if inner <= CHUNK {
             for_each_part(chunks_mut(y, rows * inner), |i, y| {
                 for (k, y) in y.chunks_exact_mut(inner).enumerate() {
                     let (outer, output) = split(i * rows + k, taps);
@@ -130,8 +130,8 @@ pub fn resample(
             for (row, y) in y.chunks_exact_mut(inner).enumerate() {
                 let (outer, output) = split(row, taps);
                 let x = &x[outer * taps.inputs * inner..];
-                for_each_part(chunks_mut(y, piece), |i, y| {
-                    sum_taps(&x[i * piece..], inner, taps.of(output), y);
+                for_each_part(chunks_mut(y, CHUNK), |i, y| {
+                    sum_taps(&x[i * CHUNK..], inner, taps.of(output), y);
                 });
             }
         }
