@@ -2,10 +2,13 @@
 
 use crate::error::NnError;
 use crate::layer::Pass;
-use keros_tensor::{Tensor, Workspace, kernels};
+use keros_tensor::kernels::{self, Function};
+use keros_tensor::{Tensor, Workspace};
 use std::str::FromStr;
 
-/// The function a layer applies to its result, elementwise but for the softmax.
+/// The function a layer applies to its result, with the definitions of Keras 3.
+///
+/// All are elementwise but for the two softmaxes, which work on the last axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activation {
@@ -14,78 +17,185 @@ pub enum Activation {
     Linear,
     /// `max(x, 0)`
     Relu,
-    /// `exp(x) / Σ exp(x)` over the last axis.
-    Softmax,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `x` above 0, `0.2 x` below; the layer [`LeakyReLU`](crate::layers::LeakyReLU) has a slope of
+    /// its own.
+    LeakyRelu,
+    /// `x` above 0, `exp(x) - 1` below.
+    Elu,
+    /// `1.0507 x` above 0, `1.0507 · 1.6733 (exp(x) - 1)` below.
+    Selu,
+    /// `x / 2 · (1 + erf(x / √2))`, the exact one.
+    Gelu,
+    /// `x · sigmoid(x)`, also called swish.
+    Silu,
+    /// `x · tanh(softplus(x))`
+    Mish,
     /// `1 / (1 + exp(-x))`
     Sigmoid,
+    /// `min(max(x + 3, 0), 6) / 6`
+    HardSigmoid,
+    /// `x · hard_sigmoid(x)`, also called hard swish.
+    HardSilu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `ln(1 + exp(x))`
+    Softplus,
+    /// `x / (1 + |x|)`
+    Softsign,
+    /// `exp(x)`
+    Exponential,
+    /// `exp(x) / Σ exp(x)` over the last axis.
+    Softmax,
+    /// `x - ln Σ exp(x)` over the last axis.
+    LogSoftmax,
+}
+
+/// Names and what they stand for; an activation's own name comes before its other ones.
+const NAMES: [(&str, Activation); 20] = [
+    ("linear", Activation::Linear),
+    ("relu", Activation::Relu),
+    ("relu6", Activation::Relu6),
+    ("leaky_relu", Activation::LeakyRelu),
+    ("elu", Activation::Elu),
+    ("selu", Activation::Selu),
+    ("gelu", Activation::Gelu),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("mish", Activation::Mish),
+    ("sigmoid", Activation::Sigmoid),
+    ("hard_sigmoid", Activation::HardSigmoid),
+    ("hard_silu", Activation::HardSilu),
+    ("hard_swish", Activation::HardSilu),
+    ("tanh", Activation::Tanh),
+    ("softplus", Activation::Softplus),
+    ("softsign", Activation::Softsign),
+    ("exponential", Activation::Exponential),
+    ("softmax", Activation::Softmax),
+    ("log_softmax", Activation::LogSoftmax),
+];
+
+const KNOWN: [&str; NAMES.len()] = {
+    let mut known = [""; NAMES.len()];
+    let mut i = 0;
+    while i < NAMES.len() {
+        known[i] = NAMES[i].0;
+        i += 1;
+    }
+    known
+};
+
+/// What computes an activation.
+enum Kernel {
+    Identity,
+    Elementwise(Function),
+    Softmax,
+    LogSoftmax,
 }
 
 impl Activation {
-    /// The part that a kernel computes together with its result; softmax and sigmoid are never part
-    /// of it.
+    /// Keras's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let named = NAMES.iter().find(|(_, activation)| *activation == self);
+        named.map_or("linear", |(name, _)| name)
+    }
+
+    /// `y = activation(x)`, for a tensor of any shape; the softmaxes need a last axis.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn apply(self, workspace: &mut Workspace, x: &Tensor) -> Result<Tensor, NnError> {
+        Ok(match self.kernel() {
+            Kernel::Identity => x.clone(),
+            Kernel::Elementwise(function) => kernels::function(workspace, x, function)?,
+            Kernel::Softmax => kernels::softmax(workspace, x)?,
+            Kernel::LogSoftmax => kernels::log_softmax(workspace, x)?,
+        })
+    }
+
+    /// Whether [`backward`](Self::backward) works from the output `y`. It needs the input `x` for
+    /// `gelu`, `silu`, `mish` and `hard_silu`, which are not monotonic: their slope does not follow
+    /// from their value.
+    #[must_use]
+    pub fn keeps_output(self) -> bool {
+        match self.kernel() {
+            Kernel::Elementwise(function) => function.keeps_output(),
+            Kernel::Identity | Kernel::Softmax | Kernel::LogSoftmax => true,
+        }
+    }
+
+    /// The gradient of [`apply`](Self::apply) with respect to `x`, given that with respect to `y`;
+    /// `kept` is `y` or `x`, as [`keeps_output`](Self::keeps_output) says.
+    ///
+    /// # Errors
+    /// When the kernel fails.
+    pub fn backward(
+        self,
+        workspace: &mut Workspace,
+        kept: &Tensor,
+        dy: &Tensor,
+    ) -> Result<Tensor, NnError> {
+        Ok(match self.kernel() {
+            Kernel::Identity => dy.clone(),
+            Kernel::Elementwise(function) => {
+                kernels::function_backward(workspace, kept, dy, function)?
+            }
+            Kernel::Softmax => kernels::softmax_backward(workspace, kept, dy)?,
+            Kernel::LogSoftmax => kernels::log_softmax_backward(workspace, kept, dy)?,
+        })
+    }
+
+    fn kernel(self) -> Kernel {
+        let relu = |max_value, negative_slope| Function::Relu {
+            max_value,
+            negative_slope,
+            threshold: 0.0,
+        };
+        Kernel::Elementwise(match self {
+            Activation::Linear => return Kernel::Identity,
+            Activation::Softmax => return Kernel::Softmax,
+            Activation::LogSoftmax => return Kernel::LogSoftmax,
+            Activation::Relu => relu(f32::INFINITY, 0.0),
+            Activation::Relu6 => relu(6.0, 0.0),
+            Activation::LeakyRelu => relu(f32::INFINITY, 0.2),
+            Activation::Elu => Function::Elu { alpha: 1.0 },
+            Activation::Selu => Function::Selu,
+            Activation::Gelu => Function::Gelu,
+            Activation::Silu => Function::Silu,
+            Activation::Mish => Function::Mish,
+            Activation::Sigmoid => Function::Sigmoid,
+            Activation::HardSigmoid => Function::HardSigmoid,
+            Activation::HardSilu => Function::HardSilu,
+            Activation::Tanh => Function::Tanh,
+            Activation::Softplus => Function::Softplus,
+            Activation::Softsign => Function::Softsign,
+            Activation::Exponential => Function::Exponential,
+        })
+    }
+
+    /// The part that a kernel computes together with its result: linear or ReLU.
     pub(crate) fn fused(self) -> kernels::Activation {
         match self {
             Activation::Relu => kernels::Activation::Relu,
-            Activation::Linear | Activation::Softmax | Activation::Sigmoid => {
-                kernels::Activation::Linear
-            }
+            _ => kernels::Activation::Linear,
         }
-    }
-
-    /// `activation(x)` for a tensor of any shape.
-    pub(crate) fn apply(self, workspace: &mut Workspace, x: &Tensor) -> Result<Tensor, NnError> {
-        match self {
-            Activation::Linear => Ok(x.clone()),
-            Activation::Relu => {
-                let relu = kernels::Activation::Relu;
-                Ok(kernels::activation(workspace, x, relu)?)
-            }
-            Activation::Softmax => Ok(kernels::softmax(workspace, x)?),
-            Activation::Sigmoid => Ok(kernels::map(workspace, x, |x| 1.0 / (1.0 + (-x).exp()))?),
-        }
-    }
-
-    /// Whether [`backward`](Self::backward) works from the output; all these do.
-    pub(crate) fn keeps_output(self) -> bool {
-        true
-    }
-
-    /// The gradient of `activation(x) = y` by `x`, given that by `y`.
-    pub(crate) fn backward(
-        self,
-        workspace: &mut Workspace,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<Tensor, NnError> {
-        match self {
-            Activation::Linear => Ok(dy.clone()),
-            Activation::Relu => {
-                let relu = kernels::Activation::Relu;
-                Ok(kernels::activation_backward(workspace, y, dy, relu)?)
-            }
-            Activation::Softmax => Ok(kernels::softmax_backward(workspace, y, dy)?),
-            Activation::Sigmoid => {
-                let slope = |y: f32, dy: f32| dy * y * (1.0 - y);
-                Ok(kernels::zip_map(workspace, y, dy, slope)?)
-            }
-        }
-    }
-
-    /// Whether a layer applies it after the kernel instead of in it.
-    fn is_separate(self) -> bool {
-        matches!(self, Activation::Softmax | Activation::Sigmoid)
     }
 
     /// Ends the forward pass of a layer whose kernel has computed `z` with the [fused](Self::fused)
     /// part: applies the rest and saves what [`start_backward`](Self::start_backward) needs.
     pub(crate) fn end_forward(self, z: Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
-        if !self.is_separate() {
+        if matches!(self, Activation::Linear | Activation::Relu) {
             pass.save(&z);
             return Ok(z);
         }
         let y = self.apply(pass.workspace, &z)?;
-        pass.save(&y);
-        pass.workspace.give(&z);
+        let kept = if self.keeps_output() { &y } else { &z };
+        pass.save(kept);
+        if self.keeps_output() || !pass.keeps {
+            pass.workspace.give(&z);
+        }
         Ok(y)
     }
 
@@ -96,21 +206,21 @@ impl Activation {
         dy: &Tensor,
         pass: &mut Pass<'_>,
     ) -> Result<(Tensor, Tensor), NnError> {
-        let y = pass.restore()?;
-        if !self.is_separate() {
-            return Ok((y, dy.clone()));
+        let kept = pass.restore()?;
+        if matches!(self, Activation::Linear | Activation::Relu) {
+            return Ok((kept, dy.clone()));
         }
-        let dz = self.backward(pass.workspace, &y, dy)?;
+        let dz = self.backward(pass.workspace, &kept, dy)?;
         pass.workspace.give(dy);
-        Ok((y, dz))
+        Ok((kept, dz))
     }
 
-    /// Takes a softmax or sigmoid away, if this is one, for
+    /// Takes the softmax or sigmoid away, if this is one, for
     /// [`Layer::take_activation`](crate::Layer).
     pub(crate) fn take_final(&mut self) -> Activation {
-        match self.is_separate() {
-            true => std::mem::take(self),
-            false => Activation::Linear,
+        match self {
+            Activation::Softmax | Activation::Sigmoid => std::mem::take(self),
+            _ => Activation::Linear,
         }
     }
 }
@@ -118,18 +228,15 @@ impl Activation {
 impl FromStr for Activation {
     type Err = NnError;
 
-    /// Keras's names: `linear`, `relu`, `softmax`, `sigmoid`.
+    /// Keras's names: those of the variants in snake case, and `swish` and `hard_swish`.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "linear" => Ok(Activation::Linear),
-            "relu" => Ok(Activation::Relu),
-            "softmax" => Ok(Activation::Softmax),
-            "sigmoid" => Ok(Activation::Sigmoid),
-            _ => Err(NnError::UnknownName {
+        let named = NAMES.iter().find(|(known, _)| *known == name);
+        named
+            .map(|(_, activation)| *activation)
+            .ok_or_else(|| NnError::UnknownName {
                 kind: "activation",
                 name: name.to_owned(),
-                known: &["linear", "relu", "softmax", "sigmoid"],
-            }),
-        }
+                known: &KNOWN,
+            })
     }
 }

@@ -13,6 +13,14 @@ pub enum Initializer {
     Zeros,
     /// All 1.
     Ones,
+    /// Uniform in `[minval, maxval)`; the default of [`Embedding`](crate::layers::Embedding), with
+    /// ±0.05.
+    RandomUniform {
+        /// Lower end.
+        minval: f32,
+        /// Upper end.
+        maxval: f32,
+    },
     /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio 2010); the default of kernels.
     GlorotUniform,
     /// Normal cut off at two standard deviations, of variance 2 / (fan_in + fan_out).
@@ -50,6 +58,9 @@ impl Initializer {
         match self {
             Initializer::Zeros => {}
             Initializer::Ones => values.fill(1.0),
+            Initializer::RandomUniform { minval, maxval } => {
+                stream.fill_uniform(0, minval, maxval, &mut values);
+            }
             Initializer::GlorotUniform => uniform(&mut values, fan_in + fan_out),
             Initializer::GlorotNormal => normal(&mut values, fan_in + fan_out),
             Initializer::HeUniform => uniform(&mut values, fan_in),

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::initializer::Initializer;
+use crate::network::Mode;
 use crate::param_rules::{ParamOptions, ParamRules};
 use keros_tensor::{Device, ParamId, Params, Stream, Tensor, Workspace};
 
@@ -29,8 +30,8 @@ pub trait Layer {
         builder: &mut LayerBuilder<'_>,
     ) -> Result<Vec<usize>, NnError>;
 
-    /// Gives a final softmax away: the network asks its last layer, so that the loss can work on
-    /// logits. From then on the layer does not apply it.
+    /// Gives a final softmax or sigmoid away: the network asks its last layer, so that the loss can
+    /// work on logits. From then on the layer does not apply it.
     fn take_activation(&mut self) -> Activation {
         Activation::Linear
     }
@@ -54,6 +55,40 @@ pub trait Layer {
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError>;
 }
 
+/// A part of a network that makes one tensor out of several, and has no parameters.
+///
+/// What [`Layer`] says about `forward` and `backward` holds here too.
+pub trait Merge {
+    /// Keras's name of the class, such as `Concatenate`.
+    fn class_name(&self) -> &'static str;
+
+    /// The name the user gave this layer; `None` for one derived from the class.
+    fn name(&self) -> Option<&str>;
+
+    /// Checks the shapes of one sample of each input (without the batch axis) and returns that of
+    /// one output sample.
+    ///
+    /// # Errors
+    /// Shapes the layer cannot take together, or an argument out of range.
+    fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError>;
+
+    /// The output of a batch.
+    ///
+    /// # Shapes
+    /// `[N]` followed by the shapes of `build`.
+    ///
+    /// # Errors
+    /// When a kernel fails.
+    fn forward(&self, inputs: &[Tensor], pass: &mut Pass<'_>) -> Result<Tensor, NnError>;
+
+    /// The gradient of each input. No two share their memory; one of them may be `dy`, which may
+    /// be overwritten.
+    ///
+    /// # Errors
+    /// When a kernel fails, or nothing was saved.
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Vec<Tensor>, NnError>;
+}
+
 /// Makes the parameters of one layer.
 pub struct LayerBuilder<'a> {
     pub(crate) params: &'a mut Params,
@@ -63,7 +98,24 @@ pub struct LayerBuilder<'a> {
     pub(crate) seed: u64,
 }
 
-impl LayerBuilder<'_> {
+impl<'a> LayerBuilder<'a> {
+    /// Adds the parameters `layer/…` to `params` and what holds for them to `rules`.
+    pub fn new(
+        params: &'a mut Params,
+        rules: &'a mut ParamRules,
+        layer: &'a str,
+        device: &'a Device,
+        seed: u64,
+    ) -> LayerBuilder<'a> {
+        LayerBuilder {
+            params,
+            rules,
+            layer,
+            device,
+            seed,
+        }
+    }
+
     /// Adds the trainable parameter `layer/name`. Its values are a function of the seed, the shape
     /// and the number of parameters before it.
     ///
@@ -143,11 +195,32 @@ pub struct Pass<'a> {
     pub(crate) tape: &'a mut Vec<Tensor>,
     /// Seed and step of a training pass; `None` in inference.
     pub(crate) training: Option<(u64, u64)>,
+    /// Whether a backward pass will come.
+    pub(crate) keeps: bool,
     pub(crate) layer: u64,
     pub(crate) wants_input_grad: bool,
 }
 
 impl<'a> Pass<'a> {
+    /// A pass through a layer that is in no network. `backward` may follow in inference mode too,
+    /// and returns the gradient of the input.
+    pub fn new(
+        workspace: &'a mut Workspace,
+        params: &'a Params,
+        tape: &'a mut Vec<Tensor>,
+        mode: Mode,
+    ) -> Pass<'a> {
+        Pass {
+            workspace,
+            params,
+            tape,
+            training: mode.training(),
+            keeps: true,
+            layer: 0,
+            wants_input_grad: true,
+        }
+    }
+
     /// Whether dropout drops and gradients will be asked for.
     #[must_use]
     pub fn is_training(&self) -> bool {
@@ -185,9 +258,9 @@ impl<'a> Pass<'a> {
             .map(|(seed, step)| Stream::new(seed, self.layer << LAYER_SHIFT | step))
     }
 
-    /// Keeps a tensor for `backward`; does nothing in inference.
+    /// Keeps a tensor for `backward`; does nothing if none will come, as in a network's inference.
     pub fn save(&mut self, tensor: &Tensor) {
-        if self.is_training() {
+        if self.keeps {
             self.tape.push(tensor.clone());
         }
     }

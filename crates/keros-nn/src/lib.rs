@@ -5,9 +5,12 @@
 //! [`Layer::backward`] takes it off again. Nothing here uses candle's autograd, and after the first
 //! step nothing allocates: all intermediate values live in a [`Workspace`](keros_tensor::Workspace).
 //!
-//! A network whose last layer ends in a softmax hands out the values *before* it, together with the
-//! activation ([`Output`]): losses and metrics work on the logits, where nothing is clipped, as Keras
-//! does on TensorFlow.
+//! A network is a chain of layers ([`Sequential`]) or a graph with several inputs and outputs,
+//! merges and shared layers ([`Graph`]).
+//!
+//! A network whose last layer ends in a softmax or sigmoid hands out the values *before* it,
+//! together with the activation ([`Output`]): losses and metrics work on the logits, where nothing
+//! is clipped, as Keras does on TensorFlow.
 //!
 //! **Determinism.** The same seed, data and sequence of calls give the same bits, whatever the number
 //! of threads.
@@ -32,6 +35,7 @@
 mod activation;
 mod constraint;
 mod error;
+mod graph;
 mod initializer;
 #[cfg(feature = "keras-files")]
 mod keras_weights;
@@ -53,10 +57,11 @@ mod target;
 pub use activation::Activation;
 pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
 pub use error::{NnError, StateDifference, StateMismatch};
+pub use graph::{Graph, GraphBuilder, Node, SharedLayer};
 pub use initializer::Initializer;
 #[cfg(feature = "keras-files")]
 pub use keras_weights::load_keras_weights;
-pub use layer::{Layer, LayerBuilder, Pass};
+pub use layer::{Layer, LayerBuilder, Merge, Pass};
 pub use losses::{
     CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, Reduction,
     SparseCategoricalCrossentropy,

@@ -19,6 +19,16 @@ pub enum Mode {
     },
 }
 
+impl Mode {
+    /// Seed and step of a training pass.
+    pub(crate) fn training(self) -> Option<(u64, u64)> {
+        match self {
+            Mode::Inference => None,
+            Mode::Training { seed, step } => Some((seed, step)),
+        }
+    }
+}
+
 /// A named input or output: the shape of one sample, without the batch axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {

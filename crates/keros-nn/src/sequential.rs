@@ -47,13 +47,7 @@ impl SequentialBuilder {
                 return Err(NnError::DuplicateLayer { name });
             }
             let known = params.len();
-            let mut builder = LayerBuilder {
-                params: &mut params,
-                rules: &mut rules,
-                layer: &name,
-                device,
-                seed,
-            };
+            let mut builder = LayerBuilder::new(&mut params, &mut rules, &name, device, seed);
             shape = layer
                 .build(&shape, &mut builder)
                 .map_err(|error| error.in_layer(&name))?;
@@ -88,11 +82,14 @@ impl SequentialBuilder {
 /// Keras's name for the n-th layer of a class: `conv2d`, `conv2d_1`, …
 pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
     let mut name = String::new();
-    for (i, c) in class.char_indices() {
-        let is_lower = |c: char| c.is_ascii_lowercase();
-        let starts_word = i > 0
-            && c.is_ascii_uppercase()
-            && (class[..i].ends_with(is_lower) || class[i + 1..].starts_with(is_lower));
+    let chars: Vec<char> = class.chars().collect();
+    for (i, c) in chars.iter().enumerate() {
+        let small = |at: Option<&char>| at.is_some_and(char::is_ascii_lowercase);
+        let next = chars.get(i + 1);
+        let before = i.checked_sub(1).and_then(|i| chars.get(i));
+        let starts_word = c.is_ascii_uppercase()
+            && before.is_some()
+            && (small(before) || small(next) || next.is_some_and(char::is_ascii_digit));
         if starts_word {
             name.push('_');
         }
@@ -176,10 +173,7 @@ impl Network for Sequential {
         mode: Mode,
     ) -> Result<Vec<Output>, NnError> {
         self.tape.clear();
-        self.training = match mode {
-            Mode::Inference => None,
-            Mode::Training { seed, step } => Some((seed, step)),
-        };
+        self.training = mode.training();
         let mut x = check_input(&self.inputs[0], inputs)?.clone();
         for (i, part) in self.parts.iter().enumerate() {
             let mut pass = Pass {
@@ -187,6 +181,7 @@ impl Network for Sequential {
                 params: &self.params,
                 tape: &mut self.tape,
                 training: self.training,
+                keeps: self.training.is_some(),
                 layer: i as u64,
                 wants_input_grad: false,
             };
@@ -217,6 +212,7 @@ impl Network for Sequential {
                 params: &self.params,
                 tape: &mut self.tape,
                 training: Some(training),
+                keeps: true,
                 layer: i as u64,
                 wants_input_grad: i > first,
             };
@@ -269,9 +265,9 @@ mod tests {
             "MaxPooling2D",
             "Conv2D",
             "BatchNormalization",
-            "Dense",
-            "Conv2D",
             "Conv2DTranspose",
+            "PReLU",
+            "Conv2D",
             "LeakyReLU",
         ]
         .map(|class| default_name(class, &mut counts));
@@ -282,10 +278,10 @@ mod tests {
                 "max_pooling2d",
                 "conv2d_1",
                 "batch_normalization",
-                "dense",
-                "conv2d_2",
                 "conv2d_transpose",
-                "leaky_re_lu"
+                "p_re_lu",
+                "conv2d_2",
+                "leaky_re_lu",
             ]
         );
     }

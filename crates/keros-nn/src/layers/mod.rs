@@ -1,4 +1,4 @@
-//! The layers, one a file, with Keras's names, arguments and defaults.
+//! The layers, one or one family a file, with Keras's names, arguments and defaults.
 
 /// The setters that layers share: `setters!(Dense: activation, use_bias, name);`.
 macro_rules! setters {
@@ -175,7 +175,7 @@ macro_rules! setter {
     };
 }
 
-/// The methods of [`Layer`](crate::Layer) that are the same for all layers with a `name`.
+/// The methods of [`Layer`](crate::Layer) and [`Merge`](crate::Merge) that tell a layer's names.
 macro_rules! names {
     ($class:literal) => {
         fn class_name(&self) -> &'static str {
@@ -188,14 +188,17 @@ macro_rules! names {
     };
 }
 
+mod activations;
 mod average_pooling2d;
 mod batch_normalization;
+mod border2d;
 mod conv1d;
 mod conv2d;
 mod conv2d_transpose;
 mod dense;
 mod depthwise_conv2d;
 mod dropout;
+mod embedding;
 mod flatten;
 mod global_pooling2d;
 mod group_normalization;
@@ -208,20 +211,40 @@ mod unit_normalization;
 pub use average_pooling2d::AveragePooling2D;
 pub use batch_normalization::BatchNormalization;
 pub use conv1d::Conv1D;
+mod merge;
+mod permute;
+mod prelu;
+mod repeat_vector;
+mod rescaling;
+mod reshape;
+mod softmax;
+mod up_sampling2d;
+
+pub use activations::{Activation, ELU, LeakyReLU, ReLU};
+pub use border2d::{Border2, Cropping2D, ZeroPadding2D};
 pub use conv2d::Conv2D;
 pub use conv2d_transpose::Conv2DTranspose;
 pub use dense::Dense;
 pub use depthwise_conv2d::DepthwiseConv2D;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use flatten::Flatten;
 pub use global_pooling2d::{GlobalAveragePooling2D, GlobalMaxPooling2D};
 pub use group_normalization::GroupNormalization;
 pub use keros_tensor::kernels::Padding;
 pub use layer_normalization::LayerNormalization;
 pub use max_pooling2d::MaxPooling2D;
+pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
+pub use permute::Permute;
+pub use prelu::PReLU;
+pub use repeat_vector::RepeatVector;
+pub use rescaling::{PerChannel, Rescaling};
+pub use reshape::Reshape;
 pub use separable_conv2d::SeparableConv2D;
+pub use softmax::Softmax;
 pub use support::Axes;
 pub use unit_normalization::UnitNormalization;
+pub use up_sampling2d::{Interpolation, UpSampling2D};
 
 use crate::error::NnError;
 
@@ -260,5 +283,49 @@ fn image(input: &[usize]) -> Result<(usize, usize, usize), NnError> {
             "[height, width, channels]",
             input,
         )),
+    }
+}
+
+/// The axis of a batch that Keras's `axis` names: 0 is the batch axis, which no layer works along,
+/// and negative numbers count from the end.
+fn axis_of_batch(axis: isize, sample: &[usize]) -> Result<usize, NnError> {
+    let rank = sample.len() + 1;
+    let positive = match usize::try_from(axis) {
+        Ok(axis) => Some(axis),
+        Err(_) => rank.checked_sub(axis.unsigned_abs()),
+    };
+    positive
+        .filter(|axis| (1..rank).contains(axis))
+        .ok_or_else(|| {
+            let expected = format!("1 to {0} or -{0} to -1", rank - 1);
+            NnError::argument("axis", expected, axis)
+        })
+}
+
+/// A number that is no NaN and not infinite.
+fn finite(what: &str, number: f32) -> Result<f32, NnError> {
+    match number.is_finite() {
+        true => Ok(number),
+        false => Err(NnError::argument(what, "a finite number", number)),
+    }
+}
+
+/// A number from 0.
+fn not_negative(what: &str, number: f32) -> Result<f32, NnError> {
+    match number >= 0.0 {
+        true => Ok(number),
+        false => Err(NnError::argument(what, "a number from 0", number)),
+    }
+}
+
+/// Checks that an axis of this length may become `factor` times as long, and returns the factor.
+fn enlargement(what: &str, length: usize, factor: usize) -> Result<usize, NnError> {
+    const LIMIT: usize = 1 << 24;
+    match length.checked_mul(factor) {
+        Some(1..=LIMIT) => Ok(factor),
+        _ => {
+            let expected = format!("at least 1, and an axis of at most {LIMIT}");
+            Err(NnError::argument(what, expected, factor))
+        }
     }
 }

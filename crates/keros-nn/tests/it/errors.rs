@@ -98,7 +98,9 @@ fn unknown_names_list_the_known_ones() {
     assert!(matches!(error, NnError::UnknownName { .. }));
     assert_eq!(
         error.to_string(),
-        "unknown activation `sigmoidal` (expected one of linear, relu, softmax, sigmoid)"
+        "unknown activation `sigmoidal` (expected one of linear, relu, relu6, leaky_relu, elu, selu, gelu, \
+         silu, swish, mish, sigmoid, hard_sigmoid, hard_silu, hard_swish, tanh, softplus, softsign, exponential, \
+         softmax, log_softmax)"
     );
     assert!("hinges".parse::<Box<dyn Loss>>().is_err());
 }

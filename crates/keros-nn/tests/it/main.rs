@@ -4,10 +4,13 @@
 mod conv_layers;
 mod errors;
 mod gradients;
+mod graph;
 #[cfg(feature = "keras-files")]
 mod keras_weights;
+mod layer_gradients;
 mod losses_and_metrics;
 mod networks;
 mod optimizers;
 mod penalties;
+mod shape_errors;
 mod summary;

@@ -9,24 +9,37 @@
 //! it, and overwrite (never add to) the gradients that they are given to fill.
 
 mod activation;
+mod affine;
 mod average_pool;
 mod batch_norm;
+mod border;
+mod concat;
 mod conv;
 mod dense;
 mod dropout;
 mod elementwise;
+mod embedding;
+mod function;
 mod global_pool;
+mod log_softmax;
 mod loss;
 mod matmul;
+mod merge;
 mod normalize;
 mod optimizer;
 mod optimizer_common;
+mod permute;
 mod pool;
+mod prelu;
+mod resample;
 mod softmax;
 
 pub use activation::{Activation, activation, activation_backward};
+pub use affine::affine;
 pub use average_pool::{average_pool2d, average_pool2d_backward};
 pub use batch_norm::{batch_norm, batch_norm_backward, channel_statistics};
+pub use border::{Border, crop2d, zero_pad2d};
+pub use concat::{concatenate, slice_axis};
 pub use conv::{
     Conv2dSpec, conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward,
     depthwise_conv2d, depthwise_conv2d_backward,
@@ -34,10 +47,14 @@ pub use conv::{
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
 pub use elementwise::{map, u8_to_f32, zip_map};
+pub use embedding::{embedding, embedding_backward};
+pub use function::{Function, function, function_backward};
 pub use global_pool::{
     global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,
 };
+pub use log_softmax::{log_softmax, log_softmax_backward};
 pub use loss::{categorical_cross_entropy, correct, count_correct, softmax_cross_entropy};
+pub use merge::{MergeOp, merge, merge_backward};
 pub use normalize::{
     NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,
 };
@@ -49,7 +66,10 @@ pub use optimizer_common::{
     accumulate, clamp, mean_of_accumulated, moving_average, scale, sum, weight_decay,
 };
 pub use padding::Padding;
+pub use permute::permute;
 pub use pool::{Pool2dSpec, max_pool2d, max_pool2d_backward};
+pub use prelu::{prelu, prelu_backward};
+pub use resample::{Taps, resample};
 pub use softmax::{softmax, softmax_backward};
 
 mod padding;

@@ -28,6 +28,11 @@ pub(crate) type Outcome = Result<(), String>;
 pub(crate) struct Args(Map<String, Value>);
 
 impl Args {
+    /// The arguments in a value that is an object; none if there is no value.
+    pub(crate) fn of(value: Option<Value>) -> Args {
+        Args(value.map_or_else(Map::new, |value| value.as_object().unwrap().clone()))
+    }
+
     /// The argument, once.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.shift_remove(name)

@@ -1,0 +1,102 @@
+//! Learned vectors for whole numbers.
+
+use crate::error::NnError;
+use crate::initializer::Initializer;
+use crate::layer::{Layer, LayerBuilder, Pass};
+use keros_tensor::{DType, ParamId, Tensor, access, kernels};
+
+/// Row `x` of a table for each number `x`, Keras's `Embedding`.
+///
+/// The input holds whole numbers from 0 to `input_dim - 1` as `f32`; anything else is an error that
+/// names the row of the batch. Its gradient is 0. Gradients of a row that occurs several times in a
+/// batch add up.
+///
+/// **Shapes**: `[N, …]` → `[N, …, output_dim]`; parameter `embeddings` `[input_dim, output_dim]`.
+pub struct Embedding {
+    input_dim: usize,
+    output_dim: usize,
+    embeddings_initializer: Initializer,
+    name: Option<String>,
+    embeddings: Option<ParamId>,
+}
+
+/// From here on not every index is an `f32`.
+const LIMIT: usize = 1 << 24;
+
+impl Embedding {
+    /// A table of `input_dim` rows (at most 2²⁴, as `f32` holds no larger whole numbers exactly) of
+    /// `output_dim` values, at first uniform in ±0.05.
+    #[must_use]
+    pub fn new(input_dim: usize, output_dim: usize) -> Embedding {
+        Embedding {
+            input_dim,
+            output_dim,
+            embeddings_initializer: Initializer::RandomUniform {
+                minval: -0.05,
+                maxval: 0.05,
+            },
+            name: None,
+            embeddings: None,
+        }
+    }
+
+    /// First values of the table.
+    #[must_use]
+    pub fn embeddings_initializer(mut self, initializer: Initializer) -> Embedding {
+        self.embeddings_initializer = initializer;
+        self
+    }
+
+    setter!(name);
+
+    fn embeddings(&self) -> Result<ParamId, NnError> {
+        self.embeddings.ok_or(NnError::NotBuilt)
+    }
+}
+
+impl Layer for Embedding {
+    names!("Embedding");
+
+    fn build(
+        &mut self,
+        input: &[usize],
+        builder: &mut LayerBuilder<'_>,
+    ) -> Result<Vec<usize>, NnError> {
+        if !(1..=LIMIT).contains(&self.input_dim) {
+            let expected = format!("a number from 1 to {LIMIT}");
+            return Err(NnError::argument("input_dim", expected, self.input_dim));
+        }
+        if self.output_dim == 0 {
+            return Err(NnError::argument(
+                "output_dim",
+                "at least 1",
+                self.output_dim,
+            ));
+        }
+        let shape = [self.input_dim, self.output_dim];
+        self.embeddings = Some(builder.param("embeddings", &shape, self.embeddings_initializer)?);
+        Ok([input, &[self.output_dim]].concat())
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        let table = pass.value(self.embeddings()?);
+        let (y, indices) = kernels::embedding(pass.workspace, x, table)?;
+        pass.save(&indices);
+        Ok(y)
+    }
+
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+        let indices = pass.restore()?;
+        kernels::embedding_backward(&indices, dy, pass.grad(self.embeddings()?))?;
+        pass.workspace.give(dy);
+        let dx = if pass.wants_input_grad() {
+            let dx = pass.workspace.take(indices.dims(), DType::F32)?;
+            access::write(&dx, |dx: &mut [f32]| dx.fill(0.0))?;
+            Some(dx)
+        } else {
+            None
+        };
+        pass.workspace.give(&indices);
+        Ok(dx)
+    }
+}

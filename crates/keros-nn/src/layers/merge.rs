@@ -1,0 +1,295 @@
+//! Several inputs as one.
+
+use super::axis_of_batch;
+use crate::error::NnError;
+use crate::layer::{Merge, Pass};
+use keros_tensor::kernels::{self, MergeOp, Taps};
+use keros_tensor::{Tensor, Workspace};
+
+/// What all element-wise merges share.
+#[derive(Default)]
+struct Elementwise {
+    inputs: Vec<Broadcast>,
+}
+
+/// How the sample of one input gets the shape of the output.
+struct Broadcast {
+    input: Vec<usize>,
+    /// The input's shape with axes of length 1 in front, as many as the output has.
+    aligned: Vec<usize>,
+    /// Axes of a batch, with what repeats along them and what sums over them.
+    repeats: Vec<(usize, Taps, Taps)>,
+}
+
+impl Broadcast {
+    fn new(input: &[usize], output: &[usize]) -> Broadcast {
+        let mut aligned = vec![1; output.len() - input.len()];
+        aligned.extend(input);
+        let repeats = aligned
+            .iter()
+            .zip(output)
+            .enumerate()
+            .filter(|(_, (from, to))| from != to)
+            .map(|(axis, (_, &length))| {
+                let repeat = Taps::repeat(1, length);
+                let sum = repeat.transposed();
+                (axis + 1, repeat, sum)
+            })
+            .collect();
+        Broadcast {
+            input: input.to_vec(),
+            aligned,
+            repeats,
+        }
+    }
+
+    fn forward(&self, workspace: &mut Workspace, x: &Tensor) -> Result<Tensor, NnError> {
+        let mut x = x.reshape(batch(x.dim(0)?, &self.aligned))?;
+        for (axis, repeat, _) in &self.repeats {
+            x = kernels::resample(workspace, &x, *axis, repeat)?;
+        }
+        Ok(x)
+    }
+
+    fn backward(&self, workspace: &mut Workspace, mut dx: Tensor) -> Result<Tensor, NnError> {
+        for (axis, _, sum) in self.repeats.iter().rev() {
+            let next = kernels::resample(workspace, &dx, *axis, sum)?;
+            workspace.give(&dx);
+            dx = next;
+        }
+        Ok(dx.reshape(batch(dx.dim(0)?, &self.input))?)
+    }
+}
+
+fn batch(samples: usize, shape: &[usize]) -> Vec<usize> {
+    [&[samples], shape].concat()
+}
+
+/// The shape that all samples can be broadcast to; `None` if there is none.
+fn common_shape(inputs: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let rank = inputs.iter().map(Vec::len).max()?;
+    let mut common = vec![1; rank];
+    for input in inputs {
+        for (common, &length) in common.iter_mut().rev().zip(input.iter().rev()) {
+            match (*common, length) {
+                (1, length) => *common = length,
+                (common, length) if common == length || length == 1 => {}
+                _ => return None,
+            }
+        }
+    }
+    Some(common)
+}
+
+impl Elementwise {
+    fn build(&mut self, inputs: &[Vec<usize>], op: MergeOp) -> Result<Vec<usize>, NnError> {
+        if op == MergeOp::Subtract && inputs.len() != 2 {
+            return Err(NnError::argument("number of inputs", "2", inputs.len()));
+        }
+        let Some(output) = common_shape(inputs) else {
+            let expected = "at least one, of shapes that broadcast to one another";
+            return Err(NnError::argument("inputs", expected, format!("{inputs:?}")));
+        };
+        self.inputs = inputs
+            .iter()
+            .map(|input| Broadcast::new(input, &output))
+            .collect();
+        Ok(output)
+    }
+
+    fn forward(
+        &self,
+        inputs: &[Tensor],
+        pass: &mut Pass<'_>,
+        op: MergeOp,
+    ) -> Result<Tensor, NnError> {
+        expect_inputs(inputs.len(), self.inputs.len())?;
+        let inputs = self
+            .inputs
+            .iter()
+            .zip(inputs)
+            .map(|(broadcast, x)| broadcast.forward(pass.workspace, x))
+            .collect::<Result<Vec<_>, _>>()?;
+        let y = kernels::merge(pass.workspace, &inputs, op)?;
+        inputs.iter().for_each(|x| pass.save(x));
+        Ok(y)
+    }
+
+    fn backward(
+        &self,
+        dy: &Tensor,
+        pass: &mut Pass<'_>,
+        op: MergeOp,
+    ) -> Result<Vec<Tensor>, NnError> {
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for _ in &self.inputs {
+            inputs.push(pass.restore()?);
+        }
+        inputs.reverse();
+        let mut grads = Vec::with_capacity(inputs.len());
+        for (index, broadcast) in self.inputs.iter().enumerate() {
+            let dx = kernels::merge_backward(pass.workspace, &inputs, dy, index, op)?;
+            grads.push(broadcast.backward(pass.workspace, dx)?);
+        }
+        pass.workspace.give(dy);
+        Ok(grads)
+    }
+}
+
+fn expect_inputs(found: usize, expected: usize) -> Result<(), NnError> {
+    if found != expected {
+        let expected = expected.to_string();
+        return Err(NnError::argument("number of inputs", expected, found));
+    }
+    Ok(())
+}
+
+macro_rules! elementwise {
+    ($($(#[$doc:meta])* $name:ident, $class:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// **Shapes**: inputs `[N, …]` that broadcast to one another, missing axes of a sample
+        /// counting as 1 → `[N, …]`.
+        #[derive(Default)]
+        pub struct $name {
+            merge: Elementwise,
+            name: Option<String>,
+        }
+
+        impl $name {
+            /// The layer.
+            #[must_use]
+            pub fn new() -> $name {
+                $name::default()
+            }
+
+            setter!(name);
+        }
+
+        impl Merge for $name {
+            names!($class);
+
+            fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {
+                self.merge.build(inputs, MergeOp::$name)
+            }
+
+            fn forward(&self, inputs: &[Tensor], pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+                self.merge.forward(inputs, pass, MergeOp::$name)
+            }
+
+            fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Vec<Tensor>, NnError> {
+                self.merge.backward(dy, pass, MergeOp::$name)
+            }
+        }
+    )*};
+}
+
+elementwise! {
+    /// The sum of the inputs, Keras's `Add`.
+    Add, "Add";
+    /// The first of two inputs less the second, Keras's `Subtract`.
+    Subtract, "Subtract";
+    /// The product of the inputs, Keras's `Multiply`.
+    Multiply, "Multiply";
+    /// The mean of the inputs, Keras's `Average`.
+    Average, "Average";
+    /// The largest of the inputs in each place, Keras's `Maximum`. The gradient goes to the first
+    /// input that has it.
+    Maximum, "Maximum";
+    /// The smallest of the inputs in each place, Keras's `Minimum`. The gradient goes to the first
+    /// input that has it.
+    Minimum, "Minimum";
+}
+
+/// The inputs one after the other along an axis, Keras's `Concatenate`.
+///
+/// **Shapes**: inputs `[N, …]` that differ in that axis at most → `[N, …]`.
+pub struct Concatenate {
+    axis: isize,
+    name: Option<String>,
+    built: Option<Joint>,
+}
+
+struct Joint {
+    axis: usize,
+    /// Length of each input along the axis.
+    lengths: Vec<usize>,
+}
+
+impl Default for Concatenate {
+    /// Along the last axis.
+    fn default() -> Self {
+        Concatenate::new(-1)
+    }
+}
+
+impl Concatenate {
+    /// Along this axis: 1 is the first of a sample, negative numbers count from the end; Keras's
+    /// default is -1.
+    #[must_use]
+    pub fn new(axis: isize) -> Concatenate {
+        Concatenate {
+            axis,
+            name: None,
+            built: None,
+        }
+    }
+
+    setter!(name);
+
+    fn built(&self) -> Result<&Joint, NnError> {
+        self.built.as_ref().ok_or(NnError::NotBuilt)
+    }
+}
+
+impl Merge for Concatenate {
+    names!("Concatenate");
+
+    fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {
+        let Some(first) = inputs.first() else {
+            return Err(NnError::argument("number of inputs", "at least 1", 0));
+        };
+        let axis = axis_of_batch(self.axis, first)?;
+        let rest = |shape: &[usize]| {
+            let mut shape = shape.to_vec();
+            let length = (axis <= shape.len()).then(|| shape.remove(axis - 1));
+            (length, shape)
+        };
+        let (_, expected) = rest(first);
+        let mut lengths = Vec::new();
+        for input in inputs {
+            match rest(input) {
+                (Some(length), found) if found == expected => lengths.push(length),
+                _ => {
+                    let expected = format!("{first:?} but for axis {axis} of the batch");
+                    return Err(NnError::shape("input sample", expected, input));
+                }
+            }
+        }
+        let mut output = first.clone();
+        output[axis - 1] = lengths.iter().sum();
+        self.built = Some(Joint { axis, lengths });
+        Ok(output)
+    }
+
+    fn forward(&self, inputs: &[Tensor], pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        let built = self.built()?;
+        expect_inputs(inputs.len(), built.lengths.len())?;
+        Ok(kernels::concatenate(pass.workspace, inputs, built.axis)?)
+    }
+
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Vec<Tensor>, NnError> {
+        let built = self.built()?;
+        let mut start = 0;
+        let mut grads = Vec::with_capacity(built.lengths.len());
+        for &length in &built.lengths {
+            let workspace = &mut *pass.workspace;
+            grads.push(kernels::slice_axis(
+                workspace, dy, built.axis, start, length,
+            )?);
+            start += length;
+        }
+        pass.workspace.give(dy);
+        Ok(grads)
+    }
+}

@@ -1,0 +1,96 @@
+//! Rows of a table by index.
+
+use candle_core::{DType, Tensor};
+
+use super::{dims, expect_dims};
+use crate::parallel::{chunks_mut, for_each_part};
+use crate::{TensorError, Workspace, access};
+
+/// Pieces into which the gradient of a table is cut; each task looks at all indices.
+const PIECES: usize = 16;
+
+/// `y[…, :] = table[x[…], :]`; also returns the indices as `u32`, for [`embedding_backward`].
+///
+/// `x`: `[N, …]`, whole numbers from 0 as `f32`; `table`: `[rows, width]`; `y`: `[N, …, width]`.
+///
+/// # Errors
+/// [`TensorError::Argument`] for a number that is no index of a row, with its place; otherwise see
+/// [the module](super).
+pub fn embedding(
+    ws: &mut Workspace,
+    x: &Tensor,
+    table: &Tensor,
+) -> Result<(Tensor, Tensor), TensorError> {
+    const OP: &str = "embedding";
+    let [rows, width] = dims(OP, "table", table, "[rows, width]")?;
+    let indices = ws.take(x.dims(), DType::U32)?;
+    let shape = [x.dims(), &[width]].concat();
+    let y = ws.take(&shape, DType::F32)?;
+    let sample: usize = x.dims().iter().skip(1).product();
+    let x = access::read::<f32>(x)?;
+    let x = &*x;
+    access::write(&indices, |indices: &mut [u32]| {
+        for (i, (index, &value)) in indices.iter_mut().zip(x).enumerate() {
+            if value.fract() != 0.0 || !(0.0..rows as f32).contains(&value) {
+                let expected = format!("a whole number in 0..{rows}");
+                let place = (i / sample.max(1), i % sample.max(1));
+                let found = format!("{value} in row {}, position {}", place.0, place.1);
+                return Err(TensorError::argument(OP, "index", expected, found));
+            }
+            *index = value as u32;
+        }
+        Ok(())
+    })??;
+    {
+        let (indices, table) = (access::read::<u32>(&indices)?, access::read::<f32>(table)?);
+        let (indices, table) = (&*indices, &*table);
+        let chunk = (super::CHUNK / width.max(1)).max(1);
+        access::write(&y, |y| {
+            for_each_part(chunks_mut(y, chunk * width), |i, y: &mut [f32]| {
+                for (y, &index) in y.chunks_exact_mut(width).zip(&indices[i * chunk..]) {
+                    let start = index as usize * width;
+                    y.copy_from_slice(&table[start..start + width]);
+                }
+            });
+        })?;
+    }
+    Ok((y, indices))
+}
+
+/// The gradient of [`embedding`] with respect to the table: fills `dtable` (`[rows, width]`) with
+/// the sum of the rows of `dy` of each index, in their order.
+///
+/// # Errors
+/// See [the module](super).
+pub fn embedding_backward(
+    indices: &Tensor,
+    dy: &Tensor,
+    dtable: &Tensor,
+) -> Result<(), TensorError> {
+    const OP: &str = "embedding backward";
+    let [rows, width] = dims(OP, "table gradient", dtable, "[rows, width]")?;
+    expect_dims(
+        OP,
+        "output gradient",
+        dy,
+        &[indices.dims(), &[width]].concat(),
+    )?;
+    let (indices, dy) = (access::read::<u32>(indices)?, access::read::<f32>(dy)?);
+    let (indices, dy) = (&*indices, &*dy);
+    let piece = rows.div_ceil(PIECES).max(1);
+    access::write(dtable, |dtable| {
+        for_each_part(
+            chunks_mut(dtable, piece * width),
+            |i, dtable: &mut [f32]| {
+                dtable.fill(0.0);
+                for (&index, dy) in indices.iter().zip(dy.chunks_exact(width)) {
+                    let row = (index as usize).checked_sub(i * piece);
+                    let row = row.and_then(|row| dtable.chunks_exact_mut(width).nth(row));
+                    for (sum, &dy) in row.into_iter().flatten().zip(dy) {
+                        *sum += dy;
+                    }
+                }
+            },
+        );
+    })
+}

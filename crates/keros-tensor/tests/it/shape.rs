@@ -1,0 +1,126 @@
+//! Kernels that move, repeat and join values, against plain loops.
+
+use keros_tensor::kernels::{
+    MergeOp, Taps, affine, concatenate, crop2d, embedding, merge, permute, resample, slice_axis,
+    zero_pad2d,
+};
+use keros_tensor::{Device, Tensor, TensorError, Workspace};
+
+use crate::support::{flat, random, tensor};
+
+#[test]
+fn permuting_follows_the_order() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    for shape in [[1, 1, 1], [2, 3, 5], [7, 1, 9]] {
+        let x = random(1, &shape);
+        for order in [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ] {
+            let y = permute(ws, &x, &order).unwrap();
+            let expected = x.permute(order.to_vec()).unwrap().contiguous().unwrap();
+            assert_eq!(y.dims(), expected.dims());
+            assert_eq!(flat(&y), flat(&expected), "{shape:?} {order:?}");
+        }
+    }
+    let error = permute(ws, &random(1, &[2, 3]), &[0, 0]).unwrap_err();
+    assert!(matches!(error, TensorError::Argument { .. }), "{error}");
+}
+
+#[test]
+fn repeating_summing_and_interpolating() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let x = tensor(&[1.0, 2.0, 5.0], &[1, 3]);
+    let y = resample(ws, &x, 1, &Taps::repeat(3, 2)).unwrap();
+    assert_eq!(flat(&y), [1.0, 1.0, 2.0, 2.0, 5.0, 5.0]);
+    let back = resample(ws, &y, 1, &Taps::repeat(3, 2).transposed()).unwrap();
+    assert_eq!(flat(&back), [2.0, 4.0, 10.0]);
+    let y = resample(ws, &x, 1, &Taps::linear(3, 2)).unwrap();
+    assert_eq!(flat(&y), [1.0, 1.25, 1.75, 2.75, 4.25, 5.0]);
+    // Rows longer than a task.
+    let long = random(2, &[2, 2, 20_001]);
+    let sum = resample(ws, &long, 1, &Taps::repeat(1, 2).transposed()).unwrap();
+    let values = flat(&long);
+    let expected: Vec<f32> = (0..2 * 20_001)
+        .map(|i| (i / 20_001 * 2 * 20_001) + i % 20_001)
+        .map(|i| values[i] + values[i + 20_001])
+        .collect();
+    assert_eq!(flat(&sum), expected);
+    let error = resample(ws, &x, 1, &Taps::repeat(4, 2)).unwrap_err();
+    assert!(matches!(error, TensorError::Shape { .. }), "{error}");
+}
+
+#[test]
+fn borders_come_and_go() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    for border in [((0, 0), (0, 0)), ((1, 0), (2, 3)), ((3, 1), (0, 1))] {
+        let x = random(3, &[2, 3, 5, 3]);
+        let padded = zero_pad2d(ws, &x, border).unwrap();
+        let ((top, bottom), (left, right)) = border;
+        let expected = x.pad_with_zeros(1, top, bottom).unwrap();
+        let expected = expected.pad_with_zeros(2, left, right).unwrap();
+        assert_eq!(flat(&padded), flat(&expected), "{border:?}");
+        assert_eq!(
+            flat(&crop2d(ws, &padded, border).unwrap()),
+            flat(&x),
+            "{border:?}"
+        );
+    }
+    let error = crop2d(ws, &random(3, &[1, 2, 2, 1]), ((2, 1), (0, 0))).unwrap_err();
+    assert!(matches!(error, TensorError::Shape { .. }), "{error}");
+}
+
+#[test]
+fn joining_and_taking_apart() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    for axis in 0..3 {
+        let inputs: Vec<Tensor> = [1, 4, 2]
+            .map(|length| {
+                let mut shape = [2, 3, 5];
+                shape[axis] = length;
+                random(length as u64, &shape)
+            })
+            .into();
+        let y = concatenate(ws, &inputs, axis).unwrap();
+        assert_eq!(flat(&y), flat(&Tensor::cat(&inputs, axis).unwrap()));
+        let middle = slice_axis(ws, &y, axis, 1, 4).unwrap();
+        assert_eq!(flat(&middle), flat(&inputs[1]));
+        assert!(slice_axis(ws, &y, axis, 5, 4).is_err());
+    }
+    let other = [random(1, &[2, 3]), random(1, &[3, 2])];
+    assert!(concatenate(ws, &other, 1).is_err());
+    assert!(concatenate(ws, &[], 0).is_err());
+}
+
+#[test]
+fn merging_scaling_and_looking_up() {
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let inputs = [
+        tensor(&[1.0, -2.0, f32::NAN], &[3]),
+        tensor(&[4.0, -3.0, 1.0], &[3]),
+    ];
+    for (op, expected) in [
+        (MergeOp::Add, [5.0, -5.0]),
+        (MergeOp::Subtract, [-3.0, 1.0]),
+        (MergeOp::Multiply, [4.0, 6.0]),
+        (MergeOp::Average, [2.5, -2.5]),
+        (MergeOp::Maximum, [4.0, -2.0]),
+        (MergeOp::Minimum, [1.0, -3.0]),
+    ] {
+        let y = flat(&merge(ws, &inputs, op).unwrap());
+        assert_eq!(y[..2], expected, "{op:?}");
+        assert!(y[2].is_nan(), "{op:?}");
+    }
+    let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);
+    let y = affine(ws, &x, &[2.0, 10.0], &[1.0]).unwrap();
+    assert_eq!(flat(&y), [3.0, 21.0, 7.0, 41.0]);
+    assert!(affine(ws, &x, &[1.0, 2.0, 3.0], &[0.0]).is_err());
+    let table = tensor(&[0.0, 1.0, 10.0, 11.0], &[2, 2]);
+    let (y, _) = embedding(ws, &tensor(&[1.0, 0.0, 1.0], &[3, 1]), &table).unwrap();
+    assert_eq!(y.dims(), [3, 1, 2]);
+    assert_eq!(flat(&y), [10.0, 11.0, 0.0, 1.0, 10.0, 11.0]);
+}
