@@ -562,7 +562,8 @@ impl Part {
     ) -> Result<Vec<Tensor>, NnError> {
         let mut before = Vec::new();
         if repeated {
-            for &id in &self.params {
+            let params = self.params.iter();
+            for &id in params.filter(|id| pass.params[**id].trainable()) {
                 let grad = pass.grad(id);
                 before.push((grad, kernels::map(pass.workspace, grad, |grad| grad)?));
             }
