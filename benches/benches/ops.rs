@@ -126,9 +126,10 @@ impl Conv {
     }
 
     fn output_size(&self) -> usize {
-        match self.padding {
-            Padding::Same => self.size,
-            Padding::Valid => self.size - 2,
+        if self.padding == Padding::Same {
+            self.size
+        } else {
+            self.size - 2
         }
     }
 
