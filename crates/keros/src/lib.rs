@@ -63,12 +63,18 @@ pub mod prelude {
         Array, ArraySequence, Arrays, Batch, DataError, FillMode, FlowOptions, ImageDataGenerator,
         ImageFlow, Sequence, Shuffle,
     };
-    pub use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D, Padding};
-    pub use keros_nn::{Activation, Adam, Network, Sequential, Sgd, summary};
+    pub use keros_nn::layers::{
+        AveragePooling2D, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense,
+        DepthwiseConv2D, Dropout, Embedding, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D,
+        LayerNormalization, MaxPooling2D, Padding, Rescaling, Reshape, SeparableConv2D,
+        UpSampling2D, ZeroPadding2D,
+    };
+    pub use keros_nn::optimizers::{Adam, AdamW, RmsProp, Sgd};
+    pub use keros_nn::{Activation, Graph, Network, Sequential, summary};
     pub use keros_tensor::{Device, parse_device};
     pub use keros_train::{
-        EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,
-        TrainError, Trainer, ValidationData,
+        ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions,
+        PredictOptions, Source, TrainError, Trainer, ValidationData,
     };
 }
 
