@@ -91,8 +91,7 @@ pub struct TrainerBuilder<N> {
 }
 
 impl<N: Network> TrainerBuilder<N> {
-    /// The optimizer: a name such as `"adam"`, or a value. Default: RMSprop in Keras; here it must
-    /// be given.
+    /// The optimizer: a name such as `"adam"`, or a value. It has no default.
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Resolve<dyn Optimizer>) -> TrainerBuilder<N> {
         self.optimizer = Some(optimizer.resolve());
