@@ -212,8 +212,9 @@ struct keros_run {
 
 /* keros_event.kind. Inside `fit` the order is: train begin; per epoch: epoch begin, then per batch
    train batch begin and end, then, if validation is due, the test events, then epoch end; train end.
-   A lone evaluation sends the test events, a prediction the predict events. A run that ends by an
-   error sends no more events. */
+   A lone evaluation sends the test events, a prediction the predict events. Between a train batch's
+   begin and end come after backward and, if the batch is followed by an update, before step. A
+   checkpoint saved follows the train batch end or epoch end at which it was asked for. */
 enum {
     KEROS_TRAIN_BEGIN = 0,
     KEROS_TRAIN_END = 1,
@@ -228,7 +229,11 @@ enum {
     KEROS_PREDICT_BEGIN = 10,
     KEROS_PREDICT_END = 11,
     KEROS_PREDICT_BATCH_BEGIN = 12,
-    KEROS_PREDICT_BATCH_END = 13
+    KEROS_PREDICT_BATCH_END = 13,
+    KEROS_AFTER_BACKWARD = 14,   /* gradients of a training batch are there, the weights still the old ones */
+    KEROS_BEFORE_STEP = 15,      /* the weights are about to be updated */
+    KEROS_CHECKPOINT_SAVED = 16, /* a checkpoint of the run has been written */
+    KEROS_RUN_ERROR = 17         /* the run ends by an error; the last event of it */
     /* at most 63 */
 };
 
@@ -262,8 +267,8 @@ enum {
     KEROS_STOP = 1,             /* end the run, for `reason`: at once after a train batch end, after the
                                    current epoch otherwise */
     KEROS_STOP_EPOCH = 2,       /* go on with the next epoch; only at train batch events */
-    KEROS_SKIP_BATCH = 4,       /* do not train on this batch; only at train batch begin, no train batch
-                                   end follows */
+    KEROS_SKIP_BATCH = 4,       /* do not train on this batch; only at train batch begin, where no train
+                                   batch end follows, after backward and before step */
     KEROS_SET_LEARNING_RATE = 8 /* set it to `learning_rate`; only at train, epoch and train batch events */
 };
 

@@ -121,6 +121,14 @@ numbers! {
     KEROS_PREDICT_BATCH_BEGIN = 12;
     /// A batch has been predicted.
     KEROS_PREDICT_BATCH_END = 13;
+    /// The gradients of a training batch are there, the weights still the old ones.
+    KEROS_AFTER_BACKWARD = 14;
+    /// The weights are about to be updated.
+    KEROS_BEFORE_STEP = 15;
+    /// A checkpoint of the run has been written.
+    KEROS_CHECKPOINT_SAVED = 16;
+    /// The run ends by an error; the last event of it.
+    KEROS_RUN_ERROR = 17;
 }
 
 /// [`keros_event::flags`](crate::keros_event::flags): a test event of the validation inside `fit`.

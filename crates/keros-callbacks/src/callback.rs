@@ -50,6 +50,28 @@ macro_rules! callback_trait {
             fn on_message(&mut self, message: &Message) {
                 let _ = message;
             }
+
+            /// Everything the callback has gathered in this run and needs to go on from a checkpoint;
+            /// `None` if it remembers nothing. Asked when every callback has had the event at which
+            /// the checkpoint is written. [`state`](crate::state) turns serde types into bytes.
+            ///
+            /// # Errors
+            /// When the state cannot be told; no checkpoint is written then.
+            fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+                Ok(None)
+            }
+
+            /// Goes on from what [`save_state`](Self::save_state) told; called after train begin.
+            ///
+            /// # Errors
+            /// When the state is not one of this callback; the run does not begin then.
+            fn load_state(&mut self, state: &[u8]) -> Result<(), BoxError> {
+                Err(format!(
+                    "expected no state because this callback keeps none, found {} bytes",
+                    state.len()
+                )
+                .into())
+            }
         }
 
         callback_trait!(@forward [&mut C] $($hook)*);
@@ -71,6 +93,12 @@ macro_rules! callback_trait {
             }
             fn on_message(&mut self, message: &Message) {
                 (**self).on_message(message);
+            }
+            fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+                (**self).save_state()
+            }
+            fn load_state(&mut self, state: &[u8]) -> Result<(), BoxError> {
+                (**self).load_state(state)
             }
         }
     };
@@ -105,4 +133,12 @@ callback_trait! {
     on_predict_batch_begin = PredictBatchBegin;
     /// A batch has been predicted.
     on_predict_batch_end = PredictBatchEnd;
+    /// The gradients of a training batch are there, the weights still the old ones.
+    on_after_backward = AfterBackward;
+    /// The weights are about to be updated.
+    on_before_step = BeforeStep;
+    /// A checkpoint of the run has been written; [`Context::detail`] names the file.
+    on_checkpoint_saved = CheckpointSaved;
+    /// The run ends by an error; [`Context::detail`] tells it. Nothing can be decided any more.
+    on_error = Error;
 }

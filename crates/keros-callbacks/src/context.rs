@@ -1,10 +1,12 @@
 //! What a callback sees of the run: the event, the logs, the learning rate, facts – never a tensor.
 
-use crate::error::BoxError;
+use crate::error::{BoxError, RunError};
 use crate::event::Event;
 use crate::logs::{LogValue, Logs};
+use crate::weights::{ParamInfo, Weights};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Facts that hold for a whole run; Keras's `params`.
@@ -79,6 +81,80 @@ pub trait Run {
 
     /// How long this epoch, evaluation or prediction has waited for data so far.
     fn data_wait(&self) -> Duration;
+
+    /// What an event is about beside its numbers: the file of a saved checkpoint, the error of a run
+    /// that ends by one.
+    fn detail(&self) -> Option<&str> {
+        None
+    }
+
+    /// The parameters of the model in their order; none for a run that does not tell.
+    fn params(&self) -> &[ParamInfo] {
+        &[]
+    }
+
+    /// Writes the values of parameter `index` to `values`, in row-major order.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`], or when reading them from the device fails.
+    fn read_param(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        let _ = (index, values);
+        unsupported("reading a parameter")
+    }
+
+    /// Writes the gradient of parameter `index` to `values`, in row-major order; that of the current
+    /// batch after backward and before the step, otherwise of the batch before.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`], or when reading it from the device fails.
+    fn read_gradient(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        let _ = (index, values);
+        unsupported("reading a gradient")
+    }
+
+    /// Sets the values of parameter `index`, in row-major order.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`], another number of values, or a failure of the device.
+    fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
+        let _ = (index, values);
+        unsupported("setting a parameter")
+    }
+
+    /// Writes the parameters to a file, in the format of its extension.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`], an unknown extension, or a file that cannot be written.
+    fn save_weights(&mut self, path: &Path) -> Result<(), BoxError> {
+        let _ = path;
+        unsupported("saving the weights")
+    }
+
+    /// Writes the parameters and the state of the optimizer to a file.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`], an unknown extension, or a file that cannot be written.
+    fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
+        let _ = path;
+        unsupported("saving the model")
+    }
+
+    /// Exchanges the parameters and their moving averages.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`], or an optimizer that keeps no averages.
+    fn swap_averages(&mut self) -> Result<(), BoxError> {
+        unsupported("exchanging the weights and their averages")
+    }
+
+    /// Whether the learning rate follows a schedule, so that nobody can set it.
+    fn is_scheduled(&self) -> bool {
+        false
+    }
+}
+
+fn unsupported(asked: &'static str) -> Result<(), BoxError> {
+    Err(RunError::Unsupported { asked }.into())
 }
 
 /// The argument of every hook.
@@ -147,6 +223,113 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn data_wait(&self) -> Duration {
         self.run.data_wait()
+    }
+
+    /// What the event is about beside its numbers: the file at checkpoint saved, the error at error;
+    /// else `None`.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.run.detail()
+    }
+
+    /// The parameters of the model in their order; none in a run that does not tell, as in a plugin.
+    #[must_use]
+    pub fn params(&self) -> &[ParamInfo] {
+        self.run.params()
+    }
+
+    /// Copies the values of parameter `index` to `values`, in row-major order.
+    ///
+    /// # Errors
+    /// When this run does not offer it, or reading from the device fails.
+    pub fn read_param(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        self.run.read_param(index, values)
+    }
+
+    /// Copies the gradient of parameter `index` to `values`, in row-major order: that of the current
+    /// batch after backward and before the step.
+    ///
+    /// # Errors
+    /// When this run does not offer it, or reading from the device fails.
+    pub fn read_gradient(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        self.run.read_gradient(index, values)
+    }
+
+    /// A copy of all parameters.
+    ///
+    /// # Errors
+    /// When this run does not offer it, or reading from the device fails.
+    pub fn weights(&mut self) -> Result<Weights, BoxError> {
+        let names: Vec<String> = self.params().iter().map(|p| p.name.clone()).collect();
+        let mut params = Vec::with_capacity(names.len());
+        for (index, name) in names.into_iter().enumerate() {
+            let mut values = Vec::new();
+            self.run.read_param(index, &mut values)?;
+            params.push((name, values));
+        }
+        Ok(Weights { params })
+    }
+
+    /// Sets all parameters.
+    ///
+    /// # Errors
+    /// [`RunError::Weights`] if they are those of another model, before any is changed; when this run
+    /// does not offer it, or the device fails.
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<(), BoxError> {
+        let expected = self.params();
+        if expected.len() != weights.params.len() {
+            return Err(RunError::Weights {
+                expected: format!("{} parameters", expected.len()),
+                found: format!("{} parameters", weights.params.len()),
+            }
+            .into());
+        }
+        for (param, (name, values)) in expected.iter().zip(&weights.params) {
+            let elements: usize = param.shape.iter().product();
+            if param.name != *name || elements != values.len() {
+                return Err(RunError::Weights {
+                    expected: format!("{} {:?}", param.name, param.shape),
+                    found: format!("{name} with {} values", values.len()),
+                }
+                .into());
+            }
+        }
+        for (index, (_, values)) in weights.params.iter().enumerate() {
+            self.run.write_param(index, values)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the parameters to a file at once, in the format of its extension.
+    ///
+    /// # Errors
+    /// When this run does not offer it, the extension is unknown, or the file cannot be written.
+    pub fn save_weights(&mut self, path: impl AsRef<Path>) -> Result<(), BoxError> {
+        self.run.save_weights(path.as_ref())
+    }
+
+    /// Writes the parameters and the state of the optimizer to a file at once. For a checkpoint of
+    /// the whole run, see [`Decision::checkpoint`](crate::Decision::checkpoint).
+    ///
+    /// # Errors
+    /// When this run does not offer it, the extension is unknown, or the file cannot be written.
+    pub fn save_model(&mut self, path: impl AsRef<Path>) -> Result<(), BoxError> {
+        self.run.save_model(path.as_ref())
+    }
+
+    /// Exchanges the parameters and the moving averages that the optimizer keeps of them. Whoever
+    /// calls it calls it again to have the parameters back.
+    ///
+    /// # Errors
+    /// When the optimizer keeps none, or this run does not offer it.
+    pub fn swap_averages(&mut self) -> Result<(), BoxError> {
+        self.run.swap_averages()
+    }
+
+    /// Whether the learning rate follows a schedule, so that no callback can set it.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.run.is_scheduled()
     }
 
     /// Says something to the user, through whichever callback shows messages.

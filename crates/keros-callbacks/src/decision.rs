@@ -1,5 +1,7 @@
 //! What a callback asks of the training, and which request wins.
 
+use std::path::PathBuf;
+
 /// The answer of a callback to an event.
 ///
 /// Decisions of several callbacks are merged in list order: a stop by any of them stops, with the
@@ -14,10 +16,17 @@ pub struct Decision {
     pub stop: Option<String>,
     /// Leave the batch loop of this epoch; the next epoch follows. Only at train batch events.
     pub stop_epoch: bool,
-    /// Do not train on this batch. Only at train batch begin; no train batch end follows.
+    /// Do not train on this batch. Only at train batch begin, after backward and before the step: the
+    /// weights stay as they are. Asked at train batch begin, no train batch end follows.
     pub skip_batch: bool,
     /// Set the optimizer's learning rate, finite and not negative. Only at training events.
     pub learning_rate: Option<f64>,
+    /// Write a checkpoint of the whole run to each of these files once every callback has had this
+    /// event. Only at train batch end and epoch end.
+    pub checkpoints: Vec<PathBuf>,
+    /// Go on from this checkpoint instead of beginning at the first epoch. Only at train begin; the
+    /// first request wins.
+    pub resume: Option<PathBuf>,
 }
 
 impl Decision {
@@ -27,6 +36,8 @@ impl Decision {
         stop_epoch: false,
         skip_batch: false,
         learning_rate: None,
+        checkpoints: Vec::new(),
+        resume: None,
     };
 
     /// End the run.
@@ -61,6 +72,22 @@ impl Decision {
         }
     }
 
+    /// Write a checkpoint.
+    pub fn checkpoint(path: impl Into<PathBuf>) -> Decision {
+        Decision {
+            checkpoints: vec![path.into()],
+            ..Self::CONTINUE
+        }
+    }
+
+    /// Go on from a checkpoint.
+    pub fn resume(path: impl Into<PathBuf>) -> Decision {
+        Decision {
+            resume: Some(path.into()),
+            ..Self::CONTINUE
+        }
+    }
+
     /// Adds the decision of a later callback.
     pub fn merge(&mut self, later: Decision) {
         if self.stop.is_none() {
@@ -71,6 +98,8 @@ impl Decision {
         if later.learning_rate.is_some() {
             self.learning_rate = later.learning_rate;
         }
+        self.checkpoints.extend(later.checkpoints);
+        self.resume = self.resume.take().or(later.resume);
     }
 }
 

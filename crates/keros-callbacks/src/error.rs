@@ -32,6 +32,36 @@ pub enum CallbackError {
         /// What is possible.
         expected: &'static str,
     },
+    /// The state of a callback could not be told or loaded.
+    #[error("{doing} the state of callback `{callback}`: {source}")]
+    State {
+        /// Name of the callback.
+        callback: String,
+        /// `telling` or `loading`.
+        doing: &'static str,
+        /// What it returned.
+        source: BoxError,
+    },
+}
+
+/// A run cannot do what a callback asks of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// This kind of run has no such thing, as a plugin's or one without a model.
+    #[error("{asked}: this run does not offer it")]
+    Unsupported {
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// The parameters of a [`Weights`](crate::Weights) are not those of the model.
+    #[error("setting the weights: expected `{expected}`, found `{found}`")]
+    Weights {
+        /// Name and shape of the parameter, or their number.
+        expected: String,
+        /// Name and number of values given.
+        found: String,
+    },
 }
 
 /// A [`History`](crate::History) could not be written.

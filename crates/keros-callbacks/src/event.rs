@@ -41,11 +41,21 @@ pub enum EventKind {
     PredictBatchBegin = 12,
     /// A batch has been predicted.
     PredictBatchEnd = 13,
+    /// The gradients of a training batch are there, the weights still the old ones. Keras has no such
+    /// event.
+    AfterBackward = 14,
+    /// An update of the weights is about to be made; not sent for a batch whose gradients are only
+    /// accumulated. Keras has no such event.
+    BeforeStep = 15,
+    /// A checkpoint of the run has been written. Keras has no such event.
+    CheckpointSaved = 16,
+    /// The run ends by an error; the last event of that run. Keras has no such event.
+    Error = 17,
 }
 
 impl EventKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [EventKind; 14] = [
+    pub const ALL: [EventKind; 18] = [
         EventKind::TrainBegin,
         EventKind::TrainEnd,
         EventKind::EpochBegin,
@@ -60,6 +70,10 @@ impl EventKind {
         EventKind::PredictEnd,
         EventKind::PredictBatchBegin,
         EventKind::PredictBatchEnd,
+        EventKind::AfterBackward,
+        EventKind::BeforeStep,
+        EventKind::CheckpointSaved,
+        EventKind::Error,
     ];
 
     /// The kind with this number, if there is one.
@@ -68,7 +82,8 @@ impl EventKind {
         Self::ALL.get(number as usize).copied()
     }
 
-    /// The Keras name of the hook without its `on_`, such as `train_batch_end`.
+    /// The name of the hook without its `on_`, Keras's where it has the event, such as
+    /// `train_batch_end`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -86,13 +101,19 @@ impl EventKind {
             EventKind::PredictEnd => "predict_end",
             EventKind::PredictBatchBegin => "predict_batch_begin",
             EventKind::PredictBatchEnd => "predict_batch_end",
+            EventKind::AfterBackward => "after_backward",
+            EventKind::BeforeStep => "before_step",
+            EventKind::CheckpointSaved => "checkpoint_saved",
+            EventKind::Error => "error",
         }
     }
 
-    /// Whether this is one of the events of `fit` itself: train, epoch and train batch.
+    /// Whether this is one of the events of `fit` itself: train, epoch, train batch and the moments
+    /// inside of one.
     #[must_use]
     pub fn is_training(self) -> bool {
         (self as u32) <= EventKind::TrainBatchEnd as u32
+            || matches!(self, EventKind::AfterBackward | EventKind::BeforeStep)
     }
 }
 

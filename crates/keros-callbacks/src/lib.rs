@@ -41,15 +41,18 @@ mod logs;
 mod plot;
 #[cfg(feature = "progress")]
 mod progress;
+pub mod state;
+mod weights;
 
 pub use callback::{Callback, CallbackResult};
 pub use context::{Context, Level, Message, Run, RunInfo};
 pub use decision::Decision;
-pub use error::{BoxError, CallbackError, HistoryError};
+pub use error::{BoxError, CallbackError, HistoryError, RunError};
 pub use event::{Event, EventKind, EventSet};
 pub use history::{EpochLogs, History};
 pub use lambda::LambdaCallback;
-pub use list::{CallbackList, FailurePolicy};
+pub use list::{CallbackList, CallbackState, FailurePolicy};
 pub use logs::{LogValue, Logs};
 #[cfg(feature = "progress")]
 pub use progress::{ProgbarLogger, Verbose};
+pub use weights::{ParamInfo, Weights};

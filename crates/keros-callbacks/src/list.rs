@@ -3,8 +3,9 @@
 use crate::callback::Callback;
 use crate::context::{Context, Level, Message, Run};
 use crate::decision::Decision;
-use crate::error::CallbackError;
+use crate::error::{BoxError, CallbackError};
 use crate::event::{Event, EventKind, EventSet};
+use serde::{Deserialize, Serialize};
 
 /// What happens when a callback returns an error or makes an impossible request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,25 @@ struct Entry<'a> {
     callback: Box<dyn Callback + 'a>,
     events: EventSet,
     policy: FailurePolicy,
+}
+
+impl Entry<'_> {
+    fn state_error(&self, doing: &'static str, source: BoxError) -> CallbackError {
+        CallbackError::State {
+            callback: self.name.clone(),
+            doing,
+            source,
+        }
+    }
+}
+
+/// What a callback keeps in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackState {
+    /// Name of the callback.
+    pub name: String,
+    /// Its state, in a form of its own.
+    pub state: Vec<u8>,
 }
 
 /// Callbacks in the order in which they run.
@@ -137,6 +157,42 @@ impl<'a> CallbackList<'a> {
         Ok(merged)
     }
 
+    /// The state of every callback that has one, for a checkpoint.
+    ///
+    /// # Errors
+    /// The first callback that cannot tell its state.
+    pub fn states(&self) -> Result<Vec<CallbackState>, CallbackError> {
+        let mut states = Vec::new();
+        for entry in &self.entries {
+            let state = entry.callback.save_state();
+            let state = state.map_err(|source| entry.state_error("telling", source))?;
+            states.extend(state.map(|state| CallbackState {
+                name: entry.name.clone(),
+                state,
+            }));
+        }
+        Ok(states)
+    }
+
+    /// Gives the callbacks the states that callbacks of the same names told, in order. A callback
+    /// without one begins anew; the names of states that nobody takes are returned.
+    ///
+    /// # Errors
+    /// The first callback that cannot go on from its state.
+    pub fn load_states(
+        &mut self,
+        mut states: Vec<CallbackState>,
+    ) -> Result<Vec<String>, CallbackError> {
+        for entry in &mut self.entries {
+            if let Some(i) = states.iter().position(|state| state.name == entry.name) {
+                let state = states.remove(i).state;
+                let loaded = entry.callback.load_state(&state);
+                loaded.map_err(|source| entry.state_error("loading", source))?;
+            }
+        }
+        Ok(states.into_iter().map(|state| state.name).collect())
+    }
+
     /// Shows a message of the trainer to every callback.
     pub fn message(&mut self, message: Message) {
         self.messages.push(message);
@@ -162,15 +218,32 @@ fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, C
             expected,
         })
     };
-    if decision.skip_batch && event != EventKind::TrainBatchBegin {
+    use EventKind::{
+        AfterBackward, BeforeStep, EpochEnd, TrainBatchBegin, TrainBatchEnd, TrainBegin,
+    };
+    if decision.skip_batch && !matches!(event, TrainBatchBegin | AfterBackward | BeforeStep) {
         return refuse(
             "skip the batch".to_owned(),
-            "possible at train_batch_begin only",
+            "possible at train_batch_begin, after_backward and before_step only",
         );
     }
-    if decision.stop_epoch
-        && !matches!(event, EventKind::TrainBatchBegin | EventKind::TrainBatchEnd)
+    if let Some(path) = decision.checkpoints.first()
+        && !matches!(event, TrainBatchEnd | EpochEnd)
     {
+        return refuse(
+            format!("write the checkpoint {}", path.display()),
+            "possible at train_batch_end and epoch_end only",
+        );
+    }
+    if let Some(path) = &decision.resume
+        && event != TrainBegin
+    {
+        return refuse(
+            format!("go on from {}", path.display()),
+            "possible at train_begin only",
+        );
+    }
+    if decision.stop_epoch && !matches!(event, TrainBatchBegin | TrainBatchEnd) {
         return refuse(
             "stop the epoch".to_owned(),
             "possible at train_batch_begin and train_batch_end only",

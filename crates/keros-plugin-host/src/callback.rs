@@ -166,6 +166,7 @@ impl LoadedCallback {
             stop_epoch: actions & KEROS_STOP_EPOCH != 0,
             skip_batch: actions & KEROS_SKIP_BATCH != 0,
             learning_rate: learning_rate.then_some(answer.learning_rate),
+            ..Decision::CONTINUE
         })
     }
 

@@ -133,7 +133,16 @@ impl Instance {
             stop_epoch,
             skip_batch,
             learning_rate,
+            checkpoints,
+            resume,
         } = answer?;
+        if let Some(path) = checkpoints.first().or(resume.as_ref()) {
+            let text = format!(
+                "a plugin can neither write nor resume a checkpoint ({})",
+                path.display()
+            );
+            return Err(Failure::new(KEROS_E_UNSUPPORTED, text));
+        }
         if let Some(reason) = stop {
             self.reason = reason;
             out.actions |= KEROS_STOP;

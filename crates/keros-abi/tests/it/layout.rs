@@ -73,6 +73,7 @@ fn constants() -> Vec<(&'static str, i128)> {
         KEROS_TRAIN_BATCH_BEGIN KEROS_TRAIN_BATCH_END KEROS_TEST_BEGIN KEROS_TEST_END
         KEROS_TEST_BATCH_BEGIN KEROS_TEST_BATCH_END KEROS_PREDICT_BEGIN KEROS_PREDICT_END
         KEROS_PREDICT_BATCH_BEGIN KEROS_PREDICT_BATCH_END
+        KEROS_AFTER_BACKWARD KEROS_BEFORE_STEP KEROS_CHECKPOINT_SAVED KEROS_RUN_ERROR
         KEROS_ALL_EVENTS KEROS_EVENT_NESTED
         KEROS_STOP KEROS_STOP_EPOCH KEROS_SKIP_BATCH KEROS_SET_LEARNING_RATE
     }
@@ -141,7 +142,7 @@ fn expectation() -> (String, String) {
         "%s",
         "KEROS_EXT_THREAD_CHECK".to_owned(),
     );
-    for kind in [KEROS_TRAIN_BEGIN, KEROS_PREDICT_BATCH_END, 63] {
+    for kind in [KEROS_TRAIN_BEGIN, KEROS_RUN_ERROR, 63] {
         let bit = format!("(unsigned long long)KEROS_BIT({kind})");
         ask(
             format!("KEROS_BIT({kind})"),

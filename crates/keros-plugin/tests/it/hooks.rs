@@ -47,14 +47,14 @@ fn hooks_are_called_by_kind_and_unknown_kinds_are_refused() {
     });
     let host = Host::new();
     let instance = host.create(&module, "").unwrap();
-    for kind in 0..=KEROS_PREDICT_BATCH_END {
+    for kind in 0..=KEROS_RUN_ERROR {
         assert_eq!(instance.send(kind).0, KEROS_OK);
     }
     assert_eq!(host.take_calls(), ["message 1: here"]);
-    assert_eq!(instance.send(14).0, KEROS_E_UNSUPPORTED);
+    assert_eq!(instance.send(18).0, KEROS_E_UNSUPPORTED);
     assert_eq!(
         host.failure().unwrap(),
-        "event kind 14 is not one this plugin asked for"
+        "event kind 18 is not one this plugin asked for"
     );
 }
 
@@ -183,6 +183,7 @@ fn decisions_become_actions() {
             stop_epoch: true,
             skip_batch: true,
             learning_rate: Some(0.125),
+            ..Decision::CONTINUE
         })
     });
     let host = Host::new();

@@ -1,0 +1,22 @@
+//! The parameters of a model as callbacks see them: names, shapes and copies of their values.
+
+use serde::{Deserialize, Serialize};
+
+/// A parameter of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamInfo {
+    /// Its name, such as `dense/kernel`.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Whether the optimizer may change it.
+    pub trainable: bool,
+}
+
+/// Copies of the values of all parameters, in the order of the model. Serializes, for the state of
+/// a callback.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Weights {
+    /// The name of each parameter and its values in row-major order.
+    pub params: Vec<(String, Vec<f32>)>,
+}
