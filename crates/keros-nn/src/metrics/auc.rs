@@ -1,7 +1,7 @@
 //! The area under the ROC or the precision-recall curve.
 
 use super::compare::each_row;
-use super::{Metric, ratio};
+use super::{Metric, ratio, state};
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::losses::EPSILON;
@@ -267,5 +267,18 @@ impl Metric for Auc {
 
     fn reset(&mut self) {
         self.buckets.fill((0.0, 0.0));
+    }
+
+    fn state(&self) -> Vec<f64> {
+        self.buckets
+            .iter()
+            .flat_map(|bucket| [bucket.0, bucket.1])
+            .collect()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        let rows = state::weights("auc", state, Some(self.buckets.len()))?;
+        self.buckets = rows.into_iter().map(|[p, n]| (p, n)).collect();
+        Ok(())
     }
 }

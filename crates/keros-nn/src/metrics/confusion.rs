@@ -1,7 +1,7 @@
 //! Counts of right and wrong decisions at thresholds, and ratios of them.
 
 use super::compare::each_row;
-use super::{Metric, mean, ratio};
+use super::{Metric, mean, ratio, state};
 use crate::error::NnError;
 use crate::network::Output;
 use crate::setter::in_range;
@@ -108,6 +108,40 @@ impl Confusion {
         Ok(())
     }
 
+    /// True and false positives, true and false negatives at each threshold; nothing before the
+    /// first batch.
+    fn state(&self) -> Vec<f64> {
+        let counts = self.counts.iter().flat_map(|counts| {
+            [
+                counts.true_positives,
+                counts.false_positives,
+                counts.true_negatives,
+                counts.false_negatives,
+            ]
+        });
+        counts.collect()
+    }
+
+    fn load_state(&mut self, name: &str, state: &[f64]) -> Result<(), NnError> {
+        let thresholds = self.thresholds.len().max(1);
+        let rows = if state.is_empty() { 0 } else { thresholds };
+        let counts = state::weights(name, state, Some(rows))?.into_iter().map(
+            |[
+                true_positives,
+                false_positives,
+                true_negatives,
+                false_negatives,
+            ]| Counts {
+                true_positives,
+                false_positives,
+                true_negatives,
+                false_negatives,
+            },
+        );
+        self.counts = counts.collect();
+        Ok(())
+    }
+
     fn results(&self, result: impl Fn(&Counts) -> f64) -> Vec<f64> {
         match self.counts.is_empty() {
             true => vec![0.0; self.thresholds.len().max(1)],
@@ -191,6 +225,14 @@ macro_rules! confusion_metric {
 
             fn reset(&mut self) {
                 self.confusion.counts.clear();
+            }
+
+            fn state(&self) -> Vec<f64> {
+                self.confusion.state()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+                self.confusion.load_state($name, state)
             }
         }
     )*};

@@ -1,7 +1,7 @@
 //! Intersection over union of predicted and true classes.
 
 use super::compare::{class_index, each_label, first_largest, labels_of, ordered};
-use super::{Metric, ratio};
+use super::{Metric, ratio, state};
 use crate::error::NnError;
 use crate::losses::EPSILON;
 use crate::network::Output;
@@ -161,6 +161,17 @@ macro_rules! iou {
 
             fn reset(&mut self) {
                 self$(.$field)?.matrix.fill(0.0);
+            }
+
+            fn state(&self) -> Vec<f64> {
+                self$(.$field)?.matrix.clone()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+                let matrix = &mut self$(.$field)?.matrix;
+                let rows = state::weights::<1>($name, state, Some(matrix.len()))?;
+                *matrix = rows.into_flattened();
+                Ok(())
             }
         }
     };

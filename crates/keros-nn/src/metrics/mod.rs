@@ -17,6 +17,7 @@ mod f_score;
 mod iou;
 mod of_loss;
 mod r2;
+mod state;
 
 pub use accuracy::{
     Accuracy, AccuracyByShape, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
@@ -62,6 +63,29 @@ impl WeightedMean {
     pub fn reset(&mut self) {
         *self = WeightedMean::default();
     }
+
+    /// What was added so far: the sum of weighted values, and the sum of weights.
+    #[must_use]
+    pub fn state(&self) -> Vec<f64> {
+        vec![self.total, self.weight]
+    }
+
+    /// Goes on from a state that [`WeightedMean::state`] gave; `name` is what an error calls it.
+    ///
+    /// # Errors
+    /// These are not two numbers, or the sum of weights is not finite; the mean is then as before.
+    pub fn load_state(&mut self, name: &str, state: &[f64]) -> Result<(), NnError> {
+        let &[total, weight] = state else {
+            let found = state.len();
+            return Err(NnError::metric_state(name, "2 numbers", found));
+        };
+        if !weight.is_finite() {
+            let expected = "a finite sum of weights at 1";
+            return Err(NnError::metric_state(name, expected, weight));
+        }
+        *self = WeightedMean { total, weight };
+        Ok(())
+    }
 }
 
 /// `a / b`, and 0 for `b = 0`.
@@ -103,6 +127,17 @@ pub trait Metric {
 
     /// Forgets all batches.
     fn reset(&mut self);
+
+    /// Everything that was gathered since the last reset, in a fixed order, without the arguments:
+    /// a metric of the same arguments that loads it goes on bit for bit.
+    fn state(&self) -> Vec<f64>;
+
+    /// Goes on from a state that [`Metric::state`] gave.
+    ///
+    /// # Errors
+    /// [`NnError::MetricState`]: not as many numbers as this metric has, or numbers that it cannot
+    /// have gathered. The metric is then as before.
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError>;
 
     /// This metric under another name: Keras's argument `name`.
     fn with_name(self, name: impl Into<String>) -> Named<Self>
@@ -148,6 +183,19 @@ impl<M: Metric> Metric for Named<M> {
 
     fn reset(&mut self) {
         self.metric.reset();
+    }
+
+    fn state(&self) -> Vec<f64> {
+        self.metric.state()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        self.metric.load_state(state).map_err(|error| match error {
+            NnError::MetricState {
+                expected, found, ..
+            } => NnError::metric_state(&self.name, expected, found),
+            other => other,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod graph;
 mod keras_weights;
 mod layer_gradients;
 mod losses_and_metrics;
+mod metric_states;
 mod networks;
 mod optimizers;
 mod penalties;
