@@ -10,25 +10,34 @@
 //! `CategoricalCrossentropy` and so on.
 
 mod accuracy;
+mod at_least;
 mod auc;
 mod compare;
 mod confusion;
+mod correlation;
 mod f_score;
 mod iou;
+mod mean;
 mod of_loss;
 mod r2;
 mod state;
+mod thresholds;
 
 pub use accuracy::{
     Accuracy, AccuracyByShape, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
 };
+pub use at_least::{
+    PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity,
+};
 pub use auc::{Auc, Curve, SummationMethod};
 pub use confusion::{
     FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives,
 };
+pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
 pub use f_score::{Average, F1Score, FBetaScore};
-pub use iou::{IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
+pub use iou::{BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
+pub use mean::{MeanMetricWrapper, WeightedMean};
 pub use of_loss::{CosineSimilarity, LossMetric, RootMeanSquaredError};
 pub use r2::{ClassAggregation, R2Score};
 
@@ -38,55 +47,6 @@ use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::{Tensor, Workspace};
 use std::str::FromStr;
-
-/// A weighted mean that is gathered batch by batch, in f64: Keras's metric `Mean`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WeightedMean {
-    total: f64,
-    weight: f64,
-}
-
-impl WeightedMean {
-    /// Adds `weight` times `value`.
-    pub fn add(&mut self, value: f64, weight: f64) {
-        self.total += value * weight;
-        self.weight += weight;
-    }
-
-    /// The mean so far; 0 when nothing was added, as in Keras.
-    #[must_use]
-    pub fn result(&self) -> f64 {
-        ratio(self.total, self.weight)
-    }
-
-    /// Forgets everything.
-    pub fn reset(&mut self) {
-        *self = WeightedMean::default();
-    }
-
-    /// What was added so far: the sum of weighted values, and the sum of weights.
-    #[must_use]
-    pub fn state(&self) -> Vec<f64> {
-        vec![self.total, self.weight]
-    }
-
-    /// Goes on from a state that [`WeightedMean::state`] gave; `name` is what an error calls it.
-    ///
-    /// # Errors
-    /// These are not two numbers, or the sum of weights is not finite; the mean is then as before.
-    pub fn load_state(&mut self, name: &str, state: &[f64]) -> Result<(), NnError> {
-        let &[total, weight] = state else {
-            let found = state.len();
-            return Err(NnError::metric_state(name, "2 numbers", found));
-        };
-        if !weight.is_finite() {
-            let expected = "a finite sum of weights at 1";
-            return Err(NnError::metric_state(name, expected, weight));
-        }
-        *self = WeightedMean { total, weight };
-        Ok(())
-    }
-}
 
 /// `a / b`, and 0 for `b = 0`.
 fn ratio(a: f64, b: f64) -> f64 {
@@ -237,6 +197,8 @@ named! {
     "root_mean_squared_error" | "rmse": RootMeanSquaredError;
     "cosine_similarity": CosineSimilarity;
     "r2_score": R2Score;
+    "pearson_correlation": PearsonCorrelation;
+    "concordance_correlation": ConcordanceCorrelation;
     "precision": Precision;
     "recall": Recall;
     "true_positives": TruePositives;
@@ -244,6 +206,7 @@ named! {
     "true_negatives": TrueNegatives;
     "false_negatives": FalseNegatives;
     "auc": Auc;
+    "binary_io_u": BinaryIoU;
     "f1_score": F1Score;
     "fbeta_score": FBetaScore;
     losses: "sparse_categorical_crossentropy" "categorical_crossentropy"

@@ -3,7 +3,8 @@
 use keros_nn::losses::Huber;
 use keros_nn::metrics::{
     Accuracy, Auc, Average, ClassAggregation, Curve, F1Score, FBetaScore, IoU, LossMetric, MeanIoU,
-    OneHotIoU, OneHotMeanIoU, Precision, R2Score, Recall, TopKCategoricalAccuracy,
+    MeanMetricWrapper, OneHotIoU, OneHotMeanIoU, Precision, PrecisionAtRecall, R2Score, Recall,
+    RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity, TopKCategoricalAccuracy,
 };
 use keros_nn::{Activation, Metric, NnError, Output, Target, WeightedMean};
 use keros_tensor::{Device, Stream, Tensor, Workspace};
@@ -87,6 +88,14 @@ fn all() -> Vec<Make> {
         MeanIoU::new(CLASSES).sparse_y_true(false).sparse_y_pred(false).ignore_class(0);
         OneHotIoU::new(CLASSES, [0]).unwrap();
         OneHotMeanIoU::new(CLASSES);
+        PrecisionAtRecall::new(0.5).unwrap();
+        RecallAtPrecision::new(0.5).unwrap().num_thresholds(1).unwrap();
+        SensitivityAtSpecificity::new(0.5).unwrap().class_id(2);
+        SpecificityAtSensitivity::new(0.5).unwrap();
+        Auc::new().multi_label(true);
+        Auc::new().multi_label(true).label_weights([1.0, 2.0, 0.5, 3.0]).unwrap();
+        Auc::new().label_weights([1.0, 2.0, 0.5, 3.0]).unwrap();
+        MeanMetricWrapper::new("first", |y: &[f32], p: &[f32]| f64::from(y[0] * p[0]));
     }
     all
 }
