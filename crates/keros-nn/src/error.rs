@@ -63,6 +63,16 @@ pub enum NnError {
         /// The optimizer.
         optimizer: &'static str,
     },
+    /// The state of a metric is that of another one, or no state at all.
+    #[error("loading the state of metric `{metric}`: expected {expected}, found {found}")]
+    MetricState {
+        /// Name of the metric.
+        metric: String,
+        /// The numbers that are needed.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
     /// The state of an optimizer is that of another one, or of other parameters.
     #[error("loading the state of an optimizer: {0}")]
     OptimizerState(Box<StateMismatch>),
@@ -138,6 +148,18 @@ impl NnError {
     ) -> NnError {
         NnError::Argument {
             what: what.into(),
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+
+    pub(crate) fn metric_state(
+        metric: &str,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> NnError {
+        NnError::MetricState {
+            metric: metric.to_owned(),
             expected: expected.into(),
             found: found.to_string(),
         }

@@ -34,6 +34,14 @@ macro_rules! mean_metric {
             fn reset(&mut self) {
                 self.mean.reset();
             }
+
+            fn state(&self) -> Vec<f64> {
+                self.mean.state()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+                self.mean.load_state($name, state)
+            }
         }
     )*};
 }

@@ -7,6 +7,7 @@ use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::access::read;
 use keros_tensor::{Device, Tensor, TensorError, Workspace};
+use std::ops::Range;
 
 /// Values whose order in a row is that of the output's values; softmax and sigmoid keep it.
 pub(super) fn ordered(workspace: &mut Workspace, output: &Output) -> Result<Tensor, NnError> {
@@ -66,6 +67,30 @@ fn numbers(name: &str, target: &Target, dims: &[usize], rows: Rows) -> Result<Ve
             let expected = format!("the output's, {dims:?}");
             let found = found.dims();
             Err(NnError::shape(format!("{name}: targets"), expected, found))
+        }
+    }
+}
+
+/// The classes that are counted: one of the last axis, or all.
+pub(super) fn chosen(
+    name: &str,
+    class_id: Option<usize>,
+    dims: &[usize],
+) -> Result<Range<usize>, NnError> {
+    let width = match dims {
+        [_, .., width] => *width,
+        _ => 1,
+    };
+    match class_id {
+        None => Ok(0..width),
+        Some(class) if class < width => Ok(class..class + 1),
+        Some(class) => {
+            let expected = format!("a class below {width}");
+            Err(NnError::argument(
+                format!("{name}: class_id"),
+                expected,
+                class,
+            ))
         }
     }
 }

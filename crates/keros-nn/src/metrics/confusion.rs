@@ -1,7 +1,7 @@
 //! Counts of right and wrong decisions at thresholds, and ratios of them.
 
-use super::compare::each_row;
-use super::{Metric, mean, ratio};
+use super::compare::{chosen, each_row};
+use super::{Metric, mean, ratio, state};
 use crate::error::NnError;
 use crate::network::Output;
 use crate::setter::in_range;
@@ -63,18 +63,7 @@ impl Confusion {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
-        let width = match output.logits.dims() {
-            [_, .., width] => *width,
-            _ => 1,
-        };
-        if let Some(class) = self.class_id.filter(|class| *class >= width) {
-            let expected = format!("a class below {width}");
-            return Err(NnError::argument(
-                format!("{name}: class_id"),
-                expected,
-                class,
-            ));
-        }
+        let classes = chosen(name, self.class_id, output.logits.dims())?;
         let default = [match self.top_k {
             // Whatever is among the k largest is a decision for the class.
             Some(_) => f32::NEG_INFINITY,
@@ -84,20 +73,18 @@ impl Confusion {
             true => &default[..],
             false => &self.thresholds,
         };
-        let (top_k, class_id) = (self.top_k, self.class_id);
+        let top_k = self.top_k;
         let mut counts = self.counts.clone();
         counts.resize(thresholds.len(), Counts::default());
-        let mut allowed = vec![true; width];
         let values = output.values(workspace)?;
+        let mut allowed = Vec::new();
         each_row(name, &values, target, weights, |y, p, weight| {
+            allowed.clear();
+            allowed.resize(p.len(), top_k.is_none());
             if let Some(k) = top_k {
                 mark_top_k(p, k, &mut allowed);
             }
-            let classes = match class_id {
-                Some(class) => class..class + 1,
-                None => 0..p.len(),
-            };
-            for class in classes {
+            for class in classes.clone() {
                 for (threshold, counts) in thresholds.iter().zip(&mut counts) {
                     let decision = allowed[class] && p[class] > *threshold;
                     counts.add(y[class] != 0.0, decision, weight);
@@ -105,6 +92,40 @@ impl Confusion {
             }
         })?;
         self.counts = counts;
+        Ok(())
+    }
+
+    /// True and false positives, true and false negatives at each threshold; nothing before the
+    /// first batch.
+    fn state(&self) -> Vec<f64> {
+        let counts = self.counts.iter().flat_map(|counts| {
+            [
+                counts.true_positives,
+                counts.false_positives,
+                counts.true_negatives,
+                counts.false_negatives,
+            ]
+        });
+        counts.collect()
+    }
+
+    fn load_state(&mut self, name: &str, state: &[f64]) -> Result<(), NnError> {
+        let thresholds = self.thresholds.len().max(1);
+        let rows = if state.is_empty() { 0 } else { thresholds };
+        let counts = state::weights(name, state, Some(rows))?.into_iter().map(
+            |[
+                true_positives,
+                false_positives,
+                true_negatives,
+                false_negatives,
+            ]| Counts {
+                true_positives,
+                false_positives,
+                true_negatives,
+                false_negatives,
+            },
+        );
+        self.counts = counts.collect();
         Ok(())
     }
 
@@ -116,9 +137,8 @@ impl Confusion {
     }
 }
 
-/// Marks the k largest values, the first of equals.
+/// Marks the k largest values, the first of equals; nothing is marked yet.
 fn mark_top_k(row: &[f32], k: usize, marked: &mut [bool]) {
-    marked.fill(false);
     for _ in 0..k.min(row.len()) {
         let mut best: Option<usize> = None;
         for (index, value) in row.iter().enumerate() {
@@ -191,6 +211,14 @@ macro_rules! confusion_metric {
 
             fn reset(&mut self) {
                 self.confusion.counts.clear();
+            }
+
+            fn state(&self) -> Vec<f64> {
+                self.confusion.state()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+                self.confusion.load_state($name, state)
             }
         }
     )*};

@@ -1,7 +1,7 @@
 //! The harmonic mean of precision and recall, by class.
 
 use super::compare::each_row;
-use super::{Metric, mean};
+use super::{Metric, mean, state};
 use crate::error::NnError;
 use crate::losses::EPSILON;
 use crate::network::Output;
@@ -168,6 +168,20 @@ impl FBetaScore {
         self.classes = counts;
         Ok(())
     }
+
+    /// Any number of classes: the first batch tells how many there are.
+    fn load(&mut self, name: &str, state: &[f64]) -> Result<(), NnError> {
+        let classes = state::numbers(name, state, None)?.into_iter().map(
+            |[true_positives, false_positives, false_negatives, targets]| Counts {
+                true_positives,
+                false_positives,
+                false_negatives,
+                targets,
+            },
+        );
+        self.classes = classes.collect();
+        Ok(())
+    }
 }
 
 impl F1Score {
@@ -239,6 +253,22 @@ impl Metric for FBetaScore {
     fn reset(&mut self) {
         self.classes.clear();
     }
+
+    fn state(&self) -> Vec<f64> {
+        let classes = self.classes.iter().flat_map(|class| {
+            [
+                class.true_positives,
+                class.false_positives,
+                class.false_negatives,
+                class.targets,
+            ]
+        });
+        classes.collect()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        self.load("fbeta_score", state)
+    }
 }
 
 impl Metric for F1Score {
@@ -267,5 +297,13 @@ impl Metric for F1Score {
 
     fn reset(&mut self) {
         self.score.reset();
+    }
+
+    fn state(&self) -> Vec<f64> {
+        self.score.state()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        self.score.load("f1_score", state)
     }
 }

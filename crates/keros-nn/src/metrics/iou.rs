@@ -1,7 +1,7 @@
 //! Intersection over union of predicted and true classes.
 
 use super::compare::{class_index, each_label, first_largest, labels_of, ordered};
-use super::{Metric, ratio};
+use super::{Metric, ratio, state};
 use crate::error::NnError;
 use crate::losses::EPSILON;
 use crate::network::Output;
@@ -13,7 +13,8 @@ use keros_tensor::{Tensor, Workspace};
 /// confusion matrix; classes that were neither predicted nor true are left out.
 ///
 /// Targets are class indices, one for each row of the output, or with `sparse_y_true(false)` rows
-/// whose first largest value is the class; predictions likewise.
+/// whose first largest value is the class; predictions likewise. Weights count as they are, where
+/// Keras's default `dtype` of int cuts them to whole numbers.
 #[derive(Clone, Debug)]
 pub struct IoU {
     num_classes: usize,
@@ -21,6 +22,8 @@ pub struct IoU {
     ignore_class: Option<usize>,
     sparse_y_true: bool,
     sparse_y_pred: bool,
+    /// Predictions are values of class 1 from here on, not class indices.
+    threshold: Option<f32>,
     /// `[target, prediction]`
     matrix: Vec<f64>,
 }
@@ -52,6 +55,7 @@ impl IoU {
             ignore_class: None,
             sparse_y_true: true,
             sparse_y_pred: true,
+            threshold: None,
             matrix: vec![0.0; num_classes * num_classes],
         }
     }
@@ -90,6 +94,7 @@ impl IoU {
         };
         let classes = self.num_classes;
         let (ignored, sparse) = (self.ignore_class, self.sparse_y_pred);
+        let threshold = self.threshold;
         let mut matrix = self.matrix.clone();
         let mut wrong = None;
         let mut add = |label: usize, p: &[f32], weight: f64| {
@@ -97,6 +102,9 @@ impl IoU {
                 return;
             }
             let predicted = match sparse {
+                true if threshold.is_some() => {
+                    Some(usize::from(threshold.is_some_and(|least| p[0] >= least)))
+                }
                 true => class_index(p[0]).filter(|class| *class < classes),
                 false => Some(first_largest(p)).filter(|class| *class < classes),
             };
@@ -162,11 +170,23 @@ macro_rules! iou {
             fn reset(&mut self) {
                 self$(.$field)?.matrix.fill(0.0);
             }
+
+            fn state(&self) -> Vec<f64> {
+                self$(.$field)?.matrix.clone()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+                let matrix = &mut self$(.$field)?.matrix;
+                let rows = state::weights::<1>($name, state, Some(matrix.len()))?;
+                *matrix = rows.into_flattened();
+                Ok(())
+            }
         }
     };
 }
 
 iou!(IoU: "io_u");
+iou!(BinaryIoU(0): "binary_io_u");
 iou!(MeanIoU(0): "mean_io_u");
 iou!(OneHotIoU(0): "one_hot_io_u");
 iou!(OneHotMeanIoU(0): "one_hot_mean_io_u");
@@ -186,6 +206,53 @@ macro_rules! with_classes {
             $metric(self.0.ignore_class(class))
         }
     };
+}
+
+/// [`IoU`] of class 0, class 1 or both, for targets 0 and 1 and predictions that are class 1 from a
+/// threshold on. Values are counted one by one.
+#[derive(Clone, Debug)]
+pub struct BinaryIoU(IoU);
+
+impl Default for BinaryIoU {
+    fn default() -> Self {
+        BinaryIoU(IoU {
+            threshold: Some(0.5),
+            ..IoU::of_all(2)
+        })
+    }
+}
+
+impl BinaryIoU {
+    /// Of both classes, with the threshold 0.5.
+    #[must_use]
+    pub fn new() -> BinaryIoU {
+        BinaryIoU::default()
+    }
+
+    /// The classes whose mean is the result. Default: 0 and 1.
+    ///
+    /// # Errors
+    /// A class that is neither 0 nor 1.
+    pub fn target_class_ids(
+        self,
+        target_class_ids: impl IntoIterator<Item = usize>,
+    ) -> Result<BinaryIoU, NnError> {
+        let threshold = self.0.threshold;
+        let iou = IoU::new(2, target_class_ids)?;
+        Ok(BinaryIoU(IoU { threshold, ..iou }))
+    }
+
+    /// Predictions of at least this are class 1; any finite number, since predictions may be logits.
+    ///
+    /// # Errors
+    /// It is not finite.
+    pub fn threshold(mut self, threshold: f64) -> Result<BinaryIoU, NnError> {
+        if !threshold.is_finite() {
+            return Err(NnError::argument("threshold", "a finite number", threshold));
+        }
+        self.0.threshold = Some(threshold as f32);
+        Ok(self)
+    }
 }
 
 /// [`IoU`] of all classes.

@@ -10,24 +10,34 @@
 //! `CategoricalCrossentropy` and so on.
 
 mod accuracy;
+mod at_least;
 mod auc;
 mod compare;
 mod confusion;
+mod correlation;
 mod f_score;
 mod iou;
+mod mean;
 mod of_loss;
 mod r2;
+mod state;
+mod thresholds;
 
 pub use accuracy::{
     Accuracy, AccuracyByShape, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
 };
+pub use at_least::{
+    PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity,
+};
 pub use auc::{Auc, Curve, SummationMethod};
 pub use confusion::{
     FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives,
 };
+pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
 pub use f_score::{Average, F1Score, FBetaScore};
-pub use iou::{IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
+pub use iou::{BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
+pub use mean::{MeanMetricWrapper, WeightedMean};
 pub use of_loss::{CosineSimilarity, LossMetric, RootMeanSquaredError};
 pub use r2::{ClassAggregation, R2Score};
 
@@ -37,32 +47,6 @@ use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::{Tensor, Workspace};
 use std::str::FromStr;
-
-/// A weighted mean that is gathered batch by batch, in f64: Keras's metric `Mean`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WeightedMean {
-    total: f64,
-    weight: f64,
-}
-
-impl WeightedMean {
-    /// Adds `weight` times `value`.
-    pub fn add(&mut self, value: f64, weight: f64) {
-        self.total += value * weight;
-        self.weight += weight;
-    }
-
-    /// The mean so far; 0 when nothing was added, as in Keras.
-    #[must_use]
-    pub fn result(&self) -> f64 {
-        ratio(self.total, self.weight)
-    }
-
-    /// Forgets everything.
-    pub fn reset(&mut self) {
-        *self = WeightedMean::default();
-    }
-}
 
 /// `a / b`, and 0 for `b = 0`.
 fn ratio(a: f64, b: f64) -> f64 {
@@ -103,6 +87,17 @@ pub trait Metric {
 
     /// Forgets all batches.
     fn reset(&mut self);
+
+    /// Everything that was gathered since the last reset, in a fixed order, without the arguments:
+    /// a metric of the same arguments that loads it goes on bit for bit.
+    fn state(&self) -> Vec<f64>;
+
+    /// Goes on from a state that [`Metric::state`] gave.
+    ///
+    /// # Errors
+    /// [`NnError::MetricState`]: not as many numbers as this metric has, or numbers that it cannot
+    /// have gathered. The metric is then as before.
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError>;
 
     /// This metric under another name: Keras's argument `name`.
     fn with_name(self, name: impl Into<String>) -> Named<Self>
@@ -149,6 +144,19 @@ impl<M: Metric> Metric for Named<M> {
     fn reset(&mut self) {
         self.metric.reset();
     }
+
+    fn state(&self) -> Vec<f64> {
+        self.metric.state()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        self.metric.load_state(state).map_err(|error| match error {
+            NnError::MetricState {
+                expected, found, ..
+            } => NnError::metric_state(&self.name, expected, found),
+            other => other,
+        })
+    }
 }
 
 /// The list of metrics with a name, and those made of losses.
@@ -189,6 +197,8 @@ named! {
     "root_mean_squared_error" | "rmse": RootMeanSquaredError;
     "cosine_similarity": CosineSimilarity;
     "r2_score": R2Score;
+    "pearson_correlation": PearsonCorrelation;
+    "concordance_correlation": ConcordanceCorrelation;
     "precision": Precision;
     "recall": Recall;
     "true_positives": TruePositives;
@@ -196,6 +206,7 @@ named! {
     "true_negatives": TrueNegatives;
     "false_negatives": FalseNegatives;
     "auc": Auc;
+    "binary_io_u": BinaryIoU;
     "f1_score": F1Score;
     "fbeta_score": FBetaScore;
     losses: "sparse_categorical_crossentropy" "categorical_crossentropy"

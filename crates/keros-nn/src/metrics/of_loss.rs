@@ -78,6 +78,14 @@ impl Metric for LossMetric {
     fn reset(&mut self) {
         self.mean.reset();
     }
+
+    fn state(&self) -> Vec<f64> {
+        self.mean.state()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        self.mean.load_state(self.loss.name(), state)
+    }
 }
 
 macro_rules! derived {
@@ -124,6 +132,14 @@ macro_rules! derived {
 
             fn reset(&mut self) {
                 self.mean.reset();
+            }
+
+            fn state(&self) -> Vec<f64> {
+                self.mean.state()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+                self.mean.mean.load_state($name, state)
             }
         }
     )*};

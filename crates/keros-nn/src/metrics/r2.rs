@@ -1,7 +1,7 @@
 //! The coefficient of determination.
 
 use super::compare::each_row;
-use super::{Metric, mean, ratio};
+use super::{Metric, mean, ratio, state};
 use crate::error::NnError;
 use crate::network::Output;
 use crate::target::Target;
@@ -37,6 +37,9 @@ impl FromStr for ClassAggregation {
         }
     }
 }
+
+/// Below it every whole number is an f64.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Weighted sums over the targets of one output value.
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,5 +172,37 @@ impl Metric for R2Score {
     fn reset(&mut self) {
         self.values.clear();
         self.seen = 0;
+    }
+
+    /// The number of targets seen, then the sums of each output value.
+    fn state(&self) -> Vec<f64> {
+        let sums = self.values.iter();
+        let sums = sums.flat_map(|sums| [sums.weight, sums.target, sums.square, sums.error]);
+        std::iter::once(self.seen as f64).chain(sums).collect()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<(), NnError> {
+        let name = self.name();
+        let Some((&seen, sums)) = state.split_first() else {
+            return Err(NnError::metric_state(name, "at least 1 number", "none"));
+        };
+        let values: Vec<[f64; 4]> = state::numbers(name, sums, None)?;
+        // Each output value has seen as many targets as the others, and there is none without.
+        let whole = seen.fract() == 0.0 && (0.0..EXACT).contains(&seen);
+        if !whole || (seen == 0.0) != values.is_empty() || seen % values.len().max(1) as f64 != 0.0
+        {
+            let expected = format!("a number of targets of {} values", values.len());
+            return Err(NnError::metric_state(name, expected, seen));
+        }
+        let values = values.into_iter();
+        let sums = values.map(|[weight, target, square, error]| Sums {
+            weight,
+            target,
+            square,
+            error,
+        });
+        self.values = sums.collect();
+        self.seen = seen as usize;
+        Ok(())
     }
 }

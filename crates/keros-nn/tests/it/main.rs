@@ -9,6 +9,8 @@ mod graph;
 mod keras_weights;
 mod layer_gradients;
 mod losses_and_metrics;
+mod metric_states;
+mod metrics_of_keras;
 mod networks;
 mod optimizers;
 mod penalties;
