@@ -75,7 +75,7 @@ pub fn train(
             to_unit(&data.train_x)?,
             data.train_y.clone(),
             FitOptions {
-                batch_size: settings.batch_size,
+                batch_size: Some(settings.batch_size),
                 epochs: settings.epochs,
                 verbose: settings.verbose,
                 callbacks,

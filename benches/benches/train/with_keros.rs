@@ -55,7 +55,7 @@ impl Training {
     pub(crate) fn epochs(&mut self, epochs: u64) -> Result<()> {
         self.progress.batches = 0;
         let options = FitOptions {
-            batch_size: self.batch_size,
+            batch_size: Some(self.batch_size),
             epochs,
             verbose: Verbose::Silent,
             callbacks: CallbackList::new().with(&mut self.progress),

@@ -133,6 +133,9 @@ impl EventSet {
     /// Every event this version knows.
     pub const ALL: EventSet = EventSet((1 << EventKind::ALL.len()) - 1);
 
+    /// The events that Keras has.
+    pub const KERAS: EventSet = EventSet((1 << EventKind::AfterBackward as u32) - 1);
+
     /// The set of these kinds.
     #[must_use]
     pub const fn of(kinds: &[EventKind]) -> EventSet {

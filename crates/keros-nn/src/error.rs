@@ -73,6 +73,14 @@ pub enum NnError {
         /// What was given.
         found: String,
     },
+    /// The moving averages of the parameters were asked for where there are none.
+    #[error(
+        "exchanging the parameters and their moving averages: {optimizer} keeps none (see use_ema)"
+    )]
+    NoAverages {
+        /// The optimizer.
+        optimizer: &'static str,
+    },
     /// The state of an optimizer is that of another one, or of other parameters.
     #[error("loading the state of an optimizer: {0}")]
     OptimizerState(Box<StateMismatch>),

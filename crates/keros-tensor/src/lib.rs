@@ -34,5 +34,5 @@ pub use keras_file::load_keras_params;
 pub use params::{Param, ParamId, Params};
 pub use rng::Stream;
 pub use upload::upload;
-pub use weights::{load_params, load_tensors, save_params, save_tensors};
+pub use weights::{check_params, load_params, load_tensors, save_params, save_tensors, set_params};
 pub use workspace::Workspace;

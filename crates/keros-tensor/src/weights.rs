@@ -43,47 +43,104 @@ pub fn load_params(params: &Params, path: impl AsRef<Path>) -> Result<(), Tensor
     let path = path.as_ref();
     let bytes = read_file(path)?;
     let file = parse(path, &bytes)?;
+    let mut views = Vec::with_capacity(file.names.len());
+    for name in &file.names {
+        views.push((name.as_str(), view(path, &file, name)?));
+    }
+    let found = views
+        .iter()
+        .map(|(name, view)| (*name, from_file_dtype(view.dtype()), view.shape()));
+    compare(params, found, |i| views[i].1.dtype().to_string(), path)?;
+    let tensors = views
+        .iter()
+        .map(|(name, view)| Ok(((*name).to_owned(), to_tensor(path, view)?)))
+        .collect::<Result<Vec<_>, TensorError>>()?;
+    set_params(params, &tensors, path)
+}
+
+/// Sets all parameters to tensors that were read from the file `path`, on any device.
+///
+/// # Errors
+/// [`TensorError::Weights`] with every difference in names, shapes and types; no parameter has
+/// changed then.
+pub fn set_params(
+    params: &Params,
+    tensors: &[(String, Tensor)],
+    path: &Path,
+) -> Result<(), TensorError> {
+    check_params(params, tensors, path)?;
+    for (name, tensor) in tensors {
+        if let Some(param) = params.by_name(name) {
+            param.set(&tensor.to_device(param.value().device())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`set_params`] could set the parameters to these tensors.
+///
+/// # Errors
+/// [`TensorError::Weights`] with every difference in names, shapes and types.
+pub fn check_params(
+    params: &Params,
+    tensors: &[(String, Tensor)],
+    path: &Path,
+) -> Result<(), TensorError> {
+    let found = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), Some(tensor.dtype()), tensor.dims()));
+    compare(
+        params,
+        found,
+        |i| tensors[i].1.dtype().as_str().to_owned(),
+        path,
+    )
+}
+
+/// Compares parameters with what a file holds: names, element types and shapes. `dtype` spells the
+/// type of the i-th.
+fn compare<'a>(
+    params: &Params,
+    found: impl Iterator<Item = (&'a str, Option<DType>, &'a [usize])>,
+    dtype: impl Fn(usize) -> String,
+    path: &Path,
+) -> Result<(), TensorError> {
     let mut mismatch = WeightsMismatch {
         path: path.to_owned(),
         missing: Vec::new(),
         unexpected: Vec::new(),
         different: Vec::new(),
     };
-    let mut sources = Vec::with_capacity(params.len());
+    let found: Vec<_> = found.collect();
+    let places: HashMap<&str, usize> = found
+        .iter()
+        .enumerate()
+        .map(|(i, (name, ..))| (*name, i))
+        .collect();
     for (_, param) in params.iter() {
-        let Ok(view) = file.tensors.tensor(param.name()) else {
-            mismatch.missing.push(param.name().to_owned());
-            continue;
-        };
         let value = param.value();
-        if from_file_dtype(view.dtype()) == Some(value.dtype()) && view.shape() == value.dims() {
-            sources.push((param, view));
-        } else {
-            mismatch.different.push(TensorDifference {
-                name: param.name().to_owned(),
-                expected: (value.dtype(), value.dims().to_vec()),
-                found: (view.dtype().to_string(), view.shape().to_vec()),
-            });
+        match places.get(param.name()) {
+            None => mismatch.missing.push(param.name().to_owned()),
+            Some(&i) if found[i].1 != Some(value.dtype()) || found[i].2 != value.dims() => {
+                mismatch.different.push(TensorDifference {
+                    name: param.name().to_owned(),
+                    expected: (value.dtype(), value.dims().to_vec()),
+                    found: (dtype(i), found[i].2.to_vec()),
+                });
+            }
+            Some(_) => {}
         }
     }
-    mismatch.unexpected = file
-        .names
+    mismatch.unexpected = found
         .iter()
-        .filter(|name| params.by_name(name).is_none())
-        .cloned()
+        .filter(|(name, ..)| params.by_name(name).is_none())
+        .map(|(name, ..)| (*name).to_owned())
         .collect();
     let differences = mismatch.missing.len() + mismatch.unexpected.len() + mismatch.different.len();
-    if differences > 0 {
-        return Err(TensorError::Weights(Box::new(mismatch)));
+    match differences {
+        0 => Ok(()),
+        _ => Err(TensorError::Weights(Box::new(mismatch))),
     }
-    let values = sources
-        .into_iter()
-        .map(|(param, view)| Ok((param, to_tensor(path, &view)?)))
-        .collect::<Result<Vec<_>, TensorError>>()?;
-    for (param, value) in values {
-        param.set(&value.to_device(param.value().device())?)?;
-    }
-    Ok(())
 }
 
 /// Writes named tensors to a safetensors file, to be read back in the same order.
@@ -139,11 +196,7 @@ pub fn load_tensors(
     let bytes = read_file(path)?;
     let file = parse(path, &bytes)?;
     let read = |name: String| {
-        let view = file
-            .tensors
-            .tensor(&name)
-            .map_err(|error| format_error(path, error))?;
-        let tensor = to_tensor(path, &view)?.to_device(device)?;
+        let tensor = to_tensor(path, &view(path, &file, &name)?)?.to_device(device)?;
         Ok((name, tensor))
     };
     file.names.iter().cloned().map(read).collect()
@@ -153,6 +206,12 @@ struct File<'a> {
     tensors: SafeTensors<'a>,
     /// Names in the order that the metadata tell, or else in file order.
     names: Vec<String>,
+}
+
+fn view<'a>(path: &Path, file: &File<'a>, name: &str) -> Result<TensorView<'a>, TensorError> {
+    file.tensors
+        .tensor(name)
+        .map_err(|error| format_error(path, error))
 }
 
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<File<'a>, TensorError> {

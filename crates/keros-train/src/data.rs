@@ -12,16 +12,17 @@ pub(crate) fn input_tensors(
     inputs: &Arrays,
 ) -> Result<Vec<Tensor>, TrainError> {
     let mut tensors = Vec::with_capacity(ports.len());
-    for array in by_port("inputs", ports, inputs)? {
+    let ports: Vec<&Port> = ports.iter().collect();
+    for array in by_port("inputs", &ports, inputs)? {
         tensors.push(float_tensor(workspace, array)?);
     }
     Ok(tensors)
 }
 
 /// The arrays in the order of `ports`. A single array needs no name for a single port.
-fn by_port<'a>(
+pub(crate) fn by_port<'a>(
     what: &'static str,
-    ports: &[Port],
+    ports: &[&Port],
     arrays: &'a Arrays,
 ) -> Result<Vec<&'a Array>, TrainError> {
     if ports.len() == 1 && arrays.is_unnamed() {
@@ -63,15 +64,12 @@ fn float_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, Trai
     })
 }
 
-/// The targets of the one output, in the form its loss takes.
+/// The targets of an output, in the form its loss takes.
 pub(crate) fn target_tensor(
     workspace: &mut Workspace,
     kind: TargetKind,
-    output: &Port,
-    targets: &Arrays,
+    array: &Array,
 ) -> Result<Target, TrainError> {
-    let arrays = by_port("targets", std::slice::from_ref(output), targets)?;
-    let array = arrays[0];
     match kind {
         TargetKind::Values => Ok(Target::Values(float_tensor(workspace, array)?)),
         TargetKind::Labels => {

@@ -1,9 +1,10 @@
 //! What can go wrong in a training.
 
-use keros_callbacks::CallbackError;
+use keros_callbacks::{BoxError, CallbackError};
 use keros_data::DataError;
 use keros_nn::NnError;
 use keros_tensor::TensorError;
+use std::path::PathBuf;
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,14 @@ pub enum TrainError {
         batch: u64,
         /// What went wrong.
         source: Box<TrainError>,
+    },
+    /// A checkpoint could not be written or continued.
+    #[error("checkpoint {}: {source}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: BoxError,
     },
     /// The source of the data failed.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use crate::options::{EvaluateOptions, GeneratorOptions};
 use crate::pass::LonePass;
-use crate::run::{Callbacks, LogsOf, Moment, event};
+use crate::run::{Callbacks, LogsOf, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind, Logs};
@@ -47,32 +47,33 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Logs, TrainError> {
-        let mut pass = LonePass::new(source.into(), options, self.trackers.names())?;
+        let names = self.trackers.names();
+        let mut pass = LonePass::new(source.into(), options, names, self.network.params())?;
         let steps = pass.steps;
         let mut pull = pass.feed.start(0, 0, steps)?;
-        self.test(&mut pull, steps, None, &mut pass.callbacks)?;
+        let result = self.test(&mut pull, steps, None, &mut pass.callbacks);
+        self.tell_error(&mut pass.callbacks, result)?;
         Ok(self.logs())
     }
 
     /// Resets the trackers and evaluates at most `steps` batches. `fit_epoch` is the epoch of the
-    /// fit whose validation this is. Returns the reason if a callback asked to stop.
+    /// fit whose validation this is.
     pub(crate) fn test(
         &mut self,
         pull: &mut Pull<'_>,
         steps: Option<u64>,
         fit_epoch: Option<u64>,
         callbacks: &mut Callbacks<'_>,
-    ) -> Result<Option<String>, TrainError> {
+    ) -> Result<Tested, TrainError> {
         let epoch = fit_epoch.unwrap_or(0);
         let nested = fit_epoch.is_some();
         let begin = Event {
             nested,
-            ..event(EventKind::TestBegin, epoch, self.optimizer.iterations())
+            ..self.event(EventKind::TestBegin, epoch)
         };
         self.trackers.reset();
-        let mut stop = callbacks
-            .send(&begin, LogsOf::Nothing, Moment::default())?
-            .stop;
+        let nothing = Telling::nothing(Duration::ZERO);
+        let mut stop = self.tell(callbacks, &begin, nothing)?.stop;
         let mut wait = Duration::ZERO;
         let mut batch_index = 0;
         while steps.is_none_or(|steps| batch_index < steps) && (nested || stop.is_none()) {
@@ -82,17 +83,13 @@ impl<N: Network> Trainer<N> {
             let Some(batch) = next.transpose()? else {
                 break;
             };
-            let moment = Moment {
-                learning_rate: None,
-                data_wait: wait,
-            };
             let begin = Event {
                 kind: EventKind::TestBatchBegin,
                 batch: batch_index,
                 samples: batch.len() as u64,
                 ..begin.clone()
             };
-            let decision = callbacks.send(&begin, LogsOf::Nothing, moment)?;
+            let decision = self.tell(callbacks, &begin, Telling::nothing(wait))?;
             stop = stop.or(decision.stop);
             self.test_step(&batch)
                 .map_err(|error| error.in_batch(epoch, batch_index))?;
@@ -100,7 +97,8 @@ impl<N: Network> Trainer<N> {
                 kind: EventKind::TestBatchEnd,
                 ..begin
             };
-            let decision = callbacks.send(&end, LogsOf::Trackers(&self.trackers), moment)?;
+            let telling = Telling::of(LogsOf::Trackers, wait);
+            let decision = self.tell(callbacks, &end, telling)?;
             stop = stop.or(decision.stop);
             batch_index += 1;
         }
@@ -121,11 +119,17 @@ impl<N: Network> Trainer<N> {
             kind: EventKind::TestEnd,
             ..begin
         };
-        let moment = Moment {
-            learning_rate: None,
-            data_wait: wait,
-        };
-        let decision = callbacks.send(&end, LogsOf::Trackers(&self.trackers), moment)?;
-        Ok(stop.or(decision.stop))
+        let decision = self.tell(callbacks, &end, Telling::of(LogsOf::Trackers, wait))?;
+        Ok(Tested {
+            stop: stop.or(decision.stop),
+            batches: batch_index,
+        })
     }
+}
+
+/// How an evaluation went; the numbers are in the trackers.
+pub(crate) struct Tested {
+    /// Why a callback asked to stop, if one did.
+    pub(crate) stop: Option<String>,
+    pub(crate) batches: u64,
 }

@@ -1,14 +1,17 @@
 //! The training loop behind `fit` and `fit_generator`.
 
+use crate::checkpoint::{Identity, Position};
 use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
 use crate::options::{FitGeneratorOptions, FitOptions};
-use crate::run::{Callbacks, LogsOf, Moment, event};
-use crate::source::{Feed, Pull, Source, ValidationData};
+use crate::plan::{Plan, Validation};
+use crate::run::{Callbacks, LogsOf, Telling};
+use crate::source::{Pull, Source, ValidationData};
 use crate::trainer::Trainer;
 use keros_callbacks::{Decision, Event, EventKind, History, ProgbarLogger, RunInfo};
-use keros_data::{ArraySequence, Arrays, Batch, DataError, LoaderOptions, Shuffle};
+use keros_data::{ArraySequence, Arrays, Batch, DataError};
 use keros_nn::Network;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 impl<N: Network> Trainer<N> {
@@ -62,18 +65,24 @@ impl<N: Network> Trainer<N> {
             });
             (x, y) = (x.slice(0..kept)?, y.slice(0..kept)?);
             weights = weights.map(|w| w.slice(0..kept)).transpose()?;
-            sequence = ArraySequence::new(x, y)?;
+            sequence = ArraySequence::new(x.clone(), y)?;
             if let Some(weights) = weights {
                 sequence = sequence.sample_weight(weights)?;
             }
         }
+        let batch_size = match (options.batch_size, options.steps_per_epoch) {
+            (Some(rows), _) => rows,
+            (None, Some(steps)) if steps > 0 => {
+                usize::try_from(steps).map_or(1, |steps| x.rows().div_ceil(steps))
+            }
+            (None, _) => 32,
+        };
         let sequence = sequence
-            .batch_size(options.batch_size)?
+            .batch_size(batch_size)?
             .shuffle(options.shuffle)
             .seed(self.seed);
         self.run(
             Source::sequence(sequence),
-            options.batch_size,
             FitGeneratorOptions {
                 steps_per_epoch: options.steps_per_epoch,
                 epochs: options.epochs,
@@ -81,10 +90,13 @@ impl<N: Network> Trainer<N> {
                 callbacks: options.callbacks,
                 validation_data,
                 validation_steps: options.validation_steps,
+                validation_batch_size: options.validation_batch_size.unwrap_or(batch_size),
+                validation_freq: options.validation_freq,
                 class_weight: options.class_weight,
                 workers: 0,
                 shuffle: false,
                 initial_epoch: options.initial_epoch,
+                limit_batches: options.limit_batches,
                 ..FitGeneratorOptions::default()
             },
         )
@@ -101,27 +113,21 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: FitGeneratorOptions<'_>,
     ) -> Result<History, TrainError> {
-        self.run(source.into(), VALIDATION_BATCH, options)
+        self.run(source.into(), options)
     }
 
     fn run(
         &mut self,
         source: Source,
-        validation_batch: usize,
-        options: FitGeneratorOptions<'_>,
+        mut options: FitGeneratorOptions<'_>,
     ) -> Result<History, TrainError> {
+        if options.class_weight.is_some() && self.heads.len() > 1 {
+            let expected = "none, because the network has several outputs";
+            let found = "weights of classes";
+            return Err(TrainError::argument("fit", "class_weight", expected, found));
+        }
         let mut plan = Plan::new(self.seed, source, &options)?;
-        let mut validation = match options.validation_data {
-            Some(data) => Some(Validation::new(
-                data,
-                validation_batch,
-                options.validation_steps,
-                options.workers,
-                options.max_queue_size,
-                options.epochs.saturating_sub(options.initial_epoch),
-            )?),
-            None => None,
-        };
+        let mut validation = Validation::new(options.validation_data.take(), &options)?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,
@@ -135,12 +141,24 @@ impl<N: Network> Trainer<N> {
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
-        let mut callbacks = Callbacks::new(list, info);
-        let control = Control {
+        let mut callbacks = Callbacks::new(list, info, self.network.params());
+        let mut control = Control {
             class_weight: options.class_weight,
-            ..Control::default()
+            identity: Identity {
+                optimizer: self.optimizer.name().to_owned(),
+                seed: self.seed,
+                initial_epoch: plan.initial_epoch,
+                steps: plan.steps(),
+                metrics: self.trackers.names(),
+            },
+            position: Position {
+                epoch: plan.initial_epoch,
+                ..Position::default()
+            },
+            wait: Duration::ZERO,
         };
-        self.epochs(&mut plan, validation.as_mut(), &mut callbacks, control)?;
+        let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
+        self.tell_error(&mut callbacks, result)?;
         drop(callbacks);
         Ok(history)
     }
@@ -150,27 +168,33 @@ impl<N: Network> Trainer<N> {
         plan: &mut Plan,
         mut validation: Option<&mut Validation>,
         callbacks: &mut Callbacks<'_>,
-        mut control: Control,
+        control: &mut Control,
     ) -> Result<(), TrainError> {
         let begin = self.event(EventKind::TrainBegin, 0);
-        let decision = callbacks.send(&begin, LogsOf::Nothing, self.moment(Duration::ZERO))?;
-        control.take(decision, self)?;
+        let decision = self.tell(callbacks, &begin, Telling::nothing(Duration::ZERO))?;
+        let resume = control.take(decision, self)?.resume;
+        let mut over = false;
+        if let Some(path) = resume {
+            self.resume(&path, plan, validation.as_deref_mut(), callbacks, control)?;
+            over = control.position.stop && control.position.batch == 0;
+        }
 
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
-        let mut epoch = initial_epoch;
         // One pass over the source for the whole run, unless an epoch is cut short.
-        'passes: while epoch < epochs {
-            let mut steps = plan.steps();
+        'passes: while control.position.epoch < epochs && !over {
+            let mut steps = plan.steps_per_epoch.or(plan.feed.len());
             let sequence = match plan.steps_per_epoch {
                 None => plan.feed.sequence(),
                 Some(_) => None,
             };
-            let mut pull = plan.start(epoch)?;
-            while epoch < epochs {
+            let limit = plan.limit;
+            let mut pull = plan.start(control.position.epoch, control.position.batch)?;
+            while control.position.epoch < epochs {
+                let epoch = control.position.epoch;
                 if let Some(sequence) = &sequence {
                     steps = Some(sequence.len() as u64);
                 }
-                let ended = self.epoch(epoch, &mut pull, steps, callbacks, &mut control)?;
+                let ended = self.epoch(&mut pull, steps, limit, callbacks, control)?;
                 if ended == EpochEnd::NoData {
                     if epoch == initial_epoch {
                         let expected = "at least one batch";
@@ -181,27 +205,36 @@ impl<N: Network> Trainer<N> {
                     ));
                     break 'passes;
                 }
-                let step = self.optimizer.iterations();
                 self.trackers.write("", &mut callbacks.logs);
-                if let Some(validation) = &mut validation {
+                if let Some(validation) = &mut validation
+                    && validation.freq.is_due(epoch)
+                {
                     // The evaluation's events have logs of their own.
                     let training = std::mem::take(&mut callbacks.logs);
-                    control.stop |= validation.run(self, epoch, callbacks)?;
+                    self.validate(validation, callbacks, control)?;
                     callbacks.logs = training;
                     self.trackers.write("val_", &mut callbacks.logs);
                 }
-                let end = event(EventKind::EpochEnd, epoch, step);
-                let decision = callbacks.send(&end, LogsOf::Ready, self.moment(control.wait))?;
-                control.take(decision, self)?;
-                epoch += 1;
-                if control.stop {
+                let end = self.event(EventKind::EpochEnd, epoch);
+                let telling = Telling::of(LogsOf::Ready, control.wait);
+                let decision = self.tell(callbacks, &end, telling)?;
+                let checkpoints = control.take(decision, self)?.checkpoints;
+                control.position = Position {
+                    epoch: epoch + 1,
+                    batch: 0,
+                    cut: false,
+                    ..control.position.clone()
+                };
+                self.checkpoint(checkpoints, &end, callbacks, control)?;
+                if control.position.stop {
                     break 'passes;
                 }
                 match ended {
                     EpochEnd::Cut => continue 'passes,
-                    EpochEnd::RanOut if epoch < epochs => {
+                    EpochEnd::RanOut if epoch + 1 < epochs => {
                         callbacks.warn(format!(
-                            "the data ran out in epoch {epoch} of {epochs}; training ends here"
+                            "the data ran out in epoch {} of {epochs}; training ends here",
+                            epoch + 1
                         ));
                         break 'passes;
                     }
@@ -210,96 +243,195 @@ impl<N: Network> Trainer<N> {
             }
         }
         self.optimizer.finalize(self.network.params())?;
-        let last = epoch.saturating_sub(1).max(initial_epoch);
+        let last = control.position.epoch.saturating_sub(1).max(initial_epoch);
         let end = self.event(EventKind::TrainEnd, last);
-        let _ = callbacks.send(&end, LogsOf::Ready, self.moment(Duration::ZERO))?;
+        let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
+        let _ = self.tell(callbacks, &end, telling)?;
         Ok(())
     }
 
-    /// One epoch without its validation; leaves its results in the trackers.
+    /// The rest of the epoch at the control's position, without its validation; leaves its results
+    /// in the trackers.
     fn epoch(
         &mut self,
-        epoch: u64,
         pull: &mut Pull<'_>,
         steps: Option<u64>,
+        limit: Option<u64>,
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<EpochEnd, TrainError> {
+        let epoch = control.position.epoch;
         control.wait = Duration::ZERO;
-        // An epoch begins only if there is a batch for it.
-        let mut next = control.timed(pull)?;
-        if next.is_none() {
-            return Ok(EpochEnd::NoData);
-        }
-        self.trackers.reset();
-        let begin = self.event(EventKind::EpochBegin, epoch);
-        let decision = callbacks.send(&begin, LogsOf::Nothing, self.moment(control.wait))?;
-        control.take(decision, self)?;
-
-        let mut batch_index = 0;
-        while let Some(batch) = next {
-            let begin = Event {
-                batch: batch_index,
-                samples: batch.len() as u64,
-                ..self.event(EventKind::TrainBatchBegin, epoch)
-            };
-            let mut moment = self.moment(control.wait);
-            let decision = callbacks.send(&begin, LogsOf::Nothing, moment)?;
-            let (skip, mut cut) = (decision.skip_batch, decision.stop_epoch);
+        let mut next;
+        if control.position.batch == 0 {
+            // An epoch begins only if there is a batch for it.
+            next = control.timed(pull)?;
+            if next.is_none() {
+                return Ok(EpochEnd::NoData);
+            }
+            self.trackers.reset();
+            let begin = self.event(EventKind::EpochBegin, epoch);
+            let decision = self.tell(callbacks, &begin, Telling::nothing(control.wait))?;
             control.take(decision, self)?;
-            if !skip {
-                self.train_step(&batch, control.class_weight.as_ref())
-                    .map_err(|error| error.in_batch(epoch, batch_index))?;
-                let end = Event {
-                    kind: EventKind::TrainBatchEnd,
-                    step: self.optimizer.iterations(),
-                    ..begin
-                };
-                moment.learning_rate = Some(self.optimizer.learning_rate());
-                let decision = callbacks.send(&end, LogsOf::Trackers(&self.trackers), moment)?;
-                cut |= decision.stop_epoch;
-                control.take(decision, self)?;
+        } else {
+            if let Some(end) = control.ends_epoch(steps, limit) {
+                return Ok(end);
             }
-            batch_index += 1;
-            if Some(batch_index) == steps {
-                return Ok(EpochEnd::Complete);
-            }
-            if control.stop || cut {
-                return Ok(EpochEnd::Cut);
+            next = control.timed(pull)?;
+        }
+        while let Some(batch) = next {
+            self.batch(&batch, callbacks, control)?;
+            if let Some(end) = control.ends_epoch(steps, limit) {
+                return Ok(end);
             }
             next = control.timed(pull)?;
         }
         if let Some(steps) = steps {
             callbacks.warn(format!(
-                "epoch {} ended after {batch_index} of {steps} batches because the data ran out",
-                epoch + 1
+                "epoch {} ended after {} of {steps} batches because the data ran out",
+                epoch + 1,
+                control.position.batch
             ));
         }
         Ok(EpochEnd::RanOut)
     }
 
-    fn event(&self, kind: EventKind, epoch: u64) -> Event {
-        event(kind, epoch, self.optimizer.iterations())
+    /// One batch with its events.
+    fn batch(
+        &mut self,
+        batch: &Batch,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let (epoch, index) = (control.position.epoch, control.position.batch);
+        let begin = Event {
+            batch: index,
+            samples: batch.len() as u64,
+            ..self.event(EventKind::TrainBatchBegin, epoch)
+        };
+        let nothing = Telling::nothing(control.wait);
+        let decision = self.tell(callbacks, &begin, nothing)?;
+        let skip = control.take(decision, self)?.skip;
+        control.position.batch += 1;
+        if skip {
+            return Ok(());
+        }
+        self.gradients(batch, control.class_weight.as_ref())
+            .map_err(|error| error.in_batch(epoch, index))?;
+        let mut skip = false;
+        for kind in [EventKind::AfterBackward, EventKind::BeforeStep] {
+            if skip || (kind == EventKind::BeforeStep && !self.optimizer.will_update()) {
+                break;
+            }
+            let event = Event {
+                kind,
+                ..begin.clone()
+            };
+            let decision = self.tell(callbacks, &event, nothing)?;
+            skip = control.take(decision, self)?.skip;
+        }
+        if !skip {
+            self.update()
+                .map_err(|error| error.in_batch(epoch, index))?;
+        }
+        let end = Event {
+            kind: EventKind::TrainBatchEnd,
+            step: self.optimizer.iterations(),
+            ..begin
+        };
+        let telling = Telling::of(LogsOf::Trackers, control.wait);
+        let decision = self.tell(callbacks, &end, telling)?;
+        let checkpoints = control.take(decision, self)?.checkpoints;
+        self.checkpoint(checkpoints, &end, callbacks, control)
     }
 
-    fn moment(&self, data_wait: Duration) -> Moment {
-        Moment {
-            learning_rate: Some(self.optimizer.learning_rate()),
-            data_wait,
+    /// A full evaluation after an epoch; its results are in the trackers.
+    fn validate(
+        &mut self,
+        validation: &mut Validation,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let steps = validation.steps();
+        let mut pull = validation.feed.start(0, 0, steps)?;
+        let epoch = control.position.epoch;
+        let tested = self.test(&mut pull, steps, Some(epoch), callbacks)?;
+        control.position.stop |= tested.stop.is_some();
+        control.position.taken_to_validate += tested.batches;
+        Ok(())
+    }
+
+    /// Writes the checkpoints that callbacks asked for at `event`, and tells of each.
+    fn checkpoint(
+        &mut self,
+        paths: Vec<PathBuf>,
+        event: &Event,
+        callbacks: &mut Callbacks<'_>,
+        control: &Control,
+    ) -> Result<(), TrainError> {
+        let logs_of = match event.kind {
+            EventKind::EpochEnd => LogsOf::Ready,
+            _ => LogsOf::Trackers,
+        };
+        for path in paths {
+            let logs = callbacks.logs.iter();
+            let logs = logs.map(|(key, value)| (key.to_owned(), value.clone()));
+            self.write_checkpoint(
+                &path,
+                &control.identity,
+                control.position.clone(),
+                logs.collect(),
+                &callbacks.list,
+            )?;
+            let saved = Event {
+                kind: EventKind::CheckpointSaved,
+                ..event.clone()
+            };
+            let text = path.display().to_string();
+            let telling = Telling {
+                detail: Some(&text),
+                ..Telling::of(logs_of, control.wait)
+            };
+            let _ = self.tell(callbacks, &saved, telling)?;
         }
+        Ok(())
+    }
+
+    /// Goes to where a checkpoint was written.
+    fn resume(
+        &mut self,
+        path: &std::path::Path,
+        plan: &mut Plan,
+        validation: Option<&mut Validation>,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let run = self.read_checkpoint(path, &control.identity)?;
+        for name in callbacks.list.load_states(run.callbacks)? {
+            callbacks.warn(format!(
+                "the checkpoint {} has the state of a callback `{name}`, which this run lacks",
+                path.display()
+            ));
+        }
+        control.position = run.position;
+        plan.resume(control.position.epoch, control.position.taken)?;
+        if let Some(validation) = validation {
+            validation.feed.skip(control.position.taken_to_validate)?;
+        }
+        callbacks.logs.clear();
+        for (key, value) in run.logs {
+            callbacks.logs.set(&key, value);
+        }
+        Ok(())
     }
 }
-
-/// Rows per batch of validation arrays in `fit_generator`, where no batch size is given; Keras's
-/// default.
-const VALIDATION_BATCH: usize = 32;
 
 /// How an epoch ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EpochEnd {
     /// All its batches were trained on.
     Complete,
-    /// A callback ended it; the source stands somewhere in the middle of its data.
+    /// It was cut short; the source stands somewhere in the middle of its data.
     Cut,
     /// The source ended in it.
     RanOut,
@@ -307,12 +439,20 @@ enum EpochEnd {
     NoData,
 }
 
-/// What callbacks decided, how long the epoch waited for data, and what goes along with it.
-#[derive(Default)]
+/// Where a fit stands, and what goes along with it.
 struct Control {
     class_weight: Option<ClassWeight>,
-    stop: bool,
+    identity: Identity,
+    position: Position,
+    /// How long the epoch has waited for data.
     wait: Duration,
+}
+
+/// What is left of a decision when its stops and its learning rate have been taken.
+struct Rest {
+    skip: bool,
+    checkpoints: Vec<PathBuf>,
+    resume: Option<PathBuf>,
 }
 
 impl Control {
@@ -320,146 +460,36 @@ impl Control {
         &mut self,
         decision: Decision,
         trainer: &mut Trainer<N>,
-    ) -> Result<(), TrainError> {
-        self.stop |= decision.stop.is_some();
+    ) -> Result<Rest, TrainError> {
+        self.position.stop |= decision.stop.is_some();
+        self.position.cut |= decision.stop_epoch;
         if let Some(rate) = decision.learning_rate {
             trainer.optimizer.set_learning_rate(rate)?;
         }
-        Ok(())
+        Ok(Rest {
+            skip: decision.skip_batch,
+            checkpoints: decision.checkpoints,
+            resume: decision.resume,
+        })
+    }
+
+    /// Whether the epoch is over after the batches it has had.
+    fn ends_epoch(&self, steps: Option<u64>, limit: Option<u64>) -> Option<EpochEnd> {
+        let done = Some(self.position.batch);
+        if done == steps {
+            return Some(EpochEnd::Complete);
+        }
+        let cut = self.position.stop || self.position.cut || done == limit;
+        cut.then_some(EpochEnd::Cut)
     }
 
     fn timed(&mut self, pull: &mut Pull<'_>) -> Result<Option<Batch>, DataError> {
         let asked = Instant::now();
         let next = pull.next();
         self.wait += asked.elapsed();
+        if let Some(Ok(_)) = &next {
+            self.position.taken += 1;
+        }
         next.transpose()
-    }
-}
-
-/// Which batches belong to which epoch.
-struct Plan {
-    feed: Feed,
-    steps_per_epoch: Option<u64>,
-    initial_epoch: u64,
-    epochs: u64,
-}
-
-impl Plan {
-    fn new(
-        seed: u64,
-        source: Source,
-        options: &FitGeneratorOptions<'_>,
-    ) -> Result<Plan, TrainError> {
-        if options.steps_per_epoch == Some(0) {
-            let expected = "at least 1, or none for all batches";
-            return Err(TrainError::argument("fit", "steps_per_epoch", expected, 0));
-        }
-        let epochs = options.epochs.saturating_sub(options.initial_epoch);
-        let loader = LoaderOptions {
-            workers: options.workers,
-            max_queue_size: options.max_queue_size,
-            shuffle: options.shuffle,
-            seed,
-            ..LoaderOptions::default()
-        };
-        let limit = options
-            .steps_per_epoch
-            .map(|steps| steps.saturating_mul(epochs));
-        Ok(Plan {
-            feed: Feed::new(source, loader, limit)?,
-            steps_per_epoch: options.steps_per_epoch,
-            initial_epoch: options.initial_epoch,
-            epochs: options.epochs,
-        })
-    }
-
-    /// Batches of the next epoch, if known.
-    fn steps(&self) -> Option<u64> {
-        self.steps_per_epoch.or(self.feed.len())
-    }
-
-    /// Starts a pass at the first batch of `epoch`. With `steps_per_epoch`, epochs are cut from one
-    /// endless sequence of batches; without, an epoch is an epoch of the data.
-    fn start(&mut self, epoch: u64) -> Result<Pull<'_>, TrainError> {
-        let left = self.epochs - epoch;
-        match (self.steps_per_epoch, self.feed.fixed_len()) {
-            (Some(steps), _) => self.feed.start(
-                0,
-                epoch.saturating_mul(steps),
-                Some(left.saturating_mul(steps)),
-            ),
-            (None, Some(len)) => self.feed.start(epoch, 0, Some(left.saturating_mul(len))),
-            (None, None) => self.feed.start(epoch, 0, None),
-        }
-    }
-}
-
-/// The data of the validation after each epoch.
-struct Validation {
-    feed: Feed,
-    steps: Option<u64>,
-}
-
-impl Validation {
-    fn new(
-        data: ValidationData,
-        batch_size: usize,
-        steps: Option<u64>,
-        workers: usize,
-        max_queue_size: usize,
-        runs: u64,
-    ) -> Result<Validation, TrainError> {
-        if steps == Some(0) {
-            let expected = "at least 1, or none for all batches";
-            return Err(TrainError::argument("fit", "validation_steps", expected, 0));
-        }
-        let (source, workers) = match data {
-            ValidationData::Arrays {
-                x,
-                y,
-                sample_weight,
-            } => {
-                let mut sequence = ArraySequence::new(x, y)?
-                    .batch_size(batch_size)?
-                    .shuffle(Shuffle::No);
-                if let Some(weights) = sample_weight {
-                    sequence = sequence.sample_weight(weights)?;
-                }
-                (Source::sequence(sequence), 0)
-            }
-            ValidationData::Source(source) => (source, workers),
-        };
-        if let (Source::Generator(_), None) = (&source, steps) {
-            let expected = "a number, because validation_data is a generator";
-            return Err(TrainError::argument(
-                "fit",
-                "validation_steps",
-                expected,
-                "none",
-            ));
-        }
-        let loader = LoaderOptions {
-            workers,
-            max_queue_size,
-            ..LoaderOptions::default()
-        };
-        let limit = steps.map(|steps| steps.saturating_mul(runs));
-        Ok(Validation {
-            feed: Feed::new(source, loader, limit)?,
-            steps,
-        })
-    }
-
-    /// Evaluates; the results are in the trackers. Returns whether a callback asked to stop.
-    fn run<N: Network>(
-        &mut self,
-        trainer: &mut Trainer<N>,
-        epoch: u64,
-        callbacks: &mut Callbacks<'_>,
-    ) -> Result<bool, TrainError> {
-        let steps = self.steps.or(self.feed.len());
-        let mut pull = self.feed.start(0, 0, steps)?;
-        let stop = trainer.test(&mut pull, steps, Some(epoch), callbacks)?;
-        Ok(stop.is_some())
     }
 }

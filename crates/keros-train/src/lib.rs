@@ -20,6 +20,7 @@
 //! **Failure.** An error in the data, the network or a callback ends the call with an error that names
 //! epoch and batch; train end is then not sent. The weights stay as the last finished step left them.
 
+mod checkpoint;
 mod class_weight;
 mod data;
 mod error;
@@ -28,17 +29,20 @@ mod fit;
 mod on_batch;
 mod options;
 mod pass;
+mod plan;
 mod predict;
 mod run;
+mod save;
 mod source;
 mod step;
+mod trackers;
 mod trainer;
 
 pub use class_weight::ClassWeight;
 pub use error::TrainError;
 pub use options::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,
-    TrainOnBatchOptions,
+    TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
 };
 pub use source::{Source, ValidationData};
 pub use trainer::{Trainer, TrainerBuilder};

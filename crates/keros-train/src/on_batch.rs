@@ -1,7 +1,7 @@
 //! One batch at a time: the methods for loops of your own.
 
 use crate::error::TrainError;
-use crate::options::TrainOnBatchOptions;
+use crate::options::{TestOnBatchOptions, TrainOnBatchOptions};
 use crate::trainer::Trainer;
 use keros_callbacks::Logs;
 use keros_data::{Array, Arrays, Batch};
@@ -30,7 +30,9 @@ impl<N: Network> Trainer<N> {
         options: &TrainOnBatchOptions,
     ) -> Result<Logs, TrainError> {
         batch.check()?;
-        self.trackers.reset();
+        if options.reset_metrics {
+            self.trackers.reset();
+        }
         self.train_step(batch, options.class_weight.as_ref())?;
         Ok(self.logs())
     }
@@ -40,8 +42,22 @@ impl<N: Network> Trainer<N> {
     /// # Errors
     /// Arrays that are not the network's, or a failure in the network.
     pub fn test_on_batch(&mut self, batch: &Batch) -> Result<Logs, TrainError> {
+        self.test_on_batch_with(batch, &TestOnBatchOptions::default())
+    }
+
+    /// [`Trainer::test_on_batch`] with Keras's further arguments.
+    ///
+    /// # Errors
+    /// As [`Trainer::test_on_batch`].
+    pub fn test_on_batch_with(
+        &mut self,
+        batch: &Batch,
+        options: &TestOnBatchOptions,
+    ) -> Result<Logs, TrainError> {
         batch.check()?;
-        self.trackers.reset();
+        if options.reset_metrics {
+            self.trackers.reset();
+        }
         self.test_step(batch)?;
         Ok(self.logs())
     }

@@ -7,8 +7,9 @@ use keros_data::{Array, Shuffle};
 
 /// Arguments of [`Trainer::fit`](crate::Trainer::fit).
 pub struct FitOptions<'a> {
-    /// Rows per update; the last batch of an epoch may be smaller. Default 32.
-    pub batch_size: usize,
+    /// Rows per update; the last batch of an epoch may be smaller. Default: 32, or the rows divided by
+    /// `steps_per_epoch` and rounded up where that is given.
+    pub batch_size: Option<usize>,
     /// Index after the last epoch (not a count: see `initial_epoch`). Default 1.
     pub epochs: u64,
     /// What is shown. Default: a bar on a terminal, a line per epoch elsewhere.
@@ -33,12 +34,18 @@ pub struct FitOptions<'a> {
     pub steps_per_epoch: Option<u64>,
     /// Batches per validation. Default: all.
     pub validation_steps: Option<u64>,
+    /// Rows per batch of validation arrays. Default: `batch_size`.
+    pub validation_batch_size: Option<usize>,
+    /// After which epochs to validate. Default: after each.
+    pub validation_freq: ValidationFreq,
+    /// Batches at most of each epoch and each validation, to try a long training out. Default: all.
+    pub limit_batches: Option<u64>,
 }
 
 impl Default for FitOptions<'_> {
     fn default() -> Self {
         FitOptions {
-            batch_size: 32,
+            batch_size: None,
             epochs: 1,
             verbose: Verbose::Auto,
             callbacks: CallbackList::new(),
@@ -50,16 +57,71 @@ impl Default for FitOptions<'_> {
             initial_epoch: 0,
             steps_per_epoch: None,
             validation_steps: None,
+            validation_batch_size: None,
+            validation_freq: ValidationFreq::default(),
+            limit_batches: None,
+        }
+    }
+}
+
+/// After which epochs a fit validates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValidationFreq {
+    /// After every n-th epoch, counted from epoch 0 whatever the first one of the run; at least 1.
+    Every(u64),
+    /// After these epochs, numbered from 1 as on screen.
+    After(Vec<u64>),
+}
+
+impl Default for ValidationFreq {
+    fn default() -> Self {
+        ValidationFreq::Every(1)
+    }
+}
+
+impl ValidationFreq {
+    /// Whether zero-based `epoch` is followed by a validation.
+    pub(crate) fn is_due(&self, epoch: u64) -> bool {
+        match self {
+            ValidationFreq::Every(epochs) => (epoch + 1).is_multiple_of(*epochs),
+            ValidationFreq::After(epochs) => epochs.contains(&(epoch + 1)),
         }
     }
 }
 
 /// Arguments of [`Trainer::train_on_batch_with`](crate::Trainer::train_on_batch_with).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TrainOnBatchOptions {
     /// Weights of the samples in the loss by their class; with weights of samples both are
     /// multiplied.
     pub class_weight: Option<ClassWeight>,
+    /// Whether the numbers returned are those of this batch alone; else they are running means since
+    /// the last call that began anew. Default true.
+    pub reset_metrics: bool,
+}
+
+impl Default for TrainOnBatchOptions {
+    fn default() -> Self {
+        TrainOnBatchOptions {
+            class_weight: None,
+            reset_metrics: true,
+        }
+    }
+}
+
+/// Arguments of [`Trainer::test_on_batch_with`](crate::Trainer::test_on_batch_with).
+#[derive(Clone, Debug)]
+pub struct TestOnBatchOptions {
+    /// As in [`TrainOnBatchOptions::reset_metrics`]. Default true.
+    pub reset_metrics: bool,
+}
+
+impl Default for TestOnBatchOptions {
+    fn default() -> Self {
+        TestOnBatchOptions {
+            reset_metrics: true,
+        }
+    }
 }
 
 /// Arguments of [`Trainer::fit_generator`](crate::Trainer::fit_generator).
@@ -77,6 +139,10 @@ pub struct FitGeneratorOptions<'a> {
     pub validation_data: Option<ValidationData>,
     /// Batches per validation; needed for a generator. Default: all of a sequence.
     pub validation_steps: Option<u64>,
+    /// Rows per batch of validation arrays. Default 32.
+    pub validation_batch_size: usize,
+    /// After which epochs to validate. Default: after each.
+    pub validation_freq: ValidationFreq,
     /// Weights of the samples in the training loss by their class; they never apply to validation.
     /// With weights of samples both are multiplied.
     pub class_weight: Option<ClassWeight>,
@@ -85,10 +151,15 @@ pub struct FitGeneratorOptions<'a> {
     /// Threads that prepare batches; 0 prepares them on the training thread. Default 1. The number
     /// never changes a value or an order.
     pub workers: usize,
+    /// Whether worker processes prepare the batches. Only false, the default, is possible: threads
+    /// make the same batches in the same order.
+    pub use_multiprocessing: bool,
     /// Whether the order of a sequence's batches is permuted in each epoch. Default true.
     pub shuffle: bool,
     /// Index of the first epoch, to go on with a run. Default 0.
     pub initial_epoch: u64,
+    /// Batches at most of each epoch and each validation, to try a long training out. Default: all.
+    pub limit_batches: Option<u64>,
 }
 
 impl Default for FitGeneratorOptions<'_> {
@@ -100,11 +171,15 @@ impl Default for FitGeneratorOptions<'_> {
             callbacks: CallbackList::new(),
             validation_data: None,
             validation_steps: None,
+            validation_batch_size: 32,
+            validation_freq: ValidationFreq::default(),
             class_weight: None,
             max_queue_size: 10,
             workers: 1,
+            use_multiprocessing: false,
             shuffle: true,
             initial_epoch: 0,
+            limit_batches: None,
         }
     }
 }
@@ -169,6 +244,9 @@ pub struct GeneratorOptions<'a> {
     pub max_queue_size: usize,
     /// Threads that prepare batches; 0 prepares them on the calling thread. Default 1.
     pub workers: usize,
+    /// Whether worker processes prepare the batches. Only false, the default, is possible: threads
+    /// make the same batches in the same order.
+    pub use_multiprocessing: bool,
     /// What is shown. Default: nothing.
     pub verbose: Verbose,
 }
@@ -180,6 +258,7 @@ impl Default for GeneratorOptions<'_> {
             callbacks: CallbackList::new(),
             max_queue_size: 10,
             workers: 1,
+            use_multiprocessing: false,
             verbose: Verbose::Silent,
         }
     }

@@ -2,10 +2,12 @@
 
 use crate::error::TrainError;
 use crate::options::GeneratorOptions;
+use crate::plan::threads_only;
 use crate::run::Callbacks;
 use crate::source::{Feed, Source};
 use keros_callbacks::{ProgbarLogger, RunInfo};
 use keros_data::LoaderOptions;
+use keros_tensor::Params;
 
 /// One pass over a source, in order, with its callbacks.
 pub(crate) struct LonePass<'c> {
@@ -21,7 +23,9 @@ impl<'c> LonePass<'c> {
         source: Source,
         options: GeneratorOptions<'c>,
         metrics: Vec<String>,
+        params: &Params,
     ) -> Result<LonePass<'c>, TrainError> {
+        threads_only(options.use_multiprocessing)?;
         let loader = LoaderOptions {
             workers: options.workers,
             max_queue_size: options.max_queue_size,
@@ -44,7 +48,7 @@ impl<'c> LonePass<'c> {
         Ok(LonePass {
             feed,
             steps,
-            callbacks: Callbacks::new(list, info),
+            callbacks: Callbacks::new(list, info, params),
         })
     }
 }

@@ -3,8 +3,8 @@
 use crate::error::TrainError;
 use crate::options::{GeneratorOptions, PredictOptions};
 use crate::pass::LonePass;
-use crate::run::{LogsOf, Moment, event};
-use crate::source::Source;
+use crate::run::{Callbacks, Telling};
+use crate::source::{Pull, Source};
 use crate::step::HostOutput;
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind};
@@ -44,17 +44,24 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let mut pass = LonePass::new(source.into(), options, Vec::new())?;
-        let (steps, callbacks) = (pass.steps, &mut pass.callbacks);
+        let params = self.network.params();
+        let mut pass = LonePass::new(source.into(), options, Vec::new(), params)?;
+        let steps = pass.steps;
         let mut pull = pass.feed.start(0, 0, steps)?;
+        let result = self.predict_all(&mut pull, steps, &mut pass.callbacks);
+        let outputs = self.tell_error(&mut pass.callbacks, result)?;
+        outputs.into_iter().map(HostOutput::into_array).collect()
+    }
 
-        let begin = event(EventKind::PredictBegin, 0, self.optimizer.iterations());
-        let moment = |data_wait| Moment {
-            learning_rate: None,
-            data_wait,
-        };
+    fn predict_all(
+        &mut self,
+        pull: &mut Pull<'_>,
+        steps: Option<u64>,
+        callbacks: &mut Callbacks<'_>,
+    ) -> Result<Vec<HostOutput>, TrainError> {
+        let begin = self.event(EventKind::PredictBegin, 0);
         let mut wait = Duration::ZERO;
-        let mut stop = callbacks.send(&begin, LogsOf::Nothing, moment(wait))?.stop;
+        let mut stop = self.tell(callbacks, &begin, Telling::nothing(wait))?.stop;
         let mut outputs: Vec<HostOutput> = Vec::new();
         let mut batch_index = 0;
         while steps.is_none_or(|steps| batch_index < steps) && stop.is_none() {
@@ -70,7 +77,7 @@ impl<N: Network> Trainer<N> {
                 samples: batch.len() as u64,
                 ..begin.clone()
             };
-            let decision = callbacks.send(&begin, LogsOf::Nothing, moment(wait))?;
+            let decision = self.tell(callbacks, &begin, Telling::nothing(wait))?;
             stop = stop.or(decision.stop);
             let predicted = self
                 .predict_step(&batch)
@@ -87,7 +94,7 @@ impl<N: Network> Trainer<N> {
                 kind: EventKind::PredictBatchEnd,
                 ..begin
             };
-            let decision = callbacks.send(&end, LogsOf::Nothing, moment(wait))?;
+            let decision = self.tell(callbacks, &end, Telling::nothing(wait))?;
             stop = stop.or(decision.stop);
             batch_index += 1;
         }
@@ -99,7 +106,7 @@ impl<N: Network> Trainer<N> {
             kind: EventKind::PredictEnd,
             ..begin
         };
-        let _ = callbacks.send(&end, LogsOf::Nothing, moment(wait))?;
-        outputs.into_iter().map(HostOutput::into_array).collect()
+        let _ = self.tell(callbacks, &end, Telling::nothing(wait))?;
+        Ok(outputs)
     }
 }

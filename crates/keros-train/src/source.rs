@@ -151,6 +151,25 @@ impl Feed {
         (!sequence.changes_on_epoch_end()).then(|| sequence.len() as u64)
     }
 
+    /// Takes `batches` batches from a generator and drops them; a sequence needs no such thing.
+    pub(crate) fn skip(&mut self, batches: u64) -> Result<(), TrainError> {
+        let FeedSource::Generator(loader) = &mut self.source else {
+            return Ok(());
+        };
+        for taken in 0..batches {
+            if loader.next().transpose()?.is_none() {
+                let expected = format!("at least the {batches} batches that were taken before");
+                return Err(TrainError::argument(
+                    "resuming",
+                    "generator",
+                    expected,
+                    taken,
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Starts a pass. A sequence begins at batch `start`, counted from epoch `first_epoch` of the
     /// data, and delivers at most `limit` batches; a generator goes on where it is.
     pub(crate) fn start(

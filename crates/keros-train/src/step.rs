@@ -1,13 +1,13 @@
 //! The one step behind every method: batch to device, forward, loss, backward, update.
 
 use crate::class_weight::ClassWeight;
-use crate::data::{input_tensors, target_tensor, weight_tensor};
+use crate::data::{by_port, input_tensors, target_tensor, weight_tensor};
 use crate::error::TrainError;
 use crate::trainer::Trainer;
 use keros_data::{Array, Batch};
-use keros_nn::{Mode, Network, Output};
-use keros_tensor::Tensor;
-use keros_tensor::access::read;
+use keros_nn::{Mode, Network, Output, Port};
+use keros_tensor::access::{read, write};
+use keros_tensor::{Tensor, Workspace};
 
 /// The values of one output for a batch, on the host.
 pub(crate) struct HostOutput {
@@ -28,16 +28,34 @@ impl<N: Network> Trainer<N> {
         batch: &Batch,
         class_weight: Option<&ClassWeight>,
     ) -> Result<(), TrainError> {
+        self.gradients(batch, class_weight)?;
+        self.update()
+    }
+
+    /// The first half of a step: the gradients of a batch, penalties included. The trackers gain the
+    /// batch.
+    pub(crate) fn gradients(
+        &mut self,
+        batch: &Batch,
+        class_weight: Option<&ClassWeight>,
+    ) -> Result<(), TrainError> {
         let mode = Mode::Training {
             seed: self.seed,
             step: self.optimizer.batches(),
         };
-        let grad = self.compare(batch, mode, class_weight)?;
-        self.network.backward(&mut self.workspace, &[grad])?;
-        let (params, rules) = (self.network.params(), self.network.param_rules());
-        rules.add_gradients(params)?;
+        let grads = self.compare(batch, mode, class_weight)?;
+        self.network.backward(&mut self.workspace, &grads)?;
+        self.network
+            .param_rules()
+            .add_gradients(self.network.params())?;
+        Ok(())
+    }
+
+    /// The second half: the parameters follow their gradients.
+    pub(crate) fn update(&mut self) -> Result<(), TrainError> {
+        let params = self.network.params();
         self.optimizer.step(params)?;
-        rules.constrain(params)?;
+        self.network.param_rules().constrain(params)?;
         Ok(())
     }
 
@@ -68,29 +86,38 @@ impl<N: Network> Trainer<N> {
         Ok(self.network.forward(&mut self.workspace, &inputs, mode)?)
     }
 
-    /// Runs a batch, adds it to the trackers and returns the gradient of the loss.
+    /// Runs a batch, adds it to the trackers and returns the gradient of the total loss with respect
+    /// to each output.
     fn compare(
         &mut self,
         batch: &Batch,
         mode: Mode,
         class_weight: Option<&ClassWeight>,
-    ) -> Result<Tensor, TrainError> {
+    ) -> Result<Vec<Tensor>, TrainError> {
         let outputs = self.forward(batch, mode)?;
-        let ([output], [port]) = (outputs.as_slice(), self.network.outputs()) else {
-            let expected = "a network with one output";
-            return Err(TrainError::argument(
-                "training",
-                "network",
-                expected,
-                outputs.len(),
-            ));
-        };
         let workspace = &mut self.workspace;
         let targets = batch.targets.as_ref().ok_or(TrainError::NoTargets)?;
-        let target = target_tensor(workspace, self.loss.target_kind(), port, targets)?;
+        let with_loss: Vec<&Port> = self
+            .network
+            .outputs()
+            .iter()
+            .zip(&self.heads)
+            .filter_map(|(port, head)| head.loss.as_ref().map(|_| port))
+            .collect();
+        let mut arrays = by_port("targets", &with_loss, targets)?.into_iter();
         let weighted;
         let sample_weight = match class_weight {
             None => batch.sample_weight.as_ref(),
+            Some(_) if self.heads.len() > 1 => {
+                let expected = "none, because the network has several outputs";
+                let found = "weights of classes";
+                return Err(TrainError::argument(
+                    "training",
+                    "class_weight",
+                    expected,
+                    found,
+                ));
+            }
             Some(classes) => {
                 weighted = classes.times(targets.first(), batch.sample_weight.as_ref())?;
                 Some(&weighted)
@@ -100,29 +127,58 @@ impl<N: Network> Trainer<N> {
             Some(weights) => Some(weight_tensor(workspace, weights)?),
             None => None,
         };
+        let weights = weights.as_ref();
+
         let rows = batch.len() as f64;
-        let weights_of_loss = weights.as_ref();
-        let scale = self.loss.scale(output, &target, weights_of_loss)?;
-        let loss = self
-            .loss
-            .compute(workspace, output, &target, weights_of_loss, scale as f32)?;
-        let losses = read::<f32>(&loss.per_sample)?;
-        let total: f64 = match &weights {
-            None => losses.iter().map(|loss| f64::from(*loss)).sum(),
-            Some(weights) => {
-                let weights = read::<f32>(weights)?;
-                let pairs = losses.iter().zip(weights.iter());
-                pairs
-                    .map(|(loss, weight)| f64::from(*loss) * f64::from(*weight))
-                    .sum()
+        let mut total = self.network.param_rules().penalty(self.network.params())?;
+        let mut grads = Vec::with_capacity(outputs.len());
+        for ((output, head), trackers) in outputs
+            .iter()
+            .zip(&self.heads)
+            .zip(&mut self.trackers.outputs)
+        {
+            let (Some(loss), Some(array)) =
+                (&head.loss, head.loss.as_ref().and_then(|_| arrays.next()))
+            else {
+                grads.push(zeros(workspace, output.logits.dims())?);
+                continue;
+            };
+            let target = target_tensor(workspace, loss.target_kind(), array)?;
+            let scale = loss.scale(output, &target, weights)?;
+            let factor = scale * head.weight;
+            let computed = loss.compute(workspace, output, &target, weights, factor as f32)?;
+            let value = weighted_sum(&computed.per_sample, weights)? * scale;
+            total += value * head.weight;
+            if let Some((_, mean)) = &mut trackers.loss {
+                mean.add(value, rows);
             }
-        };
-        drop(losses);
-        let penalty = self.network.param_rules().penalty(self.network.params())?;
-        self.trackers.loss.add(total * scale + penalty, rows);
-        for metric in &mut self.trackers.metrics {
-            metric.update(workspace, output, &target, None)?;
+            for tracked in &mut trackers.metrics {
+                let weights = weights.filter(|_| tracked.weighted);
+                tracked.metric.update(workspace, output, &target, weights)?;
+            }
+            grads.push(computed.grad);
         }
-        Ok(loss.grad)
+        self.trackers.loss.add(total, rows);
+        Ok(grads)
     }
+}
+
+fn weighted_sum(losses: &Tensor, weights: Option<&Tensor>) -> Result<f64, TrainError> {
+    let losses = read::<f32>(losses)?;
+    Ok(match weights {
+        None => losses.iter().map(|loss| f64::from(*loss)).sum(),
+        Some(weights) => {
+            let weights = read::<f32>(weights)?;
+            let pairs = losses.iter().zip(weights.iter());
+            pairs
+                .map(|(loss, weight)| f64::from(*loss) * f64::from(*weight))
+                .sum()
+        }
+    })
+}
+
+fn zeros(workspace: &mut Workspace, shape: &[usize]) -> Result<Tensor, TrainError> {
+    let tensor = workspace.take(shape, keros_tensor::DType::F32)?;
+    write::<f32, _>(&tensor, |values| values.fill(0.0))?;
+    Ok(tensor)
 }

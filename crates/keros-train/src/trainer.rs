@@ -1,46 +1,28 @@
 //! A network with everything it needs to be trained.
 
 use crate::error::TrainError;
-use keros_callbacks::Logs;
+use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
 use keros_nn::{Loss, Metric, Network, NnError, Optimizer, Resolve, WeightedMean};
 use keros_tensor::{Device, Workspace};
+use std::rc::Rc;
 
-/// A network, its optimizer, loss and metrics: what Keras calls a compiled model.
+/// A network, its optimizer, losses and metrics: what Keras calls a compiled model.
 pub struct Trainer<N> {
     pub(crate) network: N,
     pub(crate) optimizer: Box<dyn Optimizer>,
-    pub(crate) loss: Box<dyn Loss>,
+    /// One for each output of the network.
+    pub(crate) heads: Vec<Head>,
     pub(crate) trackers: Trackers,
     pub(crate) seed: u64,
     pub(crate) workspace: Workspace,
 }
 
-/// The loss and metrics of an epoch or evaluation so far.
-pub(crate) struct Trackers {
-    pub(crate) loss: WeightedMean,
-    pub(crate) metrics: Vec<Box<dyn Metric>>,
-}
-
-impl Trackers {
-    pub(crate) fn reset(&mut self) {
-        self.loss.reset();
-        for metric in &mut self.metrics {
-            metric.reset();
-        }
-    }
-
-    /// Sets `loss` and the metrics, each name behind `prefix`.
-    pub(crate) fn write(&self, prefix: &str, logs: &mut Logs) {
-        logs.set(&format!("{prefix}loss"), self.loss.result());
-        for metric in &self.metrics {
-            logs.set(&format!("{prefix}{}", metric.name()), metric.result());
-        }
-    }
-
-    pub(crate) fn names(&self) -> Vec<String> {
-        let metrics = self.metrics.iter().map(|metric| metric.name().to_owned());
-        std::iter::once("loss".to_owned()).chain(metrics).collect()
-    }
+/// What an output of the network is compared by.
+pub(crate) struct Head {
+    /// `None` for an output that is not trained.
+    pub(crate) loss: Option<Rc<dyn Loss>>,
+    /// Its factor in the total loss.
+    pub(crate) weight: f64,
 }
 
 impl<N: Network> Trainer<N> {
@@ -49,7 +31,8 @@ impl<N: Network> Trainer<N> {
         TrainerBuilder {
             network,
             optimizer: None,
-            loss: None,
+            losses: Vec::new(),
+            loss_weights: Vec::new(),
             metrics: Vec::new(),
             seed: 0,
         }
@@ -79,15 +62,34 @@ impl<N: Network> Trainer<N> {
     pub fn optimizer_mut(&mut self) -> &mut dyn Optimizer {
         self.optimizer.as_mut()
     }
+
+    /// The log keys, in the order of the logs: `loss`; the losses of the outputs if there are
+    /// several; the metrics.
+    pub fn metrics_names(&self) -> Vec<String> {
+        self.trackers.names()
+    }
 }
 
+type Resolved<T> = Result<Box<T>, NnError>;
+
 /// What is known of a [`Trainer`] so far.
+///
+/// Arguments that name an output are for networks with several; [`loss`](Self::loss) is that of
+/// every output without one of its own.
 pub struct TrainerBuilder<N> {
     network: N,
-    optimizer: Option<Result<Box<dyn Optimizer>, NnError>>,
-    loss: Option<Result<Box<dyn Loss>, NnError>>,
-    metrics: Vec<Result<Box<dyn Metric>, NnError>>,
+    optimizer: Option<Resolved<dyn Optimizer>>,
+    /// With the output they are for.
+    losses: Vec<(Option<String>, Resolved<dyn Loss>)>,
+    loss_weights: Vec<(String, f64)>,
+    metrics: Vec<MetricOf>,
     seed: u64,
+}
+
+struct MetricOf {
+    output: Option<String>,
+    weighted: bool,
+    metric: Resolved<dyn Metric>,
 }
 
 impl<N: Network> TrainerBuilder<N> {
@@ -101,14 +103,74 @@ impl<N: Network> TrainerBuilder<N> {
     /// The loss: a name such as `"sparse_categorical_crossentropy"`, or a value.
     #[must_use]
     pub fn loss(mut self, loss: impl Resolve<dyn Loss>) -> TrainerBuilder<N> {
-        self.loss = Some(loss.resolve());
+        self.losses.push((None, loss.resolve()));
         self
     }
 
-    /// Adds a metric: a name such as `"accuracy"`, or a value. Metrics ignore sample weights.
+    /// The loss of one output. The total loss is the sum over the outputs; an output without a loss
+    /// is not trained and needs no targets.
     #[must_use]
-    pub fn metric(mut self, metric: impl Resolve<dyn Metric>) -> TrainerBuilder<N> {
-        self.metrics.push(metric.resolve());
+    pub fn loss_for(
+        mut self,
+        output: impl Into<String>,
+        loss: impl Resolve<dyn Loss>,
+    ) -> TrainerBuilder<N> {
+        self.losses.push((Some(output.into()), loss.resolve()));
+        self
+    }
+
+    /// The factor of an output's loss in the total loss, a finite number. Default 1. The logs have
+    /// the loss of the output without the factor, as Keras 3's.
+    #[must_use]
+    pub fn loss_weight(mut self, output: impl Into<String>, weight: f64) -> TrainerBuilder<N> {
+        self.loss_weights.push((output.into(), weight));
+        self
+    }
+
+    /// Adds a metric: a name such as `"accuracy"`, or a value. Such metrics ignore weights of
+    /// samples and classes.
+    #[must_use]
+    pub fn metric(self, metric: impl Resolve<dyn Metric>) -> TrainerBuilder<N> {
+        self.add_metric(None, false, metric.resolve())
+    }
+
+    /// Adds a metric of one output, logged as `output_metric`.
+    #[must_use]
+    pub fn metric_for(
+        self,
+        output: impl Into<String>,
+        metric: impl Resolve<dyn Metric>,
+    ) -> TrainerBuilder<N> {
+        self.add_metric(Some(output.into()), false, metric.resolve())
+    }
+
+    /// Adds a metric in which weights of samples and classes count: Keras's `weighted_metrics`.
+    #[must_use]
+    pub fn weighted_metric(self, metric: impl Resolve<dyn Metric>) -> TrainerBuilder<N> {
+        self.add_metric(None, true, metric.resolve())
+    }
+
+    /// Adds a metric of one output in which weights of samples and classes count.
+    #[must_use]
+    pub fn weighted_metric_for(
+        self,
+        output: impl Into<String>,
+        metric: impl Resolve<dyn Metric>,
+    ) -> TrainerBuilder<N> {
+        self.add_metric(Some(output.into()), true, metric.resolve())
+    }
+
+    fn add_metric(
+        mut self,
+        output: Option<String>,
+        weighted: bool,
+        metric: Resolved<dyn Metric>,
+    ) -> TrainerBuilder<N> {
+        self.metrics.push(MetricOf {
+            output,
+            weighted,
+            metric,
+        });
         self
     }
 
@@ -122,34 +184,47 @@ impl<N: Network> TrainerBuilder<N> {
     /// The trainer.
     ///
     /// # Errors
-    /// An unknown name; no optimizer or loss; two metrics of one name; a network that has not
-    /// exactly one output.
+    /// An unknown name; no optimizer or loss; an output the network does not have; a metric of an
+    /// output without a loss, or of no output where there are several; a loss weight that is not
+    /// finite; two metrics of one name.
     pub fn compile(self) -> Result<Trainer<N>, TrainError> {
-        const DOING: &str = "compiling";
         let missing =
             |argument| TrainError::argument(DOING, argument, "a name or a value", "nothing");
         let optimizer = self.optimizer.ok_or_else(|| missing("optimizer"))??;
-        let loss = self.loss.ok_or_else(|| missing("loss"))??;
-        let metrics = self.metrics.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let outputs = self.network.outputs().len();
-        if outputs != 1 {
-            return Err(TrainError::argument(
-                DOING,
-                "network",
-                "one output",
-                outputs,
-            ));
+        if self.losses.is_empty() {
+            return Err(missing("loss"));
         }
-        let trackers = Trackers {
-            loss: WeightedMean::default(),
-            metrics,
-        };
-        let mut names = trackers.names();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let expected = "metrics of different names";
-            return Err(TrainError::argument(DOING, "metrics", expected, &twice[0]));
+        let outputs: Vec<&str> = self
+            .network
+            .outputs()
+            .iter()
+            .map(|port| port.name.as_str())
+            .collect();
+        let mut common = None;
+        let mut own: Vec<Option<Rc<dyn Loss>>> = vec![None; outputs.len()];
+        for (output, loss) in self.losses {
+            let loss = Some(Rc::from(loss?));
+            match output {
+                None => common = loss,
+                Some(name) => own[find("loss", &outputs, &name)?] = loss,
+            }
         }
+        let mut heads: Vec<Head> = own
+            .into_iter()
+            .map(|loss| Head {
+                loss: loss.or_else(|| common.clone()),
+                weight: 1.0,
+            })
+            .collect();
+        for (name, weight) in self.loss_weights {
+            let head = &mut heads[find("loss_weight", &outputs, &name)?];
+            if !weight.is_finite() {
+                let expected = format!("a finite number for output `{name}`");
+                return Err(TrainError::argument(DOING, "loss_weight", expected, weight));
+            }
+            head.weight = weight;
+        }
+        let trackers = trackers(&outputs, &heads, self.metrics)?;
         let device = match self.network.params().iter().next() {
             Some((_, param)) => param.value().device().clone(),
             None => Device::Cpu,
@@ -158,9 +233,81 @@ impl<N: Network> TrainerBuilder<N> {
             workspace: Workspace::new(&device),
             network: self.network,
             optimizer,
-            loss,
+            heads,
             trackers,
             seed: self.seed,
         })
     }
+}
+
+const DOING: &str = "compiling";
+
+/// The index of an output.
+fn find(argument: &'static str, outputs: &[&str], name: &str) -> Result<usize, TrainError> {
+    outputs
+        .iter()
+        .position(|output| *output == name)
+        .ok_or_else(|| {
+            let expected = format!("an output of the network: `{}`", outputs.join("`, `"));
+            TrainError::argument(DOING, argument, expected, format!("`{name}`"))
+        })
+}
+
+fn trackers(
+    outputs: &[&str],
+    heads: &[Head],
+    metrics: Vec<MetricOf>,
+) -> Result<Trackers, TrainError> {
+    let several = outputs.len() > 1;
+    let mut trackers = Trackers {
+        loss: WeightedMean::default(),
+        outputs: Vec::new(),
+    };
+    for (name, head) in outputs.iter().zip(heads) {
+        let own_loss = several && head.loss.is_some();
+        trackers.outputs.push(OutputTrackers {
+            loss: own_loss.then(|| (format!("{name}_loss"), WeightedMean::default())),
+            metrics: Vec::new(),
+        });
+    }
+    for MetricOf {
+        output,
+        weighted,
+        metric,
+    } in metrics
+    {
+        let metric = metric?;
+        let wrong = |expected: &str| {
+            let found = format!("metric `{}` without", metric.name());
+            TrainError::argument(DOING, "metrics", expected, found)
+        };
+        let index = match &output {
+            Some(name) => find("metrics", outputs, name)?,
+            None if several => {
+                return Err(wrong(
+                    "the name of an output with each metric, because the network has several",
+                ));
+            }
+            None => 0,
+        };
+        if heads[index].loss.is_none() {
+            return Err(wrong("a loss for each output that has metrics"));
+        }
+        let key = match several {
+            true => format!("{}_{}", outputs[index], metric.name()),
+            false => metric.name().to_owned(),
+        };
+        trackers.outputs[index].metrics.push(TrackedMetric {
+            key,
+            weighted,
+            metric,
+        });
+    }
+    let mut names = trackers.names();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let expected = "metrics of different names";
+        return Err(TrainError::argument(DOING, "metrics", expected, &twice[0]));
+    }
+    Ok(trackers)
 }

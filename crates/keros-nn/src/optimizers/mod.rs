@@ -53,6 +53,17 @@ pub trait Optimizer {
         self.iterations()
     }
 
+    /// Whether the learning rate follows a schedule, so that nobody can set it.
+    fn is_scheduled(&self) -> bool {
+        false
+    }
+
+    /// Whether the next [`step`](Self::step) updates the parameters, rather than only gathering
+    /// gradients for a later one.
+    fn will_update(&self) -> bool {
+        true
+    }
+
     /// Takes the gradients of one batch: one update of every trainable parameter, or their part in
     /// one. The gradients may be overwritten.
     ///
@@ -68,6 +79,17 @@ pub trait Optimizer {
     fn finalize(&mut self, params: &Params) -> Result<(), NnError> {
         let _ = params;
         Ok(())
+    }
+
+    /// Exchanges the parameters and their moving averages. Called twice, everything is as before.
+    ///
+    /// # Errors
+    /// [`NnError::NoAverages`] if the optimizer keeps none; the parameters are not those of the
+    /// updates before.
+    fn swap_averages(&mut self, params: &Params) -> Result<(), NnError> {
+        let _ = params;
+        let optimizer = self.name();
+        Err(NnError::NoAverages { optimizer })
     }
 
     /// Copies of everything that the next updates depend on, beside the arguments and parameters,

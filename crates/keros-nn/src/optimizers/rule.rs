@@ -402,6 +402,10 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         Ok(())
     }
 
+    fn is_scheduled(&self) -> bool {
+        matches!(self.learning_rate, LearningRate::Schedule(_))
+    }
+
     fn iterations(&self) -> u64 {
         self.batches / self.accumulated_batches
     }
@@ -410,10 +414,14 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         self.batches
     }
 
+    fn will_update(&self) -> bool {
+        (self.batches + 1).is_multiple_of(self.accumulated_batches)
+    }
+
     fn step(&mut self, params: &Params) -> Result<(), NnError> {
         let learning_rate = check_rate(&self.learning_rate, self.batches)?;
         self.prepare(params)?;
-        if (self.batches + 1).is_multiple_of(self.accumulated_batches) {
+        if self.will_update() {
             self.update(params, learning_rate)?;
         } else {
             for (param, state) in self.trained(params) {
@@ -435,6 +443,23 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         }
         self.prepare(params)?;
         self.overwrite(params)
+    }
+
+    fn swap_averages(&mut self, params: &Params) -> Result<(), NnError> {
+        if self.average.is_none() {
+            return Err(NnError::NoAverages { optimizer: R::NAME });
+        }
+        self.prepare(params)?;
+        for (id, param) in params.iter().filter(|(_, param)| param.trainable()) {
+            if let Some(state) = &mut self.states[id.index()]
+                && let Some(mean) = &mut state.average
+            {
+                let value = param.value().copy()?;
+                param.set(mean)?;
+                *mean = value;
+            }
+        }
+        Ok(())
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>, NnError> {

@@ -159,6 +159,7 @@ fn steps_per_epoch_cuts_epochs_from_one_endless_run_over_the_data() {
         .unwrap();
     let mut cut = trainer();
     let options = FitOptions {
+        batch_size: Some(32),
         epochs: 6,
         steps_per_epoch: Some(1),
         ..quiet()
@@ -287,7 +288,7 @@ fn arguments_are_checked_before_anything_changes() {
         (
             "batch size",
             FitOptions {
-                batch_size: 0,
+                batch_size: Some(0),
                 ..quiet()
             },
             y.clone(),

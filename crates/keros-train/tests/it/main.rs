@@ -1,6 +1,7 @@
 //! The three methods through the public interface.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod checkpoints;
 mod determinism;
 mod events;
 mod failures;

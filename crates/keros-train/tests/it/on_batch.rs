@@ -128,6 +128,7 @@ fn weights_of_classes_are_weights_of_samples_and_multiply_with_them() {
     ];
     let options = TrainOnBatchOptions {
         class_weight: Some(ClassWeight::new([(1, 3.0)]).unwrap()),
+        ..TrainOnBatchOptions::default()
     };
     for (sample_weight, product) in cases {
         let batch = Batch::new(x.clone(), y.clone());

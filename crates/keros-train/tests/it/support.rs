@@ -79,7 +79,7 @@ pub(crate) struct Recorder {
 
 impl Callback for Recorder {
     fn events(&self) -> EventSet {
-        EventSet::ALL
+        EventSet::KERAS
     }
     fn on_event(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         let event = cx.event();

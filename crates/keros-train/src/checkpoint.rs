@@ -1,0 +1,146 @@
+//! A run on disk: everything that its next batch depends on, in one file.
+//!
+//! A checkpoint is a [model file](crate::save) with one more tensor, `run`: the state of the run as
+//! CBOR, which keeps every float exactly. What is random needs no state of its own: it is a function
+//! of the seed and of how many batches came before.
+
+use crate::error::TrainError;
+use crate::save::{ModelFile, write_model};
+use crate::trainer::Trainer;
+use keros_callbacks::{CallbackList, CallbackState, LogValue, state};
+use keros_nn::Network;
+use keros_tensor::access::read;
+use keros_tensor::{Device, Tensor, TensorError};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const RUN: &str = "run";
+
+/// Changes when an older run cannot be continued any more.
+const VERSION: u32 = 1;
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// The epoch it is in or, at batch 0, begins next.
+    pub(crate) epoch: u64,
+    /// Batches of the epoch that are done.
+    pub(crate) batch: u64,
+    /// A callback ended the epoch with its last batch.
+    pub(crate) cut: bool,
+    /// A callback ended the run.
+    pub(crate) stop: bool,
+    /// Batches taken from the training data in this run.
+    pub(crate) taken: u64,
+    /// Batches taken from the validation data in this run.
+    pub(crate) taken_to_validate: u64,
+}
+
+/// What has to be the same for a run to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) optimizer: String,
+    pub(crate) seed: u64,
+    pub(crate) initial_epoch: u64,
+    /// Batches per epoch, if known.
+    pub(crate) steps: Option<u64>,
+    pub(crate) metrics: Vec<String>,
+}
+
+/// The `run` tensor.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RunState {
+    version: u32,
+    identity: Identity,
+    pub(crate) position: Position,
+    trackers: Vec<Vec<f64>>,
+    /// The logs of the last epoch end.
+    pub(crate) logs: Vec<(String, LogValue)>,
+    pub(crate) callbacks: Vec<CallbackState>,
+}
+
+impl<N: Network> Trainer<N> {
+    pub(crate) fn write_checkpoint(
+        &self,
+        path: &Path,
+        identity: &Identity,
+        position: Position,
+        logs: Vec<(String, LogValue)>,
+        callbacks: &CallbackList<'_>,
+    ) -> Result<(), TrainError> {
+        let run = RunState {
+            version: VERSION,
+            identity: identity.clone(),
+            position,
+            trackers: self.trackers.state(),
+            logs,
+            callbacks: callbacks.states()?,
+        };
+        let bytes = state::to_bytes(&run).map_err(|source| unreadable(path, source))?;
+        let len = bytes.len();
+        let blob = Tensor::from_vec(bytes, len, &Device::Cpu).map_err(TensorError::from)?;
+        let (params, optimizer) = (self.network.params(), self.optimizer.as_ref());
+        write_model(params, optimizer, &[(RUN, &blob)], path)
+    }
+
+    /// Puts the trainer where a checkpoint was written and returns the rest of it. Nothing has
+    /// changed after an error.
+    pub(crate) fn read_checkpoint(
+        &mut self,
+        path: &Path,
+        identity: &Identity,
+    ) -> Result<RunState, TrainError> {
+        let file = ModelFile::read(path)?;
+        let blob = match file.more.as_slice() {
+            [(name, blob)] if name == RUN => blob,
+            _ => return Err(unreadable(path, "it holds no run".into())),
+        };
+        let run: RunState =
+            state::from_bytes(&read::<u8>(blob)?).map_err(|source| unreadable(path, source))?;
+        if run.version != VERSION {
+            let reason = format!(
+                "it is of version {} (expected version {VERSION})",
+                run.version
+            );
+            return Err(unreadable(path, reason.into()));
+        }
+        identity.check(&run.identity)?;
+        self.trackers.load_state(&run.trackers)?;
+        file.apply(self.network.params(), self.optimizer.as_mut())?;
+        Ok(run)
+    }
+}
+
+impl Identity {
+    /// Whether the run of this identity can go on from a checkpoint of `other`.
+    fn check(&self, other: &Identity) -> Result<(), TrainError> {
+        let same = |argument, this: String, other: String| match this == other {
+            true => Ok(()),
+            false => Err(TrainError::argument(
+                "resuming a checkpoint of another run",
+                argument,
+                format!("{other}, as in the checkpoint"),
+                this,
+            )),
+        };
+        let steps = |identity: &Identity| match identity.steps {
+            Some(steps) => steps.to_string(),
+            None => "a number that is not known".to_owned(),
+        };
+        let metrics = |identity: &Identity| identity.metrics.join(", ");
+        same("optimizer", self.optimizer.clone(), other.optimizer.clone())?;
+        same("seed", self.seed.to_string(), other.seed.to_string())?;
+        same("metrics", metrics(self), metrics(other))?;
+        same("number of batches in an epoch", steps(self), steps(other))?;
+        let epochs = [self, other].map(|identity| identity.initial_epoch.to_string());
+        let [this, other] = epochs;
+        same("initial_epoch", this, other)
+    }
+}
+
+fn unreadable(path: &Path, source: keros_callbacks::BoxError) -> TrainError {
+    TrainError::Checkpoint {
+        path: path.to_owned(),
+        source,
+    }
+}

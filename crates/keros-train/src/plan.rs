@@ -1,0 +1,173 @@
+//! Which batches belong to which epoch of a fit, and to which validation.
+
+use crate::error::TrainError;
+use crate::options::{FitGeneratorOptions, ValidationFreq};
+use crate::source::{Feed, Pull, Source, ValidationData};
+use keros_data::{ArraySequence, LoaderOptions, Shuffle};
+
+/// The training data, cut into epochs.
+pub(crate) struct Plan {
+    pub(crate) feed: Feed,
+    pub(crate) steps_per_epoch: Option<u64>,
+    /// Batches of an epoch after which it is cut off.
+    pub(crate) limit: Option<u64>,
+    pub(crate) initial_epoch: u64,
+    pub(crate) epochs: u64,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        seed: u64,
+        source: Source,
+        options: &FitGeneratorOptions<'_>,
+    ) -> Result<Plan, TrainError> {
+        not_zero("steps_per_epoch", options.steps_per_epoch)?;
+        not_zero("limit_batches", options.limit_batches)?;
+        threads_only(options.use_multiprocessing)?;
+        let epochs = options.epochs.saturating_sub(options.initial_epoch);
+        let loader = LoaderOptions {
+            workers: options.workers,
+            max_queue_size: options.max_queue_size,
+            shuffle: options.shuffle,
+            seed,
+            ..LoaderOptions::default()
+        };
+        let per_epoch = shorter(options.steps_per_epoch, options.limit_batches);
+        let limit = per_epoch.map(|steps| steps.saturating_mul(epochs));
+        Ok(Plan {
+            feed: Feed::new(source, loader, limit)?,
+            steps_per_epoch: options.steps_per_epoch,
+            limit: options.limit_batches,
+            initial_epoch: options.initial_epoch,
+            epochs: options.epochs,
+        })
+    }
+
+    /// Batches of the next epoch, if known.
+    pub(crate) fn steps(&self) -> Option<u64> {
+        shorter(self.steps_per_epoch.or(self.feed.len()), self.limit)
+    }
+
+    /// Starts a pass at batch `batch` of `epoch`. With `steps_per_epoch`, epochs are cut from one
+    /// endless sequence of batches; without, an epoch is an epoch of the data.
+    pub(crate) fn start(&mut self, epoch: u64, batch: u64) -> Result<Pull<'_>, TrainError> {
+        let left = self.epochs - epoch;
+        let batches = |steps: u64| Some(left.saturating_mul(steps).saturating_sub(batch));
+        match (self.steps_per_epoch, self.feed.fixed_len()) {
+            (Some(steps), _) => {
+                let start = epoch.saturating_mul(steps).saturating_add(batch);
+                self.feed.start(0, start, batches(steps))
+            }
+            (None, Some(len)) => self.feed.start(epoch, batch, batches(len)),
+            (None, None) => self.feed.start(epoch, batch, None),
+        }
+    }
+
+    /// Brings the data to where a run was that took `taken` batches and is now in `epoch`.
+    pub(crate) fn resume(&mut self, epoch: u64, taken: u64) -> Result<(), TrainError> {
+        if let Some(sequence) = self.feed.sequence()
+            && sequence.changes_on_epoch_end()
+        {
+            for past in self.initial_epoch..epoch {
+                sequence.on_epoch_end(past);
+            }
+        }
+        self.feed.skip(taken)
+    }
+}
+
+fn shorter(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.into_iter().chain(b).min()
+}
+
+fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
+    if batches == Some(0) {
+        let expected = "at least 1, or none for all batches";
+        return Err(TrainError::argument("fit", argument, expected, 0));
+    }
+    Ok(())
+}
+
+/// Worker processes are asked for where there are only threads.
+pub(crate) fn threads_only(use_multiprocessing: bool) -> Result<(), TrainError> {
+    if use_multiprocessing {
+        let expected = "false: worker threads make the same batches in the same order";
+        return Err(TrainError::argument(
+            "preparing batches",
+            "use_multiprocessing",
+            expected,
+            true,
+        ));
+    }
+    Ok(())
+}
+
+/// The data of the validations, and when they are due.
+pub(crate) struct Validation {
+    pub(crate) feed: Feed,
+    pub(crate) steps: Option<u64>,
+    pub(crate) freq: ValidationFreq,
+}
+
+impl Validation {
+    /// `None` without validation data.
+    pub(crate) fn new(
+        data: Option<ValidationData>,
+        options: &FitGeneratorOptions<'_>,
+    ) -> Result<Option<Validation>, TrainError> {
+        let freq = options.validation_freq.clone();
+        if freq == ValidationFreq::Every(0) {
+            let expected = "a number of epochs of at least 1";
+            return Err(TrainError::argument("fit", "validation_freq", expected, 0));
+        }
+        not_zero("validation_steps", options.validation_steps)?;
+        let Some(data) = data else {
+            return Ok(None);
+        };
+        let (source, workers) = match data {
+            ValidationData::Arrays {
+                x,
+                y,
+                sample_weight,
+            } => {
+                let mut sequence = ArraySequence::new(x, y)?
+                    .batch_size(options.validation_batch_size)?
+                    .shuffle(Shuffle::No);
+                if let Some(weights) = sample_weight {
+                    sequence = sequence.sample_weight(weights)?;
+                }
+                (Source::sequence(sequence), 0)
+            }
+            ValidationData::Source(source) => (source, options.workers),
+        };
+        let steps = shorter(options.validation_steps, options.limit_batches);
+        if let (Source::Generator(_), None) = (&source, steps) {
+            let expected = "a number, because validation_data is a generator";
+            return Err(TrainError::argument(
+                "fit",
+                "validation_steps",
+                expected,
+                "none",
+            ));
+        }
+        let loader = LoaderOptions {
+            workers,
+            max_queue_size: options.max_queue_size,
+            ..LoaderOptions::default()
+        };
+        let runs = (options.initial_epoch..options.epochs)
+            .filter(|epoch| freq.is_due(*epoch))
+            .count() as u64;
+        let limit = steps.map(|steps| steps.saturating_mul(runs));
+        Ok(Some(Validation {
+            feed: Feed::new(source, loader, limit)?,
+            steps,
+            freq,
+        }))
+    }
+
+    /// Batches of the next validation, if known.
+    pub(crate) fn steps(&self) -> Option<u64> {
+        self.steps.or(self.feed.len())
+    }
+}

@@ -1,0 +1,113 @@
+//! The loss and metrics of an epoch or evaluation so far.
+
+use crate::error::TrainError;
+use keros_callbacks::Logs;
+use keros_nn::{Metric, WeightedMean};
+
+/// A running value of each number that is logged.
+pub(crate) struct Trackers {
+    /// The total loss.
+    pub(crate) loss: WeightedMean,
+    pub(crate) outputs: Vec<OutputTrackers>,
+}
+
+/// The numbers of one output.
+pub(crate) struct OutputTrackers {
+    /// Its own loss under its log key, if the network has several outputs.
+    pub(crate) loss: Option<(String, WeightedMean)>,
+    pub(crate) metrics: Vec<TrackedMetric>,
+}
+
+pub(crate) struct TrackedMetric {
+    /// The log key.
+    pub(crate) key: String,
+    /// Whether sample weights count.
+    pub(crate) weighted: bool,
+    pub(crate) metric: Box<dyn Metric>,
+}
+
+impl Trackers {
+    pub(crate) fn reset(&mut self) {
+        self.loss.reset();
+        for output in &mut self.outputs {
+            if let Some((_, loss)) = &mut output.loss {
+                loss.reset();
+            }
+            for metric in &mut output.metrics {
+                metric.metric.reset();
+            }
+        }
+    }
+
+    /// Sets `loss`, the losses of several outputs and the metrics, each name behind `prefix`.
+    pub(crate) fn write(&self, prefix: &str, logs: &mut Logs) {
+        let mut set = |key: &str, value| match prefix {
+            "" => logs.set(key, value),
+            _ => logs.set(&format!("{prefix}{key}"), value),
+        };
+        set("loss", self.loss.result());
+        for (key, loss) in self
+            .outputs
+            .iter()
+            .filter_map(|output| output.loss.as_ref())
+        {
+            set(key, loss.result());
+        }
+        for metric in self.metrics() {
+            set(&metric.key, metric.metric.result());
+        }
+    }
+
+    /// The log keys.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let losses = self
+            .outputs
+            .iter()
+            .filter_map(|output| output.loss.as_ref());
+        std::iter::once("loss")
+            .chain(losses.map(|(key, _)| key.as_str()))
+            .chain(self.metrics().map(|metric| metric.key.as_str()))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Everything gathered so far, a list of numbers for each log key.
+    pub(crate) fn state(&self) -> Vec<Vec<f64>> {
+        let losses = self
+            .outputs
+            .iter()
+            .filter_map(|output| output.loss.as_ref());
+        std::iter::once(self.loss.state())
+            .chain(losses.map(|(_, loss)| loss.state()))
+            .chain(self.metrics().map(|metric| metric.metric.state()))
+            .collect()
+    }
+
+    /// Goes on from a [`state`](Self::state) of trackers with the same names.
+    pub(crate) fn load_state(&mut self, state: &[Vec<f64>]) -> Result<(), TrainError> {
+        let expected = self.names().len();
+        if state.len() != expected {
+            let expected = format!("{expected} lists of numbers");
+            let found = state.len();
+            return Err(TrainError::argument("resuming", "metrics", expected, found));
+        }
+        let mut states = state.iter();
+        let mut next = || states.next().map_or(&[][..], Vec::as_slice);
+        self.loss.load_state("loss", next())?;
+        for output in &mut self.outputs {
+            if let Some((key, loss)) = &mut output.loss {
+                loss.load_state(key, next())?;
+            }
+        }
+        for output in &mut self.outputs {
+            for metric in &mut output.metrics {
+                metric.metric.load_state(next())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn metrics(&self) -> impl Iterator<Item = &TrackedMetric> {
+        self.outputs.iter().flat_map(|output| &output.metrics)
+    }
+}

@@ -1,0 +1,254 @@
+//! A run that ends anywhere and is resumed is the run that was never interrupted, to the last bit.
+
+use crate::support::{endless, problem, trainer, weights};
+use keros_callbacks::{
+    Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
+    Verbose, state,
+};
+use keros_data::{ArraySequence, Shuffle};
+use keros_nn::Sequential;
+use keros_train::{FitGeneratorOptions, FitOptions, Source, TrainError, Trainer};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Asks for a checkpoint after `at` train batches and epochs of this run, then fails as a killed
+/// process would; or resumes. Counts the events it has seen, and keeps the count in the checkpoint.
+struct Interrupter {
+    path: PathBuf,
+    at: Option<u64>,
+    resumes: bool,
+    seen: u64,
+}
+
+impl Interrupter {
+    fn new(path: &Path, at: Option<u64>, resumes: bool) -> Interrupter {
+        Interrupter {
+            path: path.to_owned(),
+            at,
+            resumes,
+            seen: 0,
+        }
+    }
+
+    fn count(&mut self) -> CallbackResult {
+        self.seen += 1;
+        Ok(match self.at == Some(self.seen) {
+            true => Decision::checkpoint(&self.path),
+            false => Decision::CONTINUE,
+        })
+    }
+}
+
+impl Callback for Interrupter {
+    fn events(&self) -> EventSet {
+        use EventKind::{CheckpointSaved, EpochEnd, TrainBatchEnd, TrainBegin};
+        EventSet::of(&[TrainBegin, TrainBatchEnd, EpochEnd, CheckpointSaved])
+    }
+
+    fn on_train_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        Ok(match self.resumes {
+            true => Decision::resume(&self.path),
+            false => Decision::CONTINUE,
+        })
+    }
+
+    fn on_train_batch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        self.count()
+    }
+
+    fn on_epoch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        cx.set_log("seen", self.seen as i64)?;
+        self.count()
+    }
+
+    fn on_checkpoint_saved(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        Err(format!("killed after {}", cx.detail().unwrap_or_default()).into())
+    }
+
+    fn save_state(&self) -> Result<Option<Vec<u8>>, keros_callbacks::BoxError> {
+        state::to_bytes(&self.seen).map(Some)
+    }
+
+    fn load_state(&mut self, bytes: &[u8]) -> Result<(), keros_callbacks::BoxError> {
+        self.seen = state::from_bytes(bytes)?;
+        Ok(())
+    }
+}
+
+/// One way to train for three epochs.
+type Fit = fn(&mut Trainer<Sequential>, Interrupter) -> Result<History, TrainError>;
+
+const EPOCHS: u64 = 3;
+
+fn arrays(trainer: &mut Trainer<Sequential>, callback: Interrupter) -> Result<History, TrainError> {
+    let (x, y) = problem(40);
+    let options = FitOptions {
+        batch_size: Some(12),
+        epochs: EPOCHS,
+        validation_split: 0.2,
+        verbose: Verbose::Silent,
+        callbacks: CallbackList::new().with(callback),
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, options)
+}
+
+fn cut_arrays(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let (x, y) = problem(40);
+    let options = FitOptions {
+        batch_size: Some(12),
+        epochs: EPOCHS,
+        steps_per_epoch: Some(3),
+        verbose: Verbose::Silent,
+        callbacks: CallbackList::new().with(callback),
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, options)
+}
+
+fn sequence(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let (x, y) = problem(40);
+    let sequence = ArraySequence::new(x, y)?
+        .batch_size(11)?
+        .shuffle(Shuffle::Samples)
+        .seed(5);
+    let options = FitGeneratorOptions {
+        epochs: EPOCHS,
+        verbose: Verbose::Silent,
+        workers: 2,
+        callbacks: CallbackList::new().with(callback),
+        ..FitGeneratorOptions::default()
+    };
+    trainer.fit_generator(sequence, options)
+}
+
+fn generators(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        steps_per_epoch: Some(3),
+        epochs: EPOCHS,
+        validation_data: Some(Source::generator(endless(30, 6)).into()),
+        validation_steps: Some(2),
+        verbose: Verbose::Silent,
+        callbacks: CallbackList::new().with(callback),
+        ..FitGeneratorOptions::default()
+    };
+    trainer.fit_generator(Source::generator(endless(40, 8)), options)
+}
+
+#[test]
+fn a_resumed_run_is_the_run_that_was_never_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let ways: [(&str, Fit); 4] = [
+        ("arrays", arrays),
+        ("steps_per_epoch", cut_arrays),
+        ("sequence", sequence),
+        ("generators", generators),
+    ];
+    for (name, fit) in ways {
+        let mut whole = trainer();
+        let history = fit(&mut whole, Interrupter::new(&path, None, false)).unwrap();
+        let events = history.last("seen").unwrap() as u64 + 1;
+        for at in 1..=events {
+            let mut dies = trainer();
+            let error = fit(&mut dies, Interrupter::new(&path, Some(at), false)).unwrap_err();
+            assert!(error.to_string().contains("killed"), "{error}");
+            // A new process: other weights, until the checkpoint is read.
+            let mut resumed = trainer();
+            let again = fit(&mut resumed, Interrupter::new(&path, None, true)).unwrap();
+            assert!(history.epochs().ends_with(again.epochs()), "{name} at {at}");
+            assert_eq!(weights(&resumed), weights(&whole), "{name} at {at}");
+            assert_eq!(
+                resumed.optimizer().iterations(),
+                whole.optimizer().iterations()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    arrays(&mut trainer(), Interrupter::new(&path, Some(2), false)).unwrap_err();
+
+    let resume = |trainer: &mut Trainer<Sequential>, fit: Fit| {
+        let before = weights(trainer);
+        let error = fit(trainer, Interrupter::new(&path, None, true)).unwrap_err();
+        assert_eq!(weights(trainer), before);
+        assert_eq!(trainer.optimizer().iterations(), 0);
+        error.to_string()
+    };
+    let error = resume(&mut trainer(), sequence);
+    assert!(
+        error.contains("number of batches in an epoch (expected 3, as in the checkpoint, found 4)"),
+        "{error}"
+    );
+    let build = || {
+        Trainer::builder(crate::support::network(0.25))
+            .loss("sparse_categorical_crossentropy")
+            .metric("accuracy")
+    };
+    let mut other = build().optimizer("sgd").seed(3).compile().unwrap();
+    let error = resume(&mut other, arrays);
+    assert!(
+        error.contains("optimizer (expected adam, as in the checkpoint, found sgd)"),
+        "{error}"
+    );
+    let mut other = build().optimizer("adam").seed(4).compile().unwrap();
+    let error = resume(&mut other, arrays);
+    assert!(error.contains("seed (expected 3"), "{error}");
+
+    let whole = fs::read(&path).unwrap();
+    for length in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        let error = resume(&mut trainer(), arrays);
+        assert!(error.contains("run.safetensors"), "{error}");
+    }
+    trainer().save(&path).unwrap();
+    let error = resume(&mut trainer(), arrays);
+    assert!(error.contains("it holds no run"), "{error}");
+}
+
+#[test]
+fn a_model_file_brings_weights_and_optimizer_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let (x, y) = problem(40);
+    let train = |trainer: &mut Trainer<Sequential>| {
+        let batch = keros_data::Batch::new(x.clone(), y.clone());
+        trainer.train_on_batch(&batch).unwrap();
+    };
+    let mut first = trainer();
+    first.save(&path).unwrap();
+    let mut fresh = trainer();
+    fresh.load(&path).unwrap();
+    assert_eq!(weights(&fresh), weights(&first));
+
+    train(&mut first);
+    first.optimizer_mut().set_learning_rate(0.01).unwrap();
+    first.save(&path).unwrap();
+    let mut second = trainer();
+    second.load(&path).unwrap();
+    assert_eq!(second.optimizer().learning_rate(), 0.01);
+    train(&mut first);
+    train(&mut second);
+    assert_eq!(weights(&second), weights(&first));
+
+    let weights_file = folder.path().join("weights.safetensors");
+    first.save_weights(&weights_file).unwrap();
+    let mut third = trainer();
+    third.load_weights(&weights_file).unwrap();
+    assert_eq!(weights(&third), weights(&first));
+    let error = first.save(folder.path().join("model.bin")).unwrap_err();
+    assert!(error.to_string().contains(".safetensors"), "{error}");
+}
