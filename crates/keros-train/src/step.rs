@@ -118,7 +118,8 @@ impl<N: Network> Trainer<N> {
             }
         };
         drop(losses);
-        let penalty = self.network.param_rules().penalty(self.network.params())?;
+        let of_params = self.network.param_rules().penalty(self.network.params())?;
+        let penalty = of_params + self.network.activity_penalty();
         self.trackers.loss.add(total * scale + penalty, rows);
         for metric in &mut self.trackers.metrics {
             metric.update(workspace, output, &target, None)?;
