@@ -1,9 +1,11 @@
 //! What parameters are held to after each update, with Keras 3's formulas and defaults.
 
+use crate::config::rules;
 use crate::error::NnError;
 use crate::schedule::not_negative;
 use keros_tensor::Tensor;
 use keros_tensor::access::write;
+use serde_json::{Value, json};
 use std::str::FromStr;
 
 /// A set of values that one parameter is moved back into.
@@ -22,6 +24,12 @@ pub trait Constraint: Send + Sync {
     /// # Errors
     /// A shape that it is not defined for, or a tensor that cannot be written.
     fn apply(&self, value: &Tensor) -> Result<(), NnError>;
+
+    /// Class and arguments as Keras writes them, for [`from_config`](<dyn Constraint>::from_config);
+    /// `None`, the default, if the constraint cannot be written.
+    fn config(&self) -> Option<Value> {
+        None
+    }
 }
 
 impl FromStr for Box<dyn Constraint> {
@@ -157,10 +165,14 @@ impl Constraint for NonNeg {
         })?;
         Ok(())
     }
+
+    fn config(&self) -> Option<Value> {
+        rules::constraint("NonNeg", json!({}))
+    }
 }
 
 macro_rules! norm_constraints {
-    ($($name:ident: |$this:ident, $norm:ident| $desired:expr;)*) => {$(
+    ($($name:ident($($field:ident),*): |$this:ident, $norm:ident| $desired:expr;)*) => {$(
         impl $name {
             /// The axes that a norm runs over: `[0]`, the default, for the units of a dense layer,
             /// `[0, 1, 2]` for the filters of a convolution.
@@ -180,14 +192,22 @@ macro_rules! norm_constraints {
                 let $this = self;
                 rescale(value, &self.axes, |$norm| $desired)
             }
+
+            fn config(&self) -> Option<Value> {
+                let config = json!({
+                    $(stringify!($field): self.$field,)*
+                    "axis": rules::axes_config(&self.axes),
+                });
+                rules::constraint(stringify!($name), config)
+            }
         }
     )*};
 }
 
 norm_constraints! {
-    MaxNorm: |this, norm| norm.clamp(0.0, this.max_value);
-    UnitNorm: |_this, _norm| 1.0;
-    MinMaxNorm: |this, norm| {
+    MaxNorm(max_value): |this, norm| norm.clamp(0.0, this.max_value);
+    UnitNorm(): |_this, _norm| 1.0;
+    MinMaxNorm(min_value, max_value, rate): |this, norm| {
         this.rate * norm.clamp(this.min_value, this.max_value) + (1.0 - this.rate) * norm
     };
 }

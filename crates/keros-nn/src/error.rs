@@ -84,6 +84,35 @@ pub enum NnError {
     /// The state of an optimizer is that of another one, or of other parameters.
     #[error("loading the state of an optimizer: {0}")]
     OptimizerState(Box<StateMismatch>),
+    /// A name that no layer of the network has.
+    #[error("unknown layer `{name}` (the network has {})", known.join(", "))]
+    UnknownLayer {
+        /// The name.
+        name: String,
+        /// The layers there are.
+        known: Vec<String>,
+    },
+    /// A configuration that lacks an argument, or has one that is unknown or of another type.
+    #[error("reading the configuration: {what} (expected {expected}, found {found})")]
+    Config {
+        /// The argument, or what else was read.
+        what: String,
+        /// What is needed there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A configuration that is not JSON.
+    #[error("reading the configuration: {0}")]
+    Json(#[source] serde_json::Error),
+    /// A layer that has no configuration to be written, or an argument of its that has none.
+    #[error("writing the configuration: layer `{layer}` of class {class_name} cannot be written")]
+    NoConfig {
+        /// Name of the layer.
+        layer: String,
+        /// Its class.
+        class_name: String,
+    },
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -170,6 +199,43 @@ impl NnError {
             metric: metric.to_owned(),
             expected: expected.into(),
             found: found.to_string(),
+        }
+    }
+
+    pub(crate) fn config(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> NnError {
+        const LONGEST: usize = 60;
+        let mut found = found.to_string();
+        if let Some((end, _)) = found.char_indices().nth(LONGEST) {
+            found.truncate(end);
+            found.push('…');
+        }
+        NnError::Config {
+            what: what.into(),
+            expected: expected.into(),
+            found,
+        }
+    }
+
+    /// Says which argument it was, of an error that does not.
+    pub(crate) fn in_argument(self, name: &str) -> NnError {
+        match self {
+            NnError::Config {
+                what,
+                expected,
+                found,
+            } => NnError::Config {
+                what: format!("{name}: {what}"),
+                expected,
+                found,
+            },
+            NnError::UnknownName {
+                name: class, known, ..
+            } => NnError::config(name, format!("one of {}", known.join(", ")), class),
+            error => error,
         }
     }
 

@@ -2,12 +2,12 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
-use crate::layer::{Layer, LayerBuilder, Merge, Pass};
-use crate::network::{LayerInfo, Mode, Network, Output, Port};
+use crate::layer::{Layer, Merge, Pass};
+use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
+use crate::part::{Part, PlannedLayer, check_sample};
 use crate::sequential::default_name;
-use keros_tensor::parallel::{chunks_mut, for_each_part};
-use keros_tensor::{DType, Device, ParamId, Params, Tensor, Workspace, access, kernels};
+use keros_tensor::{DType, Device, Params, Tensor, Workspace, kernels};
 use std::collections::{HashMap, HashSet};
 
 /// A tensor of a graph that is being built: an input, or what a layer makes. See [`GraphBuilder`].
@@ -39,7 +39,7 @@ pub struct SharedLayer(usize);
 #[derive(Default)]
 pub struct GraphBuilder {
     nodes: Vec<Planned>,
-    layers: Vec<Box<dyn Layer>>,
+    layers: Vec<PlannedLayer>,
 }
 
 struct Planned {
@@ -48,9 +48,13 @@ struct Planned {
 }
 
 enum Source {
-    Input { name: String, shape: Vec<usize> },
+    Input {
+        name: String,
+        shape: Vec<usize>,
+    },
     Layer(usize),
-    Merge(Box<dyn Merge>),
+    /// With the name of its place, if it has one.
+    Merge(Box<dyn Merge>, Option<String>),
 }
 
 impl GraphBuilder {
@@ -73,7 +77,11 @@ impl GraphBuilder {
     /// Adds a layer that [`apply`](Self::apply) may use several times, on inputs of one shape. All
     /// uses have the same parameters, whose gradients add up.
     pub fn shared(&mut self, layer: impl Layer + 'static) -> SharedLayer {
-        self.layers.push(Box::new(layer));
+        self.plan(PlannedLayer::new(Box::new(layer)))
+    }
+
+    pub(crate) fn plan(&mut self, layer: PlannedLayer) -> SharedLayer {
+        self.layers.push(layer);
         SharedLayer(self.layers.len() - 1)
     }
 
@@ -84,8 +92,17 @@ impl GraphBuilder {
 
     /// Adds a layer that makes one tensor of several.
     pub fn merge(&mut self, merge: impl Merge + 'static, inputs: &[Node]) -> Node {
+        self.plan_merge(Box::new(merge), None, inputs)
+    }
+
+    pub(crate) fn plan_merge(
+        &mut self,
+        merge: Box<dyn Merge>,
+        name: Option<String>,
+        inputs: &[Node],
+    ) -> Node {
         let inputs = inputs.iter().map(|node| node.0).collect();
-        self.add(Source::Merge(Box::new(merge)), inputs)
+        self.add(Source::Merge(merge, name), inputs)
     }
 
     fn add(&mut self, source: Source, inputs: Vec<usize>) -> Node {
@@ -110,16 +127,14 @@ impl GraphBuilder {
         let mut params = Params::new();
         let mut rules = ParamRules::default();
         let mut names = Names::default();
-        let mut layers = self.layers;
-        let mut built: Vec<Option<Built>> = layers.iter().map(|_| None).collect();
+        let mut planned: Vec<Option<PlannedLayer>> = self.layers.into_iter().map(Some).collect();
+        let mut places: Vec<usize> = vec![0; planned.len()];
+        let mut layers: Vec<Part> = Vec::new();
         let mut steps: Vec<Step> = Vec::new();
         let mut inputs = Vec::new();
-        for planned in self.nodes {
-            let mut shapes = planned
-                .inputs
-                .iter()
-                .map(|&input| steps[input].shape.clone());
-            let (op, name, shape) = match planned.source {
+        for node in self.nodes {
+            let mut shapes = node.inputs.iter().map(|&input| steps[input].shape.clone());
+            let (op, name, shape) = match node.source {
                 Source::Input { name, shape } => {
                     let name = names.take(Some(&name), "InputLayer")?;
                     inputs.push(Port {
@@ -130,33 +145,29 @@ impl GraphBuilder {
                 }
                 Source::Layer(index) => {
                     let input = shapes.next().unwrap_or_default();
-                    let built = match &mut built[index] {
-                        Some(built) => built,
-                        first => {
-                            let layer = &mut layers[index];
-                            let name = names.take(layer.name(), layer.class_name())?;
-                            let known = params.len();
-                            let mut builder =
-                                LayerBuilder::new(&mut params, &mut rules, &name, device, seed);
-                            let output = layer
-                                .build(&input, &mut builder)
-                                .map_err(|error| error.in_layer(&name))?;
-                            first.insert(Built {
-                                name,
-                                input: input.clone(),
-                                output,
-                                params: params.iter().skip(known).map(|(id, _)| id).collect(),
-                            })
-                        }
-                    };
-                    built.check(&input)?;
-                    (Op::Layer(index), built.name.clone(), built.output.clone())
+                    if let Some(layer) = planned[index].take() {
+                        let name = names.take(layer.name(), layer.layer.class_name())?;
+                        let part =
+                            layer.build(name, &input, &mut params, &mut rules, device, seed)?;
+                        places[index] = layers.len();
+                        layers.push(part);
+                    }
+                    let place = places[index];
+                    let part = &layers[place];
+                    if part.input != input {
+                        let expected = format!("{:?}, as at its first use", part.input);
+                        let error = NnError::shape("input sample", expected, &input);
+                        return Err(error.in_layer(&part.name));
+                    }
+                    (Op::Layer(place), part.name.clone(), part.output.clone())
                 }
-                Source::Merge(mut merge) => {
-                    let name = names.take(merge.name(), merge.class_name())?;
+                Source::Merge(mut merge, name) => {
+                    let own = name.as_deref().or(merge.name());
+                    let name = names.take(own, merge.class_name())?;
                     let shapes: Vec<Vec<usize>> = shapes.collect();
                     let shape = merge
                         .build(&shapes)
+                        .and_then(|shape| check_sample(&shape).map(|()| shape))
                         .map_err(|error| error.in_layer(&name))?;
                     (Op::Merge(merge), name, shape)
                 }
@@ -164,18 +175,10 @@ impl GraphBuilder {
             steps.push(Step {
                 op,
                 name,
-                inputs: planned.inputs,
+                inputs: node.inputs,
                 shape,
             });
         }
-        let mut layers: Vec<Part> = layers
-            .into_iter()
-            .zip(built)
-            .map(|(layer, built)| Part {
-                layer,
-                params: built.map_or_else(Vec::new, |built| built.params),
-            })
-            .collect();
         let ends: Vec<usize> = outputs.iter().map(|(_, node)| node.0).collect();
         let activations = take_activations(&steps, &mut layers, &ends);
         let ports = outputs.iter().map(|(name, node)| Port {
@@ -186,6 +189,7 @@ impl GraphBuilder {
             inputs,
             outputs: ports.collect(),
             ends: ends.into_iter().zip(activations).collect(),
+            penalty: 0.0,
             tapes: steps.iter().map(|_| Vec::new()).collect(),
             steps,
             layers,
@@ -227,8 +231,8 @@ impl GraphBuilder {
             if !leads[i] {
                 let found = match &planned.source {
                     Source::Input { name, .. } => format!("input `{name}`"),
-                    Source::Layer(layer) => self.layers[*layer].class_name().to_owned(),
-                    Source::Merge(merge) => merge.class_name().to_owned(),
+                    Source::Layer(layer) => self.layers[*layer].layer.class_name().to_owned(),
+                    Source::Merge(merge, _) => merge.class_name().to_owned(),
                 };
                 let found = format!("{found} (node {i}) that does not");
                 return wrong("nodes that lead to an output", found);
@@ -240,12 +244,13 @@ impl GraphBuilder {
                     let found = format!("{shape:?} for `{name}`");
                     return wrong("input shapes without zeros", found);
                 }
+                Source::Input { shape, .. } => check_sample(shape)?,
                 _ => {}
             }
         }
         match used.iter().position(|used| !used) {
             Some(layer) => {
-                let found = self.layers[layer].class_name();
+                let found = self.layers[layer].layer.class_name();
                 wrong(
                     "shared layers that are applied",
                     format!("{found} that is not"),
@@ -277,24 +282,6 @@ impl Names {
     }
 }
 
-/// A layer as its first use has built it.
-struct Built {
-    name: String,
-    input: Vec<usize>,
-    output: Vec<usize>,
-    params: Vec<ParamId>,
-}
-
-impl Built {
-    fn check(&self, input: &[usize]) -> Result<(), NnError> {
-        if self.input != input {
-            let expected = format!("{:?}, as at its first use", self.input);
-            return Err(NnError::shape("input sample", expected, input).in_layer(&self.name));
-        }
-        Ok(())
-    }
-}
-
 /// Takes the final activation of every layer all of whose uses are outputs and nothing else;
 /// returns that of each output.
 fn take_activations(steps: &[Step], layers: &mut [Part], ends: &[usize]) -> Vec<Activation> {
@@ -308,7 +295,7 @@ fn take_activations(steps: &[Step], layers: &mut [Part], ends: &[usize]) -> Vec<
         .map(|(index, part)| {
             let mut uses = (0..steps.len()).filter(|&node| steps[node].is_use_of(index));
             match uses.all(is_final) {
-                true => part.layer.take_activation(),
+                true => part.take_activation(),
                 false => Activation::Linear,
             }
         })
@@ -322,14 +309,14 @@ fn take_activations(steps: &[Step], layers: &mut [Part], ends: &[usize]) -> Vec<
 }
 
 /// One node, after those it depends on.
-struct Step {
-    op: Op,
-    name: String,
-    inputs: Vec<usize>,
-    shape: Vec<usize>,
+pub(crate) struct Step {
+    pub(crate) op: Op,
+    pub(crate) name: String,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
 }
 
-enum Op {
+pub(crate) enum Op {
     Input(usize),
     Layer(usize),
     Merge(Box<dyn Merge>),
@@ -341,11 +328,6 @@ impl Step {
     }
 }
 
-struct Part {
-    layer: Box<dyn Layer>,
-    params: Vec<ParamId>,
-}
-
 /// A network of named inputs and outputs, made by a [`GraphBuilder`].
 ///
 /// A layer whose softmax or sigmoid ends in outputs alone gives it to the [`Output`], as the last
@@ -353,10 +335,13 @@ struct Part {
 pub struct Graph {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    steps: Vec<Step>,
-    layers: Vec<Part>,
+    pub(crate) steps: Vec<Step>,
+    /// In the order of their first use.
+    pub(crate) layers: Vec<Part>,
     /// The node of each output, and the activation that was taken from it.
-    ends: Vec<(usize, Activation)>,
+    pub(crate) ends: Vec<(usize, Activation)>,
+    /// Of the outputs of the last batch.
+    penalty: f64,
     params: Params,
     rules: ParamRules,
     /// What each step saved: a part of the graph that is not trained leaves its tape alone.
@@ -376,10 +361,7 @@ impl Graph {
         let mut trained = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             let own = match step.op {
-                Op::Layer(index) => {
-                    let mut params = self.layers[index].params.iter();
-                    params.any(|id| self.params[*id].trainable())
-                }
+                Op::Layer(index) => self.layers[index].is_trained(&self.params),
                 Op::Input(_) | Op::Merge(_) => false,
             };
             trained.push(own || step.inputs.iter().any(|&input| trained[input]));
@@ -448,7 +430,7 @@ impl Network for Graph {
                         continue;
                     }
                     let part = &self.layers[*index];
-                    (part.layer.class_name(), &part.params[..])
+                    (part.class_name(), &part.params[..])
                 }
                 Op::Merge(merge) => (merge.class_name(), &[][..]),
             };
@@ -462,6 +444,20 @@ impl Network for Graph {
         infos
     }
 
+    fn set_trainable(&mut self, layer: &str, trainable: bool) -> Result<(), NnError> {
+        match self.layers.iter_mut().find(|part| part.name == layer) {
+            Some(part) => {
+                part.set_trainable(&mut self.params, &self.rules, trainable);
+                Ok(())
+            }
+            None => Err(unknown_layer(layer, &self.layers())),
+        }
+    }
+
+    fn activity_penalty(&self) -> f64 {
+        self.penalty
+    }
+
     fn forward(
         &mut self,
         workspace: &mut Workspace,
@@ -470,6 +466,7 @@ impl Network for Graph {
     ) -> Result<Vec<Output>, NnError> {
         self.check_inputs(inputs)?;
         self.training = mode.training();
+        self.penalty = 0.0;
         let mut values: Vec<Tensor> = Vec::with_capacity(self.steps.len());
         for (i, (step, tape)) in self.steps.iter().zip(&mut self.tapes).enumerate() {
             tape.clear();
@@ -481,12 +478,13 @@ impl Network for Graph {
                 keeps: self.training.is_some(),
                 layer: i as u64,
                 wants_input_grad: false,
+                trainable: true,
             };
             let value = match &step.op {
                 Op::Input(index) => Ok(inputs[*index].clone()),
                 Op::Layer(index) => {
-                    let layer = &self.layers[*index].layer;
-                    layer.forward(&values[step.inputs[0]], &mut pass)
+                    let part = &self.layers[*index];
+                    part.forward(&values[step.inputs[0]], &mut pass, &mut self.penalty)
                 }
                 Op::Merge(merge) => {
                     let inputs: Vec<Tensor> =
@@ -526,12 +524,17 @@ impl Network for Graph {
                 keeps: true,
                 layer: i as u64,
                 wants_input_grad: step.inputs.iter().any(|&input| trained[input]),
+                trainable: true,
             };
             let result = match &step.op {
                 Op::Input(_) => Ok(Vec::new()),
                 Op::Layer(index) => {
-                    let repeated = std::mem::replace(&mut written[*index], true);
-                    self.layers[*index].backward(&dy, repeated, &mut pass)
+                    let part = &self.layers[*index];
+                    let dx = match std::mem::replace(&mut written[*index], true) {
+                        true => part.backward_again(&dy, &mut pass),
+                        false => part.backward(&dy, &mut pass),
+                    };
+                    dx.map(|dx| dx.into_iter().collect())
                 }
                 Op::Merge(merge) => merge.backward(&dy, &mut pass),
             };
@@ -552,31 +555,6 @@ impl Network for Graph {
     }
 }
 
-impl Part {
-    /// The layer's backward pass; adds its parameters' gradients to those there if it is `repeated`.
-    fn backward(
-        &self,
-        dy: &Tensor,
-        repeated: bool,
-        pass: &mut Pass<'_>,
-    ) -> Result<Vec<Tensor>, NnError> {
-        let mut before = Vec::new();
-        if repeated {
-            let params = self.params.iter();
-            for &id in params.filter(|id| pass.params[**id].trainable()) {
-                let grad = pass.grad(id);
-                before.push((grad, kernels::map(pass.workspace, grad, |grad| grad)?));
-            }
-        }
-        let dx = self.layer.backward(dy, pass)?;
-        for (grad, before) in before {
-            add_to(grad, &before)?;
-            pass.workspace.give(&before);
-        }
-        Ok(dx.into_iter().collect())
-    }
-}
-
 /// Adds `grad` to `sum` and gives back what is no longer needed.
 fn accumulate(
     workspace: &mut Workspace,
@@ -593,20 +571,5 @@ fn accumulate(
         }
     };
     *sum = Some(next);
-    Ok(())
-}
-
-/// `target += values`.
-fn add_to(target: &Tensor, values: &Tensor) -> Result<(), NnError> {
-    const CHUNK: usize = 16 * 1024;
-    let values = access::read::<f32>(values)?;
-    let values = &*values;
-    access::write(target, |target: &mut [f32]| {
-        for_each_part(chunks_mut(target, CHUNK), |i, target: &mut [f32]| {
-            for (target, value) in target.iter_mut().zip(&values[i * CHUNK..]) {
-                *target += value;
-            }
-        });
-    })?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! How parameters begin.
 
-use keros_tensor::{Device, Shape, Stream, Tensor, TensorError};
+use crate::error::NnError;
+use keros_tensor::{Device, Shape, Stream, Tensor};
+use std::str::FromStr;
 
 /// The distribution of a parameter's first values, with Keras's definitions.
 ///
@@ -13,6 +15,46 @@ pub enum Initializer {
     Zeros,
     /// All 1.
     Ones,
+    /// All the same.
+    Constant {
+        /// The number.
+        value: f32,
+    },
+    /// Normal; Keras's defaults are 0 and 0.05.
+    RandomNormal {
+        /// Mean.
+        mean: f32,
+        /// Standard deviation.
+        stddev: f32,
+    },
+    /// Normal cut off at two standard deviations; Keras's defaults are 0 and 0.05.
+    TruncatedNormal {
+        /// Mean.
+        mean: f32,
+        /// Standard deviation before the cut.
+        stddev: f32,
+    },
+    /// Of variance `scale / n`, `n` being a fan; Keras's defaults are 1, the fan in and the normal
+    /// cut off.
+    VarianceScaling {
+        /// Above 0.
+        scale: f32,
+        /// What `n` is.
+        mode: Fan,
+        /// The distribution.
+        distribution: Distribution,
+    },
+    /// Orthogonal columns (rows, if there are fewer of them) of length `gain`, the last axis against
+    /// all others, uniformly distributed (Saxe et al. 2014); Keras's default is 1.
+    Orthogonal {
+        /// The length.
+        gain: f32,
+    },
+    /// `gain` on the diagonal of a matrix, 0 beside it; Keras's default is 1.
+    Identity {
+        /// The number on the diagonal.
+        gain: f32,
+    },
     /// Uniform in `[minval, maxval)`; the default of [`Embedding`](crate::layers::Embedding), with
     /// ±0.05.
     RandomUniform {
@@ -29,6 +71,116 @@ pub enum Initializer {
     HeUniform,
     /// Normal cut off at two standard deviations, of variance 2 / fan_in.
     HeNormal,
+    /// Uniform in ±√(3 / fan_in) (LeCun et al. 1998).
+    LecunUniform,
+    /// Normal cut off at two standard deviations, of variance 1 / fan_in.
+    LecunNormal,
+}
+
+/// What [`Initializer::VarianceScaling`] divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fan {
+    /// `fan_in`
+    In,
+    /// `fan_out`
+    Out,
+    /// The mean of both.
+    Avg,
+}
+
+/// How the values of [`Initializer::VarianceScaling`] are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Normal cut off at two standard deviations.
+    TruncatedNormal,
+    /// Normal.
+    UntruncatedNormal,
+    /// Uniform.
+    Uniform,
+}
+
+/// Keras's classes with its other names and its defaults.
+const NAMES: [(&str, &str, Initializer); 15] = [
+    ("Zeros", "zeros", Initializer::Zeros),
+    ("Ones", "ones", Initializer::Ones),
+    ("Constant", "constant", Initializer::Constant { value: 0.0 }),
+    (
+        "RandomNormal",
+        "random_normal",
+        Initializer::RandomNormal {
+            mean: 0.0,
+            stddev: 0.05,
+        },
+    ),
+    (
+        "TruncatedNormal",
+        "truncated_normal",
+        Initializer::TruncatedNormal {
+            mean: 0.0,
+            stddev: 0.05,
+        },
+    ),
+    (
+        "RandomUniform",
+        "random_uniform",
+        Initializer::RandomUniform {
+            minval: -0.05,
+            maxval: 0.05,
+        },
+    ),
+    (
+        "VarianceScaling",
+        "variance_scaling",
+        Initializer::VarianceScaling {
+            scale: 1.0,
+            mode: Fan::In,
+            distribution: Distribution::TruncatedNormal,
+        },
+    ),
+    (
+        "Orthogonal",
+        "orthogonal",
+        Initializer::Orthogonal { gain: 1.0 },
+    ),
+    ("Identity", "identity", Initializer::Identity { gain: 1.0 }),
+    (
+        "GlorotUniform",
+        "glorot_uniform",
+        Initializer::GlorotUniform,
+    ),
+    ("GlorotNormal", "glorot_normal", Initializer::GlorotNormal),
+    ("HeUniform", "he_uniform", Initializer::HeUniform),
+    ("HeNormal", "he_normal", Initializer::HeNormal),
+    ("LecunUniform", "lecun_uniform", Initializer::LecunUniform),
+    ("LecunNormal", "lecun_normal", Initializer::LecunNormal),
+];
+
+const KNOWN: [&str; NAMES.len()] = {
+    let mut known = [""; NAMES.len()];
+    let mut i = 0;
+    while i < NAMES.len() {
+        known[i] = NAMES[i].1;
+        i += 1;
+    }
+    known
+};
+
+impl FromStr for Initializer {
+    type Err = NnError;
+
+    /// Keras's names, such as `he_normal` or `HeNormal`, with Keras's defaults.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let named = NAMES
+            .iter()
+            .find(|(class, other, _)| *class == name || *other == name);
+        named
+            .map(|(_, _, initializer)| *initializer)
+            .ok_or_else(|| NnError::UnknownName {
+                kind: "initializer",
+                name: name.to_owned(),
+                known: &KNOWN,
+            })
+    }
 }
 
 /// Standard deviation of the standard normal distribution cut off at ±2.
@@ -38,35 +190,140 @@ impl Initializer {
     /// A new f32 tensor of `shape` with values drawn from `stream`.
     ///
     /// # Errors
-    /// When the tensor cannot be made.
+    /// A shape that the distribution is not defined for, an argument out of range, or a tensor that
+    /// cannot be made.
     pub fn tensor(
         self,
         shape: &[usize],
         stream: &Stream,
         device: &Device,
-    ) -> Result<Tensor, TensorError> {
-        let (fan_in, fan_out) = fans(shape);
-        let mut values = vec![0.0_f32; shape.iter().product()];
-        let uniform = |values: &mut [f32], fan: f64| {
-            let limit = (6.0 / fan).sqrt() as f32;
-            stream.fill_uniform(0, -limit, limit, values);
+    ) -> Result<Tensor, NnError> {
+        let size: usize = shape.iter().product();
+        let mut values = Vec::new();
+        if values.try_reserve_exact(size).is_err() {
+            return Err(NnError::shape(
+                "parameter",
+                "a size that fits into memory",
+                shape,
+            ));
+        }
+        values.resize(size, 0.0_f32);
+        let scaled = |scale: f32, mode, distribution| Initializer::VarianceScaling {
+            scale,
+            mode,
+            distribution,
         };
-        let normal = |values: &mut [f32], fan: f64| {
-            let std = (2.0 / fan).sqrt() / TRUNCATED_STD;
-            stream.fill_truncated_normal(0, 0.0, std as f32, values);
-        };
+        let (normal, uniform) = (Distribution::TruncatedNormal, Distribution::Uniform);
         match self {
             Initializer::Zeros => {}
             Initializer::Ones => values.fill(1.0),
+            Initializer::Constant { value } => values.fill(value),
             Initializer::RandomUniform { minval, maxval } => {
                 stream.fill_uniform(0, minval, maxval, &mut values);
             }
-            Initializer::GlorotUniform => uniform(&mut values, fan_in + fan_out),
-            Initializer::GlorotNormal => normal(&mut values, fan_in + fan_out),
-            Initializer::HeUniform => uniform(&mut values, fan_in),
-            Initializer::HeNormal => normal(&mut values, fan_in),
+            Initializer::RandomNormal { mean, stddev } => {
+                stream.fill_normal(0, mean, stddev, &mut values);
+            }
+            Initializer::TruncatedNormal { mean, stddev } => {
+                stream.fill_truncated_normal(0, mean, stddev, &mut values);
+            }
+            Initializer::VarianceScaling {
+                scale,
+                mode,
+                distribution,
+            } => {
+                if !(scale > 0.0 && scale.is_finite()) {
+                    return Err(NnError::argument("scale", "a number above 0", scale));
+                }
+                let (fan_in, fan_out) = fans(shape);
+                let n = match mode {
+                    Fan::In => fan_in,
+                    Fan::Out => fan_out,
+                    Fan::Avg => (fan_in + fan_out) / 2.0,
+                };
+                let variance = f64::from(scale) / n.max(1.0);
+                let std = variance.sqrt();
+                match distribution {
+                    Distribution::Uniform => {
+                        let limit = (3.0 * variance).sqrt() as f32;
+                        stream.fill_uniform(0, -limit, limit, &mut values);
+                    }
+                    Distribution::UntruncatedNormal => {
+                        stream.fill_normal(0, 0.0, std as f32, &mut values);
+                    }
+                    Distribution::TruncatedNormal => {
+                        let std = (std / TRUNCATED_STD) as f32;
+                        stream.fill_truncated_normal(0, 0.0, std, &mut values);
+                    }
+                }
+            }
+            Initializer::Orthogonal { gain } => {
+                let Some((&columns, [_, ..])) = shape.split_last() else {
+                    return Err(NnError::shape(
+                        "orthogonal parameter",
+                        "at least 2 axes",
+                        shape,
+                    ));
+                };
+                stream.fill_normal(0, 0.0, 1.0, &mut values);
+                orthogonalize(&mut values, columns, gain);
+            }
+            Initializer::Identity { gain } => {
+                let &[_, columns] = shape else {
+                    return Err(NnError::shape("identity parameter", "2 axes", shape));
+                };
+                let diagonal = values.iter_mut().step_by(columns + 1);
+                diagonal.take(columns).for_each(|value| *value = gain);
+            }
+            Initializer::GlorotUniform => {
+                return scaled(1.0, Fan::Avg, uniform).tensor(shape, stream, device);
+            }
+            Initializer::GlorotNormal => {
+                return scaled(1.0, Fan::Avg, normal).tensor(shape, stream, device);
+            }
+            Initializer::HeUniform => {
+                return scaled(2.0, Fan::In, uniform).tensor(shape, stream, device);
+            }
+            Initializer::HeNormal => {
+                return scaled(2.0, Fan::In, normal).tensor(shape, stream, device);
+            }
+            Initializer::LecunUniform => {
+                return scaled(1.0, Fan::In, uniform).tensor(shape, stream, device);
+            }
+            Initializer::LecunNormal => {
+                return scaled(1.0, Fan::In, normal).tensor(shape, stream, device);
+            }
         }
         Ok(Tensor::from_vec(values, Shape::from(shape), device)?)
+    }
+}
+
+/// Makes the shorter side of a matrix of `columns` columns orthogonal, by Gram and Schmidt (twice,
+/// which is enough), with vectors of length `gain`.
+fn orthogonalize(values: &mut [f32], columns: usize, gain: f32) {
+    let rows = values.len().checked_div(columns).unwrap_or(0);
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let at = |i: usize, k: usize| match rows < columns {
+        true => i * columns + k,
+        false => k * columns + i,
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut done: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for i in 0..count {
+        let mut vector: Vec<f64> = (0..length).map(|k| f64::from(values[at(i, k)])).collect();
+        for other in done.iter().chain(&done) {
+            let along = dot(&vector, other);
+            vector
+                .iter_mut()
+                .zip(other)
+                .for_each(|(v, o)| *v -= along * o);
+        }
+        let norm = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|v| *v /= norm);
+        for (k, v) in vector.iter().enumerate() {
+            values[at(i, k)] = (f64::from(gain) * v) as f32;
+        }
+        done.push(vector);
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a layer is: built once for a shape, run forward and backward on batches.
 
 use crate::activation::Activation;
+use crate::config::Config;
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::network::Mode;
 use crate::param_rules::{ParamOptions, ParamRules};
+use crate::regularizer::Regularizer;
 use keros_tensor::{Device, ParamId, Params, Stream, Tensor, Workspace};
 
 /// A part of a network.
@@ -18,6 +20,33 @@ pub trait Layer {
 
     /// The name the user gave this layer; `None` for one derived from the class.
     fn name(&self) -> Option<&str>;
+
+    /// Whether the layer learns when it is new. Default: true.
+    fn trainable(&self) -> bool {
+        true
+    }
+
+    /// A penalty of the output, divided by the number of samples, that the network adds to the loss
+    /// and its gradient. Default: none.
+    fn activity_regularizer(&self) -> Option<&dyn Regularizer> {
+        None
+    }
+
+    /// What is wrong with the arguments whatever the shape, such as an unknown name; the network asks
+    /// before it builds. Default: nothing.
+    ///
+    /// # Errors
+    /// The first argument that cannot be used.
+    fn check(&mut self) -> Result<(), NnError> {
+        Ok(())
+    }
+
+    /// The arguments by Keras's names, for a [`Registry`](crate::Registry) to make the layer again;
+    /// the name and whether it is trained are not among them. Default: `None`, the layer cannot be
+    /// written.
+    fn config(&self) -> Option<Config> {
+        None
+    }
 
     /// Checks the shape of one input sample (without the batch axis), makes the parameters and
     /// returns the shape of one output sample.
@@ -64,6 +93,11 @@ pub trait Merge {
 
     /// The name the user gave this layer; `None` for one derived from the class.
     fn name(&self) -> Option<&str>;
+
+    /// The arguments, as [`Layer::config`].
+    fn config(&self) -> Option<Config> {
+        None
+    }
 
     /// Checks the shapes of one sample of each input (without the batch axis) and returns that of
     /// one output sample.
@@ -199,6 +233,8 @@ pub struct Pass<'a> {
     pub(crate) keeps: bool,
     pub(crate) layer: u64,
     pub(crate) wants_input_grad: bool,
+    /// Whether the layer may learn.
+    pub(crate) trainable: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -218,6 +254,7 @@ impl<'a> Pass<'a> {
             keeps: true,
             layer: 0,
             wants_input_grad: true,
+            trainable: true,
         }
     }
 

@@ -33,6 +33,7 @@
 //! ```
 
 mod activation;
+mod config;
 mod constraint;
 mod error;
 mod graph;
@@ -46,6 +47,7 @@ pub mod metrics;
 mod network;
 pub mod optimizers;
 mod param_rules;
+mod part;
 mod regularizer;
 mod resolve;
 mod schedule;
@@ -55,10 +57,11 @@ mod summary;
 mod target;
 
 pub use activation::Activation;
+pub use config::{Arguments, Config, Registry};
 pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
 pub use error::{NnError, StateDifference, StateMismatch};
 pub use graph::{Graph, GraphBuilder, Node, SharedLayer};
-pub use initializer::Initializer;
+pub use initializer::{Distribution, Fan, Initializer};
 #[cfg(feature = "keras-files")]
 pub use keras_weights::load_keras_weights;
 pub use layer::{Layer, LayerBuilder, Merge, Pass};

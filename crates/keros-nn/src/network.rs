@@ -98,6 +98,33 @@ pub trait Network {
         &NO_RULES
     }
 
+    /// Lets the layer of this name learn, or freezes it; its moving statistics are never trained.
+    ///
+    /// # Errors
+    /// [`NnError::UnknownLayer`].
+    fn set_trainable(&mut self, layer: &str, trainable: bool) -> Result<(), NnError> {
+        let layers = self.layers();
+        let Some(info) = layers.iter().find(|info| info.name == layer) else {
+            return Err(unknown_layer(layer, &layers));
+        };
+        let learnt = info.params.iter().copied();
+        let learnt: Vec<ParamId> = learnt
+            .filter(|id| !self.param_rules().is_fixed(*id))
+            .collect();
+        for id in learnt {
+            if let Some(param) = self.params_mut().get_mut(id) {
+                param.set_trainable(trainable);
+            }
+        }
+        Ok(())
+    }
+
+    /// The penalties of the layers' outputs in the last `forward`, a part of the loss; `backward`
+    /// adds their gradients. Default: 0.
+    fn activity_penalty(&self) -> f64 {
+        0.0
+    }
+
     /// Runs a batch; each input is `[N, …]` of its port's shape, f32.
     ///
     /// # Errors
@@ -115,4 +142,12 @@ pub trait Network {
     /// # Errors
     /// [`NnError::NoForward`], or when a kernel fails.
     fn backward(&mut self, workspace: &mut Workspace, grads: &[Tensor]) -> Result<(), NnError>;
+}
+
+/// The error of a name that none of these layers has.
+pub(crate) fn unknown_layer(name: &str, layers: &[LayerInfo<'_>]) -> NnError {
+    NnError::UnknownLayer {
+        name: name.to_owned(),
+        known: layers.iter().map(|info| info.name.to_owned()).collect(),
+    }
 }

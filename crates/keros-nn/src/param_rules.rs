@@ -33,12 +33,15 @@ impl Default for ParamOptions {
 pub struct ParamRules {
     regularizers: Vec<(ParamId, Arc<dyn Regularizer>)>,
     constraints: Vec<(ParamId, Arc<dyn Constraint>)>,
+    /// Those that no optimizer ever changes.
+    fixed: Vec<ParamId>,
 }
 
 /// The rules of a network that has none.
 pub(crate) static NO_RULES: ParamRules = ParamRules {
     regularizers: Vec::new(),
     constraints: Vec::new(),
+    fixed: Vec::new(),
 };
 
 impl ParamRules {
@@ -61,6 +64,15 @@ impl ParamRules {
             .extend(options.regularizer.map(|regularizer| (id, regularizer)));
         self.constraints
             .extend(options.constraint.map(|constraint| (id, constraint)));
+        if !options.trainable {
+            self.fixed.push(id);
+        }
+    }
+
+    /// Whether the parameter was made as one that is not trained, such as a moving mean.
+    #[must_use]
+    pub fn is_fixed(&self, id: ParamId) -> bool {
+        self.fixed.contains(&id)
     }
 
     /// The sum of all penalties, a part of the loss.

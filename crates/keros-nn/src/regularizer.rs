@@ -1,9 +1,12 @@
 //! Penalties on parameters that are added to the loss, with Keras 3's formulas and defaults.
 
+use crate::config::argument::Plain;
+use crate::config::rules;
 use crate::error::NnError;
 use crate::schedule::not_negative;
 use keros_tensor::access::{read, write};
 use keros_tensor::{Tensor, kernels};
+use serde_json::{Value, json};
 use std::str::FromStr;
 
 /// A penalty on the values of one parameter.
@@ -28,6 +31,12 @@ pub trait Regularizer: Send + Sync {
     /// # Errors
     /// As [`penalty`](Self::penalty).
     fn add_gradient(&self, value: &Tensor, grad: &Tensor) -> Result<(), NnError>;
+
+    /// Class and arguments as Keras writes them, for [`from_config`](<dyn Regularizer>::from_config);
+    /// `None`, the default, if the regularizer cannot be written.
+    fn config(&self) -> Option<Value> {
+        None
+    }
 }
 
 impl FromStr for Box<dyn Regularizer> {
@@ -136,10 +145,14 @@ impl Regularizer for L1L2 {
         })?;
         Ok(())
     }
+
+    fn config(&self) -> Option<Value> {
+        rules::regularizer("L1L2", json!({ "l1": self.l1, "l2": self.l2 }))
+    }
 }
 
 macro_rules! as_l1_l2 {
-    ($($name:ident: |$this:ident| $l1:expr, $l2:expr;)*) => {$(
+    ($($name:ident $field:ident: |$this:ident| $l1:expr, $l2:expr;)*) => {$(
         impl Regularizer for $name {
             fn penalty(&self, value: &Tensor) -> Result<f64, NnError> {
                 let $this = self;
@@ -150,13 +163,17 @@ macro_rules! as_l1_l2 {
                 let $this = self;
                 L1L2 { l1: $l1, l2: $l2 }.add_gradient(value, grad)
             }
+
+            fn config(&self) -> Option<Value> {
+                rules::regularizer(stringify!($name), json!({ stringify!($field): self.$field }))
+            }
         }
     )*};
 }
 
 as_l1_l2! {
-    L1: |this| this.l1, 0.0;
-    L2: |this| 0.0, this.l2;
+    L1 l1: |this| this.l1, 0.0;
+    L2 l2: |this| 0.0, this.l2;
 }
 
 /// What [`OrthogonalRegularizer`] makes orthogonal.
@@ -282,6 +299,11 @@ impl Regularizer for OrthogonalRegularizer {
             }
         })?;
         Ok(())
+    }
+
+    fn config(&self) -> Option<Value> {
+        let config = json!({ "factor": self.factor, "mode": self.mode.to_json() });
+        rules::regularizer("OrthogonalRegularizer", config)
     }
 }
 

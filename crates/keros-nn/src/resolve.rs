@@ -1,7 +1,9 @@
 //! Arguments that may be given by Keras's name or as a value.
 
+use crate::activation::Activation;
 use crate::constraint::Constraint;
 use crate::error::NnError;
+use crate::initializer::Initializer;
 use crate::losses::Loss;
 use crate::metrics::Metric;
 use crate::optimizers::Optimizer;
@@ -38,5 +40,24 @@ macro_rules! resolve {
         })*
     };
 }
+
+/// Names that stand for plain values.
+macro_rules! resolve_plain {
+    ($($kind:ident)*) => {
+        $(impl Resolve<$kind> for &str {
+            fn resolve(self) -> Result<Box<$kind>, NnError> {
+                self.parse().map(Box::new)
+            }
+        }
+
+        impl Resolve<$kind> for $kind {
+            fn resolve(self) -> Result<Box<$kind>, NnError> {
+                Ok(Box::new(self))
+            }
+        })*
+    };
+}
+
+resolve_plain! { Activation Initializer }
 
 resolve! { Constraint Loss Metric Optimizer Regularizer }

@@ -2,24 +2,29 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
-use crate::layer::{Layer, LayerBuilder, Pass};
-use crate::network::{LayerInfo, Mode, Network, Output, Port};
+use crate::layer::{Layer, Pass};
+use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
-use keros_tensor::{DType, Device, ParamId, Params, Tensor, Workspace};
+use crate::part::{Part, PlannedLayer, check_sample};
+use keros_tensor::{DType, Device, Params, Tensor, Workspace};
 use std::collections::HashMap;
 
 /// Layers to be built as a [`Sequential`].
 pub struct SequentialBuilder {
     input: Vec<usize>,
-    layers: Vec<Box<dyn Layer>>,
+    layers: Vec<PlannedLayer>,
 }
 
 impl SequentialBuilder {
     /// Adds a layer at the end.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer + 'static) -> SequentialBuilder {
-        self.layers.push(Box::new(layer));
+        self.push(PlannedLayer::new(Box::new(layer)));
         self
+    }
+
+    pub(crate) fn push(&mut self, layer: PlannedLayer) {
+        self.layers.push(layer);
     }
 
     /// Builds every layer on `device` for the shape before it; parameters start from `seed`.
@@ -37,29 +42,22 @@ impl SequentialBuilder {
         let mut rules = ParamRules::default();
         let mut parts: Vec<Part> = Vec::new();
         let mut counts = HashMap::new();
+        check_sample(&self.input)?;
         let mut shape = self.input.clone();
-        for mut layer in self.layers {
+        for layer in self.layers {
             let name = match layer.name() {
                 Some(name) => name.to_owned(),
-                None => default_name(layer.class_name(), &mut counts),
+                None => default_name(layer.layer.class_name(), &mut counts),
             };
             if parts.iter().any(|part| part.name == name) {
                 return Err(NnError::DuplicateLayer { name });
             }
-            let known = params.len();
-            let mut builder = LayerBuilder::new(&mut params, &mut rules, &name, device, seed);
-            shape = layer
-                .build(&shape, &mut builder)
-                .map_err(|error| error.in_layer(&name))?;
-            parts.push(Part {
-                layer,
-                name,
-                output_shape: shape.clone(),
-                params: params.iter().skip(known).map(|(id, _)| id).collect(),
-            });
+            let part = layer.build(name, &shape, &mut params, &mut rules, device, seed)?;
+            shape.clone_from(&part.output);
+            parts.push(part);
         }
         let activation = match parts.last_mut() {
-            Some(last) => last.layer.take_activation(),
+            Some(last) => last.take_activation(),
             None => Activation::Linear,
         };
         let port = |name: Option<&Part>, shape| Port {
@@ -73,6 +71,7 @@ impl SequentialBuilder {
             params,
             rules,
             activation,
+            penalty: 0.0,
             tape: Vec::new(),
             training: None,
         })
@@ -103,21 +102,16 @@ pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> 
     }
 }
 
-struct Part {
-    layer: Box<dyn Layer>,
-    name: String,
-    output_shape: Vec<usize>,
-    params: Vec<ParamId>,
-}
-
 /// A chain of layers with one input, named `input`, and one output, named after the last layer.
 pub struct Sequential {
-    inputs: [Port; 1],
+    pub(crate) inputs: [Port; 1],
     outputs: [Port; 1],
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     params: Params,
     rules: ParamRules,
     activation: Activation,
+    /// Of the outputs of the last batch.
+    penalty: f64,
     tape: Vec<Tensor>,
     training: Option<(u64, u64)>,
 }
@@ -147,8 +141,8 @@ impl Network for Sequential {
             .iter()
             .map(|part| LayerInfo {
                 name: &part.name,
-                class_name: part.layer.class_name(),
-                output_shape: &part.output_shape,
+                class_name: part.class_name(),
+                output_shape: &part.output,
                 params: &part.params,
             })
             .collect()
@@ -166,6 +160,20 @@ impl Network for Sequential {
         &self.rules
     }
 
+    fn set_trainable(&mut self, layer: &str, trainable: bool) -> Result<(), NnError> {
+        match self.parts.iter_mut().find(|part| part.name == layer) {
+            Some(part) => {
+                part.set_trainable(&mut self.params, &self.rules, trainable);
+                Ok(())
+            }
+            None => Err(unknown_layer(layer, &self.layers())),
+        }
+    }
+
+    fn activity_penalty(&self) -> f64 {
+        self.penalty
+    }
+
     fn forward(
         &mut self,
         workspace: &mut Workspace,
@@ -174,6 +182,7 @@ impl Network for Sequential {
     ) -> Result<Vec<Output>, NnError> {
         self.tape.clear();
         self.training = mode.training();
+        self.penalty = 0.0;
         let mut x = check_input(&self.inputs[0], inputs)?.clone();
         for (i, part) in self.parts.iter().enumerate() {
             let mut pass = Pass {
@@ -184,10 +193,10 @@ impl Network for Sequential {
                 keeps: self.training.is_some(),
                 layer: i as u64,
                 wants_input_grad: false,
+                trainable: true,
             };
             x = part
-                .layer
-                .forward(&x, &mut pass)
+                .forward(&x, &mut pass, &mut self.penalty)
                 .map_err(|error| error.in_layer(&part.name))?;
         }
         Ok(vec![Output {
@@ -201,7 +210,7 @@ impl Network for Sequential {
         let [grad] = grads else {
             return Err(NnError::argument("output gradients", "1", grads.len()));
         };
-        let is_trained = |part: &Part| part.params.iter().any(|id| self.params[*id].trainable());
+        let is_trained = |part: &Part| part.is_trained(&self.params);
         let Some(first) = self.parts.iter().position(is_trained) else {
             return Ok(());
         };
@@ -215,9 +224,9 @@ impl Network for Sequential {
                 keeps: true,
                 layer: i as u64,
                 wants_input_grad: i > first,
+                trainable: true,
             };
             let dx = part
-                .layer
                 .backward(&dy, &mut pass)
                 .map_err(|error| error.in_layer(&part.name))?;
             let Some(dx) = dx else { break };

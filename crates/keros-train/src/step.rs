@@ -130,7 +130,8 @@ impl<N: Network> Trainer<N> {
         let weights = weights.as_ref();
 
         let rows = batch.len() as f64;
-        let mut total = self.network.param_rules().penalty(self.network.params())?;
+        let of_params = self.network.param_rules().penalty(self.network.params())?;
+        let mut total = of_params + self.network.activity_penalty();
         let mut grads = Vec::with_capacity(outputs.len());
         for ((output, head), trackers) in outputs
             .iter()

@@ -1,9 +1,11 @@
 //! Activations as layers of their own.
 
+use super::common::Common;
 use super::{finite, not_negative};
 use crate::activation::Activation as Kind;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
+use crate::resolve::Resolve;
 use keros_tensor::Tensor;
 use keros_tensor::kernels::{self, Function};
 
@@ -12,24 +14,31 @@ use keros_tensor::kernels::{self, Function};
 /// **Shapes**: `[N, …]` → the same; the softmaxes work on the last axis.
 pub struct Activation {
     activation: Kind,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Activation {
-    /// The layer of this activation.
+    /// The layer of this activation, a value or its name.
     #[must_use]
-    pub fn new(activation: Kind) -> Activation {
-        Activation {
-            activation,
-            name: None,
-        }
+    pub fn new(activation: impl Resolve<Kind>) -> Activation {
+        let mut common = Common::default();
+        let activation = common
+            .resolve(activation)
+            .map_or(Kind::Linear, |kind| *kind);
+        Activation { activation, common }
     }
 
-    setter!(name);
+    setter!(common);
+}
+
+arguments! {
+    Activation = Activation::new(Kind::Linear);
+    required activation;
+    optional common;
 }
 
 impl Layer for Activation {
-    names!("Activation");
+    layer!("Activation");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let needs_axis = matches!(self.activation, Kind::Softmax | Kind::LogSoftmax);
@@ -77,7 +86,7 @@ pub struct ReLU {
     max_value: Option<f32>,
     negative_slope: f32,
     threshold: f32,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Default for ReLU {
@@ -94,7 +103,7 @@ impl ReLU {
             max_value: None,
             negative_slope: 0.0,
             threshold: 0.0,
-            name: None,
+            common: Common::default(),
         }
     }
 
@@ -119,7 +128,7 @@ impl ReLU {
         self
     }
 
-    setter!(name);
+    setter!(common);
 
     fn function(&self) -> Function {
         Function::Relu {
@@ -130,8 +139,14 @@ impl ReLU {
     }
 }
 
+arguments! {
+    ReLU = ReLU::new();
+    required;
+    optional max_value negative_slope threshold common;
+}
+
 impl Layer for ReLU {
-    names!("ReLU");
+    layer!("ReLU");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         not_negative("max_value", self.max_value.unwrap_or_default())?;
@@ -157,7 +172,7 @@ impl Layer for ReLU {
 /// **Shapes**: `[N, …]` → the same.
 pub struct LeakyReLU {
     negative_slope: f32,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Default for LeakyReLU {
@@ -172,7 +187,7 @@ impl LeakyReLU {
     pub fn new() -> LeakyReLU {
         LeakyReLU {
             negative_slope: 0.3,
-            name: None,
+            common: Common::default(),
         }
     }
 
@@ -183,7 +198,7 @@ impl LeakyReLU {
         self
     }
 
-    setter!(name);
+    setter!(common);
 
     fn function(&self) -> Function {
         Function::Relu {
@@ -194,8 +209,14 @@ impl LeakyReLU {
     }
 }
 
+arguments! {
+    LeakyReLU = LeakyReLU::new();
+    required;
+    optional negative_slope common;
+}
+
 impl Layer for LeakyReLU {
-    names!("LeakyReLU");
+    layer!("LeakyReLU");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         finite("negative_slope", self.negative_slope)?;
@@ -216,7 +237,7 @@ impl Layer for LeakyReLU {
 /// **Shapes**: `[N, …]` → the same.
 pub struct ELU {
     alpha: f32,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Default for ELU {
@@ -231,7 +252,7 @@ impl ELU {
     pub fn new() -> ELU {
         ELU {
             alpha: 1.0,
-            name: None,
+            common: Common::default(),
         }
     }
 
@@ -242,15 +263,21 @@ impl ELU {
         self
     }
 
-    setter!(name);
+    setter!(common);
 
     fn function(&self) -> Function {
         Function::Elu { alpha: self.alpha }
     }
 }
 
+arguments! {
+    ELU = ELU::new();
+    required;
+    optional alpha common;
+}
+
 impl Layer for ELU {
-    names!("ELU");
+    layer!("ELU");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         finite("alpha", self.alpha)?;

@@ -1,5 +1,6 @@
 //! Mean over windows.
 
+use super::common::Common;
 use super::support::image_padding;
 use super::{Padding, Size2, image};
 use crate::error::NnError;
@@ -15,7 +16,7 @@ pub struct AveragePooling2D {
     pool_size: Size2,
     strides: Option<Size2>,
     padding: Padding,
-    name: Option<String>,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -24,7 +25,7 @@ struct Built {
     spec: Pool2dSpec,
 }
 
-setters!(AveragePooling2D: pool_strides, padding, name);
+setters!(AveragePooling2D: pool_strides, padding, common);
 
 impl AveragePooling2D {
     /// Windows of `pool_size` side by side, padding valid.
@@ -34,7 +35,7 @@ impl AveragePooling2D {
             pool_size: pool_size.into(),
             strides: None,
             padding: Padding::Valid,
-            name: None,
+            common: Common::default(),
             built: None,
         }
     }
@@ -44,8 +45,15 @@ impl AveragePooling2D {
     }
 }
 
+arguments! {
+    AveragePooling2D = AveragePooling2D::new(2);
+    required;
+    optional pool_size strides padding common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for AveragePooling2D {
-    names!("AveragePooling2D");
+    layer!("AveragePooling2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;

@@ -1,10 +1,15 @@
 //! Normalization by the statistics of the batch.
 
+use super::common::{Common, ParamSpec};
 use super::support::{check_epsilon, sample_axis};
+use crate::config::argument::Argument;
+use crate::config::{Arguments, Config};
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
+use crate::resolve::Resolve;
 use keros_tensor::{ParamId, Tensor, kernels};
+use serde_json::Value;
 
 /// `gamma · (x - mean) / √(variance + epsilon) + beta` for each channel, Keras's
 /// `BatchNormalization`.
@@ -12,7 +17,8 @@ use keros_tensor::{ParamId, Tensor, kernels};
 /// In training mean and variance (the biased one) are those of the batch over all axes but `axis`,
 /// and the moving ones follow: `moving = momentum · moving + (1 - momentum) · batch`. In inference,
 /// and wherever the layer is frozen, they are the moving ones and stay as they are. A layer is
-/// frozen if it was made with `trainable(false)`, or if none of its `gamma` and `beta` is trainable.
+/// frozen if it was made with `trainable(false)` or made so by
+/// [`Network::set_trainable`](crate::Network::set_trainable), or if none of its `gamma` and `beta` is trainable.
 ///
 /// **Shapes**: `[N, …]`, as the input; parameters `gamma` and `beta` and, not trainable,
 /// `moving_mean` and `moving_variance`, all of the size of `axis`.
@@ -22,14 +28,46 @@ pub struct BatchNormalization {
     epsilon: f32,
     center: bool,
     scale: bool,
-    unbiased_moving_variance: bool,
-    trainable: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
-    moving_mean_initializer: Initializer,
-    moving_variance_initializer: Initializer,
-    name: Option<String>,
+    unbiased_moving_variance: Unbiased,
+    renorm: NoRenorm,
+    beta: ParamSpec,
+    gamma: ParamSpec,
+    moving_mean: Initializer,
+    moving_variance: Initializer,
+    common: Common,
     built: Option<Built>,
+}
+
+/// Keras 3 has no such argument: it is written only if set.
+#[derive(Clone, Copy)]
+struct Unbiased(bool);
+
+impl Argument for Unbiased {
+    fn put(&self, name: &str, config: &mut Config) -> Option<()> {
+        match self.0 {
+            true => self.0.put(name, config),
+            false => Some(()),
+        }
+    }
+
+    fn set(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), NnError> {
+        self.0.set(name, arguments)
+    }
+}
+
+/// The arguments of a renormalization, which is refused; its momentum alone means nothing.
+struct NoRenorm;
+
+impl Argument for NoRenorm {
+    fn put(&self, _: &str, _: &mut Config) -> Option<()> {
+        Some(())
+    }
+
+    fn set(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), NnError> {
+        arguments.only(name, &Value::Bool(false))?;
+        arguments.only("renorm_clipping", &Value::Null)?;
+        arguments.take::<f64>("renorm_momentum").map(drop)
+    }
 }
 
 struct Built {
@@ -41,7 +79,7 @@ struct Built {
     axis: usize,
 }
 
-setters!(BatchNormalization: epsilon, center, scale, beta_initializer, gamma_initializer, name);
+setters!(BatchNormalization: epsilon, center, scale, beta, gamma, common);
 
 impl Default for BatchNormalization {
     fn default() -> Self {
@@ -59,13 +97,13 @@ impl BatchNormalization {
             epsilon: 1e-3,
             center: true,
             scale: true,
-            unbiased_moving_variance: false,
-            trainable: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
-            moving_mean_initializer: Initializer::Zeros,
-            moving_variance_initializer: Initializer::Ones,
-            name: None,
+            unbiased_moving_variance: Unbiased(false),
+            renorm: NoRenorm,
+            beta: ParamSpec::new(Initializer::Zeros),
+            gamma: ParamSpec::new(Initializer::Ones),
+            moving_mean: Initializer::Zeros,
+            moving_variance: Initializer::Ones,
+            common: Common::default(),
             built: None,
         }
     }
@@ -88,29 +126,31 @@ impl BatchNormalization {
     /// the biased one, as Keras 2 does for images; false, as in Keras 3, unless set.
     #[must_use]
     pub fn unbiased_moving_variance(mut self, unbiased: bool) -> BatchNormalization {
-        self.unbiased_moving_variance = unbiased;
-        self
-    }
-
-    /// Whether the layer learns; one that does not also uses its moving statistics in training.
-    /// True unless set.
-    #[must_use]
-    pub fn trainable(mut self, trainable: bool) -> BatchNormalization {
-        self.trainable = trainable;
+        self.unbiased_moving_variance = Unbiased(unbiased);
         self
     }
 
     /// First values of the moving mean; zeros unless set.
     #[must_use]
-    pub fn moving_mean_initializer(mut self, initializer: Initializer) -> BatchNormalization {
-        self.moving_mean_initializer = initializer;
+    pub fn moving_mean_initializer(
+        mut self,
+        initializer: impl Resolve<Initializer>,
+    ) -> BatchNormalization {
+        if let Some(initializer) = self.common.resolve(initializer) {
+            self.moving_mean = *initializer;
+        }
         self
     }
 
     /// First values of the moving variance; ones unless set.
     #[must_use]
-    pub fn moving_variance_initializer(mut self, initializer: Initializer) -> BatchNormalization {
-        self.moving_variance_initializer = initializer;
+    pub fn moving_variance_initializer(
+        mut self,
+        initializer: impl Resolve<Initializer>,
+    ) -> BatchNormalization {
+        if let Some(initializer) = self.common.resolve(initializer) {
+            self.moving_variance = *initializer;
+        }
         self
     }
 
@@ -122,12 +162,20 @@ impl BatchNormalization {
     fn uses_moving(&self, built: &Built, pass: &Pass<'_>) -> bool {
         let mut params = built.gamma.iter().chain(&built.beta).peekable();
         let all_frozen = params.peek().is_some() && params.all(|&id| !pass.is_trainable(id));
-        !pass.is_training() || !self.trainable || all_frozen
+        !pass.is_training() || !pass.trainable || all_frozen
     }
 }
 
+arguments! {
+    BatchNormalization = BatchNormalization::new();
+    required;
+    optional axis momentum epsilon center scale beta gamma moving_mean moving_variance common
+        unbiased_moving_variance renorm;
+    only "synchronized" = false;
+}
+
 impl Layer for BatchNormalization {
-    names!("BatchNormalization");
+    layer!("BatchNormalization");
 
     fn build(
         &mut self,
@@ -141,22 +189,17 @@ impl Layer for BatchNormalization {
             return Err(NnError::argument("momentum", expected, self.momentum));
         }
         let shape = [input[axis]];
-        let trainable = self.trainable;
-        let mut param = |name, initializer, learnt| match learnt {
-            true => builder.param(name, &shape, initializer),
-            false => builder.state(name, &shape, initializer),
-        };
         self.built = Some(Built {
             gamma: match self.scale {
-                true => Some(param("gamma", self.gamma_initializer, trainable)?),
+                true => Some(self.gamma.add(builder, "gamma", &shape)?),
                 false => None,
             },
             beta: match self.center {
-                true => Some(param("beta", self.beta_initializer, trainable)?),
+                true => Some(self.beta.add(builder, "beta", &shape)?),
                 false => None,
             },
-            moving_mean: param("moving_mean", self.moving_mean_initializer, false)?,
-            moving_variance: param("moving_variance", self.moving_variance_initializer, false)?,
+            moving_mean: builder.state("moving_mean", &shape, self.moving_mean)?,
+            moving_variance: builder.state("moving_variance", &shape, self.moving_variance)?,
             axis: axis + 1,
         });
         Ok(input.to_vec())
@@ -185,7 +228,7 @@ impl Layer for BatchNormalization {
         if values > 0 {
             let momentum = f64::from(self.momentum);
             let rate = 1.0 - momentum;
-            let variance_rate = match self.unbiased_moving_variance && values > 1 {
+            let variance_rate = match self.unbiased_moving_variance.0 && values > 1 {
                 true => rate * (values as f64 / (values as f64 - 1.0)),
                 false => rate,
             };

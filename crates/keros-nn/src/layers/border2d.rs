@@ -1,6 +1,8 @@
 //! Adding and removing the border of images.
 
+use super::common::Common;
 use super::image;
+use crate::config::argument::list;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::{Tensor, kernels};
@@ -28,6 +30,27 @@ impl From<((usize, usize), (usize, usize))> for Border2 {
     }
 }
 
+crate::config::argument::plain! {
+    Border2, "a number, two, or two pairs": |this| [
+        [this.0.0.0, this.0.0.1],
+        [this.0.1.0, this.0.1.1],
+    ], |value| {
+        if let Some(all) = usize::of_json(value) {
+            return Some(all.into());
+        }
+        if let Some(&[rows, columns]) = list::<usize>(value).as_deref() {
+            return Some((rows, columns).into());
+        }
+        match value.as_array()?.iter().map(list).collect::<Option<Vec<_>>>()?[..] {
+            [ref rows, ref columns] => match (&rows[..], &columns[..]) {
+                (&[top, bottom], &[left, right]) => Some(((top, bottom), (left, right)).into()),
+                _ => None,
+            },
+            _ => None,
+        }
+    };
+}
+
 impl Border2 {
     /// Rows and columns in all; `None` if that is more than a number holds.
     fn total(self) -> Option<(usize, usize)> {
@@ -45,7 +68,7 @@ impl Border2 {
 /// **Shapes**: `[N, H, W, C]` → `[N, top + H + bottom, left + W + right, C]`.
 pub struct ZeroPadding2D {
     padding: Border2,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Default for ZeroPadding2D {
@@ -61,15 +84,22 @@ impl ZeroPadding2D {
     pub fn new(padding: impl Into<Border2>) -> ZeroPadding2D {
         ZeroPadding2D {
             padding: padding.into(),
-            name: None,
+            common: Common::default(),
         }
     }
 
-    setter!(name);
+    setter!(common);
+}
+
+arguments! {
+    ZeroPadding2D = ZeroPadding2D::default();
+    required;
+    optional padding common;
+    only "data_format" = "channels_last";
 }
 
 impl Layer for ZeroPadding2D {
-    names!("ZeroPadding2D");
+    layer!("ZeroPadding2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;
@@ -100,7 +130,7 @@ impl Layer for ZeroPadding2D {
 /// **Shapes**: `[N, H, W, C]` → `[N, H - top - bottom, W - left - right, C]`.
 pub struct Cropping2D {
     cropping: Border2,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Cropping2D {
@@ -109,15 +139,22 @@ impl Cropping2D {
     pub fn new(cropping: impl Into<Border2>) -> Cropping2D {
         Cropping2D {
             cropping: cropping.into(),
-            name: None,
+            common: Common::default(),
         }
     }
 
-    setter!(name);
+    setter!(common);
+}
+
+arguments! {
+    Cropping2D = Cropping2D::new(0);
+    required;
+    optional cropping common;
+    only "data_format" = "channels_last";
 }
 
 impl Layer for Cropping2D {
-    names!("Cropping2D");
+    layer!("Cropping2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;

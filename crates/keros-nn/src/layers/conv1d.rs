@@ -1,6 +1,7 @@
 //! 1-D convolution.
 
-use super::support::at_least_one;
+use super::common::{Common, ParamSpec};
+use super::support::{Size1, at_least_one};
 use super::{Padding, conv2d};
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -16,16 +17,16 @@ use keros_tensor::{ParamId, Tensor};
 /// `[k, in / groups, filters]` and `bias` `[filters]`.
 pub struct Conv1D {
     filters: usize,
-    kernel_size: usize,
-    strides: usize,
+    kernel_size: Size1,
+    strides: Size1,
     padding: Padding,
-    dilation_rate: usize,
+    dilation_rate: Size1,
     groups: usize,
     activation: Activation,
     use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    name: Option<String>,
+    kernel: ParamSpec,
+    bias: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -38,7 +39,7 @@ struct Built {
 }
 
 setters!(Conv1D: padding, groups, activation, use_bias);
-setters!(Conv1D: kernel_initializer, bias_initializer, name);
+setters!(Conv1D: kernel, bias, common);
 
 impl Conv1D {
     /// `filters` output channels and a window of `kernel_size` steps; strides 1, padding valid, one
@@ -47,16 +48,16 @@ impl Conv1D {
     pub fn new(filters: usize, kernel_size: usize) -> Conv1D {
         Conv1D {
             filters,
-            kernel_size,
-            strides: 1,
+            kernel_size: Size1(kernel_size),
+            strides: Size1(1),
             padding: Padding::Valid,
-            dilation_rate: 1,
+            dilation_rate: Size1(1),
             groups: 1,
             activation: Activation::Linear,
             use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            name: None,
+            kernel: ParamSpec::new(Initializer::GlorotUniform),
+            bias: ParamSpec::new(Initializer::Zeros),
+            common: Common::default(),
             built: None,
         }
     }
@@ -64,14 +65,14 @@ impl Conv1D {
     /// Distance of the window from one output to the next.
     #[must_use]
     pub fn strides(mut self, strides: usize) -> Conv1D {
-        self.strides = strides;
+        self.strides = Size1(strides);
         self
     }
 
     /// Distance of the window's cells. With a distance above 1 strides must be 1, as in Keras.
     #[must_use]
     pub fn dilation_rate(mut self, dilation_rate: usize) -> Conv1D {
-        self.dilation_rate = dilation_rate;
+        self.dilation_rate = Size1(dilation_rate);
         self
     }
 
@@ -85,8 +86,16 @@ fn as_images(x: &Tensor) -> Result<Tensor, NnError> {
     Ok(x.unsqueeze(1)?)
 }
 
+arguments! {
+    Conv1D = Conv1D::new(0, 0);
+    required filters kernel_size;
+    optional strides padding dilation_rate groups activation use_bias kernel bias common;
+    only "data_format" = "channels_last";
+    accept "lora_rank" = null, "quantization_config" = null;
+}
+
 impl Layer for Conv1D {
-    names!("Conv1D");
+    layer!("Conv1D");
 
     fn build(
         &mut self,
@@ -98,30 +107,30 @@ impl Layer for Conv1D {
         };
         for (what, number) in [
             ("filters", self.filters),
-            ("kernel_size", self.kernel_size),
-            ("strides", self.strides),
-            ("dilation_rate", self.dilation_rate),
+            ("kernel_size", self.kernel_size.0),
+            ("strides", self.strides.0),
+            ("dilation_rate", self.dilation_rate.0),
         ] {
             at_least_one(what, number)?;
         }
-        if self.strides > 1 && self.dilation_rate > 1 {
-            let expected = format!("1 with strides of {}", self.strides);
-            let found = self.dilation_rate;
+        if self.strides.0 > 1 && self.dilation_rate.0 > 1 {
+            let expected = format!("1 with strides of {}", self.strides.0);
+            let found = self.dilation_rate.0;
             return Err(NnError::argument("dilation_rate", expected, found));
         }
         let spec = Conv2dSpec {
-            strides: (1, self.strides),
+            strides: (1, self.strides.0),
             padding: self.padding,
-            dilation: (1, self.dilation_rate),
+            dilation: (1, self.dilation_rate.0),
             groups: conv2d::group_count(self.groups, channels, self.filters)?,
         };
-        let kernel = [self.kernel_size, channels / self.groups, self.filters];
+        let kernel = [self.kernel_size.0, channels / self.groups, self.filters];
         let kernel_shape = [1, kernel[0], kernel[1], kernel[2]];
         let [_, _, out_steps, _] = spec.output_shape([1, 1, steps, channels], kernel_shape)?;
         self.built = Some(Built {
-            kernel: builder.param("kernel", &kernel, self.kernel_initializer)?,
+            kernel: self.kernel.add(builder, "kernel", &kernel)?,
             bias: match self.use_bias {
-                true => Some(builder.param("bias", &[self.filters], self.bias_initializer)?),
+                true => Some(self.bias.add(builder, "bias", &[self.filters])?),
                 false => None,
             },
             spec,

@@ -1,5 +1,6 @@
 //! 2-D convolution.
 
+use super::common::{Common, ParamSpec};
 use super::support::{at_least_one, conv_spec};
 use super::{Padding, Size2, image};
 use crate::activation::Activation;
@@ -22,9 +23,9 @@ pub struct Conv2D {
     groups: usize,
     activation: Activation,
     use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    name: Option<String>,
+    kernel: ParamSpec,
+    bias: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -35,7 +36,7 @@ struct Built {
 }
 
 setters!(Conv2D: strides, padding, dilation_rate, groups, activation, use_bias);
-setters!(Conv2D: kernel_initializer, bias_initializer, name);
+setters!(Conv2D: kernel, bias, common);
 
 impl Conv2D {
     /// `filters` output channels and a window of `kernel_size`; strides 1, padding valid, one
@@ -51,9 +52,9 @@ impl Conv2D {
             groups: 1,
             activation: Activation::Linear,
             use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            name: None,
+            kernel: ParamSpec::new(Initializer::GlorotUniform),
+            bias: ParamSpec::new(Initializer::Zeros),
+            common: Common::default(),
             built: None,
         }
     }
@@ -63,8 +64,16 @@ impl Conv2D {
     }
 }
 
+arguments! {
+    Conv2D = Conv2D::new(0, 0);
+    required filters kernel_size;
+    optional strides padding dilation_rate groups activation use_bias kernel bias common;
+    only "data_format" = "channels_last";
+    accept "lora_rank" = null, "quantization_config" = null;
+}
+
 impl Layer for Conv2D {
-    names!("Conv2D");
+    layer!("Conv2D");
 
     fn build(
         &mut self,
@@ -82,9 +91,9 @@ impl Layer for Conv2D {
         let [_, out_height, out_width, _] =
             spec.output_shape([1, height, width, channels], kernel)?;
         self.built = Some(Built {
-            kernel: builder.param("kernel", &kernel, self.kernel_initializer)?,
+            kernel: self.kernel.add(builder, "kernel", &kernel)?,
             bias: match self.use_bias {
-                true => Some(builder.param("bias", &[self.filters], self.bias_initializer)?),
+                true => Some(self.bias.add(builder, "bias", &[self.filters])?),
                 false => None,
             },
             spec,

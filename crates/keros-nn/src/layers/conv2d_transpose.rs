@@ -1,5 +1,6 @@
 //! Transposed 2-D convolution.
 
+use super::common::{Common, ParamSpec};
 use super::support::{at_least_one, conv_spec};
 use super::{Padding, Size2, image};
 use crate::activation::Activation;
@@ -24,9 +25,9 @@ pub struct Conv2DTranspose {
     dilation_rate: Size2,
     activation: Activation,
     use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    name: Option<String>,
+    kernel: ParamSpec,
+    bias: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -38,7 +39,7 @@ struct Built {
 }
 
 setters!(Conv2DTranspose: strides, padding, dilation_rate, activation, use_bias);
-setters!(Conv2DTranspose: kernel_initializer, bias_initializer, name);
+setters!(Conv2DTranspose: kernel, bias, common);
 
 impl Conv2DTranspose {
     /// `filters` output channels and a window of `kernel_size`; strides 1, padding valid, no
@@ -54,9 +55,9 @@ impl Conv2DTranspose {
             dilation_rate: 1.into(),
             activation: Activation::Linear,
             use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            name: None,
+            kernel: ParamSpec::new(Initializer::GlorotUniform),
+            bias: ParamSpec::new(Initializer::Zeros),
+            common: Common::default(),
             built: None,
         }
     }
@@ -105,8 +106,15 @@ impl Conv2DTranspose {
     }
 }
 
+arguments! {
+    Conv2DTranspose = Conv2DTranspose::new(0, 0);
+    required filters kernel_size;
+    optional strides padding output_padding dilation_rate activation use_bias kernel bias common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for Conv2DTranspose {
-    names!("Conv2DTranspose");
+    layer!("Conv2DTranspose");
 
     fn build(
         &mut self,
@@ -141,9 +149,9 @@ impl Layer for Conv2DTranspose {
             return Err(NnError::argument("output size", expected, found));
         };
         self.built = Some(Built {
-            kernel: builder.param("kernel", &kernel, self.kernel_initializer)?,
+            kernel: self.kernel.add(builder, "kernel", &kernel)?,
             bias: match self.use_bias {
-                true => Some(builder.param("bias", &[self.filters], self.bias_initializer)?),
+                true => Some(self.bias.add(builder, "bias", &[self.filters])?),
                 false => None,
             },
             spec,

@@ -1,5 +1,6 @@
 //! The fully connected layer.
 
+use super::common::{Common, ParamSpec};
 use super::support::at_least_one;
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -14,9 +15,9 @@ pub struct Dense {
     units: usize,
     activation: Activation,
     use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    name: Option<String>,
+    kernel: ParamSpec,
+    bias: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -25,7 +26,7 @@ struct Built {
     bias: Option<ParamId>,
 }
 
-setters!(Dense: activation, use_bias, kernel_initializer, bias_initializer, name);
+setters!(Dense: activation, use_bias, kernel, bias, common);
 
 impl Dense {
     /// `units` outputs, no activation, with bias, kernel Glorot-uniform.
@@ -35,9 +36,9 @@ impl Dense {
             units,
             activation: Activation::Linear,
             use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            name: None,
+            kernel: ParamSpec::new(Initializer::GlorotUniform),
+            bias: ParamSpec::new(Initializer::Zeros),
+            common: Common::default(),
             built: None,
         }
     }
@@ -47,8 +48,15 @@ impl Dense {
     }
 }
 
+arguments! {
+    Dense = Dense::new(0);
+    required units;
+    optional activation use_bias kernel bias common;
+    accept "lora_rank" = null, "quantization_config" = null;
+}
+
 impl Layer for Dense {
-    names!("Dense");
+    layer!("Dense");
 
     fn build(
         &mut self,
@@ -60,9 +68,11 @@ impl Layer for Dense {
         };
         at_least_one("units", self.units)?;
         self.built = Some(Built {
-            kernel: builder.param("kernel", &[features, self.units], self.kernel_initializer)?,
+            kernel: self
+                .kernel
+                .add(builder, "kernel", &[features, self.units])?,
             bias: match self.use_bias {
-                true => Some(builder.param("bias", &[self.units], self.bias_initializer)?),
+                true => Some(self.bias.add(builder, "bias", &[self.units])?),
                 false => None,
             },
         });

@@ -1,5 +1,6 @@
 //! Convolution of each channel by itself.
 
+use super::common::{Common, ParamSpec};
 use super::support::{at_least_one, conv_spec};
 use super::{Padding, Size2, image};
 use crate::activation::Activation;
@@ -22,9 +23,9 @@ pub struct DepthwiseConv2D {
     dilation_rate: Size2,
     activation: Activation,
     use_bias: bool,
-    depthwise_initializer: Initializer,
-    bias_initializer: Initializer,
-    name: Option<String>,
+    depthwise: ParamSpec,
+    bias: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -35,7 +36,7 @@ struct Built {
 }
 
 setters!(DepthwiseConv2D: strides, padding, depth_multiplier, dilation_rate, activation, use_bias);
-setters!(DepthwiseConv2D: depthwise_initializer, bias_initializer, name);
+setters!(DepthwiseConv2D: depthwise, bias, common);
 
 impl DepthwiseConv2D {
     /// A window of `kernel_size`; strides 1, padding valid, one output a channel, no activation,
@@ -50,9 +51,9 @@ impl DepthwiseConv2D {
             dilation_rate: 1.into(),
             activation: Activation::Linear,
             use_bias: true,
-            depthwise_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            name: None,
+            depthwise: ParamSpec::new(Initializer::GlorotUniform),
+            bias: ParamSpec::new(Initializer::Zeros),
+            common: Common::default(),
             built: None,
         }
     }
@@ -62,8 +63,15 @@ impl DepthwiseConv2D {
     }
 }
 
+arguments! {
+    DepthwiseConv2D = DepthwiseConv2D::new(0);
+    required kernel_size;
+    optional strides padding depth_multiplier dilation_rate activation use_bias depthwise bias common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for DepthwiseConv2D {
-    names!("DepthwiseConv2D");
+    layer!("DepthwiseConv2D");
 
     fn build(
         &mut self,
@@ -78,9 +86,9 @@ impl Layer for DepthwiseConv2D {
             spec.output_shape([1, height, width, channels], [kh, kw, channels, outputs])?;
         let kernel = [kh, kw, channels, self.depth_multiplier];
         self.built = Some(Built {
-            kernel: builder.param("kernel", &kernel, self.depthwise_initializer)?,
+            kernel: self.depthwise.add(builder, "kernel", &kernel)?,
             bias: match self.use_bias {
-                true => Some(builder.param("bias", &[outputs], self.bias_initializer)?),
+                true => Some(self.bias.add(builder, "bias", &[outputs])?),
                 false => None,
             },
             spec,

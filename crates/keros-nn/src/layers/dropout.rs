@@ -1,5 +1,6 @@
 //! Random zeros in training.
 
+use super::common::Common;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::{Tensor, kernels};
@@ -10,32 +11,31 @@ use keros_tensor::{Tensor, kernels};
 /// The mask is a function of the seed, the step and the layer's place in the network.
 pub struct Dropout {
     rate: f32,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Dropout {
     /// Drops with probability `rate`, in `[0, 1)`.
     #[must_use]
     pub fn new(rate: f32) -> Dropout {
-        Dropout { rate, name: None }
+        Dropout {
+            rate,
+            common: Common::default(),
+        }
     }
 
-    /// A name of its own.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Dropout {
-        self.name = Some(name.into());
-        self
-    }
+    setter!(common);
+}
+
+arguments! {
+    Dropout = Dropout::new(0.0);
+    required rate;
+    optional common;
+    only "seed" = null, "noise_shape" = null;
 }
 
 impl Layer for Dropout {
-    fn class_name(&self) -> &'static str {
-        "Dropout"
-    }
-
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
+    layer!("Dropout");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         if !(0.0..1.0).contains(&self.rate) {

@@ -1,5 +1,6 @@
 //! Learned vectors for whole numbers.
 
+use super::common::{Common, ParamSpec};
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -15,13 +16,15 @@ use keros_tensor::{DType, ParamId, Tensor, access, kernels};
 pub struct Embedding {
     input_dim: usize,
     output_dim: usize,
-    embeddings_initializer: Initializer,
-    name: Option<String>,
-    embeddings: Option<ParamId>,
+    embeddings: ParamSpec,
+    common: Common,
+    built: Option<ParamId>,
 }
 
 /// From here on not every index is an `f32`.
 const LIMIT: usize = 1 << 24;
+
+setters!(Embedding: embeddings, common);
 
 impl Embedding {
     /// A table of `input_dim` rows (at most 2²⁴, as `f32` holds no larger whole numbers exactly) of
@@ -31,31 +34,30 @@ impl Embedding {
         Embedding {
             input_dim,
             output_dim,
-            embeddings_initializer: Initializer::RandomUniform {
+            embeddings: ParamSpec::new(Initializer::RandomUniform {
                 minval: -0.05,
                 maxval: 0.05,
-            },
-            name: None,
-            embeddings: None,
+            }),
+            common: Common::default(),
+            built: None,
         }
     }
 
-    /// First values of the table.
-    #[must_use]
-    pub fn embeddings_initializer(mut self, initializer: Initializer) -> Embedding {
-        self.embeddings_initializer = initializer;
-        self
-    }
-
-    setter!(name);
-
     fn embeddings(&self) -> Result<ParamId, NnError> {
-        self.embeddings.ok_or(NnError::NotBuilt)
+        self.built.ok_or(NnError::NotBuilt)
     }
 }
 
+arguments! {
+    Embedding = Embedding::new(0, 0);
+    required input_dim output_dim;
+    optional embeddings common;
+    only "mask_zero" = false;
+    accept "lora_rank" = null, "quantization_config" = null;
+}
+
 impl Layer for Embedding {
-    names!("Embedding");
+    layer!("Embedding");
 
     fn build(
         &mut self,
@@ -74,7 +76,7 @@ impl Layer for Embedding {
             ));
         }
         let shape = [self.input_dim, self.output_dim];
-        self.embeddings = Some(builder.param("embeddings", &shape, self.embeddings_initializer)?);
+        self.built = Some(self.embeddings.add(builder, "embeddings", &shape)?);
         Ok([input, &[self.output_dim]].concat())
     }
 

@@ -1,5 +1,6 @@
 //! All axes of a sample as one.
 
+use super::common::Common;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::Tensor;
@@ -9,7 +10,7 @@ use keros_tensor::Tensor;
 /// **Shapes**: `[N, …]` → `[N, product of …]`.
 #[derive(Default)]
 pub struct Flatten {
-    name: Option<String>,
+    common: Common,
     input: Vec<usize>,
 }
 
@@ -20,22 +21,18 @@ impl Flatten {
         Flatten::default()
     }
 
-    /// A name of its own.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Flatten {
-        self.name = Some(name.into());
-        self
-    }
+    setter!(common);
+}
+
+arguments! {
+    Flatten = Flatten::new();
+    required;
+    optional common;
+    only "data_format" = "channels_last";
 }
 
 impl Layer for Flatten {
-    fn class_name(&self) -> &'static str {
-        "Flatten"
-    }
-
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
+    layer!("Flatten");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         self.input = input.to_vec();

@@ -1,5 +1,6 @@
 //! Mean and maximum over all positions of an image.
 
+use super::common::Common;
 use super::image;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -11,11 +12,11 @@ use keros_tensor::{Tensor, kernels};
 #[derive(Default)]
 pub struct GlobalAveragePooling2D {
     keepdims: bool,
-    name: Option<String>,
+    common: Common,
     input: Option<[usize; 3]>,
 }
 
-setters!(GlobalAveragePooling2D: keepdims, name);
+setters!(GlobalAveragePooling2D: keepdims, common);
 
 impl GlobalAveragePooling2D {
     /// The mean over height and width, which do not stay as axes.
@@ -25,8 +26,15 @@ impl GlobalAveragePooling2D {
     }
 }
 
+arguments! {
+    GlobalAveragePooling2D = GlobalAveragePooling2D::new();
+    required;
+    optional keepdims common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for GlobalAveragePooling2D {
-    names!("GlobalAveragePooling2D");
+    layer!("GlobalAveragePooling2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;
@@ -60,10 +68,10 @@ impl Layer for GlobalAveragePooling2D {
 #[derive(Default)]
 pub struct GlobalMaxPooling2D {
     keepdims: bool,
-    name: Option<String>,
+    common: Common,
 }
 
-setters!(GlobalMaxPooling2D: keepdims, name);
+setters!(GlobalMaxPooling2D: keepdims, common);
 
 impl GlobalMaxPooling2D {
     /// The maximum over height and width, which do not stay as axes.
@@ -73,8 +81,15 @@ impl GlobalMaxPooling2D {
     }
 }
 
+arguments! {
+    GlobalMaxPooling2D = GlobalMaxPooling2D::new();
+    required;
+    optional keepdims common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for GlobalMaxPooling2D {
-    names!("GlobalMaxPooling2D");
+    layer!("GlobalMaxPooling2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (_, _, channels) = image(input)?;

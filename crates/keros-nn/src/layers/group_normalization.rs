@@ -1,5 +1,6 @@
 //! Normalization of each sample over groups of channels.
 
+use super::common::{Common, ParamSpec};
 use super::layer_normalization::{backward, forward};
 use super::support::{check_epsilon, sample_axis};
 use crate::error::NnError;
@@ -23,9 +24,9 @@ pub struct GroupNormalization {
     epsilon: f32,
     center: bool,
     scale: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
-    name: Option<String>,
+    beta: ParamSpec,
+    gamma: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -38,7 +39,7 @@ struct Built {
     inner: usize,
 }
 
-setters!(GroupNormalization: epsilon, center, scale, beta_initializer, gamma_initializer, name);
+setters!(GroupNormalization: epsilon, center, scale, beta, gamma, common);
 
 impl Default for GroupNormalization {
     fn default() -> Self {
@@ -56,9 +57,9 @@ impl GroupNormalization {
             epsilon: 1e-3,
             center: true,
             scale: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
-            name: None,
+            beta: ParamSpec::new(Initializer::Zeros),
+            gamma: ParamSpec::new(Initializer::Ones),
+            common: Common::default(),
             built: None,
         }
     }
@@ -82,8 +83,14 @@ impl GroupNormalization {
     }
 }
 
+arguments! {
+    GroupNormalization = GroupNormalization::new();
+    required;
+    optional groups axis epsilon center scale beta gamma common;
+}
+
 impl Layer for GroupNormalization {
-    names!("GroupNormalization");
+    layer!("GroupNormalization");
 
     fn build(
         &mut self,
@@ -100,11 +107,11 @@ impl Layer for GroupNormalization {
         }
         self.built = Some(Built {
             gamma: match self.scale {
-                true => Some(builder.param("gamma", &[channels], self.gamma_initializer)?),
+                true => Some(self.gamma.add(builder, "gamma", &[channels])?),
                 false => None,
             },
             beta: match self.center {
-                true => Some(builder.param("beta", &[channels], self.beta_initializer)?),
+                true => Some(self.beta.add(builder, "beta", &[channels])?),
                 false => None,
             },
             layout: NormLayout {

@@ -1,6 +1,7 @@
 //! Normalization of each sample over some of its axes.
 
 use super::Axes;
+use super::common::{Common, ParamSpec};
 use super::support::{check_epsilon, norm_layout};
 use crate::error::NnError;
 use crate::initializer::Initializer;
@@ -18,9 +19,9 @@ pub struct LayerNormalization {
     epsilon: f32,
     center: bool,
     scale: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
-    name: Option<String>,
+    beta: ParamSpec,
+    gamma: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -31,8 +32,8 @@ struct Built {
     layout: NormLayout,
 }
 
-setters!(LayerNormalization: axes, epsilon, center, scale, beta_initializer, gamma_initializer);
-setters!(LayerNormalization: name);
+setters!(LayerNormalization: axes, epsilon, center, scale, beta, gamma);
+setters!(LayerNormalization: common);
 
 impl Default for LayerNormalization {
     fn default() -> Self {
@@ -49,9 +50,9 @@ impl LayerNormalization {
             epsilon: 1e-3,
             center: true,
             scale: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
-            name: None,
+            beta: ParamSpec::new(Initializer::Zeros),
+            gamma: ParamSpec::new(Initializer::Ones),
+            common: Common::default(),
             built: None,
         }
     }
@@ -61,8 +62,15 @@ impl LayerNormalization {
     }
 }
 
+arguments! {
+    LayerNormalization = LayerNormalization::new();
+    required;
+    optional axis epsilon center scale beta gamma common;
+    accept "rms_scaling" = false;
+}
+
 impl Layer for LayerNormalization {
-    names!("LayerNormalization");
+    layer!("LayerNormalization");
 
     fn build(
         &mut self,
@@ -75,11 +83,11 @@ impl Layer for LayerNormalization {
         let shape: Vec<usize> = axes.iter().map(|&axis| input[axis]).collect();
         self.built = Some(Built {
             gamma: match self.scale {
-                true => Some(builder.param("gamma", &shape, self.gamma_initializer)?),
+                true => Some(self.gamma.add(builder, "gamma", &shape)?),
                 false => None,
             },
             beta: match self.center {
-                true => Some(builder.param("beta", &shape, self.beta_initializer)?),
+                true => Some(self.beta.add(builder, "beta", &shape)?),
                 false => None,
             },
             layout,

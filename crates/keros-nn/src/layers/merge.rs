@@ -1,10 +1,28 @@
 //! Several inputs as one.
 
 use super::axis_of_batch;
+use crate::config::{Arguments, Config};
 use crate::error::NnError;
 use crate::layer::{Merge, Pass};
 use keros_tensor::kernels::{self, MergeOp, Taps};
 use keros_tensor::{Tensor, Workspace};
+
+/// The methods of [`Merge`] that do not depend on what a layer computes.
+macro_rules! merge {
+    ($class:literal) => {
+        fn class_name(&self) -> &'static str {
+            $class
+        }
+
+        fn name(&self) -> Option<&str> {
+            self.name.as_deref()
+        }
+
+        fn config(&self) -> Option<$crate::Config> {
+            self.write()
+        }
+    };
+}
 
 /// What all element-wise merges share.
 #[derive(Default)]
@@ -163,11 +181,26 @@ macro_rules! elementwise {
                 $name::default()
             }
 
-            setter!(name);
+            /// A name of its own.
+            #[must_use]
+            pub fn name(mut self, name: impl Into<String>) -> $name {
+                self.name = Some(name.into());
+                self
+            }
+        }
+
+        impl $name {
+            fn write(&self) -> Option<Config> {
+                Some(Config::new())
+            }
+
+            pub(crate) fn read(_: &mut Arguments) -> Result<$name, NnError> {
+                Ok($name::new())
+            }
         }
 
         impl Merge for $name {
-            names!($class);
+            merge!($class);
 
             fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {
                 self.merge.build(inputs, MergeOp::$name)
@@ -235,15 +268,26 @@ impl Concatenate {
         }
     }
 
-    setter!(name);
+    /// A name of its own.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Concatenate {
+        self.name = Some(name.into());
+        self
+    }
 
     fn built(&self) -> Result<&Joint, NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
     }
 }
 
+arguments! {
+    Concatenate = Concatenate::default();
+    required;
+    optional axis;
+}
+
 impl Merge for Concatenate {
-    names!("Concatenate");
+    merge!("Concatenate");
 
     fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {
         let Some(first) = inputs.first() else {

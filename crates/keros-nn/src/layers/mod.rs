@@ -9,13 +9,123 @@ macro_rules! setters {
 
 /// One of [`setters`].
 macro_rules! setter {
-    (name) => {
+    (common) => {
         /// A name of its own.
         #[must_use]
         pub fn name(mut self, name: impl Into<String>) -> Self {
-            self.name = Some(name.into());
+            self.common.name = Some(name.into());
             self
         }
+
+        /// Whether the layer learns; true unless set.
+        #[must_use]
+        pub fn trainable(mut self, trainable: bool) -> Self {
+            self.common.trainable = trainable;
+            self
+        }
+
+        /// A penalty of the layer's output, divided by the number of samples, that is added to the
+        /// loss: a value such as [`L2`](crate::L2), or its name. None unless set.
+        #[must_use]
+        pub fn activity_regularizer(
+            mut self,
+            regularizer: impl $crate::Resolve<dyn $crate::Regularizer>,
+        ) -> Self {
+            if let Some(regularizer) = self.common.resolve(regularizer) {
+                self.common.activity_regularizer = Some(regularizer.into());
+            }
+            self
+        }
+    };
+    (activation) => {
+        /// The function applied to the result, a value or its name; none unless set.
+        #[must_use]
+        pub fn activation(mut self, activation: impl $crate::Resolve<$crate::Activation>) -> Self {
+            if let Some(activation) = self.common.resolve(activation) {
+                self.activation = *activation;
+            }
+            self
+        }
+    };
+    (kernel) => {
+        param_setters!(
+            kernel,
+            "the kernel",
+            "Glorot-uniform",
+            kernel_initializer,
+            kernel_regularizer,
+            kernel_constraint
+        );
+    };
+    (depthwise) => {
+        param_setters!(
+            depthwise,
+            "the depthwise kernel",
+            "Glorot-uniform",
+            depthwise_initializer,
+            depthwise_regularizer,
+            depthwise_constraint
+        );
+    };
+    (pointwise) => {
+        param_setters!(
+            pointwise,
+            "the pointwise kernel",
+            "Glorot-uniform",
+            pointwise_initializer,
+            pointwise_regularizer,
+            pointwise_constraint
+        );
+    };
+    (bias) => {
+        param_setters!(
+            bias,
+            "the bias",
+            "zeros",
+            bias_initializer,
+            bias_regularizer,
+            bias_constraint
+        );
+    };
+    (gamma) => {
+        param_setters!(
+            gamma,
+            "`gamma`",
+            "ones",
+            gamma_initializer,
+            gamma_regularizer,
+            gamma_constraint
+        );
+    };
+    (beta) => {
+        param_setters!(
+            beta,
+            "`beta`",
+            "zeros",
+            beta_initializer,
+            beta_regularizer,
+            beta_constraint
+        );
+    };
+    (embeddings) => {
+        param_setters!(
+            embeddings,
+            "the table",
+            "uniform in ±0.05",
+            embeddings_initializer,
+            embeddings_regularizer,
+            embeddings_constraint
+        );
+    };
+    (alpha) => {
+        param_setters!(
+            alpha,
+            "the slopes",
+            "zeros",
+            alpha_initializer,
+            alpha_regularizer,
+            alpha_constraint
+        );
     };
     (strides) => {
         /// Steps of the window over height and width.
@@ -66,51 +176,11 @@ macro_rules! setter {
             self
         }
     };
-    (activation) => {
-        /// The function applied to the result; none unless set.
-        #[must_use]
-        pub fn activation(mut self, activation: $crate::Activation) -> Self {
-            self.activation = activation;
-            self
-        }
-    };
     (use_bias) => {
         /// Whether a bias is added; true unless set.
         #[must_use]
         pub fn use_bias(mut self, use_bias: bool) -> Self {
             self.use_bias = use_bias;
-            self
-        }
-    };
-    (kernel_initializer) => {
-        /// First values of the kernel; Glorot-uniform unless set.
-        #[must_use]
-        pub fn kernel_initializer(mut self, initializer: $crate::Initializer) -> Self {
-            self.kernel_initializer = initializer;
-            self
-        }
-    };
-    (depthwise_initializer) => {
-        /// First values of the depthwise kernel; Glorot-uniform unless set.
-        #[must_use]
-        pub fn depthwise_initializer(mut self, initializer: $crate::Initializer) -> Self {
-            self.depthwise_initializer = initializer;
-            self
-        }
-    };
-    (pointwise_initializer) => {
-        /// First values of the pointwise kernel; Glorot-uniform unless set.
-        #[must_use]
-        pub fn pointwise_initializer(mut self, initializer: $crate::Initializer) -> Self {
-            self.pointwise_initializer = initializer;
-            self
-        }
-    };
-    (bias_initializer) => {
-        /// First values of the bias; zeros unless set.
-        #[must_use]
-        pub fn bias_initializer(mut self, initializer: $crate::Initializer) -> Self {
-            self.bias_initializer = initializer;
             self
         }
     };
@@ -138,22 +208,6 @@ macro_rules! setter {
             self
         }
     };
-    (gamma_initializer) => {
-        /// First values of `gamma`; ones unless set.
-        #[must_use]
-        pub fn gamma_initializer(mut self, initializer: $crate::Initializer) -> Self {
-            self.gamma_initializer = initializer;
-            self
-        }
-    };
-    (beta_initializer) => {
-        /// First values of `beta`; zeros unless set.
-        #[must_use]
-        pub fn beta_initializer(mut self, initializer: $crate::Initializer) -> Self {
-            self.beta_initializer = initializer;
-            self
-        }
-    };
     (keepdims) => {
         /// Whether height and width stay, as axes of 1; false unless set.
         #[must_use]
@@ -175,23 +229,126 @@ macro_rules! setter {
     };
 }
 
-/// The methods of [`Layer`](crate::Layer) and [`Merge`](crate::Merge) that tell a layer's names.
-macro_rules! names {
+/// The setters of one parameter: its field, its name and first values in words, and their names.
+macro_rules! param_setters {
+    ($field:ident, $what:literal, $first:literal, $init:ident, $regularizer:ident, $constraint:ident) => {
+        #[doc = concat!("First values of ", $what, ", an [`Initializer`](crate::Initializer) or its")]
+        #[doc = concat!("name; ", $first, " unless set.")]
+        #[must_use]
+        pub fn $init(mut self, initializer: impl $crate::Resolve<$crate::Initializer>) -> Self {
+            if let Some(initializer) = self.common.resolve(initializer) {
+                self.$field.initializer = *initializer;
+            }
+            self
+        }
+
+        #[doc = concat!("A penalty of ", $what, " that is added to the loss, a value such as")]
+        /// [`L2`](crate::L2) or its name; none unless set.
+        #[must_use]
+        pub fn $regularizer(
+            mut self,
+            regularizer: impl $crate::Resolve<dyn $crate::Regularizer>,
+        ) -> Self {
+            if let Some(regularizer) = self.common.resolve(regularizer) {
+                self.$field.regularizer = Some(regularizer.into());
+            }
+            self
+        }
+
+        #[doc = concat!("What holds for ", $what, " after each update, a value such as")]
+        /// [`MaxNorm`](crate::MaxNorm) or its name; nothing unless set.
+        #[must_use]
+        pub fn $constraint(
+            mut self,
+            constraint: impl $crate::Resolve<dyn $crate::Constraint>,
+        ) -> Self {
+            if let Some(constraint) = self.common.resolve(constraint) {
+                self.$field.constraint = Some(constraint.into());
+            }
+            self
+        }
+    };
+}
+
+/// The methods of [`Layer`](crate::Layer) that do not depend on what a layer computes.
+macro_rules! layer {
     ($class:literal) => {
         fn class_name(&self) -> &'static str {
             $class
         }
 
         fn name(&self) -> Option<&str> {
-            self.name.as_deref()
+            self.common.name.as_deref()
+        }
+
+        fn trainable(&self) -> bool {
+            self.common.trainable
+        }
+
+        fn activity_regularizer(&self) -> Option<&dyn $crate::Regularizer> {
+            self.common.activity_regularizer.as_deref()
+        }
+
+        fn check(&mut self) -> Result<(), $crate::NnError> {
+            self.common.check()
+        }
+
+        fn config(&self) -> Option<$crate::Config> {
+            self.write()
+        }
+    };
+}
+
+/// How a layer is written to a configuration and read from one: what makes it before its arguments
+/// are known; the arguments it needs; those that have defaults; those of which only one value is
+/// supported; and such that are not written.
+macro_rules! arguments {
+    (
+        $layer:ident = $new:expr;
+        required $($required:ident)*;
+        optional $($optional:ident)*;
+        $(only $($only:literal = $value:tt),+;)?
+        $(accept $($accept:literal = $accepted:tt),+;)?
+    ) => {
+        impl $layer {
+            fn write(&self) -> Option<$crate::Config> {
+                let mut config = $crate::Config::new();
+                $(
+                    let name = stringify!($required);
+                    $crate::config::argument::Argument::put(&self.$required, name, &mut config)?;
+                )*
+                $(
+                    let name = stringify!($optional);
+                    $crate::config::argument::Argument::put(&self.$optional, name, &mut config)?;
+                )*
+                $($(config.insert($only.to_owned(), serde_json::json!($value));)+)?
+                Some(config)
+            }
+
+            pub(crate) fn read(arguments: &mut $crate::Arguments) -> Result<$layer, $crate::NnError> {
+                let mut layer = $new;
+                $(
+                    let name = stringify!($required);
+                    $crate::config::argument::require(&mut layer.$required, name, arguments)?;
+                )*
+                $(
+                    let name = stringify!($optional);
+                    $crate::config::argument::Argument::set(&mut layer.$optional, name, arguments)?;
+                )*
+                $($(arguments.only($only, &serde_json::json!($value))?;)+)?
+                $($(arguments.only($accept, &serde_json::json!($accepted))?;)+)?
+                Ok(layer)
+            }
         }
     };
 }
 
 mod activations;
+mod activity_regularization;
 mod average_pooling2d;
 mod batch_normalization;
 mod border2d;
+mod common;
 mod conv1d;
 mod conv2d;
 mod conv2d_transpose;
@@ -208,9 +365,6 @@ mod separable_conv2d;
 mod support;
 mod unit_normalization;
 
-pub use average_pooling2d::AveragePooling2D;
-pub use batch_normalization::BatchNormalization;
-pub use conv1d::Conv1D;
 mod merge;
 mod permute;
 mod prelu;
@@ -221,7 +375,11 @@ mod softmax;
 mod up_sampling2d;
 
 pub use activations::{Activation, ELU, LeakyReLU, ReLU};
+pub use activity_regularization::ActivityRegularization;
+pub use average_pooling2d::AveragePooling2D;
+pub use batch_normalization::BatchNormalization;
 pub use border2d::{Border2, Cropping2D, ZeroPadding2D};
+pub use conv1d::Conv1D;
 pub use conv2d::Conv2D;
 pub use conv2d_transpose::Conv2DTranspose;
 pub use dense::Dense;
@@ -246,6 +404,7 @@ pub use support::Axes;
 pub use unit_normalization::UnitNormalization;
 pub use up_sampling2d::{Interpolation, UpSampling2D};
 
+use crate::config::argument::list;
 use crate::error::NnError;
 
 /// Height and width; a single number stands for both.
@@ -262,6 +421,26 @@ impl From<(usize, usize)> for Size2 {
     fn from((height, width): (usize, usize)) -> Self {
         Size2(height, width)
     }
+}
+
+crate::config::argument::plain! {
+    Size2, "one or two whole numbers from 0": |this| [this.0, this.1], |value| {
+        match (usize::of_json(value), list::<usize>(value).as_deref()) {
+            (Some(both), _) => Some(both.into()),
+            (None, Some(&[height, width])) => Some(Size2(height, width)),
+            _ => None,
+        }
+    };
+    Padding, "valid, same or causal": |this| match this {
+        Padding::Valid => "valid",
+        Padding::Same => "same",
+        Padding::Causal => "causal",
+    }, |value| match value.as_str()? {
+        "valid" => Some(Padding::Valid),
+        "same" => Some(Padding::Same),
+        "causal" => Some(Padding::Causal),
+        _ => None,
+    };
 }
 
 impl Size2 {

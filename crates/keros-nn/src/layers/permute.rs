@@ -1,5 +1,6 @@
 //! The axes of a sample in another order.
 
+use super::common::Common;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::{Tensor, kernels};
@@ -9,7 +10,7 @@ use keros_tensor::{Tensor, kernels};
 /// **Shapes**: `[N, a, b, …]` → `[N, …]`; axis `k` of the output is axis `dims[k]` of the input.
 pub struct Permute {
     dims: Vec<usize>,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Permute {
@@ -18,15 +19,21 @@ impl Permute {
     pub fn new(dims: impl Into<Vec<usize>>) -> Permute {
         Permute {
             dims: dims.into(),
-            name: None,
+            common: Common::default(),
         }
     }
 
-    setter!(name);
+    setter!(common);
+}
+
+arguments! {
+    Permute = Permute::new([]);
+    required dims;
+    optional common;
 }
 
 impl Layer for Permute {
-    names!("Permute");
+    layer!("Permute");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let mut sorted = self.dims.clone();

@@ -1,5 +1,6 @@
 //! ReLU whose slope below 0 is learned.
 
+use super::common::{Common, ParamSpec};
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -10,9 +11,9 @@ use keros_tensor::{DType, ParamId, Tensor, Workspace, access};
 ///
 /// **Shapes**: `[N, …]` → the same; parameter `alpha` `[…]`, with 1 in the place of shared axes.
 pub struct PReLU {
-    alpha_initializer: Initializer,
-    shared_axes: Vec<usize>,
-    name: Option<String>,
+    alpha: ParamSpec,
+    shared_axes: Option<Vec<usize>>,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -33,29 +34,23 @@ impl PReLU {
     #[must_use]
     pub fn new() -> PReLU {
         PReLU {
-            alpha_initializer: Initializer::Zeros,
-            shared_axes: Vec::new(),
-            name: None,
+            alpha: ParamSpec::new(Initializer::Zeros),
+            shared_axes: None,
+            common: Common::default(),
             built: None,
         }
-    }
-
-    /// First values of the slopes.
-    #[must_use]
-    pub fn alpha_initializer(mut self, initializer: Initializer) -> PReLU {
-        self.alpha_initializer = initializer;
-        self
     }
 
     /// Axes along which the slopes are the same; 1 is the first axis of a sample. `[1, 2]` gives an
     /// image one slope a channel.
     #[must_use]
     pub fn shared_axes(mut self, axes: impl Into<Vec<usize>>) -> PReLU {
-        self.shared_axes = axes.into();
+        self.shared_axes = Some(axes.into());
         self
     }
 
-    setter!(name);
+    setter!(alpha);
+    setter!(common);
 
     fn built(&self) -> Result<&Built, NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
@@ -73,8 +68,14 @@ impl Built {
     }
 }
 
+arguments! {
+    PReLU = PReLU::new();
+    required;
+    optional alpha shared_axes common;
+}
+
 impl Layer for PReLU {
-    names!("PReLU");
+    layer!("PReLU");
 
     fn build(
         &mut self,
@@ -83,7 +84,7 @@ impl Layer for PReLU {
     ) -> Result<Vec<usize>, NnError> {
         let mut shape = input.to_vec();
         let mut shared = Vec::new();
-        for &axis in &self.shared_axes {
+        for &axis in self.shared_axes.iter().flatten() {
             let length = axis
                 .checked_sub(1)
                 .and_then(|axis| shape.get_mut(axis))
@@ -97,7 +98,7 @@ impl Layer for PReLU {
             shared.push((axis - 1, repeat, sum));
         }
         self.built = Some(Built {
-            alpha: builder.param("alpha", &shape, self.alpha_initializer)?,
+            alpha: self.alpha.add(builder, "alpha", &shape)?,
             shared,
         });
         Ok(input.to_vec())

@@ -1,5 +1,6 @@
 //! A vector as a sequence of itself.
 
+use super::common::Common;
 use super::enlargement;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -11,7 +12,7 @@ use keros_tensor::kernels::{self, Taps};
 /// **Shapes**: `[N, features]` → `[N, n, features]`.
 pub struct RepeatVector {
     n: usize,
-    name: Option<String>,
+    common: Common,
     /// What repeats, and what sums the gradients.
     built: Option<(Taps, Taps)>,
 }
@@ -22,16 +23,22 @@ impl RepeatVector {
     pub fn new(n: usize) -> RepeatVector {
         RepeatVector {
             n,
-            name: None,
+            common: Common::default(),
             built: None,
         }
     }
 
-    setter!(name);
+    setter!(common);
+}
+
+arguments! {
+    RepeatVector = RepeatVector::new(0);
+    required n;
+    optional common;
 }
 
 impl Layer for RepeatVector {
-    names!("RepeatVector");
+    layer!("RepeatVector");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let &[features] = input else {

@@ -1,5 +1,7 @@
 //! Another range of values.
 
+use super::common::Common;
+use crate::config::argument::{list, shortest};
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::{Tensor, kernels};
@@ -26,6 +28,16 @@ impl<const N: usize> From<[f32; N]> for PerChannel {
     }
 }
 
+crate::config::argument::plain! {
+    PerChannel, "a number or a list of numbers": |this| match this.0[..] {
+        [number] => shortest(number),
+        _ => this.0.iter().map(|&number| shortest(number)).collect(),
+    }, |value| match f32::of_json(value) {
+        Some(number) => Some(number.into()),
+        None => list(value).map(PerChannel),
+    };
+}
+
 impl PerChannel {
     fn check(&self, what: &str, input: &[usize]) -> Result<(), NnError> {
         let channels = input.last().copied().unwrap_or(1);
@@ -46,7 +58,7 @@ impl PerChannel {
 pub struct Rescaling {
     scale: PerChannel,
     offset: PerChannel,
-    name: Option<String>,
+    common: Common,
 }
 
 impl Rescaling {
@@ -56,7 +68,7 @@ impl Rescaling {
         Rescaling {
             scale: scale.into(),
             offset: 0.0.into(),
-            name: None,
+            common: Common::default(),
         }
     }
 
@@ -67,11 +79,17 @@ impl Rescaling {
         self
     }
 
-    setter!(name);
+    setter!(common);
+}
+
+arguments! {
+    Rescaling = Rescaling::new(1.0);
+    required scale;
+    optional offset common;
 }
 
 impl Layer for Rescaling {
-    names!("Rescaling");
+    layer!("Rescaling");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         self.scale.check("scale", input)?;

@@ -1,5 +1,6 @@
 //! The same values in another shape.
 
+use super::common::Common;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::Tensor;
@@ -9,7 +10,7 @@ use keros_tensor::Tensor;
 /// **Shapes**: `[N, …]` → `[N, target_shape]`, with as many values.
 pub struct Reshape {
     target_shape: Vec<isize>,
-    name: Option<String>,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -24,12 +25,12 @@ impl Reshape {
     pub fn new(target_shape: impl Into<Vec<isize>>) -> Reshape {
         Reshape {
             target_shape: target_shape.into(),
-            name: None,
+            common: Common::default(),
             built: None,
         }
     }
 
-    setter!(name);
+    setter!(common);
 
     fn built(&self) -> Result<&Built, NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
@@ -57,8 +58,14 @@ impl Reshape {
     }
 }
 
+arguments! {
+    Reshape = Reshape::new([]);
+    required target_shape;
+    optional common;
+}
+
 impl Layer for Reshape {
-    names!("Reshape");
+    layer!("Reshape");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let size = input.iter().product();

@@ -1,5 +1,6 @@
 //! A depthwise convolution and a mixture of its channels.
 
+use super::common::{Common, ParamSpec};
 use super::support::{at_least_one, conv_spec};
 use super::{Padding, Size2, depthwise_conv2d, image};
 use crate::activation::Activation;
@@ -24,10 +25,10 @@ pub struct SeparableConv2D {
     depth_multiplier: usize,
     activation: Activation,
     use_bias: bool,
-    depthwise_initializer: Initializer,
-    pointwise_initializer: Initializer,
-    bias_initializer: Initializer,
-    name: Option<String>,
+    depthwise: ParamSpec,
+    pointwise: ParamSpec,
+    bias: ParamSpec,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -39,7 +40,7 @@ struct Built {
 }
 
 setters!(SeparableConv2D: strides, padding, dilation_rate, depth_multiplier, activation, use_bias);
-setters!(SeparableConv2D: depthwise_initializer, pointwise_initializer, bias_initializer, name);
+setters!(SeparableConv2D: depthwise, pointwise, bias, common);
 
 impl SeparableConv2D {
     /// `filters` output channels and a window of `kernel_size`; strides 1, padding valid, one
@@ -55,10 +56,10 @@ impl SeparableConv2D {
             depth_multiplier: 1,
             activation: Activation::Linear,
             use_bias: true,
-            depthwise_initializer: Initializer::GlorotUniform,
-            pointwise_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            name: None,
+            depthwise: ParamSpec::new(Initializer::GlorotUniform),
+            pointwise: ParamSpec::new(Initializer::GlorotUniform),
+            bias: ParamSpec::new(Initializer::Zeros),
+            common: Common::default(),
             built: None,
         }
     }
@@ -68,8 +69,15 @@ impl SeparableConv2D {
     }
 }
 
+arguments! {
+    SeparableConv2D = SeparableConv2D::new(0, 0);
+    required filters kernel_size;
+    optional strides padding dilation_rate depth_multiplier activation use_bias depthwise pointwise bias common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for SeparableConv2D {
-    names!("SeparableConv2D");
+    layer!("SeparableConv2D");
 
     fn build(
         &mut self,
@@ -86,10 +94,14 @@ impl Layer for SeparableConv2D {
         let depthwise = [kh, kw, channels, self.depth_multiplier];
         let pointwise = [1, 1, between, self.filters];
         self.built = Some(Built {
-            depthwise: builder.param("depthwise_kernel", &depthwise, self.depthwise_initializer)?,
-            pointwise: builder.param("pointwise_kernel", &pointwise, self.pointwise_initializer)?,
+            depthwise: self
+                .depthwise
+                .add(builder, "depthwise_kernel", &depthwise)?,
+            pointwise: self
+                .pointwise
+                .add(builder, "pointwise_kernel", &pointwise)?,
             bias: match self.use_bias {
-                true => Some(builder.param("bias", &[self.filters], self.bias_initializer)?),
+                true => Some(self.bias.add(builder, "bias", &[self.filters])?),
                 false => None,
             },
             spec,

@@ -1,6 +1,7 @@
 //! The softmax along any axes.
 
-use super::axis_of_batch;
+use super::common::Common;
+use super::{Axes, axis_of_batch};
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -10,8 +11,8 @@ use keros_tensor::{Tensor, Workspace, kernels};
 ///
 /// **Shapes**: `[N, …]` → the same.
 pub struct Softmax {
-    axes: Vec<isize>,
-    name: Option<String>,
+    axis: Axes,
+    common: Common,
     built: Option<Built>,
 }
 
@@ -37,8 +38,8 @@ impl Softmax {
     #[must_use]
     pub fn new() -> Softmax {
         Softmax {
-            axes: vec![-1],
-            name: None,
+            axis: Axes::from(-1),
+            common: Common::default(),
             built: None,
         }
     }
@@ -46,18 +47,18 @@ impl Softmax {
     /// The axis: 1 is the first of a sample, negative numbers count from the end.
     #[must_use]
     pub fn axis(mut self, axis: isize) -> Softmax {
-        self.axes = vec![axis];
+        self.axis = axis.into();
         self
     }
 
     /// Several axes, over all of which the sum runs.
     #[must_use]
     pub fn axes(mut self, axes: impl Into<Vec<isize>>) -> Softmax {
-        self.axes = axes.into();
+        self.axis = axes.into().into();
         self
     }
 
-    setter!(name);
+    setter!(common);
 
     fn built(&self) -> Result<&Built, NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
@@ -93,12 +94,18 @@ impl Built {
     }
 }
 
+arguments! {
+    Softmax = Softmax::new();
+    required;
+    optional axis common;
+}
+
 impl Layer for Softmax {
-    names!("Softmax");
+    layer!("Softmax");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let mut summed = Vec::new();
-        for &axis in &self.axes {
+        for &axis in &self.axis.0 {
             let axis = axis_of_batch(axis, input)?;
             if summed.contains(&axis) {
                 return Err(NnError::argument("axes", "each axis once", axis));

@@ -1,13 +1,14 @@
 //! How several layers read their arguments.
 
 use super::{Padding, Size2};
+use crate::config::argument::list;
 use crate::error::NnError;
 use keros_tensor::kernels::{Conv2dSpec, NormLayout};
 
 /// Axes of a batch, the batch itself being axis 0; negative ones count from the end, -1 being the
 /// last. A single number stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axes(Vec<isize>);
+pub struct Axes(pub(super) Vec<isize>);
 
 impl From<isize> for Axes {
     fn from(axis: isize) -> Self {
@@ -26,6 +27,26 @@ impl From<Vec<isize>> for Axes {
         Axes(axes)
     }
 }
+
+crate::config::argument::plain! {
+    Axes, "one or several whole numbers": |this| match &this.0[..] {
+        [axis] => serde_json::json!(axis),
+        axes => serde_json::json!(axes),
+    }, |value| match isize::of_json(value) {
+        Some(axis) => Some(axis.into()),
+        None => list(value).map(Axes),
+    };
+    Size1, "one whole number from 0": |this| [this.0], |value| {
+        match (usize::of_json(value), list::<usize>(value).as_deref()) {
+            (Some(size), _) | (None, Some(&[size])) => Some(Size1(size)),
+            _ => None,
+        }
+    };
+}
+
+/// A number of Keras's that stands in a list of one.
+#[derive(Clone, Copy)]
+pub(super) struct Size1(pub(super) usize);
 
 impl Axes {
     /// The axes in rising order as axes of a sample, which has no batch axis.

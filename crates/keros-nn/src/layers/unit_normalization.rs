@@ -1,6 +1,7 @@
 //! Scaling to a length of 1.
 
 use super::Axes;
+use super::common::Common;
 use super::layer_normalization::of_batch;
 use super::support::norm_layout;
 use crate::error::NnError;
@@ -14,12 +15,12 @@ use keros_tensor::kernels::{self, NormLayout};
 /// **Shapes**: `[N, …]`, as the input.
 pub struct UnitNormalization {
     axis: Axes,
-    name: Option<String>,
+    common: Common,
     /// Of one sample.
     layout: Option<NormLayout>,
 }
 
-setters!(UnitNormalization: axes, name);
+setters!(UnitNormalization: axes, common);
 
 impl Default for UnitNormalization {
     fn default() -> Self {
@@ -33,14 +34,20 @@ impl UnitNormalization {
     pub fn new() -> UnitNormalization {
         UnitNormalization {
             axis: Axes::from(-1),
-            name: None,
+            common: Common::default(),
             layout: None,
         }
     }
 }
 
+arguments! {
+    UnitNormalization = UnitNormalization::new();
+    required;
+    optional axis common;
+}
+
 impl Layer for UnitNormalization {
-    names!("UnitNormalization");
+    layer!("UnitNormalization");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let axes = self.axis.of_sample(input)?;

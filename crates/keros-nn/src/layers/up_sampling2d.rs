@@ -1,5 +1,6 @@
 //! Larger images.
 
+use super::common::Common;
 use super::{Size2, enlargement, image};
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -17,13 +18,24 @@ pub enum Interpolation {
     Bilinear,
 }
 
+crate::config::argument::plain! {
+    Interpolation, "nearest or bilinear": |this| match this {
+        Interpolation::Nearest => "nearest",
+        Interpolation::Bilinear => "bilinear",
+    }, |value| match value.as_str()? {
+        "nearest" => Some(Interpolation::Nearest),
+        "bilinear" => Some(Interpolation::Bilinear),
+        _ => None,
+    };
+}
+
 /// Images enlarged by whole numbers, Keras's `UpSampling2D`.
 ///
 /// **Shapes**: `[N, H, W, C]` → `[N, H · size.0, W · size.1, C]`.
 pub struct UpSampling2D {
     size: Size2,
     interpolation: Interpolation,
-    name: Option<String>,
+    common: Common,
     /// For height and width: what enlarges, and what takes the gradient back.
     built: Option<[(Taps, Taps); 2]>,
 }
@@ -42,7 +54,7 @@ impl UpSampling2D {
         UpSampling2D {
             size: size.into(),
             interpolation: Interpolation::Nearest,
-            name: None,
+            common: Common::default(),
             built: None,
         }
     }
@@ -54,15 +66,22 @@ impl UpSampling2D {
         self
     }
 
-    setter!(name);
+    setter!(common);
 
     fn built(&self) -> Result<&[(Taps, Taps); 2], NnError> {
         self.built.as_ref().ok_or(NnError::NotBuilt)
     }
 }
 
+arguments! {
+    UpSampling2D = UpSampling2D::default();
+    required;
+    optional size interpolation common;
+    only "data_format" = "channels_last";
+}
+
 impl Layer for UpSampling2D {
-    names!("UpSampling2D");
+    layer!("UpSampling2D");
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;

@@ -1,0 +1,217 @@
+//! A layer in its place in a network.
+
+use crate::activation::Activation;
+use crate::config::Config;
+use crate::error::NnError;
+use crate::layer::{Layer, LayerBuilder, Pass};
+use crate::param_rules::ParamRules;
+use crate::regularizer::Regularizer;
+use keros_tensor::parallel::{chunks_mut, for_each_part};
+use keros_tensor::{DType, Device, ParamId, Params, Tensor, access, kernels};
+
+/// A layer to be built, and what its configuration says of its place.
+pub(crate) struct PlannedLayer {
+    pub(crate) layer: Box<dyn Layer>,
+    /// The layer's own name, if not this one.
+    pub(crate) name: Option<String>,
+    /// Whether it is trained; if not said, as the layer itself says.
+    pub(crate) trainable: Option<bool>,
+}
+
+impl PlannedLayer {
+    pub(crate) fn new(layer: Box<dyn Layer>) -> PlannedLayer {
+        PlannedLayer {
+            layer,
+            name: None,
+            trainable: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref().or(self.layer.name())
+    }
+
+    /// Builds the layer under its final name.
+    pub(crate) fn build(
+        self,
+        name: String,
+        input: &[usize],
+        params: &mut Params,
+        rules: &mut ParamRules,
+        device: &Device,
+        seed: u64,
+    ) -> Result<Part, NnError> {
+        let PlannedLayer {
+            mut layer,
+            trainable,
+            ..
+        } = self;
+        let known = params.len();
+        let mut builder = LayerBuilder::new(params, rules, &name, device, seed);
+        let output = layer
+            .check()
+            .and_then(|()| layer.build(input, &mut builder))
+            .and_then(|output| check_sample(&output).map(|()| output))
+            .map_err(|error| error.in_layer(&name))?;
+        let mut part = Part {
+            params: params.iter().skip(known).map(|(id, _)| id).collect(),
+            trainable: trainable.unwrap_or_else(|| layer.trainable()),
+            config: layer.config(),
+            input: input.to_vec(),
+            name,
+            output,
+            layer,
+        };
+        if !part.trainable {
+            part.set_trainable(params, rules, false);
+        }
+        Ok(part)
+    }
+}
+
+/// Whether a sample of this shape can have an address.
+pub(crate) fn check_sample(shape: &[usize]) -> Result<(), NnError> {
+    const LIMIT: usize = isize::MAX as usize / 16;
+    let size = shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(dim));
+    match size.is_some_and(|size| size <= LIMIT) {
+        true => Ok(()),
+        false => Err(NnError::shape(
+            "sample",
+            format!("at most {LIMIT} values"),
+            shape,
+        )),
+    }
+}
+
+/// A layer that is built.
+pub(crate) struct Part {
+    layer: Box<dyn Layer>,
+    pub(crate) name: String,
+    pub(crate) input: Vec<usize>,
+    pub(crate) output: Vec<usize>,
+    pub(crate) params: Vec<ParamId>,
+    pub(crate) trainable: bool,
+    /// What the layer wrote of itself before the network took anything from it.
+    pub(crate) config: Option<Config>,
+}
+
+impl Part {
+    pub(crate) fn class_name(&self) -> &'static str {
+        self.layer.class_name()
+    }
+
+    /// As [`Layer::take_activation`]; a penalty of the output needs the activation in its place.
+    pub(crate) fn take_activation(&mut self) -> Activation {
+        match self.layer.activity_regularizer() {
+            Some(_) => Activation::Linear,
+            None => self.layer.take_activation(),
+        }
+    }
+
+    /// Whether an optimizer changes any of its parameters.
+    pub(crate) fn is_trained(&self, params: &Params) -> bool {
+        self.params.iter().any(|id| params[*id].trainable())
+    }
+
+    /// Lets the layer learn, or not; what is no parameter to learn stays as it is.
+    pub(crate) fn set_trainable(
+        &mut self,
+        params: &mut Params,
+        rules: &ParamRules,
+        trainable: bool,
+    ) {
+        self.trainable = trainable;
+        for id in self.params.iter().filter(|id| !rules.is_fixed(**id)) {
+            if let Some(param) = params.get_mut(*id) {
+                param.set_trainable(trainable);
+            }
+        }
+    }
+
+    /// The output of a batch; adds the penalty of the output to `penalty`.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        pass: &mut Pass<'_>,
+        penalty: &mut f64,
+    ) -> Result<Tensor, NnError> {
+        pass.trainable = self.trainable;
+        let y = self.layer.forward(x, pass)?;
+        if let Some(regularizer) = self.layer.activity_regularizer() {
+            *penalty += regularizer.penalty(&y)? / samples(&y);
+            pass.save(&y);
+        }
+        Ok(y)
+    }
+
+    /// As [`Layer::backward`].
+    pub(crate) fn backward(
+        &self,
+        dy: &Tensor,
+        pass: &mut Pass<'_>,
+    ) -> Result<Option<Tensor>, NnError> {
+        pass.trainable = self.trainable;
+        if let Some(regularizer) = self.layer.activity_regularizer() {
+            let y = pass.restore()?;
+            add_penalty(regularizer, &y, dy, pass)?;
+        }
+        self.layer.backward(dy, pass)
+    }
+
+    /// As `backward`, adding the gradients of the parameters to those there.
+    pub(crate) fn backward_again(
+        &self,
+        dy: &Tensor,
+        pass: &mut Pass<'_>,
+    ) -> Result<Option<Tensor>, NnError> {
+        let mut before = Vec::new();
+        for &id in &self.params {
+            if !pass.is_trainable(id) {
+                continue;
+            }
+            let grad = pass.grad(id);
+            before.push((grad, kernels::map(pass.workspace, grad, |grad| grad)?));
+        }
+        let dx = self.backward(dy, pass)?;
+        for (grad, before) in before {
+            add_to(grad, &before, 1.0)?;
+            pass.workspace.give(&before);
+        }
+        Ok(dx)
+    }
+}
+
+/// What a penalty of the output is divided by.
+fn samples(y: &Tensor) -> f64 {
+    y.dims().first().map_or(1.0, |&n| n.max(1) as f64)
+}
+
+/// Adds the gradient of the penalty of `y` to that of the loss.
+fn add_penalty(
+    regularizer: &dyn Regularizer,
+    y: &Tensor,
+    dy: &Tensor,
+    pass: &mut Pass<'_>,
+) -> Result<(), NnError> {
+    let slope = pass.workspace.take(y.dims(), DType::F32)?;
+    access::write(&slope, |slope: &mut [f32]| slope.fill(0.0))?;
+    regularizer.add_gradient(y, &slope)?;
+    add_to(dy, &slope, (1.0 / samples(y)) as f32)?;
+    pass.workspace.give(&slope);
+    Ok(())
+}
+
+/// `target += scale · values`.
+fn add_to(target: &Tensor, values: &Tensor, scale: f32) -> Result<(), NnError> {
+    const CHUNK: usize = 16 * 1024;
+    let values = access::read::<f32>(values)?;
+    let values = &*values;
+    access::write(target, |target: &mut [f32]| {
+        for_each_part(chunks_mut(target, CHUNK), |i, target: &mut [f32]| {
+            for (target, value) in target.iter_mut().zip(&values[i * CHUNK..]) {
+                *target += scale * value;
+            }
+        });
+    })?;
+    Ok(())
+}
