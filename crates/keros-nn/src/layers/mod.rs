@@ -277,21 +277,7 @@ macro_rules! layer {
             $class
         }
 
-        fn name(&self) -> Option<&str> {
-            self.common.name.as_deref()
-        }
-
-        fn trainable(&self) -> bool {
-            self.common.trainable
-        }
-
-        fn activity_regularizer(&self) -> Option<&dyn $crate::Regularizer> {
-            self.common.activity_regularizer.as_deref()
-        }
-
-        fn check(&mut self) -> Result<(), $crate::NnError> {
-            self.common.check()
-        }
+        own_layer!();
 
         fn config(&self) -> Option<$crate::Config> {
             self.write()
@@ -343,11 +329,34 @@ macro_rules! arguments {
     };
 }
 
+/// The part of [`layer`] that layers of the user's own functions have too.
+macro_rules! own_layer {
+    () => {
+        fn name(&self) -> Option<&str> {
+            self.common.name.as_deref()
+        }
+
+        fn trainable(&self) -> bool {
+            self.common.trainable
+        }
+
+        fn activity_regularizer(&self) -> Option<&dyn $crate::Regularizer> {
+            self.common.activity_regularizer.as_deref()
+        }
+
+        fn check(&mut self) -> Result<(), $crate::NnError> {
+            self.common.check()
+        }
+    };
+}
+
 mod activations;
 mod activity_regularization;
+mod autograd;
 mod average_pooling2d;
 mod batch_normalization;
 mod border2d;
+mod candle_module;
 mod common;
 mod conv1d;
 mod conv2d;
@@ -359,6 +368,7 @@ mod embedding;
 mod flatten;
 mod global_pooling2d;
 mod group_normalization;
+mod lambda;
 mod layer_normalization;
 mod max_pooling2d;
 mod separable_conv2d;
@@ -376,9 +386,13 @@ mod up_sampling2d;
 
 pub use activations::{Activation, ELU, LeakyReLU, ReLU};
 pub use activity_regularization::ActivityRegularization;
+pub(crate) use autograd::check_output;
+pub use autograd::{Autograd, ForwardOnly, Values};
 pub use average_pooling2d::AveragePooling2D;
 pub use batch_normalization::BatchNormalization;
 pub use border2d::{Border2, Cropping2D, ZeroPadding2D};
+pub use candle_module::CandleModule;
+pub(crate) use candle_module::{is_statistic, sorted};
 pub use conv1d::Conv1D;
 pub use conv2d::Conv2D;
 pub use conv2d_transpose::Conv2DTranspose;
@@ -390,6 +404,7 @@ pub use flatten::Flatten;
 pub use global_pooling2d::{GlobalAveragePooling2D, GlobalMaxPooling2D};
 pub use group_normalization::GroupNormalization;
 pub use keros_tensor::kernels::Padding;
+pub use lambda::Lambda;
 pub use layer_normalization::LayerNormalization;
 pub use max_pooling2d::MaxPooling2D;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
