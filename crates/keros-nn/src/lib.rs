@@ -62,6 +62,8 @@ mod target;
 pub use activation::Activation;
 pub use candle_network::CandleNetwork;
 pub use config::{Arguments, Config, Registry};
+#[cfg(feature = "keras-files")]
+pub use config::{load_keras_model, load_keras_model_with};
 pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
 pub use error::{NnError, StateDifference, StateMismatch};
 pub use graph::{Graph, GraphBuilder, Node, SharedLayer};

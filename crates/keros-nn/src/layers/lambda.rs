@@ -22,10 +22,12 @@ use keros_tensor::{DType, Tensor};
 /// # Ok::<(), keros_nn::NnError>(())
 /// ```
 pub struct Lambda {
-    function: Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor>>,
+    function: Box<Function>,
     common: Common,
     output: Option<Vec<usize>>,
 }
+
+type Function = dyn Fn(&Tensor) -> candle_core::Result<Tensor>;
 
 impl Lambda {
     /// The layer of this function, which gets a batch and keeps the number of its samples. Building
