@@ -407,6 +407,83 @@ fn hostile_text_is_refused() {
 }
 
 #[test]
+fn numbers_too_large_for_images_are_refused() {
+    for (class, argument, config) in [
+        (
+            "Conv2D",
+            "kernel_size",
+            json!({ "filters": 2, "kernel_size": 1 }),
+        ),
+        (
+            "Conv2D",
+            "filters",
+            json!({ "filters": 2, "kernel_size": 1 }),
+        ),
+        (
+            "Conv2D",
+            "dilation_rate",
+            json!({ "filters": 2, "kernel_size": 2 }),
+        ),
+        (
+            "Conv2D",
+            "groups",
+            json!({ "filters": 2, "kernel_size": 2 }),
+        ),
+        (
+            "Conv2DTranspose",
+            "kernel_size",
+            json!({ "filters": 2, "kernel_size": 1 }),
+        ),
+        (
+            "Conv2DTranspose",
+            "strides",
+            json!({ "filters": 2, "kernel_size": 1 }),
+        ),
+        (
+            "Conv2DTranspose",
+            "dilation_rate",
+            json!({ "filters": 2, "kernel_size": 2 }),
+        ),
+        (
+            "DepthwiseConv2D",
+            "kernel_size",
+            json!({ "kernel_size": 1 }),
+        ),
+        (
+            "DepthwiseConv2D",
+            "depth_multiplier",
+            json!({ "kernel_size": 1 }),
+        ),
+        (
+            "SeparableConv2D",
+            "depth_multiplier",
+            json!({ "filters": 2, "kernel_size": 1 }),
+        ),
+        ("MaxPooling2D", "pool_size", json!({})),
+        ("AveragePooling2D", "pool_size", json!({})),
+        ("ZeroPadding2D", "padding", json!({})),
+        ("Cropping2D", "cropping", json!({})),
+        ("UpSampling2D", "size", json!({})),
+        ("GroupNormalization", "groups", json!({})),
+        ("PReLU", "shared_axes", json!({})),
+        ("Permute", "dims", json!({})),
+        ("BatchNormalization", "axis", json!({})),
+        ("LayerNormalization", "axis", json!({})),
+    ] {
+        for large in [u64::MAX, i64::MAX as u64, 1 << 62, 1 << 40] {
+            let mut config = config.clone();
+            config[argument] = match argument {
+                "shared_axes" | "dims" => json!([large]),
+                _ => json!(large),
+            };
+            let text = chain_of(class, config).replace("[null,4]", "[null,6,6,2]");
+            let found = Sequential::from_json(&text, &CPU, 1).map(drop);
+            assert!(found.is_err(), "{class} {argument} {large}");
+        }
+    }
+}
+
+#[test]
 fn graphs_with_wrong_connections_are_refused() {
     let good = joined().to_json().unwrap();
     for (from, to) in [
