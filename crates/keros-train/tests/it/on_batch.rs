@@ -200,7 +200,7 @@ fn penalties_of_outputs_are_part_of_the_loss() {
         trainer(strength)
             .test_on_batch(&batch)
             .unwrap()
-            .get("loss")
+            .number("loss")
             .unwrap()
     };
     let (none, one, two) = (loss(0.0), loss(0.1), loss(0.2));
@@ -211,10 +211,21 @@ fn penalties_of_outputs_are_part_of_the_loss() {
     );
     let mut trained = trainer(0.2);
     assert_eq!(
-        trained.train_on_batch(&batch).unwrap().get("loss").unwrap(),
+        trained
+            .train_on_batch(&batch)
+            .unwrap()
+            .number("loss")
+            .unwrap(),
         two
     );
-    assert!(trained.test_on_batch(&batch).unwrap().get("loss").unwrap() < two);
+    assert!(
+        trained
+            .test_on_batch(&batch)
+            .unwrap()
+            .number("loss")
+            .unwrap()
+            < two
+    );
 }
 
 #[test]
@@ -235,7 +246,13 @@ fn a_network_in_candles_operations_is_trained() {
     let batch = Batch::new(x, y);
     let mut losses = Vec::new();
     for _ in 0..30 {
-        losses.push(trainer.train_on_batch(&batch).unwrap().get("loss").unwrap());
+        losses.push(
+            trainer
+                .train_on_batch(&batch)
+                .unwrap()
+                .number("loss")
+                .unwrap(),
+        );
     }
     assert!((losses[0] - std::f64::consts::LN_2).abs() < 1e-6);
     assert!(
