@@ -2,6 +2,7 @@
 
 use keros_tensor::{DType, TensorError};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,14 @@ pub enum NnError {
     /// A configuration that is not JSON.
     #[error("reading the configuration: {0}")]
     Json(#[source] serde_json::Error),
+    /// A file whose network cannot be made here.
+    #[error("reading {}: {source}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<NnError>,
+    },
     /// A layer that has no configuration to be written, or an argument of its that has none.
     #[error("writing the configuration: layer `{layer}` of class {class_name} cannot be written")]
     NoConfig {

@@ -3,11 +3,11 @@
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::layer::{Layer, Merge, Pass};
-use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
+use crate::network::{LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, check_sample};
 use crate::sequential::default_name;
-use keros_tensor::{DType, Device, Params, Tensor, Workspace, kernels};
+use keros_tensor::{Device, Params, Tensor, Workspace, kernels};
 use std::collections::{HashMap, HashSet};
 
 /// A tensor of a graph that is being built: an input, or what a layer makes. See [`GraphBuilder`].
@@ -368,33 +368,6 @@ impl Graph {
         }
         trained
     }
-
-    fn check_inputs(&self, inputs: &[Tensor]) -> Result<(), NnError> {
-        if inputs.len() != self.inputs.len() {
-            let expected = self.inputs.len().to_string();
-            return Err(NnError::argument(
-                "inputs of the network",
-                expected,
-                inputs.len(),
-            ));
-        }
-        let samples = inputs.first().and_then(|input| input.dims().first());
-        for (port, input) in self.inputs.iter().zip(inputs) {
-            let fits = input.dims().split_first().is_some_and(|(n, sample)| {
-                Some(n) == samples && sample == port.shape && input.dtype() == DType::F32
-            });
-            if !fits {
-                let samples = samples.map_or_else(|| "N".to_owned(), ToString::to_string);
-                let dims = port.shape.iter().map(|dim| format!(", {dim}"));
-                return Err(NnError::shape(
-                    format!("input `{}` of type {:?}", port.name, input.dtype()),
-                    format!("F32 [{samples}{}]", dims.collect::<String>()),
-                    input.dims(),
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Network for Graph {
@@ -464,7 +437,7 @@ impl Network for Graph {
         inputs: &[Tensor],
         mode: Mode,
     ) -> Result<Vec<Output>, NnError> {
-        self.check_inputs(inputs)?;
+        check_inputs(&self.inputs, inputs)?;
         self.training = mode.training();
         self.penalty = 0.0;
         let mut values: Vec<Tensor> = Vec::with_capacity(self.steps.len());

@@ -7,7 +7,7 @@ use crate::initializer::Initializer;
 use crate::network::Mode;
 use crate::param_rules::{ParamOptions, ParamRules};
 use crate::regularizer::Regularizer;
-use keros_tensor::{Device, ParamId, Params, Stream, Tensor, Workspace};
+use keros_tensor::{DType, Device, ParamId, Params, Stream, Tensor, Var, Workspace};
 
 /// A part of a network.
 ///
@@ -210,6 +210,45 @@ impl<'a> LayerBuilder<'a> {
         let id = self.params.add(&name, &value, options.trainable)?;
         self.rules.add(id, options);
         Ok(id)
+    }
+}
+
+impl LayerBuilder<'_> {
+    /// Adds a variable that exists already as `layer/name`: all clones of it are the parameter.
+    ///
+    /// # Errors
+    /// A variable of another type than f32 or on another device, or a name that is taken.
+    pub fn var(&mut self, name: &str, var: &Var, trainable: bool) -> Result<ParamId, NnError> {
+        check_var(name, var)?;
+        if !var.device().same_device(self.device) {
+            let expected = format!("{:?}", self.device.location());
+            let found = format!("{:?}", var.device().location());
+            return Err(NnError::argument(
+                format!("device of `{name}`"),
+                expected,
+                found,
+            ));
+        }
+        let name = format!("{}/{name}", self.layer);
+        let id = self.params.add_var(&name, var.clone(), trainable)?;
+        let options = ParamOptions {
+            trainable,
+            ..ParamOptions::default()
+        };
+        self.rules.add(id, options);
+        Ok(id)
+    }
+}
+
+/// Parameters are of type f32.
+pub(crate) fn check_var(name: &str, var: &Var) -> Result<(), NnError> {
+    match var.dtype() {
+        DType::F32 => Ok(()),
+        found => Err(NnError::argument(
+            format!("type of `{name}`"),
+            "F32",
+            format!("{found:?}"),
+        )),
     }
 }
 

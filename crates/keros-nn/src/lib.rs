@@ -2,8 +2,9 @@
 //!
 //! Layers work channels-last (`[N, H, W, C]`, kernels `[kh, kw, in, out]`), as Keras does. The
 //! reverse pass is written out: a layer saves on a tape what its gradient needs, and
-//! [`Layer::backward`] takes it off again. Nothing here uses candle's autograd, and after the first
-//! step nothing allocates: all intermediate values live in a [`Workspace`](keros_tensor::Workspace).
+//! [`Layer::backward`] takes it off again. After the first step nothing allocates: all intermediate
+//! values live in a [`Workspace`](keros_tensor::Workspace). What a user writes in candle's operations
+//! goes back by candle's autograd instead ([`layers::Autograd`], [`CandleNetwork`]).
 //!
 //! A network is a chain of layers ([`Sequential`]) or a graph with several inputs and outputs,
 //! merges and shared layers ([`Graph`]).
@@ -33,6 +34,8 @@
 //! ```
 
 mod activation;
+mod autograd;
+mod candle_network;
 mod config;
 mod constraint;
 mod error;
@@ -57,7 +60,10 @@ mod summary;
 mod target;
 
 pub use activation::Activation;
+pub use candle_network::CandleNetwork;
 pub use config::{Arguments, Config, Registry};
+#[cfg(feature = "keras-files")]
+pub use config::{load_keras_model, load_keras_model_with};
 pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
 pub use error::{NnError, StateDifference, StateMismatch};
 pub use graph::{Graph, GraphBuilder, Node, SharedLayer};

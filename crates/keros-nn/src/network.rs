@@ -3,7 +3,7 @@
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::param_rules::{NO_RULES, ParamRules};
-use keros_tensor::{ParamId, Params, Tensor, Workspace};
+use keros_tensor::{DType, ParamId, Params, Tensor, Workspace};
 
 /// How a batch runs through a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,16 @@ pub struct Port {
     pub name: String,
     /// Shape of one sample.
     pub shape: Vec<usize>,
+}
+
+impl Port {
+    /// A port for samples of this shape, without the batch axis.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Port {
+        Port {
+            name: name.into(),
+            shape: shape.into(),
+        }
+    }
 }
 
 /// A layer of a network, for tables and for matching files.
@@ -150,4 +160,32 @@ pub(crate) fn unknown_layer(name: &str, layers: &[LayerInfo<'_>]) -> NnError {
         name: name.to_owned(),
         known: layers.iter().map(|info| info.name.to_owned()).collect(),
     }
+}
+
+/// Whether the inputs are batches of one size for these ports.
+pub(crate) fn check_inputs(ports: &[Port], inputs: &[Tensor]) -> Result<(), NnError> {
+    if inputs.len() != ports.len() {
+        let expected = ports.len().to_string();
+        return Err(NnError::argument(
+            "inputs of the network",
+            expected,
+            inputs.len(),
+        ));
+    }
+    let samples = inputs.first().and_then(|input| input.dims().first());
+    for (port, input) in ports.iter().zip(inputs) {
+        let fits = input.dims().split_first().is_some_and(|(n, sample)| {
+            Some(n) == samples && sample == port.shape && input.dtype() == DType::F32
+        });
+        if !fits {
+            let samples = samples.map_or_else(|| "N".to_owned(), ToString::to_string);
+            let dims = port.shape.iter().map(|dim| format!(", {dim}"));
+            return Err(NnError::shape(
+                format!("input `{}` of type {:?}", port.name, input.dtype()),
+                format!("F32 [{samples}{}]", dims.collect::<String>()),
+                input.dims(),
+            ));
+        }
+    }
+    Ok(())
 }

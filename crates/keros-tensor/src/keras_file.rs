@@ -13,6 +13,8 @@ use crate::{ParamId, Params, TensorDifference, TensorError, WeightsMismatch};
 
 /// Name of the weights inside a `.keras` archive.
 const ARCHIVE_MEMBER: &str = "model.weights.h5";
+/// Name of the configuration beside them.
+const CONFIG_MEMBER: &str = "config.json";
 /// Deflate cannot expand further than this.
 const MAX_EXPANSION: usize = 1032;
 
@@ -84,7 +86,7 @@ fn read_layers(path: &Path) -> Result<Vec<Layer>, TensorError> {
     let bad = |what: &dyn fmt::Display| bad_file(path, what);
     let mut bytes = std::fs::read(path).map_err(|source| unreadable(path, source))?;
     if bytes.starts_with(b"PK") {
-        bytes = unpack(path)?;
+        bytes = unpack(path, ARCHIVE_MEMBER)?;
     }
     let size = bytes.len() as u64;
     let limit = bytes.len().saturating_mul(MAX_EXPANSION);
@@ -117,15 +119,23 @@ fn unreadable(path: &Path, source: io::Error) -> TensorError {
     }
 }
 
-/// The weights inside a `.keras` archive.
-fn unpack(path: &Path) -> Result<Vec<u8>, TensorError> {
+/// The configuration of the network in a `.keras` archive of Keras 3: JSON.
+///
+/// # Errors
+/// A file that cannot be read or is no such archive.
+pub fn read_keras_config(path: impl AsRef<Path>) -> Result<String, TensorError> {
+    let path = path.as_ref();
+    let bytes = unpack(path, CONFIG_MEMBER)?;
+    String::from_utf8(bytes).map_err(|error| bad_file(path, &error))
+}
+
+/// A member of a `.keras` archive.
+fn unpack(path: &Path, member: &str) -> Result<Vec<u8>, TensorError> {
     let bad = |what: &dyn fmt::Display| bad_file(path, what);
     let file = File::open(path).map_err(|source| unreadable(path, source))?;
     let size = file.metadata().map_or(0, |data| data.len());
     let mut archive = zip::ZipArchive::new(file).map_err(|error| bad(&error))?;
-    let member = archive
-        .by_name(ARCHIVE_MEMBER)
-        .map_err(|error| bad(&error))?;
+    let member = archive.by_name(member).map_err(|error| bad(&error))?;
     let mut bytes = Vec::new();
     member
         .take(size.saturating_mul(MAX_EXPANSION as u64))

@@ -30,7 +30,7 @@ pub use candle_core::{DType, Device, Shape, Tensor, Var};
 pub use device::parse_device;
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
 #[cfg(feature = "keras-files")]
-pub use keras_file::load_keras_params;
+pub use keras_file::{load_keras_params, read_keras_config};
 pub use params::{Param, ParamId, Params};
 pub use rng::Stream;
 pub use upload::upload;

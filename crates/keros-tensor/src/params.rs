@@ -98,11 +98,24 @@ impl Params {
         value: &Tensor,
         trainable: bool,
     ) -> Result<ParamId, TensorError> {
+        let value = Var::from_tensor(&value.force_contiguous()?.copy()?)?;
+        self.add_var(name, value, trainable)
+    }
+
+    /// As [`add`](Self::add), without a copy: all clones of the variable are this parameter.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_var(
+        &mut self,
+        name: &str,
+        value: Var,
+        trainable: bool,
+    ) -> Result<ParamId, TensorError> {
         check_name(name)?;
         if self.by_name.contains_key(name) {
             return Err(TensorError::DuplicateParam { name: name.into() });
         }
-        let value = Var::from_tensor(&value.force_contiguous()?.copy()?)?;
         let grad = Tensor::zeros(value.shape(), value.dtype(), value.device())?;
         let index = self.params.len();
         self.params.push(Param {

@@ -64,13 +64,13 @@ pub mod prelude {
         ImageFlow, Sequence, Shuffle,
     };
     pub use keros_nn::layers::{
-        AveragePooling2D, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense,
-        DepthwiseConv2D, Dropout, Embedding, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D,
-        LayerNormalization, MaxPooling2D, Padding, Rescaling, Reshape, SeparableConv2D,
-        UpSampling2D, ZeroPadding2D,
+        Autograd, AveragePooling2D, BatchNormalization, CandleModule, Conv1D, Conv2D,
+        Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding, Flatten,
+        GlobalAveragePooling2D, GlobalMaxPooling2D, Lambda, LayerNormalization, MaxPooling2D,
+        Padding, Rescaling, Reshape, SeparableConv2D, UpSampling2D, ZeroPadding2D,
     };
     pub use keros_nn::optimizers::{Adam, AdamW, RmsProp, Sgd};
-    pub use keros_nn::{Activation, Graph, Network, Sequential, summary};
+    pub use keros_nn::{Activation, CandleNetwork, Graph, Network, Sequential, summary};
     pub use keros_tensor::{Device, parse_device};
     pub use keros_train::{
         ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions,

@@ -302,7 +302,7 @@ fn read_nodes(nodes: Option<Value>) -> Result<Vec<Vec<Key>>, NnError> {
             let kwargs = node["kwargs"].as_object().ok_or_else(|| wrong(node))?;
             if let Some((name, value)) = kwargs
                 .iter()
-                .find(|(name, value)| !value.is_null() && !(*name == "training" && *value == false))
+                .find(|(name, value)| !value.is_null() && (*name != "training" || **value != false))
             {
                 return Err(NnError::config(
                     format!("argument {name} of a use"),

@@ -8,6 +8,8 @@ mod registry;
 pub(crate) mod rules;
 mod sequential;
 
+#[cfg(feature = "keras-files")]
+pub use keras_model::{load_keras_model, load_keras_model_with};
 pub use registry::Registry;
 
 use crate::error::NnError;
@@ -99,7 +101,7 @@ impl Object {
                 config,
                 rest,
             }),
-            _ => Err(NnError::config(what, expected, &Value::Object(rest))),
+            _ => Err(NnError::config(what, expected, Value::Object(rest))),
         }
     }
 

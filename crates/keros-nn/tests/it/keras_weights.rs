@@ -1,7 +1,9 @@
 //! Files that Keras wrote: the same predictions here, and what is said of files that do not fit.
 
 use keros_nn::layers::{Conv2D, Dense, Flatten, MaxPooling2D};
-use keros_nn::{Activation, Mode, Network, Sequential, SequentialBuilder, load_keras_weights};
+use keros_nn::{
+    Activation, Mode, Network, Sequential, SequentialBuilder, load_keras_model, load_keras_weights,
+};
 use keros_tensor::access::read;
 use keros_tensor::{Device, Tensor, Workspace};
 use std::fs;
@@ -117,4 +119,37 @@ fn damaged_files_are_refused_and_nothing_changes() {
     let missing = load_keras_weights(&network, folder.path().join("none.h5")).unwrap_err();
     assert!(missing.to_string().contains("none.h5"), "{missing}");
     assert_eq!(all_values(&network), before);
+}
+
+#[test]
+fn a_file_of_keras_is_a_whole_network() {
+    let recorded: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(file("small.json")).unwrap()).unwrap();
+    let floats = |key: &str| -> Vec<f32> { serde_json::from_value(recorded[key].clone()).unwrap() };
+    let mut network = load_keras_model(file("small.keras"), &Device::Cpu).unwrap();
+    let names: Vec<&str> = network.layers().iter().map(|layer| layer.name).collect();
+    let expected = [
+        "input_layer",
+        "first",
+        "max_pooling2d",
+        "conv2d",
+        "flatten",
+        "dense",
+        "head",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(network.outputs()[0].name, "head");
+    let ws = &mut Workspace::new(&Device::Cpu);
+    let x = Tensor::from_vec(floats("x"), (4, 8, 8, 2), &Device::Cpu).unwrap();
+    let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
+    let found = outputs[0].values(ws).unwrap();
+    for (found, expected) in read::<f32>(&found).unwrap().iter().zip(floats("y")) {
+        assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    }
+    for name in ["small.weights.h5", "nothing.keras"] {
+        let error = load_keras_model(file(name), &Device::Cpu)
+            .map(drop)
+            .unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Networks, losses, metrics and optimizers through the public interface.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod autograd;
+mod config;
 mod conv_layers;
 mod errors;
 mod gradients;
@@ -14,5 +16,6 @@ mod metrics_of_keras;
 mod networks;
 mod optimizers;
 mod penalties;
+mod rules;
 mod shape_errors;
 mod summary;

@@ -3,7 +3,10 @@
 use crate::support::{problem, trainer, weights};
 use keros_callbacks::Verbose;
 use keros_data::{Array, Arrays, Batch};
-use keros_train::{ClassWeight, FitOptions, TrainError, TrainOnBatchOptions};
+use keros_nn::layers::Dense;
+use keros_nn::{Activation, CandleNetwork, L2, Port, Sequential};
+use keros_tensor::{DType, Device, Tensor, Var};
+use keros_train::{ClassWeight, FitOptions, TrainError, TrainOnBatchOptions, Trainer};
 
 fn batch(range: std::ops::Range<usize>) -> Batch {
     let (x, y) = problem(200);
@@ -175,4 +178,86 @@ fn fit_weighs_classes_in_training_and_not_in_validation() {
     };
     let classes = ClassWeight::new([(0, 0.25)]).unwrap();
     assert_eq!(run(Some(classes), None), run(None, Some(rows)));
+}
+
+#[test]
+fn penalties_of_outputs_are_part_of_the_loss() {
+    let trainer = |strength| {
+        let network = Sequential::builder([3])
+            .layer(Dense::new(4).activity_regularizer(L2::new(strength).unwrap()))
+            .layer(Dense::new(2).activation("softmax"))
+            .build(&Device::Cpu, 5)
+            .unwrap();
+        let builder = Trainer::builder(network).optimizer("sgd");
+        builder
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap()
+    };
+    let x = Array::from_vec(&[4, 3], (0..12).map(|i| i as f32 / 5.0).collect()).unwrap();
+    let y = Array::from_vec(&[4], vec![0_i64, 1, 1, 0]).unwrap();
+    let batch = Batch::new(x, y);
+    let loss = |strength| {
+        trainer(strength)
+            .test_on_batch(&batch)
+            .unwrap()
+            .number("loss")
+            .unwrap()
+    };
+    let (none, one, two) = (loss(0.0), loss(0.1), loss(0.2));
+    assert!(one > none, "{none} {one}");
+    assert!(
+        (two - none - 2.0 * (one - none)).abs() < 1e-6,
+        "{none} {one} {two}"
+    );
+    let mut trained = trainer(0.2);
+    assert_eq!(
+        trained
+            .train_on_batch(&batch)
+            .unwrap()
+            .number("loss")
+            .unwrap(),
+        two
+    );
+    assert!(
+        trained
+            .test_on_batch(&batch)
+            .unwrap()
+            .number("loss")
+            .unwrap()
+            < two
+    );
+}
+
+#[test]
+fn a_network_in_candles_operations_is_trained() {
+    let weight = Var::zeros((3, 2), DType::F32, &Device::Cpu).unwrap();
+    let kept = weight.clone();
+    let forward = move |inputs: &[Tensor], _: bool| Ok(vec![inputs[0].matmul(&weight)?]);
+    let (x, y) = (Port::new("x", [3]), Port::new("class", [2]));
+    let network = CandleNetwork::new([x], [y], [("weight".to_owned(), kept)], forward).unwrap();
+    let network = network.activation("class", Activation::Softmax).unwrap();
+    let builder = Trainer::builder(network).optimizer("sgd");
+    let mut trainer = builder
+        .loss("sparse_categorical_crossentropy")
+        .compile()
+        .unwrap();
+    let x = Array::from_vec(&[4, 3], (0..12).map(|i| (i as f32).sin()).collect()).unwrap();
+    let y = Array::from_vec(&[4], vec![0_i64, 1, 1, 0]).unwrap();
+    let batch = Batch::new(x, y);
+    let mut losses = Vec::new();
+    for _ in 0..30 {
+        losses.push(
+            trainer
+                .train_on_batch(&batch)
+                .unwrap()
+                .number("loss")
+                .unwrap(),
+        );
+    }
+    assert!((losses[0] - std::f64::consts::LN_2).abs() < 1e-6);
+    assert!(
+        losses.windows(2).all(|pair| pair[1] < pair[0]),
+        "{losses:?}"
+    );
 }
