@@ -44,6 +44,32 @@ pub enum CallbackError {
     },
 }
 
+/// An argument of a built-in callback that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid {argument} (expected {expected}, found {found})")]
+pub struct ArgumentError {
+    /// The argument.
+    pub argument: &'static str,
+    /// What it can be.
+    pub expected: String,
+    /// What was given.
+    pub found: String,
+}
+
+impl ArgumentError {
+    pub(crate) fn new(
+        argument: &'static str,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> ArgumentError {
+        ArgumentError {
+            argument,
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+}
+
 /// A run cannot do what a callback asks of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -3,16 +3,17 @@
 use crate::callback::{Callback, CallbackResult};
 use crate::context::{Context, RunInfo};
 use crate::decision::Decision;
-use crate::error::HistoryError;
+use crate::error::{BoxError, HistoryError};
 use crate::event::{EventKind, EventSet};
 use crate::logs::Logs;
+use crate::state;
 use serde::ser::{SerializeMap, SerializeStruct};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fs;
 use std::path::Path;
 
 /// The logs of one epoch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochLogs {
     /// Zero-based epoch.
     pub epoch: u64,
@@ -149,6 +150,15 @@ impl Callback for History {
         let logs = cx.logs()?.clone();
         self.epochs.push(EpochLogs { epoch, logs });
         Ok(Decision::CONTINUE)
+    }
+
+    fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+        state::to_bytes(&self.epochs).map(Some)
+    }
+
+    fn load_state(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        self.epochs = state::from_bytes(bytes)?;
+        Ok(())
     }
 }
 

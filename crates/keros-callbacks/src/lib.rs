@@ -28,6 +28,7 @@
 //! }
 //! ```
 
+mod builtin;
 mod callback;
 mod context;
 mod decision;
@@ -44,10 +45,16 @@ mod progress;
 pub mod state;
 mod weights;
 
+#[cfg(feature = "remote")]
+pub use builtin::RemoteMonitor;
+pub use builtin::{
+    BackupAndRestore, CsvLogger, EarlyStopping, LearningRateScheduler, Mode, ModelCheckpoint,
+    ReduceLrOnPlateau, SaveFreq, SwapEmaWeights, TerminateOnNan,
+};
 pub use callback::{Callback, CallbackResult};
 pub use context::{Context, Level, Message, Run, RunInfo};
 pub use decision::Decision;
-pub use error::{BoxError, CallbackError, HistoryError, RunError};
+pub use error::{ArgumentError, BoxError, CallbackError, HistoryError, RunError};
 pub use event::{Event, EventKind, EventSet};
 pub use history::{EpochLogs, History};
 pub use lambda::LambdaCallback;

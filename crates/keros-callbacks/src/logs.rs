@@ -70,7 +70,8 @@ impl From<&str> for LogValue {
 ///
 /// The losses and metrics of a training batch are running means since the start of the epoch,
 /// weighted by the number of samples, as in Keras 2 and 3.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Logs {
     entries: Vec<(String, LogValue)>,
 }

@@ -43,6 +43,8 @@ pub struct ProgbarLogger {
     out: Box<dyn Write>,
     bar: Option<ProgressBar>,
     phase: Phase,
+    /// The epoch that is shown.
+    epoch: Option<u64>,
 }
 
 /// One pass over batches: an epoch, a lone evaluation or a prediction.
@@ -50,6 +52,8 @@ struct Phase {
     started: Instant,
     painted: Option<Instant>,
     batches: u64,
+    /// Batches that were done before, in a run that was resumed.
+    before: u64,
     target: Option<u64>,
     /// Time from the start to the end of the last batch, without the validation.
     busy: Duration,
@@ -64,6 +68,7 @@ impl Phase {
             started: now.checked_sub(waited).unwrap_or(now),
             painted: None,
             batches: 0,
+            before: 0,
             target,
             busy: Duration::ZERO,
             wait: Duration::ZERO,
@@ -86,6 +91,7 @@ impl ProgbarLogger {
             out: Box::new(io::stdout()),
             bar: None,
             phase: Phase::new(None, Duration::ZERO),
+            epoch: None,
         })
     }
 
@@ -97,12 +103,26 @@ impl ProgbarLogger {
             out: Box::new(out),
             bar: None,
             phase: Phase::new(None, Duration::ZERO),
+            epoch: None,
         }
+    }
+
+    /// Begins to show an epoch, at its first batch or, in a run that was resumed, at a later one.
+    fn begin_epoch(&mut self, cx: &Context<'_>) -> Result<(), BoxError> {
+        let (epochs, epoch) = (cx.info().epochs, cx.event().epoch);
+        self.epoch = Some(epoch);
+        if epochs > 1 {
+            self.say(&format!("Epoch {}/{epochs}", epoch + 1))?;
+        }
+        self.begin(cx)
     }
 
     fn begin(&mut self, cx: &Context<'_>) -> Result<(), BoxError> {
         let target = cx.info().steps;
-        self.phase = Phase::new(target, cx.data_wait());
+        self.phase = Phase {
+            before: cx.event().batch,
+            ..Phase::new(target, cx.data_wait())
+        };
         if self.bar_wanted {
             let (length, template) = match target {
                 Some(steps) => (
@@ -150,7 +170,9 @@ impl ProgbarLogger {
             }
             _ => String::new(),
         };
-        let per_step = phase.busy.checked_div(phase.batches.try_into()?);
+        let per_step = phase
+            .busy
+            .checked_div((phase.batches - phase.before).try_into()?);
         let line = format!(
             "{steps}{bar} - {}s {}/step{}{}",
             phase.started.elapsed().as_secs(),
@@ -182,12 +204,10 @@ impl Callback for ProgbarLogger {
     fn on_event(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         let event = cx.event();
         match event.kind {
-            EventKind::EpochBegin => {
-                let epochs = cx.info().epochs;
-                if epochs > 1 {
-                    self.say(&format!("Epoch {}/{epochs}", event.epoch + 1))?;
-                }
-                self.begin(cx)?;
+            EventKind::TrainBegin => self.epoch = None,
+            EventKind::EpochBegin => self.begin_epoch(cx)?,
+            EventKind::TrainBatchBegin if self.epoch != Some(event.epoch) => {
+                self.begin_epoch(cx)?;
             }
             EventKind::TestBegin if !event.nested => self.begin(cx)?,
             EventKind::PredictBegin => self.begin(cx)?,

@@ -151,7 +151,8 @@ impl<N: Network> Trainer<N> {
             let value = weighted_sum(&computed.per_sample, weights)? * scale;
             total += value * head.weight;
             if let Some((_, mean)) = &mut trackers.loss {
-                mean.add(value, rows);
+                // As in Keras 3, where a short batch counts as much as a whole one here.
+                mean.add(value, 1.0);
             }
             for tracked in &mut trackers.metrics {
                 let weights = weights.filter(|_| tracked.weighted);

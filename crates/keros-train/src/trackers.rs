@@ -13,7 +13,7 @@ pub(crate) struct Trackers {
 
 /// The numbers of one output.
 pub(crate) struct OutputTrackers {
-    /// Its own loss under its log key, if the network has several outputs.
+    /// Its own loss under its log key, if the network has several outputs: the mean over the batches.
     pub(crate) loss: Option<(String, WeightedMean)>,
     pub(crate) metrics: Vec<TrackedMetric>,
 }

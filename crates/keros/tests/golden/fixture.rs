@@ -173,10 +173,7 @@ pub(crate) fn run_some(
 
 /// Every case of a suite.
 pub(crate) fn load(suite: &str) -> Vec<Case> {
-    let folder = match env::var_os("KEROS_GOLDEN_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")),
-    };
+    let folder = folder();
     let bytes = fs::read(folder.join(format!("{suite}.safetensors"))).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let text = fs::read_to_string(folder.join(format!("{suite}.json"))).unwrap();
@@ -189,9 +186,25 @@ pub(crate) fn load(suite: &str) -> Vec<Case> {
             args: Args(case["args"].as_object().unwrap().clone()),
             inputs: resolve(&case["inputs"], &tensors),
             expected: resolve(&case["expected"], &tensors),
-            tolerance: case["tolerance"].as_f64().unwrap(),
+            tolerance: tolerance(&case["tolerance"]),
         })
         .collect()
+}
+
+/// A number, or that of a training's weights and losses.
+fn tolerance(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .or(value["weights_and_losses"].as_f64())
+        .unwrap()
+}
+
+/// The folder of the recorded cases.
+pub(crate) fn folder() -> PathBuf {
+    match env::var_os("KEROS_GOLDEN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")),
+    }
 }
 
 /// Puts the tensor in the place of each `@name`.

@@ -1,12 +1,15 @@
 //! Every recorded case of Keras, through the public interface.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod callbacks;
+mod extra;
 mod fixture;
 mod layers_conv;
 mod layers_shape;
 mod losses;
 mod metrics;
 mod optimizers;
+mod training;
 
 #[test]
 fn every_recorded_layer_is_in_one_of_the_suites() {

@@ -36,8 +36,13 @@ macro_rules! set {
 }
 
 fn optimizer(case: &mut Case, class: &str) -> Outcome {
-    let args = &mut case.args;
-    let mut optimizer = match class {
+    let mut optimizer = build(class, &mut case.args)?;
+    updates(case, optimizer.as_mut())
+}
+
+/// The optimizer of a class with all of these arguments.
+pub(crate) fn build(class: &str, args: &mut Args) -> Result<Box<dyn Optimizer>, String> {
+    let optimizer = match class {
         "SGD" => {
             let mut sgd: Sgd = common(args);
             if let Some(momentum) = args.float("momentum") {
@@ -101,7 +106,7 @@ fn optimizer(case: &mut Case, class: &str) -> Outcome {
         _ => return Err(format!("unknown optimizer {class}")),
     };
     args.finish()?;
-    updates(case, optimizer.as_mut())
+    Ok(optimizer)
 }
 
 fn boxed<R: UpdateRule + 'static>(optimizer: RuleOptimizer<R>) -> Box<dyn Optimizer> {
@@ -131,8 +136,17 @@ fn betas(args: &mut Args, default: f64) -> Option<(f64, f64)> {
 
 /// An optimizer with the arguments that all have in common.
 fn common<R: UpdateRule + Default>(args: &mut Args) -> RuleOptimizer<R> {
-    let mut optimizer = match args.float("learning_rate") {
-        Some(rate) => RuleOptimizer::new(rate).unwrap(),
+    let mut optimizer = match args.take("learning_rate") {
+        Some(Value::Object(schedule)) => {
+            let mut args = Args::of(Some(Value::Object(schedule)));
+            assert_eq!(args.take("schedule").unwrap(), "ExponentialDecay");
+            let initial = args.float("initial_learning_rate").unwrap();
+            let (steps, rate) = (count(&mut args, "decay_steps"), args.float("decay_rate"));
+            args.finish().unwrap();
+            let schedule = ExponentialDecay::new(initial, steps, rate.unwrap()).unwrap();
+            RuleOptimizer::new(schedule).unwrap()
+        }
+        Some(rate) => RuleOptimizer::new(rate.as_f64().unwrap()).unwrap(),
         None => RuleOptimizer::default(),
     };
     set!(optimizer, args, weight_decay clipnorm clipvalue global_clipnorm);
