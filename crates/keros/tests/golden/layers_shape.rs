@@ -70,8 +70,7 @@ fn layer(class: &str, config: &mut Args) -> Result<Option<Box<dyn Layer>>, Strin
     Ok(Some(match class {
         "Activation" => {
             let name = config.take("activation").unwrap();
-            let activation = name.as_str().unwrap().parse();
-            Box::new(Activation::new(activation.map_err(|e| format!("{e}"))?))
+            Box::new(Activation::new(name.as_str().unwrap()))
         }
         "Cropping2D" => Box::new(Cropping2D::new(border(config.take("cropping")))),
         "Dropout" => Box::new(Dropout::new(number(config, "rate").unwrap())),
