@@ -9,6 +9,8 @@
 //! ```text
 //! cargo xtask bench ops                       all cases
 //! cargo xtask bench ops -- conv2d --quick     some, not so carefully
+//! cargo xtask bench train --model mlp --against keras-tf,torch
+//!                                             whole trainings beside those of other libraries
 //! ```
 
 mod read_logs;
@@ -18,7 +20,7 @@ mod table;
 mod values;
 
 pub use read_logs::ReadLogs;
-pub use rounds::{Measured, Sides, timed};
+pub use rounds::{Measured, Quartiles, Sides, timed};
 pub use suite::{Suite, Times};
 pub use table::{Table, quartiles, significant};
 pub use values::{bytes, floats, labels};

@@ -184,7 +184,9 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    fn of(mut values: Vec<f64>) -> Quartiles {
+    /// Of the values in any order; NaN if there is none.
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Quartiles {
         values.sort_by(f64::total_cmp);
         let at = |share: f64| {
             let place = share * values.len().saturating_sub(1) as f64;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 
-use crate::rounds::{Measured, Quartiles};
+use crate::rounds::Quartiles;
 
 /// A Markdown table under a line about the machine.
 pub struct Table {
@@ -13,13 +13,13 @@ pub struct Table {
 impl Table {
     /// A table with these headings and a row per result.
     #[must_use]
-    pub fn new<const N: usize>(
+    pub fn new<T, const N: usize>(
         headings: [&str; N],
-        results: &[Measured],
-        row: impl Fn(&Measured) -> [String; N],
+        results: &[T],
+        row: impl Fn(&T) -> [String; N],
     ) -> Table {
         let mut rows = vec![headings.map(str::to_owned).to_vec()];
-        rows.extend(results.iter().map(|measured| row(measured).to_vec()));
+        rows.extend(results.iter().map(|result| row(result).to_vec()));
         Table { rows }
     }
 }
@@ -123,7 +123,9 @@ mod tests {
 
     #[test]
     fn a_table_without_results_is_nothing() {
-        let table = Table::new(["case", "figure"], &[], |_| [const { String::new() }; 2]);
+        let table = Table::new(["case", "figure"], &[(); 0], |()| {
+            [const { String::new() }; 2]
+        });
         assert_eq!(table.to_string(), "");
     }
 }

@@ -1,14 +1,15 @@
 //! `cargo xtask bench`: one suite of the package keros-benches.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use crate::cargo;
 use crate::cli::Misuse;
 
-/// Runs one suite, or says which there are.
-pub(crate) fn run(suite: Option<&str>, args: &[OsString]) -> Result<()> {
+/// Runs one suite and hands on its exit code, or says which suites there are.
+pub(crate) fn run(suite: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
     let suites = suites()?;
     let there_are = match suites.as_slice() {
         [] => "there are none yet".to_owned(),
@@ -24,7 +25,11 @@ pub(crate) fn run(suite: Option<&str>, args: &[OsString]) -> Result<()> {
     };
     let mut bench = cargo::command("bench --package=keros-benches --bench");
     bench.arg(suite).arg("--").args(args);
-    cargo::run(bench)
+    let status = bench
+        .status()
+        .with_context(|| format!("cannot start `{}`", cargo::words(&bench)))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// The suites that exist, in alphabetical order.

@@ -13,7 +13,7 @@ Usage: cargo xtask <COMMAND>
 Commands:
   demo [-- ARGS]         Train the image classifier with a loaded plugin
   test                   Check everything CI checks, the cheapest first
-  bench SUITE [-- ARGS]  Run one suite of benchmarks
+  bench SUITE [ARGS]     Run one suite of benchmarks
 
 `cargo xtask <COMMAND> --help` says more about a command.
 ";
@@ -38,10 +38,21 @@ Usage: cargo xtask test
 const BENCH: &str = "\
 Runs one suite of benchmarks of the package keros-benches.
 
-Usage: cargo xtask bench SUITE [-- ARGS]
+Usage: cargo xtask bench SUITE [ARGS]
 
-SUITE is the name of a file in benches/benches; a wrong name lists the ones that exist.
-ARGS go to criterion (`cargo xtask bench SUITE -- --help` lists them).
+SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist.
+ARGS go to the suite, with or without `--` before them. All suites know those of criterion
+(`cargo xtask bench SUITE -- --help` lists them).
+
+`bench train` also runs whole trainings, each in a process of its own:
+  --model mnist_convnet|cifar10_cnn|mlp
+  --batch-size N   128 if not given
+  --epochs N       3; of several the first does not count for images/s
+  --images N       Images of an epoch
+  --json           Figures as lines of JSON
+  --against PEERS  Others in turn with keros: candle, keras-tf, keras-jax, torch, separated by commas
+  --rounds N       Turns, 3 if not given
+  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
 ";
 
 /// What the command line asks for.
@@ -92,8 +103,21 @@ impl std::error::Error for Misuse {}
 /// Reads the words after `cargo xtask`. Whatever follows the first `--` belongs to the program that the task runs.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, Misuse> {
     let mut words = words.into_iter();
-    let own: Vec<OsString> = words.by_ref().take_while(|word| word != "--").collect();
-    let args: Vec<OsString> = words.collect();
+    let mut own: Vec<OsString> = words.by_ref().take_while(|word| word != "--").collect();
+    let mut args: Vec<OsString> = words.collect();
+
+    // What follows the name of a suite is the suite's, but for the wish for help.
+    if let [command, suite, ..] = own.as_slice()
+        && command == "bench"
+        && !suite.to_string_lossy().starts_with('-')
+    {
+        let (help, of_suite): (Vec<_>, Vec<_>) = own
+            .split_off(2)
+            .into_iter()
+            .partition(|word| word == "-h" || word == "--help");
+        own.extend(help);
+        args.splice(0..0, of_suite);
+    }
 
     let mut values = Vec::new();
     let mut help_wanted = false;
@@ -136,9 +160,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             suite: Some(suite.to_owned()),
             args,
         }),
-        ["demo" | "test", extra, ..] | ["bench", _, extra, ..] => {
-            misuse(format!("unexpected argument `{extra}`"))
-        }
+        ["demo" | "test" | "bench", extra, ..] => misuse(format!("unexpected argument `{extra}`")),
         [command, ..] => misuse(format!("there is no command `{command}`")),
     }
 }
@@ -169,6 +191,15 @@ mod tests {
             args: vec!["conv".into()],
         };
         assert_eq!(words("bench ops -- conv").expect("bench"), bench);
+        assert_eq!(words("bench ops conv").expect("bench"), bench);
+        let train = Task::Bench {
+            suite: Some("train".into()),
+            args: vec!["--model".into(), "mlp".into(), "--json".into()],
+        };
+        assert_eq!(
+            words("bench train --model mlp -- --json").expect("bench"),
+            train
+        );
     }
 
     #[test]
@@ -192,13 +223,13 @@ mod tests {
         const XTASK: &str = "Usage: cargo xtask <COMMAND>";
         const DEMO: &str = "Usage: cargo xtask demo [-- ARGS]";
         const TEST: &str = "Usage: cargo xtask test";
-        const BENCH: &str = "Usage: cargo xtask bench SUITE [-- ARGS]";
+        const BENCH: &str = "Usage: cargo xtask bench SUITE [ARGS]";
         check_refused("", "no command is given", XTASK);
         check_refused("tset", "there is no command `tset`", XTASK);
         check_refused("--quick", "invalid option '--quick'", XTASK);
         check_refused("demo --epochs 2", "invalid option '--epochs'", DEMO);
         check_refused("demo fast", "unexpected argument `fast`", DEMO);
         check_refused("test -- -q", "`test` takes no arguments", TEST);
-        check_refused("bench ops train", "unexpected argument `train`", BENCH);
+        check_refused("bench --quick ops", "invalid option '--quick'", BENCH);
     }
 }

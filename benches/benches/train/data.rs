@@ -2,9 +2,9 @@
 
 use keros_benches::{floats, labels};
 
+use crate::model::Model;
+
 pub(crate) const CLASSES: usize = 10;
-/// Values of an image.
-const PIXELS: usize = 28 * 28;
 
 pub(crate) struct Data {
     /// Image after image.
@@ -14,9 +14,10 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    pub(crate) fn new(images: usize) -> Data {
+    pub(crate) fn new(model: Model, images: usize) -> Data {
+        let values: usize = model.sample_shape().iter().product();
         Data {
-            pixels: floats(1, images * PIXELS),
+            pixels: floats(1, images * values),
             labels: labels(2, images, CLASSES as u32),
         }
     }

@@ -1,78 +1,60 @@
 //! Images per second of `Trainer::fit`, seconds to the end of the first step and peak memory,
-//! compared with candle's own layers, loss and optimizer in a loop as its users write it.
+//! compared with candle's own layers, loss and optimizer in a loop as its users write it; with
+//! `--model`, whole trainings, also beside those of other libraries.
 //!
-//! Both sides train the same network on the same images with Adam, and read loss and accuracy of
-//! every batch. The loop in candle does not shuffle, which costs it less.
+//! All sides train the same network on random images with Adam, and read loss and accuracy of every
+//! batch. The loop in candle does not shuffle, which costs it less.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
+mod against;
 mod data;
+mod model;
+mod once;
 mod process;
+mod request;
+mod side;
 mod with_candle;
 mod with_keros;
 
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use keros_benches::{Measured, Sides, Suite, Table, Times, quartiles, significant};
+use keros_benches::{Measured, Quartiles, Sides, Suite, Table, Times, quartiles, significant};
 
 use data::Data;
-use process::Processes;
+use model::Model;
+use request::{Request, Training};
+use side::Side;
 
 /// Images of an iteration.
 const IMAGES: usize = 1280;
 
-/// The networks that are trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Model {
-    /// Two convolutions of 3 × 3 with pooling.
-    MnistConvnet,
-    /// Dense layers of 512, 512 and 10 units.
-    Mlp,
-}
-
-impl Model {
-    const ALL: [Model; 2] = [Model::MnistConvnet, Model::Mlp];
-
-    fn name(self) -> &'static str {
-        match self {
-            Model::MnistConvnet => "mnist_convnet",
-            Model::Mlp => "mlp",
+#[allow(clippy::print_stderr, reason = "a bad request is answered there")]
+fn main() -> Result<ExitCode> {
+    let start = SystemTime::now();
+    let request = match Request::parse(std::env::args_os().skip(1).collect()) {
+        Ok(request) => request,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(2));
         }
-    }
-
-    /// Channels last.
-    fn sample_shape(self) -> &'static [usize] {
-        match self {
-            Model::MnistConvnet => &[28, 28, 1],
-            Model::Mlp => &[784],
+    };
+    match request {
+        None => suite()?,
+        Some(request) if request.json && request.against.is_empty() => {
+            println!("{}", once::run(request.side, &request.training, start)?);
         }
+        Some(request) => against::run(&request)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Who trains.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Side {
-    Keros,
-    Candle,
-}
-
-impl Side {
-    const ALL: [Side; 2] = [Side::Keros, Side::Candle];
-
-    fn name(self) -> &'static str {
-        match self {
-            Side::Keros => "keros",
-            Side::Candle => "candle",
-        }
-    }
-}
-
-fn main() -> Result<()> {
-    if let Some((side, model)) = process::asked()? {
-        println!("{}", process::run(side, model)?);
-        return Ok(());
-    }
+fn suite() -> Result<()> {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 20.0,
@@ -91,11 +73,9 @@ fn main() -> Result<()> {
             fit(model, batch_size)
         });
     }
-    let processes = Processes::default();
-    for model in Model::ALL {
-        suite.case(FIRST_STEP, model.name(), || {
-            Ok(first_step(model, &processes))
-        });
+    let peaks = Peaks::default();
+    for model in [Model::MnistConvnet, Model::Mlp] {
+        suite.case(FIRST_STEP, model.name(), || Ok(first_step(model, &peaks)));
     }
 
     let (first_steps, rates): (Vec<_>, Vec<_>) = suite
@@ -105,14 +85,14 @@ fn main() -> Result<()> {
     println!(
         "{}{}",
         table_of_rates(&rates),
-        table_of_first_steps(&first_steps, &processes)
+        table_of_first_steps(&first_steps, &peaks.borrow())
     );
     Ok(())
 }
 
 fn fit(model: Model, batch_size: usize) -> Result<Sides<'static>> {
-    let mut keros = with_keros::Training::new(model, batch_size, Data::new(IMAGES))?;
-    let mut candle = with_candle::Training::new(model, batch_size, Data::new(IMAGES))?;
+    let mut keros = with_keros::Training::new(model, batch_size, Data::new(model, IMAGES))?;
+    let mut candle = with_candle::Training::new(model, batch_size, Data::new(model, IMAGES))?;
     let sides = Sides::of(IMAGES as f64, move |epochs| {
         let start = Instant::now();
         keros.epochs(epochs)?;
@@ -128,11 +108,26 @@ fn fit(model: Model, batch_size: usize) -> Result<Sides<'static>> {
 
 const FIRST_STEP: &str = "first step";
 
-fn first_step(model: Model, processes: &Processes) -> Sides<'static> {
+/// Peaks of memory in MB, by side and network.
+type Peaks = Rc<RefCell<Vec<(Side, Model, f64)>>>;
+
+fn first_step(model: Model, peaks: &Peaks) -> Sides<'static> {
+    let training = Training {
+        model,
+        batch_size: 128,
+        epochs: 1,
+        images: IMAGES,
+    };
     let side = |side| {
-        let processes = processes.clone();
+        let peaks = Rc::clone(peaks);
         move |times| -> Result<Duration> {
-            (0..times).map(|_| processes.first_step(side, model)).sum()
+            let mut total = Duration::ZERO;
+            for _ in 0..times {
+                let figures = process::run(side, &training, Path::new(""))?;
+                peaks.borrow_mut().push((side, model, figures.peak_mb));
+                total += Duration::from_secs_f64(figures.first_s);
+            }
+            Ok(total)
         }
     };
     Sides::of(1.0, side(Side::Keros)).against(1.0, side(Side::Candle))
@@ -155,7 +150,7 @@ fn table_of_rates(rates: &[Measured]) -> Table {
     })
 }
 
-fn table_of_first_steps(first_steps: &[Measured], processes: &Processes) -> Table {
+fn table_of_first_steps(first_steps: &[Measured], peaks: &[(Side, Model, f64)]) -> Table {
     let headings = [
         "case",
         "keros, s",
@@ -165,10 +160,13 @@ fn table_of_first_steps(first_steps: &[Measured], processes: &Processes) -> Tabl
         "candle, peak MB",
     ];
     Table::new(headings, first_steps, |m| {
-        let model = Model::ALL
-            .into_iter()
-            .find(|model| m.name.ends_with(model.name()));
-        let peak = |side| model.map_or(f64::NAN, |model| processes.peak_mb(side, model));
+        let peak = |side| {
+            let ours = peaks.iter().filter(|peak| {
+                let (whose, model, _) = peak;
+                *whose == side && m.name.ends_with(model.name())
+            });
+            Quartiles::of(ours.map(|peak| peak.2).collect()).median
+        };
         [
             m.name.clone(),
             significant(m.seconds(0)),

@@ -7,8 +7,8 @@ use candle_nn::{
     VarMap, conv2d, linear, loss,
 };
 
-use crate::Model;
 use crate::data::{CLASSES, Data};
+use crate::model::Model;
 
 /// A network, its optimizer and its data.
 pub(crate) struct Training {
@@ -28,9 +28,10 @@ impl Training {
     pub(crate) fn new(model: Model, batch_size: usize, data: Data) -> Result<Training> {
         let device = Device::Cpu;
         let rows = data.labels.len();
-        // Channels first; one channel makes no difference in memory.
+        // Channels first; the pixels are random, so their order in memory makes no difference.
         let shape: &[usize] = match model {
             Model::MnistConvnet => &[rows, 1, 28, 28],
+            Model::Cifar10Cnn => &[rows, 3, 32, 32],
             Model::Mlp => &[rows, 784],
         };
         let variables = VarMap::new();
@@ -87,6 +88,10 @@ enum Net {
         dropout: Dropout,
         dense: Linear,
     },
+    Cifar10Cnn {
+        conv: [Conv2d; 4],
+        dense: [Linear; 2],
+    },
     Mlp {
         dense: [Linear; 3],
     },
@@ -102,6 +107,24 @@ impl Net {
                 dropout: Dropout::new(0.5),
                 dense: linear(5 * 5 * 64, CLASSES, vb.pp("dense"))?,
             },
+            Model::Cifar10Cnn => {
+                let same = Conv2dConfig {
+                    padding: 1,
+                    ..config
+                };
+                Net::Cifar10Cnn {
+                    conv: [
+                        conv2d(3, 32, 3, same, vb.pp("conv1"))?,
+                        conv2d(32, 32, 3, config, vb.pp("conv2"))?,
+                        conv2d(32, 64, 3, same, vb.pp("conv3"))?,
+                        conv2d(64, 64, 3, config, vb.pp("conv4"))?,
+                    ],
+                    dense: [
+                        linear(6 * 6 * 64, 512, vb.pp("dense1"))?,
+                        linear(512, CLASSES, vb.pp("dense2"))?,
+                    ],
+                }
+            }
             Model::Mlp => Net::Mlp {
                 dense: [
                     linear(784, 512, vb.pp("dense1"))?,
@@ -124,6 +147,18 @@ impl Net {
                 let x = conv2.forward(&x)?.relu()?.max_pool2d(2)?;
                 let x = dropout.forward(&x.flatten_from(1)?, true)?;
                 dense.forward(&x)?
+            }
+            Net::Cifar10Cnn {
+                conv: [a, b, c, d],
+                dense: [e, f],
+            } => {
+                let (quarter, half) = (Dropout::new(0.25), Dropout::new(0.5));
+                let x = b.forward(&a.forward(x)?.relu()?)?.relu()?;
+                let x = quarter.forward(&x.max_pool2d(2)?, true)?;
+                let x = d.forward(&c.forward(&x)?.relu()?)?.relu()?;
+                let x = quarter.forward(&x.max_pool2d(2)?, true)?;
+                let x = e.forward(&x.flatten_from(1)?)?.relu()?;
+                f.forward(&half.forward(&x, true)?)?
             }
             Net::Mlp { dense: [a, b, c] } => {
                 let x = a.forward(x)?.relu()?;

@@ -1,13 +1,13 @@
 //! keros's side: the layers of the public interface and `Trainer::fit`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use keros::callbacks::EventSet;
 use keros::prelude::*;
 
-use crate::Model;
 use crate::data::{CLASSES, Data};
+use crate::model::Model;
 
 /// A trainer and its data.
 pub(crate) struct Training {
@@ -29,6 +29,27 @@ impl Training {
                 .layer(Conv2D::new(64, 3).activation(Activation::Relu))
                 .layer(MaxPooling2D::new(2))
                 .layer(Flatten::new())
+                .layer(Dropout::new(0.5))
+                .layer(Dense::new(CLASSES).activation(Activation::Softmax)),
+            Model::Cifar10Cnn => Sequential::builder(shape.to_vec())
+                .layer(
+                    Conv2D::new(32, 3)
+                        .padding(Padding::Same)
+                        .activation(Activation::Relu),
+                )
+                .layer(Conv2D::new(32, 3).activation(Activation::Relu))
+                .layer(MaxPooling2D::new(2))
+                .layer(Dropout::new(0.25))
+                .layer(
+                    Conv2D::new(64, 3)
+                        .padding(Padding::Same)
+                        .activation(Activation::Relu),
+                )
+                .layer(Conv2D::new(64, 3).activation(Activation::Relu))
+                .layer(MaxPooling2D::new(2))
+                .layer(Dropout::new(0.25))
+                .layer(Flatten::new())
+                .layer(Dense::new(512).activation(Activation::Relu))
                 .layer(Dropout::new(0.5))
                 .layer(Dense::new(CLASSES).activation(Activation::Softmax)),
             Model::Mlp => Sequential::builder(shape.to_vec())
@@ -76,7 +97,11 @@ impl Training {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// When the first batch was done.
-    pub(crate) first: Option<Instant>,
+    pub(crate) first: Option<SystemTime>,
+    /// How long each epoch took.
+    pub(crate) epochs: Vec<Duration>,
+    /// When this epoch began.
+    begin: Option<Instant>,
     batches: u64,
     /// Loss and accuracy.
     last: [f64; 2],
@@ -84,7 +109,22 @@ pub(crate) struct Progress {
 
 impl Callback for Progress {
     fn events(&self) -> EventSet {
-        EventSet::of(&[EventKind::TrainBatchEnd])
+        EventSet::of(&[
+            EventKind::EpochBegin,
+            EventKind::TrainBatchEnd,
+            EventKind::EpochEnd,
+        ])
+    }
+
+    fn on_epoch_begin(&mut self, _cx: &mut Context<'_>) -> CallbackResult {
+        self.begin = Some(Instant::now());
+        Ok(Decision::CONTINUE)
+    }
+
+    fn on_epoch_end(&mut self, _cx: &mut Context<'_>) -> CallbackResult {
+        self.epochs
+            .extend(self.begin.take().map(|begin| begin.elapsed()));
+        Ok(Decision::CONTINUE)
     }
 
     fn on_train_batch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
@@ -95,7 +135,7 @@ impl Callback for Progress {
                 .ok_or_else(|| format!("expected the log `{key}`, found none"))?;
         }
         self.batches += 1;
-        self.first.get_or_insert_with(Instant::now);
+        self.first.get_or_insert_with(SystemTime::now);
         Ok(Decision::CONTINUE)
     }
 }
