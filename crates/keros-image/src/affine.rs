@@ -122,17 +122,8 @@ impl Affine {
         out: &mut [f32],
     ) -> Result<(), ImageError> {
         self.check()?;
-        let values = shape.values()?;
-        for (buffer, found) in [("source", source.len()), ("output", out.len())] {
-            if found != values {
-                return Err(ImageError::BufferLength {
-                    buffer,
-                    shape,
-                    expected: values,
-                    found,
-                });
-            }
-        }
+        shape.check_length("source", source.len())?;
+        shape.check_length("output", out.len())?;
         if params.resamples() {
             let matrix = self.geometry.matrix(params, shape)?;
             let warp = Warp {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::ImageShape;
+use crate::{ColorMode, Format, ImageShape};
 
 /// Why an image could not be transformed.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -38,6 +38,61 @@ pub enum ImageError {
         expected: usize,
         /// Length of the buffer.
         found: usize,
+    },
+    /// The bytes are of no format that is read.
+    #[error(
+        "decoding an image: unknown format (expected PNG, JPEG, BMP, PNM, GIF, TIFF or WebP, found {length} bytes that begin with {begin:02x?})"
+    )]
+    UnknownFormat {
+        /// Number of bytes.
+        length: usize,
+        /// The first of them, at most eight.
+        begin: Vec<u8>,
+    },
+    /// The file claims more pixels than are allowed.
+    #[error(
+        "decoding a {format} image: {height}×{width} pixels are too many (expected at most {limit} pixels, found {})",
+        u64::from(*height) * u64::from(*width)
+    )]
+    TooManyPixels {
+        /// Format of the file.
+        format: Format,
+        /// Height that the file claims.
+        height: u32,
+        /// Width that the file claims.
+        width: u32,
+        /// The limit, see [`Decoder::max_pixels`](crate::Decoder::max_pixels).
+        limit: u64,
+    },
+    /// The file ends before the picture does.
+    #[error(
+        "decoding a {format} image: the file is truncated (expected the end of the picture, found the end of the file after {length} bytes)"
+    )]
+    Truncated {
+        /// Format of the file.
+        format: Format,
+        /// Number of bytes.
+        length: usize,
+    },
+    /// The file is damaged, or uses a part of its format that is not read.
+    #[error("decoding a {format} image: {reason}")]
+    Undecodable {
+        /// Format of the file.
+        format: Format,
+        /// What the decoder of this format found.
+        reason: String,
+    },
+    /// The pixels have a kind of values that the colour mode cannot take.
+    #[error(
+        "decoding a {format} image: {found} pixels do not fit the colour mode {mode} (expected 8 or 16 bits per channel)"
+    )]
+    PixelKind {
+        /// Format of the file.
+        format: Format,
+        /// What was asked for.
+        mode: ColorMode,
+        /// Kind of the pixels, such as `Rgb32F`.
+        found: String,
     },
     /// An interpolation order that is not implemented.
     #[error("warping an image: unknown interpolation_order (expected 0 or 1, found {found})")]

@@ -20,15 +20,20 @@
 //! ```
 
 mod affine;
+mod decode;
 mod error;
 mod fill;
 mod geometry;
+mod jpeg;
+mod owned;
 mod params;
 mod pixel;
 
 pub use affine::Affine;
+pub use decode::{ColorMode, Decoder, Format};
 pub use error::ImageError;
 pub use fill::FillMode;
 pub use geometry::Geometry;
+pub use owned::{Image, Pixels};
 pub use params::TransformParams;
 pub use pixel::{ImageShape, Pixel};
