@@ -28,6 +28,7 @@ mod jpeg;
 mod owned;
 mod params;
 mod pixel;
+mod resize;
 
 pub use affine::Affine;
 pub use decode::{ColorMode, Decoder, Format};
@@ -37,3 +38,4 @@ pub use geometry::Geometry;
 pub use owned::{Image, Pixels};
 pub use params::TransformParams;
 pub use pixel::{ImageShape, Pixel};
+pub use resize::{Interpolation, Resize};

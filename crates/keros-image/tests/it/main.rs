@@ -6,3 +6,4 @@
 mod cases;
 mod golden;
 mod properties;
+mod resize;
