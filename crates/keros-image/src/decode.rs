@@ -149,8 +149,9 @@ impl Decoder {
     }
 
     /// Whether a picture is turned as its EXIF orientation tells. Default: true, what image viewers
-    /// show and people label. Keras and Pillow's `load_img` leave it as stored: set false to get
-    /// their pixels.
+    /// show and people label. Keras's `load_img` (Pillow) leaves it as stored: set false to get its
+    /// pixels. In TIFF the orientation is no note of a camera but part of the format: it is always
+    /// applied, by Pillow too.
     pub fn apply_orientation(mut self, apply: bool) -> Self {
         self.apply_orientation = apply;
         self
@@ -196,7 +197,7 @@ impl Decoder {
         let shape = ImageShape::new(height as usize, width as usize, self.color_mode.channels());
         shape.values()?;
         let whole_gray = decoder.original_color_type() == ExtendedColorType::L16;
-        let orientation = match self.apply_orientation {
+        let orientation = match self.apply_orientation || format == Format::Tiff {
             true => Some(decoder.orientation().map_err(undecodable)?),
             false => None,
         };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod cases;
+mod decode;
 mod golden;
 mod properties;
 mod resize;
