@@ -95,7 +95,7 @@ pub enum ImageError {
         found: String,
     },
     /// An interpolation order that is not implemented.
-    #[error("warping an image: unknown interpolation_order (expected 0 or 1, found {found})")]
+    #[error("warping an image: unknown interpolation_order (expected 0 to 5, found {found})")]
     InterpolationOrder {
         /// The order that was given.
         found: u8,

@@ -30,6 +30,7 @@ mod params;
 mod pixel;
 mod pixel_ops;
 mod resize;
+mod spline;
 mod standardize;
 mod statistics;
 

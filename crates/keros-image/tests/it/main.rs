@@ -6,5 +6,7 @@
 mod cases;
 mod decode;
 mod golden;
+mod noise;
 mod properties;
 mod resize;
+mod spline;

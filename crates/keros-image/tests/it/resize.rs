@@ -4,6 +4,8 @@ use keros_image::{Image, ImageShape, Interpolation, Pixels, Resize};
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use crate::noise::noise;
+
 #[derive(Deserialize)]
 struct Recorded {
     bytes: Vec<Case<String>>,
@@ -46,16 +48,6 @@ impl<T> Case<T> {
             self.shape, self.to, self.interpolation
         )
     }
-}
-
-/// The pixels that the recording was made of.
-fn noise(values: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let next = |_| {
-        state = (state * 1_103_515_245 + 12345) & 0x7fff_ffff;
-        (state >> 16) as u8
-    };
-    (0..values).map(next).collect()
 }
 
 fn recorded() -> Recorded {

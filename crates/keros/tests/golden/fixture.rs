@@ -189,9 +189,15 @@ pub(crate) fn load(suite: &str) -> Vec<Case> {
             args: Args(case["args"].as_object().unwrap().clone()),
             inputs: resolve(&case["inputs"], &tensors),
             expected: resolve(&case["expected"], &tensors),
-            tolerance: case["tolerance"].as_f64().unwrap(),
+            tolerance: tolerance(&case["tolerance"]),
         })
         .collect()
+}
+
+/// A number, or an object that names an absolute tolerance.
+fn tolerance(value: &Value) -> f64 {
+    let number = value.get("abs").unwrap_or(value);
+    number.as_f64().unwrap()
 }
 
 /// Puts the tensor in the place of each `@name`.
@@ -220,6 +226,7 @@ fn tensor(name: &str, tensors: &SafeTensors<'_>) -> Value {
         .map(|bytes| <[u8; 4]>::try_from(bytes).unwrap());
     let values: Vec<Value> = match view.dtype() {
         Dtype::F32 => words.map(f32::from_le_bytes).map(float).collect(),
+        Dtype::U8 => view.data().iter().map(|byte| Value::from(*byte)).collect(),
         Dtype::I32 => words.map(i32::from_le_bytes).map(Value::from).collect(),
         other => panic!("{name} is of type {other:?}"),
     };
