@@ -265,8 +265,8 @@ impl ImageDataGenerator {
         self
     }
 
-    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly; other orders are an error
-    /// where images are made.
+    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly, 2 to 5 are splines; higher
+    /// orders are an error where images are made.
     pub fn interpolation_order(mut self, order: u8) -> Self {
         self.affine = self.affine.interpolation_order(order);
         self

@@ -9,6 +9,7 @@
 
 use crate::fill::{clamp, reflect, wrap};
 use crate::geometry::Matrix;
+use crate::spline::Spline;
 use crate::{FillMode, Geometry, ImageError, ImageShape, Pixel, TransformParams};
 
 /// Pixels computed together. 32 wastes little on small images; the intermediate arrays (2 KiB) stay
@@ -59,8 +60,9 @@ impl Affine {
         self
     }
 
-    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly. Other orders are refused
-    /// by [`Affine::check`] and [`Affine::apply`].
+    /// 0 takes the nearest pixel, 1 (the default) interpolates linearly, 2 to 5 are splines of that
+    /// order (sharper, slower by far, and may overshoot the range of the pixels). Higher orders are
+    /// refused by [`Affine::check`] and [`Affine::apply`].
     pub fn interpolation_order(mut self, order: u8) -> Self {
         self.interpolation_order = order;
         self
@@ -81,9 +83,9 @@ impl Affine {
     /// Whether the settings can be applied at all.
     ///
     /// # Errors
-    /// An interpolation order other than 0 and 1; `cval` or `rescale` NaN or infinite.
+    /// An interpolation order above 5; `cval` or `rescale` NaN or infinite.
     pub fn check(&self) -> Result<(), ImageError> {
-        if self.interpolation_order > 1 {
+        if self.interpolation_order > 5 {
             return Err(ImageError::InterpolationOrder {
                 found: self.interpolation_order,
             });
@@ -122,19 +124,24 @@ impl Affine {
         out: &mut [f32],
     ) -> Result<(), ImageError> {
         self.check()?;
-        let values = shape.values()?;
-        for (buffer, found) in [("source", source.len()), ("output", out.len())] {
-            if found != values {
-                return Err(ImageError::BufferLength {
-                    buffer,
-                    shape,
-                    expected: values,
-                    found,
-                });
-            }
-        }
+        shape.check_length("source", source.len())?;
+        shape.check_length("output", out.len())?;
         if params.resamples() {
             let matrix = self.geometry.matrix(params, shape)?;
+            if self.interpolation_order > 1 {
+                let spline = Spline {
+                    matrix,
+                    shape,
+                    order: self.interpolation_order,
+                    fill_mode: self.fill_mode,
+                    cval: self.cval,
+                    rescale: self.rescale,
+                    flip_horizontal: params.flip_horizontal,
+                    flip_vertical: params.flip_vertical,
+                };
+                spline.apply(source, out);
+                return Ok(());
+            }
             let warp = Warp {
                 matrix,
                 shape,

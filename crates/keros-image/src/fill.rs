@@ -26,9 +26,14 @@ pub enum FillMode {
 
 /// The coordinate mirrored into `[0, last]`, `last` being the index of the last pixel.
 ///
-/// scipy leaves half a pixel beyond either border, where both neighbours are the border pixel: the
-/// clamped result samples the same value.
+/// Beyond either border both linear neighbours are the border pixel: the clamped coordinate samples
+/// the same value.
 pub(crate) fn reflect(coordinate: f64, last: f64) -> f64 {
+    clamp(reflect_half(coordinate, last), last)
+}
+
+/// The coordinate mirrored into `[-1, last + 1]`, as scipy leaves it.
+pub(crate) fn reflect_half(coordinate: f64, last: f64) -> f64 {
     let length = last + 1.0;
     let period = 2.0 * length;
     let mut c = coordinate;
@@ -43,7 +48,8 @@ pub(crate) fn reflect(coordinate: f64, last: f64) -> f64 {
             c = period - c - 1.0;
         }
     }
-    clamp(c, last)
+    // Wild coordinates are beyond the precision of the folding.
+    if c >= -1.0 && c <= length { c } else { 0.0 }
 }
 
 /// The coordinate moved into `[0, last]` by multiples of `last`, the index of the last pixel.

@@ -20,15 +20,32 @@
 //! ```
 
 mod affine;
+mod decode;
 mod error;
 mod fill;
 mod geometry;
+mod jpeg;
+mod owned;
 mod params;
 mod pixel;
+mod pixel_ops;
+mod resize;
+mod spline;
+mod standardize;
+mod statistics;
 
 pub use affine::Affine;
+pub use decode::{ColorMode, Decoder, Format};
 pub use error::ImageError;
 pub use fill::FillMode;
 pub use geometry::Geometry;
+pub use owned::{Image, Pixels};
 pub use params::TransformParams;
 pub use pixel::{ImageShape, Pixel};
+pub use pixel_ops::{
+    BrightnessStyle, ColorJitter, ColorJitterParams, CutMix, CutMixParams, EraseParams, MixUp,
+    MixUpParams, PixelOps, PixelParams, RandomErasing,
+};
+pub use resize::{Interpolation, Resize};
+pub use standardize::Standardize;
+pub use statistics::{Fit, Statistics, Whitening};

@@ -43,6 +43,24 @@ impl ImageShape {
             .filter(|values| *values <= Self::MAX_VALUES)
             .ok_or(ImageError::TooLarge { shape: *self })
     }
+
+    /// Number of values, if it is also the length of the named buffer.
+    pub(crate) fn check_length(
+        &self,
+        buffer: &'static str,
+        found: usize,
+    ) -> Result<usize, ImageError> {
+        let expected = self.values()?;
+        if found != expected {
+            return Err(ImageError::BufferLength {
+                buffer,
+                shape: *self,
+                expected,
+                found,
+            });
+        }
+        Ok(expected)
+    }
 }
 
 impl fmt::Display for ImageShape {

@@ -184,8 +184,8 @@ fn wrong_settings_are_refused() {
     assert!(message(base().zoom_range((1.5, 0.5))).contains("zoom_range"));
     assert!(message(base().zoom_range([0.5, f64::NAN])).contains("zoom_range"));
     assert!(
-        message(base().interpolation_order(2))
-            .contains("interpolation_order (expected 0 or 1, found 2)")
+        message(base().interpolation_order(6))
+            .contains("interpolation_order (expected 0 to 5, found 6)")
     );
     assert!(message(base().rescale(f32::NAN)).contains("rescale"));
     assert!(message(base().cval(f32::INFINITY)).contains("cval"));

@@ -249,13 +249,13 @@ fn refusals_say_what_was_wrong() {
     let check = |found: String, expected: &str| assert_eq!(found, expected);
     check(
         refusal(
-            &good.clone().interpolation_order(3),
+            &good.clone().interpolation_order(6),
             &turn,
             &[0; 4],
             shape,
             4,
         ),
-        "warping an image: unknown interpolation_order (expected 0 or 1, found 3)",
+        "warping an image: unknown interpolation_order (expected 0 to 5, found 6)",
     );
     check(
         refusal(&good, &turn, &[0; 3], shape, 4),

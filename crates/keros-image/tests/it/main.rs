@@ -4,5 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod cases;
+mod decode;
 mod golden;
+mod noise;
 mod properties;
+mod resize;
+mod spline;

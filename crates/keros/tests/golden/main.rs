@@ -3,7 +3,9 @@
 
 mod callbacks;
 mod extra;
+mod affine;
 mod fixture;
+mod image_ops;
 mod layers_conv;
 mod layers_shape;
 mod losses;

@@ -1,0 +1,70 @@
+//! Brightness: the right one, and Keras's two historical ones, which pass through bytes.
+
+use serde::{Deserialize, Serialize};
+
+use super::extremes;
+
+/// What a brightness of `factor` does to the values of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BrightnessStyle {
+    /// `black + factor · (value − black)`, clipped to black and white of the declared value range.
+    /// In floats; 1 changes nothing within the range.
+    #[default]
+    Keros,
+    /// As keras-preprocessing 1.1.2 (Keras 2.0 to 2.8) did: the image is stretched to 0..=255,
+    /// truncated to bytes, multiplied, truncated and clipped, and not stretched back. 1 changes the
+    /// image, and an image of one colour becomes black.
+    KerasPreprocessing112,
+    /// As tf.keras 2.4 and later, tf-keras and Keras 3 do: an image with values outside of 0..=255
+    /// is stretched and later stretched back; any other is truncated to bytes directly, so that an
+    /// image of values 0..=1 loses everything between.
+    TfKeras,
+}
+
+impl BrightnessStyle {
+    /// Changes the values; the factor is finite and not negative.
+    pub(super) fn apply(self, factor: f64, (black, white): (f32, f32), values: &mut [f32]) {
+        let factor = factor as f32;
+        let enhanced = |value: f32| (factor * value.trunc()).trunc().clamp(0.0, 255.0);
+        match self {
+            BrightnessStyle::Keros => {
+                for value in values {
+                    *value = (black + factor * (*value - black)).clamp(black, white);
+                }
+            }
+            BrightnessStyle::KerasPreprocessing112 => {
+                stretch(values, extremes(values));
+                values
+                    .iter_mut()
+                    .for_each(|value| *value = enhanced(*value));
+            }
+            BrightnessStyle::TfKeras => {
+                let (low, high) = extremes(values);
+                let stretched = low < 0.0 || high > 255.0;
+                if stretched {
+                    stretch(values, (low, high));
+                }
+                for value in values {
+                    *value = enhanced(*value);
+                    if stretched {
+                        *value = *value / 255.0 * (high - low) + low;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Keras's `array_to_img`: the smallest value becomes 0 and the largest 255.
+fn stretch(values: &mut [f32], (low, high): (f32, f32)) {
+    let range = high - low;
+    for value in values {
+        *value -= low;
+        if range != 0.0 {
+            *value /= range;
+        }
+        *value *= 255.0;
+    }
+}
