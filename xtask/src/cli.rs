@@ -13,6 +13,7 @@ Usage: cargo xtask <COMMAND>
 Commands:
   demo [-- ARGS]         Train the image classifier with a loaded plugin
   test                   Check everything CI checks, the cheapest first
+  fault                  Kill a training at random moments and go on with it
   bench SUITE [ARGS]     Run one suite of benchmarks
 
 `cargo xtask <COMMAND> --help` says more about a command.
@@ -33,6 +34,13 @@ Checks everything CI checks, the cheapest first, and stops at the first step tha
 format, house rules, lints, plugins, tests, doctests, docs.
 
 Usage: cargo xtask test
+";
+
+const FAULT: &str = "\
+Kills the fashion_mnist example 20 times at random moments, some of them while it writes a checkpoint, goes on with it,
+and checks that weights and history end as those of a training that was left alone.
+
+Usage: cargo xtask fault
 ";
 
 const BENCH: &str = "\
@@ -63,6 +71,7 @@ pub(crate) enum Task {
         args: Vec<OsString>,
     },
     Test,
+    Fault,
     Bench {
         suite: Option<String>,
         args: Vec<OsString>,
@@ -140,6 +149,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let help = match values.first() {
         Some(&"demo") => DEMO,
         Some(&"test") => TEST,
+        Some(&"fault") => FAULT,
         Some(&"bench") => BENCH,
         _ => HELP,
     };
@@ -155,12 +165,16 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["demo"] => Ok(Task::Demo { args }),
         ["test"] if args.is_empty() => Ok(Task::Test),
         ["test"] => misuse("`test` takes no arguments".to_owned()),
+        ["fault"] if args.is_empty() => Ok(Task::Fault),
+        ["fault"] => misuse("`fault` takes no arguments".to_owned()),
         ["bench"] => Ok(Task::Bench { suite: None, args }),
         ["bench", suite] => Ok(Task::Bench {
             suite: Some(suite.to_owned()),
             args,
         }),
-        ["demo" | "test" | "bench", extra, ..] => misuse(format!("unexpected argument `{extra}`")),
+        ["demo" | "test" | "fault" | "bench", extra, ..] => {
+            misuse(format!("unexpected argument `{extra}`"))
+        }
         [command, ..] => misuse(format!("there is no command `{command}`")),
     }
 }
@@ -182,6 +196,7 @@ mod tests {
     #[test]
     fn every_command_is_understood() {
         assert_eq!(words("test").expect("test"), Task::Test);
+        assert_eq!(words("fault").expect("fault"), Task::Fault);
         let demo = Task::Demo {
             args: vec!["--epochs".into(), "2".into(), "--".into()],
         };

@@ -1,4 +1,4 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test` and `bench`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault` and `bench`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
 //! an exit code (0 done, 1 failed, 2 asked wrongly; `demo` and `bench` hand on the code of the program they run).
@@ -12,6 +12,7 @@ mod bench;
 mod cargo;
 mod cli;
 mod demo;
+mod fault;
 mod test;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::Demo { args } => demo::run(&args),
+        Task::Fault => fault::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
         Task::Bench { suite, args } => bench::run(suite.as_deref(), &args),
     }

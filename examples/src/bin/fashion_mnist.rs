@@ -3,8 +3,9 @@
 
 #![allow(clippy::print_stdout, reason = "a program talks to its user")]
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
+use keros::callbacks::{BackupAndRestore, SaveFreq};
 use keros::nn::Sequential;
 use keros::plugin_host;
 use keros::prelude::*;
@@ -61,6 +62,12 @@ struct Args {
     /// Folder for the weights, the history and the pictures.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Keep a checkpoint of the whole run in OUT/checkpoints after every N batches.
+    #[arg(long, value_name = "N", requires = "out", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Go on from the checkpoint in OUT/checkpoints, if there is one.
+    #[arg(long, requires = "checkpoint_every")]
+    resume: bool,
     /// File for the results as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -117,6 +124,9 @@ fn prepare(args: &Args) -> Result<Prepared> {
     for plugin in &args.plugin {
         callbacks.push(plugin_host::load(&plugin.path, &plugin.config)?);
     }
+    if let (Some(out), Some(batches)) = (&args.out, args.checkpoint_every) {
+        callbacks.push(checkpoints(out, batches, args)?);
+    }
     let trainer = fashion::trainer(&device, args.seed)?;
     println!(
         "{} training and {} test images from {}; {} parameters",
@@ -130,6 +140,22 @@ fn prepare(args: &Args) -> Result<Prepared> {
         trainer,
         callbacks,
     })
+}
+
+/// The callback that keeps checkpoints and goes on from the last one.
+fn checkpoints(out: &Path, batches: u64, args: &Args) -> Result<BackupAndRestore> {
+    if args.method == Method::TrainOnBatch {
+        bail!("--checkpoint-every: the loop of train-on-batch is your own, and keeps none");
+    }
+    let folder = out.join("checkpoints");
+    let backup = BackupAndRestore::new(&folder).save_freq(SaveFreq::Batches(batches))?;
+    if !args.resume && backup.newest()?.is_some() {
+        bail!(
+            "{} holds the checkpoint of a run that has not ended; go on with --resume, or delete it",
+            folder.display()
+        );
+    }
+    Ok(backup)
 }
 
 fn run(args: &Args, prepared: Prepared) -> Result<()> {

@@ -3,5 +3,6 @@
 
 mod bad_input;
 mod fashion_mnist;
+mod kills;
 mod support;
 mod three_methods;

@@ -98,6 +98,18 @@ impl BackupAndRestore {
         self
     }
 
+    /// The checkpoint that a training would go on from.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn newest(&self) -> io::Result<Option<PathBuf>> {
+        match self.checkpoints() {
+            Ok(mut paths) => Ok(paths.pop()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn file(&self, epoch: u64, batch: u64) -> PathBuf {
         self.folder
             .join(format!("checkpoint-{epoch}-{batch}.safetensors"))

@@ -191,13 +191,10 @@ pub(crate) fn load(suite: &str) -> Vec<Case> {
         .collect()
 }
 
-<<<<<<< HEAD
-/// A number, or that of a training's weights and losses.
+/// A number, or an object that names an absolute tolerance or that of a training.
 fn tolerance(value: &Value) -> f64 {
-    value
-        .as_f64()
-        .or(value["weights_and_losses"].as_f64())
-        .unwrap()
+    let named = value.get("abs").or(value.get("weights_and_losses"));
+    named.unwrap_or(value).as_f64().unwrap()
 }
 
 /// The folder of the recorded cases.
@@ -206,12 +203,6 @@ pub(crate) fn folder() -> PathBuf {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")),
     }
-=======
-/// A number, or an object that names an absolute tolerance.
-fn tolerance(value: &Value) -> f64 {
-    let number = value.get("abs").unwrap_or(value);
-    number.as_f64().unwrap()
->>>>>>> wt-image
 }
 
 /// Puts the tensor in the place of each `@name`.

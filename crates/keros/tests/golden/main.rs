@@ -1,9 +1,9 @@
 //! Every recorded case of Keras, through the public interface.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod affine;
 mod callbacks;
 mod extra;
-mod affine;
 mod fixture;
 mod image_ops;
 mod layers_conv;
