@@ -7,6 +7,7 @@ mod cases;
 mod decode;
 mod golden;
 mod noise;
+mod pixel_ops;
 mod properties;
 mod resize;
 mod spline;
