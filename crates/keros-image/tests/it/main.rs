@@ -5,7 +5,6 @@
 
 mod cases;
 mod decode;
-mod golden;
 mod noise;
 mod pixel_ops;
 mod properties;
