@@ -1,9 +1,11 @@
-//! Image augmentation on pixel buffers: draw parameters, then apply them.
+//! Images before they become tensors: decoding, resizing, augmentation and standardization.
 //!
 //! The crate knows no randomness and no tensor library. [`TransformParams`] says *what* is done to
 //! an image: plain data that can be printed, stored, replayed, and applied to several images (an
 //! image and its mask, say). [`Affine`] says *how*: fill mode, interpolation, geometry, rescaling;
 //! [`Affine::apply`] does it, from `u8` or `f32` pixels in height–width–channel order to `f32`.
+//! [`PixelParams`] and [`PixelOps`] are the same for the values after the warp, [`Standardize`] is
+//! what comes last. [`Decoder`] reads files, [`Resize`] brings images to one size.
 //!
 //! ```
 //! use keros_image::{Affine, ImageShape, TransformParams};

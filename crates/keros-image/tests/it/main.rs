@@ -5,8 +5,8 @@
 
 mod cases;
 mod decode;
-mod golden;
 mod noise;
+mod pixel_ops;
 mod properties;
 mod resize;
 mod spline;
