@@ -10,6 +10,10 @@
 //!
 //! `evaluate` and `predict` come in the same three forms.
 //!
+//! A run can be kept in checkpoints and go on from one, to the bit, if a callback asks for it
+//! ([`BackupAndRestore`](keros_callbacks::BackupAndRestore) does); [`Trainer::save`] and
+//! [`Trainer::load`] keep the model between runs.
+//!
 //! **Semantics.** Epochs, events and logs are Keras's: the loss of a batch is
 //! `Σ weight · loss / rows`; logs are running means over the epoch, weighted by rows; validation runs
 //! in inference mode after the epoch's last batch; an optimizer update counts as one step.
@@ -23,6 +27,7 @@
 mod checkpoint;
 mod class_weight;
 mod data;
+mod dry_run;
 mod error;
 mod evaluate;
 mod fit;

@@ -56,8 +56,10 @@ pub use keros_train as train;
 /// What most programs need, to be imported with `use keros::prelude::*`.
 pub mod prelude {
     pub use keros_callbacks::{
-        Callback, CallbackList, CallbackResult, Context, Decision, EventKind, FailurePolicy,
-        History, LambdaCallback, Logs, Verbose,
+        BackupAndRestore, Callback, CallbackList, CallbackResult, Context, CsvLogger, Decision,
+        EarlyStopping, EventKind, FailurePolicy, History, LambdaCallback, LearningRateScheduler,
+        Logs, Mode, ModelCheckpoint, ReduceLrOnPlateau, SaveFreq, SwapEmaWeights, TerminateOnNan,
+        Verbose,
     };
     pub use keros_data::{
         Array, ArraySequence, Arrays, Batch, DataError, FillMode, FlowOptions, ImageDataGenerator,
@@ -74,7 +76,7 @@ pub mod prelude {
     pub use keros_tensor::{Device, parse_device};
     pub use keros_train::{
         ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions,
-        PredictOptions, Source, TrainError, Trainer, ValidationData,
+        PredictOptions, Source, TrainError, Trainer, ValidationData, ValidationFreq,
     };
 }
 

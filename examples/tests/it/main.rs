@@ -6,3 +6,4 @@ mod fashion_mnist;
 mod kills;
 mod support;
 mod three_methods;
+mod two_inputs;

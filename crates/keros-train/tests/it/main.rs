@@ -8,4 +8,5 @@ mod failures;
 mod fit;
 mod generators;
 mod on_batch;
+mod outputs;
 mod support;

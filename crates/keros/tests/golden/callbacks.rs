@@ -2,8 +2,8 @@
 
 use crate::fixture::{Args, Case, Outcome, numbers, run};
 use keros::callbacks::{
-    BoxError, Callback, CallbackList, CsvLogger, Decision, EarlyStopping, Event, EventKind, Logs,
-    Mode, ModelCheckpoint, ParamInfo, ReduceLrOnPlateau, Run, RunInfo, SaveFreq,
+    BoxError, CallbackList, CsvLogger, EarlyStopping, Event, EventKind, Logs, Mode,
+    ModelCheckpoint, ParamInfo, ReduceLrOnPlateau, Run, RunInfo, SaveFreq,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -55,14 +55,14 @@ impl Played {
         }
     }
 
-    /// Sends an event and does what is decided about the learning rate.
+    /// Sends an event and does what is decided about the learning rate; whether a stop was decided.
     pub(crate) fn send(
         &mut self,
         list: &mut CallbackList<'_>,
         kind: EventKind,
         epoch: u64,
         batch: u64,
-    ) -> Result<Decision, String> {
+    ) -> Result<bool, String> {
         let event = Event {
             kind,
             epoch,
@@ -74,7 +74,7 @@ impl Played {
         let decision = list.dispatch(&event, self);
         let decision = decision.map_err(|error| error.to_string())?;
         self.rate = decision.learning_rate.unwrap_or(self.rate);
-        Ok(decision)
+        Ok(decision.stop.is_some())
     }
 
     /// The only log of the next event.
@@ -138,8 +138,12 @@ fn monitor(args: &mut Args) -> String {
     args.take("monitor").unwrap().as_str().unwrap().to_owned()
 }
 
+/// The monitored values; null stands for NaN.
 fn values(case: &Case) -> Vec<f64> {
-    serde_json::from_value(case.inputs["val_loss"].clone()).unwrap()
+    let values = case.inputs["val_loss"].as_array().unwrap().iter();
+    values
+        .map(|value| value.as_f64().unwrap_or(f64::NAN))
+        .collect()
 }
 
 fn early_stopping(case: &mut Case) -> Outcome {
@@ -170,9 +174,8 @@ fn early_stopping(case: &mut Case) -> Outcome {
         for (epoch, value) in values(case).into_iter().enumerate() {
             played.weight = epoch as f32 + 1.0;
             played.log("val_loss", value);
-            let decision = played.send(&mut list, EventKind::EpochEnd, epoch as u64, 0)?;
+            stopped = played.send(&mut list, EventKind::EpochEnd, epoch as u64, 0)?;
             epochs += 1;
-            stopped = decision.stop.is_some();
             if stopped {
                 break;
             }

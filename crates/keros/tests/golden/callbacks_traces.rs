@@ -7,7 +7,7 @@ use keros::callbacks::{
     History, LambdaCallback, LearningRateScheduler, ModelCheckpoint, ReduceLrOnPlateau,
     TerminateOnNan, Verbose,
 };
-use keros::data::{Array, ArraySequence, Batch, DataError, Sequence as _, Shuffle};
+use keros::data::{Array, ArraySequence, Batch, DataError, Shuffle};
 use keros::nn::layers::Dense;
 use keros::nn::{Sequential, Sgd};
 use keros::tensor::Device;

@@ -84,9 +84,9 @@ fn nan_first(case: &mut Case) -> Outcome {
         played.send(&mut list, EventKind::TrainBegin, 0, 0)?;
         for value in case.inputs["val_loss"].as_array().unwrap() {
             played.log("val_loss", value.as_f64().unwrap_or(f64::NAN));
-            let decision = played.send(&mut list, EventKind::EpochEnd, epochs, 0)?;
+            let stopped = played.send(&mut list, EventKind::EpochEnd, epochs, 0)?;
             epochs += 1;
-            if decision.stop.is_some() {
+            if stopped {
                 break;
             }
         }

@@ -174,10 +174,14 @@ pub(crate) fn run_some(
 /// Every case of a suite.
 pub(crate) fn load(suite: &str) -> Vec<Case> {
     let folder = folder();
-    let bytes = fs::read(folder.join(format!("{suite}.safetensors"))).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let text = fs::read_to_string(folder.join(format!("{suite}.json"))).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
+    let bytes = match json["tensors_file"].as_str() {
+        Some(file) => fs::read(folder.join(file)).unwrap(),
+        // A suite without tensors: the shortest file there is.
+        None => b"\x02\0\0\0\0\0\0\0{}".to_vec(),
+    };
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let cases = json["cases"].as_array().unwrap();
     cases
         .iter()
