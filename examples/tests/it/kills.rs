@@ -85,7 +85,7 @@ fn a_killed_training_ends_as_the_one_that_was_left_alone() {
         finish(&out);
         println!("killed after {life:.2?} of {whole:.2?} with {at_death:?}");
         assert_eq!(results(&out), expected, "killed after {life:?}");
-        assert_eq!(left(&checkpoints), [PathBuf::new(); 0]);
+        assert!(left(&checkpoints).is_empty());
     }
     assert!(killed > 0, "every training ended before it was killed");
 }

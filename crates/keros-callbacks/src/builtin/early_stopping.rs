@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 /// Keras's `EarlyStopping`: stops when a log has not improved for some epochs.
 ///
-/// A patience of `p` tolerates `p - 1` epochs without an improvement and stops at the p-th; 0 acts as
-/// 1. The best weights are restored at the end of every training, also of one that this callback did
-/// not stop. A value that is not finite is never the best one; Keras 3 takes a first NaN for it.
+/// A patience of `p` tolerates `p - 1` epochs without an improvement and stops at the p-th; none at
+/// all acts as a patience of one. The best weights are restored at the end of every training, also of
+/// one that this callback did not stop. A value that is not finite is never the best one; Keras 3
+/// takes a first NaN for it.
 #[derive(Clone, Debug)]
 pub struct EarlyStopping {
     monitor: Monitor,
