@@ -14,7 +14,7 @@ fn kills() -> u32 {
 
 fn args(out: &Path) -> Vec<String> {
     let fixed =
-        "--epochs 3 --limit 640 --batch-size 32 --workers 2 --checkpoint-every 3 --resume --out";
+        "--epochs 3 --limit 640 --batch-size 32 --workers 2 --checkpoint-every 1 --resume --out";
     let mut args: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
     args.push(path(out).to_owned());
     args
