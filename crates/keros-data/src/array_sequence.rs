@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::batch::check_rows;
 use crate::epoch_order::EpochOrder;
 use crate::rng::{self, Purpose};
-use crate::{Array, Arrays, Batch, DataError, Sequence};
+use crate::{Arrays, Batch, DataError, Sequence};
 
 const DOING: &str = "making batches of arrays";
 
@@ -47,7 +47,7 @@ pub enum Shuffle {
 pub struct ArraySequence {
     inputs: Arrays,
     targets: Option<Arrays>,
-    sample_weight: Option<Array>,
+    sample_weight: Option<Arrays>,
     batch_size: usize,
     shuffle: Shuffle,
     seed: u64,
@@ -110,11 +110,11 @@ impl ArraySequence {
         self
     }
 
-    /// Weight of every sample in the loss.
+    /// Weight of every sample in the loss: one array for all outputs, or one for each by its name.
     ///
     /// # Errors
     /// Another number of rows than the inputs.
-    pub fn sample_weight(mut self, sample_weight: impl Into<Array>) -> Result<Self, DataError> {
+    pub fn sample_weight(mut self, sample_weight: impl Into<Arrays>) -> Result<Self, DataError> {
         let sample_weight = sample_weight.into();
         check_rows(
             DOING,

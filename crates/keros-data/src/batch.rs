@@ -1,6 +1,6 @@
 //! One batch: what a data source gives and a training step takes.
 
-use crate::{Array, Arrays, DataError};
+use crate::{Arrays, DataError};
 
 /// Inputs of a model for some samples, with their targets and weights.
 ///
@@ -13,8 +13,9 @@ pub struct Batch {
     pub inputs: Arrays,
     /// What should come out; `None` for prediction.
     pub targets: Option<Arrays>,
-    /// Weight of every sample in the loss; `None` weighs all alike.
-    pub sample_weight: Option<Array>,
+    /// Weight of every sample in the loss, one array for all outputs or one for each by its name;
+    /// `None` weighs all alike.
+    pub sample_weight: Option<Arrays>,
     /// Index of every sample in the dataset. Empty when the source does not number its samples.
     pub indices: Vec<usize>,
 }
@@ -39,7 +40,7 @@ impl Batch {
     }
 
     /// Gives every sample a weight.
-    pub fn sample_weight(mut self, sample_weight: impl Into<Array>) -> Self {
+    pub fn sample_weight(mut self, sample_weight: impl Into<Arrays>) -> Self {
         self.sample_weight = Some(sample_weight.into());
         self
     }
@@ -91,7 +92,7 @@ pub(crate) fn check_rows(
     doing: &'static str,
     inputs: &Arrays,
     targets: Option<&Arrays>,
-    sample_weight: Option<&Array>,
+    sample_weight: Option<&Arrays>,
 ) -> Result<(), DataError> {
     let expected = inputs.rows();
     let reference = inputs.title("inputs", inputs.names().next().unwrap_or_default());
@@ -114,9 +115,11 @@ pub(crate) fn check_rows(
         return Err(mismatch(targets.title("targets", name), targets.rows()));
     }
     if let Some(sample_weight) = sample_weight
-        && sample_weight.len() != expected
+        && sample_weight.rows() != expected
     {
-        return Err(mismatch("sample_weight".to_owned(), sample_weight.len()));
+        let name = sample_weight.names().next().unwrap_or_default();
+        let title = sample_weight.title("sample_weight", name);
+        return Err(mismatch(title, sample_weight.rows()));
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub struct ImageFlow {
     x: Array,
     shape: ImageShape,
     y: Option<Arrays>,
-    sample_weight: Option<Array>,
+    sample_weight: Option<Arrays>,
     batch_size: usize,
     seed: u64,
     /// `None` keeps the order of the images.
@@ -85,6 +85,7 @@ impl ImageFlow {
             return Err(wrong_element_type(&x));
         }
         let (x, y) = (Arrays::from(x), y.map(Arrays::from));
+        let sample_weight = sample_weight.map(Arrays::from);
         check_rows(DOING, &x, y.as_ref(), sample_weight.as_ref())?;
         let shape = ImageShape::new(height, width, channels);
         shape.values()?;

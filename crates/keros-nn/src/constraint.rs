@@ -25,7 +25,7 @@ pub trait Constraint: Send + Sync {
     /// A shape that it is not defined for, or a tensor that cannot be written.
     fn apply(&self, value: &Tensor) -> Result<(), NnError>;
 
-    /// Class and arguments as Keras writes them, for [`from_config`](<dyn Constraint>::from_config);
+    /// Class and arguments as Keras writes them, for `<dyn Constraint>::from_config`;
     /// `None`, the default, if the constraint cannot be written.
     fn config(&self) -> Option<Value> {
         None

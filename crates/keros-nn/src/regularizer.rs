@@ -32,7 +32,7 @@ pub trait Regularizer: Send + Sync {
     /// As [`penalty`](Self::penalty).
     fn add_gradient(&self, value: &Tensor, grad: &Tensor) -> Result<(), NnError>;
 
-    /// Class and arguments as Keras writes them, for [`from_config`](<dyn Regularizer>::from_config);
+    /// Class and arguments as Keras writes them, for `<dyn Regularizer>::from_config`;
     /// `None`, the default, if the regularizer cannot be written.
     fn config(&self) -> Option<Value> {
         None

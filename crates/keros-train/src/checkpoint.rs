@@ -60,8 +60,10 @@ pub(crate) struct RunState {
 }
 
 impl<N: Network> Trainer<N> {
+    /// Writes a checkpoint, always of the parameters themselves: averages that stand in their place
+    /// are put aside meanwhile.
     pub(crate) fn write_checkpoint(
-        &self,
+        &mut self,
         path: &Path,
         identity: &Identity,
         position: Position,
@@ -79,8 +81,14 @@ impl<N: Network> Trainer<N> {
         let bytes = state::to_bytes(&run).map_err(|source| unreadable(path, source))?;
         let len = bytes.len();
         let blob = Tensor::from_vec(bytes, len, &Device::Cpu).map_err(TensorError::from)?;
-        let (params, optimizer) = (self.network.params(), self.optimizer.as_ref());
-        write_model(params, optimizer, &[(RUN, &blob)], path)
+        let (params, optimizer) = (self.network.params(), self.optimizer.as_mut());
+        if !optimizer.has_swapped() {
+            return write_model(params, optimizer, &[(RUN, &blob)], path);
+        }
+        optimizer.swap_averages(params)?;
+        let written = write_model(params, optimizer, &[(RUN, &blob)], path);
+        optimizer.swap_averages(params)?;
+        written
     }
 
     /// Puts the trainer where a checkpoint was written and returns the rest of it. Nothing has

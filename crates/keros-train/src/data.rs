@@ -35,12 +35,16 @@ pub(crate) fn by_port<'a>(
     if found.len() == ports.len() && arrays.count() == ports.len() {
         return Ok(found);
     }
-    let list = |names: Vec<&str>| format!("`{}`", names.join("`, `"));
     Err(TrainError::Names {
         what,
-        expected: list(ports.iter().map(|port| port.name.as_str()).collect()),
-        found: list(arrays.names().collect()),
+        expected: list(ports.iter().map(|port| port.name.as_str())),
+        found: list(arrays.names()),
     })
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    format!("`{}`", names.join("`, `"))
 }
 
 /// An array as f32.
@@ -120,11 +124,37 @@ fn check_labels<T: ToString>(labels: &[T], valid: impl Fn(&T) -> bool) -> Result
     }
 }
 
-/// `[N]` sample weights as f32.
-pub(crate) fn weight_tensor(
+/// The `[N]` sample weights of each port as f32: a single array is for all of them, named ones for
+/// those they are named after.
+pub(crate) fn weights_by_port(
     workspace: &mut Workspace,
-    weights: &Array,
-) -> Result<Tensor, TrainError> {
+    ports: &[&Port],
+    weights: Option<&Arrays>,
+) -> Result<Vec<Option<Tensor>>, TrainError> {
+    let Some(weights) = weights else {
+        return Ok(vec![None; ports.len()]);
+    };
+    if weights.is_unnamed() {
+        let tensor = weight_tensor(workspace, weights.first())?;
+        return Ok(vec![Some(tensor); ports.len()]);
+    }
+    let known = |name: &str| ports.iter().any(|port| port.name == name);
+    if let Some(unknown) = weights.names().find(|name| !known(name)) {
+        return Err(TrainError::Names {
+            what: "sample weights",
+            expected: list(ports.iter().map(|port| port.name.as_str())),
+            found: list([unknown]),
+        });
+    }
+    let mut tensors = Vec::with_capacity(ports.len());
+    for port in ports {
+        let own = weights.get(&port.name);
+        tensors.push(own.map(|own| weight_tensor(workspace, own)).transpose()?);
+    }
+    Ok(tensors)
+}
+
+fn weight_tensor(workspace: &mut Workspace, weights: &Array) -> Result<Tensor, TrainError> {
     if weights.ndim() != 1 {
         return Err(TrainError::Array {
             what: "sample weights have the wrong shape".to_owned(),

@@ -3,7 +3,7 @@
 use crate::class_weight::ClassWeight;
 use crate::source::ValidationData;
 use keros_callbacks::{CallbackList, Verbose};
-use keros_data::{Array, Shuffle};
+use keros_data::{Arrays, Shuffle};
 
 /// Arguments of [`Trainer::fit`](crate::Trainer::fit).
 pub struct FitOptions<'a> {
@@ -26,8 +26,8 @@ pub struct FitOptions<'a> {
     /// Weights of the samples in the training loss by their class; they never apply to validation.
     /// With weights of samples both are multiplied.
     pub class_weight: Option<ClassWeight>,
-    /// `[N]` weights of the rows in the loss.
-    pub sample_weight: Option<Array>,
+    /// `[N]` weights of the rows in the loss: one array for all outputs, or one for each by its name.
+    pub sample_weight: Option<Arrays>,
     /// Index of the first epoch, to go on with a run. Default 0.
     pub initial_epoch: u64,
     /// Batches per epoch; the next epoch goes on where the last one stopped. Default: all rows.
@@ -194,8 +194,8 @@ pub struct EvaluateOptions<'a> {
     pub callbacks: CallbackList<'a>,
     /// Batches at most. Default: all.
     pub steps: Option<u64>,
-    /// `[N]` weights of the rows in the loss.
-    pub sample_weight: Option<Array>,
+    /// `[N]` weights of the rows in the loss: one array for all outputs, or one for each by its name.
+    pub sample_weight: Option<Arrays>,
 }
 
 impl Default for EvaluateOptions<'_> {

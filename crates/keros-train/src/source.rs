@@ -2,7 +2,7 @@
 
 use crate::error::TrainError;
 use keros_data::{
-    Array, ArraySequence, Arrays, Batch, DataError, Generator, ImageFlow, LoadedBatch, Loader,
+    ArraySequence, Arrays, Batch, DataError, Generator, ImageFlow, LoadedBatch, Loader,
     LoaderOptions, Sequence,
 };
 use std::sync::Arc;
@@ -59,8 +59,8 @@ pub enum ValidationData {
         x: Arrays,
         /// Targets.
         y: Arrays,
-        /// `[N]` weights of the rows.
-        sample_weight: Option<Array>,
+        /// `[N]` weights of the rows, for all outputs or by their names.
+        sample_weight: Option<Arrays>,
     },
     /// A source of batches. A generator needs `validation_steps` and goes on where the validation
     /// before stopped; a sequence starts anew each time.
@@ -77,7 +77,7 @@ impl<X: Into<Arrays>, Y: Into<Arrays>> From<(X, Y)> for ValidationData {
     }
 }
 
-impl<X: Into<Arrays>, Y: Into<Arrays>, W: Into<Array>> From<(X, Y, W)> for ValidationData {
+impl<X: Into<Arrays>, Y: Into<Arrays>, W: Into<Arrays>> From<(X, Y, W)> for ValidationData {
     fn from((x, y, weights): (X, Y, W)) -> ValidationData {
         ValidationData::Arrays {
             x: x.into(),

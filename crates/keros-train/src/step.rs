@@ -1,10 +1,10 @@
 //! The one step behind every method: batch to device, forward, loss, backward, update.
 
 use crate::class_weight::ClassWeight;
-use crate::data::{by_port, input_tensors, target_tensor, weight_tensor};
+use crate::data::{by_port, input_tensors, target_tensor, weights_by_port};
 use crate::error::TrainError;
 use crate::trainer::Trainer;
-use keros_data::{Array, Batch};
+use keros_data::{Array, Arrays, Batch};
 use keros_nn::{Mode, Network, Output, Port};
 use keros_tensor::access::{read, write};
 use keros_tensor::{Tensor, Workspace};
@@ -105,9 +105,8 @@ impl<N: Network> Trainer<N> {
             .filter_map(|(port, head)| head.loss.as_ref().map(|_| port))
             .collect();
         let mut arrays = by_port("targets", &with_loss, targets)?.into_iter();
-        let weighted;
         let sample_weight = match class_weight {
-            None => batch.sample_weight.as_ref(),
+            None => batch.sample_weight.clone(),
             Some(_) if self.heads.len() > 1 => {
                 let expected = "none, because the network has several outputs";
                 let found = "weights of classes";
@@ -119,15 +118,12 @@ impl<N: Network> Trainer<N> {
                 ));
             }
             Some(classes) => {
-                weighted = classes.times(targets.first(), batch.sample_weight.as_ref())?;
-                Some(&weighted)
+                let of_samples = batch.sample_weight.as_ref().map(Arrays::first);
+                Some(classes.times(targets.first(), of_samples)?.into())
             }
         };
-        let weights = match sample_weight {
-            Some(weights) => Some(weight_tensor(workspace, weights)?),
-            None => None,
-        };
-        let weights = weights.as_ref();
+        let weights = weights_by_port(workspace, &with_loss, sample_weight.as_ref())?;
+        let mut weights = weights.iter();
 
         let rows = batch.len() as f64;
         let of_params = self.network.param_rules().penalty(self.network.params())?;
@@ -144,6 +140,7 @@ impl<N: Network> Trainer<N> {
                 grads.push(zeros(workspace, output.logits.dims())?);
                 continue;
             };
+            let weights = weights.next().and_then(Option::as_ref);
             let target = target_tensor(workspace, loss.target_kind(), array)?;
             let scale = loss.scale(output, &target, weights)?;
             let factor = scale * head.weight;

@@ -41,6 +41,7 @@ fn epoch(sequence: &ArraySequence, epoch: u64) -> Vec<Vec<usize>> {
                 .sample_weight
                 .as_ref()
                 .unwrap()
+                .first()
                 .as_slice::<f32>()
                 .unwrap();
             for (row, sample) in batch.indices.iter().enumerate() {

@@ -283,7 +283,12 @@ fn flow_makes_float_batches_of_the_samples_it_says() {
         );
         let weights: Vec<f32> = batch.indices.iter().map(|i| *i as f32).collect();
         assert_eq!(
-            batch.sample_weight.unwrap().as_slice::<f32>().unwrap(),
+            batch
+                .sample_weight
+                .unwrap()
+                .first()
+                .as_slice::<f32>()
+                .unwrap(),
             weights
         );
         seen.extend(batch.indices);

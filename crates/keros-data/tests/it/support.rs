@@ -146,7 +146,7 @@ pub(crate) fn digest(loaded: &LoadedBatch) -> u64 {
         arrays(targets, &mut hasher);
     }
     if let Some(weight) = &loaded.batch.sample_weight {
-        array(weight, &mut hasher);
+        array(weight.first(), &mut hasher);
     }
     loaded.batch.indices.hash(&mut hasher);
     hasher.finish()

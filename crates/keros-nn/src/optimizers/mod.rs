@@ -92,6 +92,12 @@ pub trait Optimizer {
         Err(NnError::NoAverages { optimizer })
     }
 
+    /// Whether [`swap_averages`](Self::swap_averages) has put the averages in the place of the
+    /// parameters. [`finalize`](Self::finalize) leaves them there.
+    fn has_swapped(&self) -> bool {
+        false
+    }
+
     /// Copies of everything that the next updates depend on, beside the arguments and parameters,
     /// by name and in a fixed order.
     ///

@@ -98,6 +98,8 @@ pub struct RuleOptimizer<R> {
     average: Option<Average>,
     accumulated_batches: u64,
     batches: u64,
+    /// Whether the averages stand in the place of the parameters, and these in theirs.
+    swapped: bool,
     /// By the index of the parameter; `None` for those that were never updated.
     states: Vec<Option<ParamState>>,
 }
@@ -149,6 +151,7 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             average: None,
             accumulated_batches: 1,
             batches: 0,
+            swapped: false,
             states: Vec::new(),
         }
     }
@@ -441,6 +444,10 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         if self.average.is_none() || self.batches == 0 {
             return Ok(());
         }
+        if std::mem::take(&mut self.swapped) {
+            // They stand there already.
+            return Ok(());
+        }
         self.prepare(params)?;
         self.overwrite(params)
     }
@@ -459,7 +466,12 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
                 *mean = value;
             }
         }
+        self.swapped = !self.swapped;
         Ok(())
+    }
+
+    fn has_swapped(&self) -> bool {
+        self.swapped
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>, NnError> {
@@ -487,6 +499,7 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
             self.learning_rate = LearningRate::Constant(rate);
         }
         self.batches = loaded.batches;
+        self.swapped = false;
         self.states = loaded.states;
         Ok(())
     }

@@ -105,7 +105,7 @@ fn sample_weights_scale_the_loss_by_rows_and_leave_metrics_alone() {
     let weight = |row: usize| (row % 3) as f32 * 0.5;
     let weights = Array::from_vec(&[20], (0..20).map(weight).collect()).unwrap();
     let options = EvaluateOptions {
-        sample_weight: Some(weights),
+        sample_weight: Some(weights.into()),
         ..evaluate_quiet()
     };
     let weighted = trainer.evaluate(x, y, options).unwrap();
@@ -125,7 +125,7 @@ fn the_split_keeps_the_last_rows_and_their_weights() {
     let weights = Array::from_vec(&[14], weights).unwrap();
     let options = FitOptions {
         validation_split: 0.25,
-        sample_weight: Some(weights.clone()),
+        sample_weight: Some(weights.clone().into()),
         ..quiet()
     };
     let by_split = split.fit(x.clone(), y.clone(), options).unwrap();
@@ -137,7 +137,7 @@ fn the_split_keeps_the_last_rows_and_their_weights() {
     let (x, y, w) = part(0..10);
     let options = FitOptions {
         validation_data: Some(part(10..14).into()),
-        sample_weight: Some(w),
+        sample_weight: Some(w.into()),
         ..quiet()
     };
     let by_hand = trainer().fit(x, y, options).unwrap();
@@ -316,7 +316,7 @@ fn arguments_are_checked_before_anything_changes() {
         (
             "weights",
             FitOptions {
-                sample_weight: Some(Array::from_vec(&[3], vec![1.0_f32; 3]).unwrap()),
+                sample_weight: Some(Array::from_vec(&[3], vec![1.0_f32; 3]).unwrap().into()),
                 ..quiet()
             },
             y.clone(),

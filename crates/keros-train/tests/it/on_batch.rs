@@ -177,7 +177,7 @@ fn fit_weighs_classes_in_training_and_not_in_validation() {
         ]
     };
     let classes = ClassWeight::new([(0, 0.25)]).unwrap();
-    assert_eq!(run(Some(classes), None), run(None, Some(rows)));
+    assert_eq!(run(Some(classes), None), run(None, Some(rows.into())));
 }
 
 #[test]

@@ -66,6 +66,36 @@ fn the_total_loss_is_the_weighted_sum_and_metrics_have_their_outputs_name() {
 }
 
 #[test]
+fn sample_weights_are_for_all_outputs_or_for_those_they_are_named_after() {
+    let trainer = || {
+        let trainer = builder()
+            .loss_for("class", "sparse_categorical_crossentropy")
+            .loss_for("size", "mse");
+        trainer.compile().unwrap()
+    };
+    let (x, y) = targets(12);
+    let batch = Batch::new(x, y);
+    let losses = |weights: Option<Arrays>| {
+        let mut batch = batch.clone();
+        batch.sample_weight = weights;
+        let logs = trainer().test_on_batch(&batch).unwrap();
+        ["class_loss", "size_loss"].map(|key| logs.number(key).unwrap())
+    };
+    let zeros = || Array::from_vec(&[12], vec![0.0_f32; 12]).unwrap();
+    let plain = losses(None);
+    assert_eq!(losses(Some(zeros().into())), [0.0, 0.0]);
+    let named = Arrays::from_pairs([("size", zeros())]).unwrap();
+    assert_eq!(losses(Some(named)), [plain[0], 0.0]);
+    let unknown = Arrays::from_pairs([("sise", zeros())]).unwrap();
+    let error = trainer().test_on_batch(&batch.clone().sample_weight(unknown));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("sample weights") && error.contains("`sise`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_output_without_a_loss_is_not_trained_and_needs_no_targets() {
     let mut trainer = builder().loss_for("size", "mse").compile().unwrap();
     let (x, y) = targets(12);

@@ -457,7 +457,7 @@ fn is_refused(call: &str) -> Option<bool> {
             x,
             y,
             FitOptions {
-                sample_weight: Some(weights),
+                sample_weight: Some(weights.into()),
                 class_weight: classes(),
                 ..FitOptions::default()
             },

@@ -211,7 +211,7 @@ fn flow(case: &mut Case) -> Outcome {
             let found = match key.as_str() {
                 "next_indices" => batch.indices.iter().map(|i| *i as f32).collect(),
                 "y" => floats(batch.targets.unwrap().first()),
-                "w" => floats(&batch.sample_weight.unwrap()),
+                "w" => floats(batch.sample_weight.unwrap().first()),
                 other => return Err(format!("unknown result {other}")),
             };
             case.close(key, &found, &numbers(expected))?;

@@ -202,7 +202,7 @@ fn fit(case: &mut Case) -> Outcome {
         list_of(&case.inputs["validation_data"]).map(|arrays| ValidationData::Arrays {
             x: arrays[0].clone().into(),
             y: arrays[1].clone().into(),
-            sample_weight: arrays.get(2).cloned(),
+            sample_weight: arrays.get(2).cloned().map(Into::into),
         });
     let mut count = |name: &str| args.take(name).and_then(|value| value.as_u64());
     let (epochs, initial_epoch) = (
@@ -235,7 +235,7 @@ fn fit(case: &mut Case) -> Outcome {
             validation_data,
             shuffle: Shuffle::No,
             class_weight,
-            sample_weight: given(&case.inputs["sample_weight"]),
+            sample_weight: given(&case.inputs["sample_weight"]).map(Into::into),
             initial_epoch,
             steps_per_epoch,
             validation_batch_size,
@@ -358,7 +358,7 @@ fn evaluate_and_predict(case: &mut Case) -> Outcome {
         ("evaluate", None),
         (
             "evaluate_weighted",
-            Some(array(&case.inputs["sample_weight"])),
+            Some(array(&case.inputs["sample_weight"]).into()),
         ),
     ] {
         let options = EvaluateOptions {
