@@ -170,9 +170,8 @@ impl ProgbarLogger {
             }
             _ => String::new(),
         };
-        let per_step = phase
-            .busy
-            .checked_div((phase.batches - phase.before).try_into()?);
+        let batches = phase.batches.saturating_sub(phase.before);
+        let per_step = phase.busy.checked_div(batches.try_into()?);
         let line = format!(
             "{steps}{bar} - {}s {}/step{}{}",
             phase.started.elapsed().as_secs(),

@@ -75,9 +75,10 @@ impl CsvLogger {
     fn open(&mut self) -> io::Result<File> {
         let mut file = open(&self.path)?;
         match (self.written.bytes, self.append) {
-            (Some(bytes), _) => file.set_len(bytes)?,
+            (Some(bytes), _) if bytes <= file.metadata()?.len() => file.set_len(bytes)?,
             (None, true) => {}
-            (None, false) => file.set_len(0)?,
+            // The rows of a resumed run are gone, or the file is another one.
+            (Some(_) | None, _) => file.set_len(0)?,
         }
         file.seek(SeekFrom::End(0))?;
         Ok(file)
@@ -94,10 +95,10 @@ impl CsvLogger {
             .from_writer(Vec::new());
         if self.written.columns.is_empty() {
             self.written.columns = columns(logs);
-            if file.stream_position()? == 0 {
-                let names = self.written.columns.iter().map(String::as_str);
-                rows.write_record(std::iter::once("epoch").chain(names))?;
-            }
+        }
+        if file.stream_position()? == 0 {
+            let names = self.written.columns.iter().map(String::as_str);
+            rows.write_record(std::iter::once("epoch").chain(names))?;
         }
         let values = self
             .written

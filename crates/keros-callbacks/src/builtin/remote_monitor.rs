@@ -14,7 +14,8 @@ use std::time::Duration;
 ///
 /// A server that does not answer within ten seconds, or refuses, costs a warning and nothing else.
 pub struct RemoteMonitor {
-    url: String,
+    root: String,
+    path: String,
     field: String,
     headers: Vec<(String, String)>,
     send_as_json: bool,
@@ -22,7 +23,7 @@ pub struct RemoteMonitor {
 }
 
 impl RemoteMonitor {
-    /// Posts to `root` followed by `/publish/epoch/end/`; Keras's default root is
+    /// Posts to `root` followed by [`path`](Self::path); Keras's default root is
     /// `http://localhost:9000`.
     ///
     /// # Errors
@@ -37,7 +38,8 @@ impl RemoteMonitor {
             .timeout_global(Some(Duration::from_secs(10)))
             .build();
         Ok(RemoteMonitor {
-            url: root + "/publish/epoch/end/",
+            root,
+            path: "/publish/epoch/end/".to_owned(),
             field: "data".to_owned(),
             headers: Vec::new(),
             send_as_json: false,
@@ -45,15 +47,10 @@ impl RemoteMonitor {
         })
     }
 
-    /// Posts to this path below `root` instead.
+    /// What follows `root`. Default `/publish/epoch/end/`.
     #[must_use]
-    pub fn path(mut self, path: &str) -> RemoteMonitor {
-        let root = self.url.find('/').map_or(0, |i| i + 2);
-        let end = self.url[root..]
-            .find('/')
-            .map_or(self.url.len(), |i| root + i);
-        self.url.truncate(end);
-        self.url.push_str(path);
+    pub fn path(mut self, path: impl Into<String>) -> RemoteMonitor {
+        self.path = path.into();
         self
     }
 
@@ -78,8 +75,8 @@ impl RemoteMonitor {
         self
     }
 
-    fn post(&self, body: &Value) -> Result<(), BoxError> {
-        let mut request = self.agent.post(&self.url);
+    fn post(&self, url: &str, body: &Value) -> Result<(), BoxError> {
+        let mut request = self.agent.post(url);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -109,8 +106,9 @@ impl Callback for RemoteMonitor {
             };
             body.insert(name.to_owned(), value);
         }
-        if let Err(error) = self.post(&Value::Object(body)) {
-            let text = format!("posting the logs to {}: {error}", self.url);
+        let url = format!("{}{}", self.root, self.path);
+        if let Err(error) = self.post(&url, &Value::Object(body)) {
+            let text = format!("posting the logs to {url}: {error}");
             cx.message(Level::Warning, text);
         }
         Ok(Decision::CONTINUE)

@@ -5,8 +5,14 @@
     reason = "helpers of tests, and decisions that a test is not about"
 )]
 
+mod backup_and_restore;
+mod csv_logger;
 mod history;
 mod list;
 #[cfg(feature = "progress")]
 mod progress;
+#[cfg(feature = "remote")]
+mod remote_monitor;
+mod resume;
 mod support;
+mod swap_ema_weights;

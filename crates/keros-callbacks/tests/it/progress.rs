@@ -60,3 +60,32 @@ fn one_line_per_epoch_with_keras_numbers() {
 fn silence_needs_no_callback() {
     assert!(ProgbarLogger::new(Verbose::Silent).is_none());
 }
+
+#[test]
+fn a_resumed_epoch_is_announced_and_counts_its_own_steps_only() {
+    let shared = Shared::default();
+    let mut list = CallbackList::new().with(ProgbarLogger::lines_to(shared.clone()));
+    let mut run = FakeRun::default();
+    run.info.epochs = 2;
+    run.info.steps = Some(3);
+    run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    run.send(&mut list, EventKind::TrainBatchBegin, 1, 2);
+    run.send(&mut list, EventKind::TrainBatchEnd, 1, 2);
+    run.send(&mut list, EventKind::EpochEnd, 1, 0);
+    drop(list);
+    let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+    assert!(text.starts_with("Epoch 2/2\n3/3 - 0s "), "{text}");
+}
+
+#[test]
+fn a_resumed_epoch_whose_batches_are_skipped_has_a_line_too() {
+    let shared = Shared::default();
+    let mut list = CallbackList::new().with(ProgbarLogger::lines_to(shared.clone()));
+    let mut run = FakeRun::default();
+    run.info.steps = Some(3);
+    run.send(&mut list, EventKind::TrainBatchBegin, 0, 2);
+    run.send(&mut list, EventKind::EpochEnd, 0, 0);
+    drop(list);
+    let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+    assert!(text.starts_with("0/3 - 0s 0us/step"), "{text}");
+}

@@ -1,0 +1,96 @@
+//! Which checkpoints are asked for, kept and deleted.
+
+use crate::support::FakeRun;
+use keros_callbacks::{BackupAndRestore, CallbackList, EventKind, Mode, SaveFreq};
+use std::fs;
+use std::path::Path;
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_newest_stay_with_the_best_and_the_end_deletes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    let mut run = FakeRun::default();
+    let mut list = CallbackList::new().with(
+        BackupAndRestore::new(folder.path())
+            .keep_last(2)
+            .unwrap()
+            .keep_best("val_loss", Mode::Min),
+    );
+    run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    for (epoch, loss) in [0.5, 0.3, 0.4, 0.6].into_iter().enumerate() {
+        run.logs.set("val_loss", loss);
+        let asked = run.send(&mut list, EventKind::EpochEnd, epoch as u64, 0);
+        assert_eq!(asked.checkpoints.len(), if epoch < 2 { 2 } else { 1 });
+    }
+    let last = ["checkpoint-3-0.safetensors", "checkpoint-4-0.safetensors"];
+    let mut expected = vec!["best.safetensors"];
+    expected.extend(last);
+    expected.push("notes.txt");
+    assert_eq!(names(folder.path()), expected);
+    run.send(&mut list, EventKind::TrainEnd, 0, 0);
+    assert_eq!(names(folder.path()), ["best.safetensors", "notes.txt"]);
+}
+
+#[test]
+fn the_newest_by_number_is_gone_on_from_and_what_a_kill_left_is_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "checkpoint-9-0.safetensors",
+        "checkpoint-10-2.safetensors",
+        "checkpoint-10-11.safetensors",
+        "checkpoint-11-0.safetensors.1234.tmp",
+        "other.tmp",
+    ] {
+        fs::write(folder.path().join(name), b"").unwrap();
+    }
+    let newest = folder.path().join("checkpoint-10-11.safetensors");
+    let backup = BackupAndRestore::new(folder.path()).delete_checkpoint(false);
+    assert_eq!(backup.newest().unwrap(), Some(newest.clone()));
+    let mut list = CallbackList::new().with(backup);
+    let mut run = FakeRun::default();
+    let begin = run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    assert_eq!(begin.resume, Some(newest));
+    assert!(!names(folder.path()).contains(&"checkpoint-11-0.safetensors.1234.tmp".to_owned()));
+    run.send(&mut list, EventKind::TrainEnd, 0, 0);
+    assert_eq!(names(folder.path()).len(), 4);
+}
+
+#[test]
+fn after_so_many_batches_the_file_names_the_batch_that_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let every_two = SaveFreq::Batches(2);
+    let backup = BackupAndRestore::new(folder.path().join("new")).save_freq(every_two);
+    let mut list = CallbackList::new().with(backup.unwrap());
+    let mut run = FakeRun::default();
+    assert_eq!(
+        run.send(&mut list, EventKind::TrainBegin, 0, 0).resume,
+        None
+    );
+    for batch in 0..5 {
+        run.send(&mut list, EventKind::TrainBatchEnd, 7, batch);
+    }
+    let found = names(&folder.path().join("new"));
+    assert_eq!(found, ["checkpoint-7-4.safetensors"]);
+}
+
+#[test]
+fn arguments_out_of_range_are_refused_by_name() {
+    let backup = || BackupAndRestore::new("backup");
+    let error = backup().keep_last(0).unwrap_err().to_string();
+    assert!(error.contains("keep_last"), "{error}");
+    let error = backup().save_freq(SaveFreq::Batches(0)).unwrap_err();
+    assert!(error.to_string().contains("save_freq"), "{error}");
+    assert_eq!(
+        BackupAndRestore::new("no/such/folder").newest().unwrap(),
+        None
+    );
+}
