@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::cargo;
 
+/// What is switched off by default and can be tested on any machine.
+const FEATURES: &str = "--features=keros/remote";
+
 /// Runs the steps up to the first that fails.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
@@ -15,21 +18,27 @@ pub(crate) fn run() -> Result<()> {
     // By itself: together with the other packages cargo would rebuild this very program while it runs.
     let house = cargo::command("test --package=xtask");
     step("house rules", house, cargo::run)?;
-    let lints = cargo::command("clippy --workspace --all-targets -- --deny=warnings");
+    let lints = cargo::command(&format!(
+        "clippy --workspace --all-targets {FEATURES} -- --deny=warnings"
+    ));
     step("lints", lints, cargo::run)?;
 
     let plugins = step("plugins", build_plugins()?, cargo::build)?;
     // Not --all-targets: that would start the benches too.
-    let mut tests = cargo::command("test --workspace --exclude=xtask --lib --bins --tests");
+    let mut tests = cargo::command(&format!(
+        "test --workspace --exclude=xtask --lib --bins --tests {FEATURES}"
+    ));
     for plugin in &plugins {
         if let Some(library) = cargo::dynamic_library(plugin) {
             tests.env(plugin_variable(&plugin.target.name), library);
         }
     }
     step("tests", tests, cargo::run)?;
-    let doctests = cargo::command("test --workspace --exclude=xtask --doc");
+    let doctests = cargo::command(&format!(
+        "test --workspace --exclude=xtask --doc {FEATURES}"
+    ));
     step("doctests", doctests, cargo::run)?;
-    let mut docs = cargo::command("doc --workspace --no-deps");
+    let mut docs = cargo::command(&format!("doc --workspace --no-deps {FEATURES}"));
     docs.env("RUSTDOCFLAGS", "--deny=warnings");
     step("docs", docs, cargo::run)?;
 

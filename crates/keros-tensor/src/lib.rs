@@ -25,7 +25,7 @@ mod upload;
 mod weights;
 mod workspace;
 
-pub use candle_core::{DType, Device, Shape, Tensor, Var};
+pub use candle_core::{DType, Device, Shape, Tensor, Var, WithDType};
 
 pub use device::parse_device;
 pub use error::{TensorDifference, TensorError, WeightsMismatch};

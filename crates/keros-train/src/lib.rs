@@ -40,6 +40,7 @@ mod run;
 mod save;
 mod source;
 mod step;
+mod tensor;
 mod trackers;
 mod trainer;
 
@@ -50,4 +51,5 @@ pub use options::{
     TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
 };
 pub use source::{Source, ValidationData};
+pub use tensor::{array_from_tensor, tensor_from_array};
 pub use trainer::{Trainer, TrainerBuilder};

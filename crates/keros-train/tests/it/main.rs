@@ -1,6 +1,7 @@
 //! The three methods through the public interface.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod averages;
 mod checkpoints;
 mod determinism;
 mod events;
@@ -10,3 +11,4 @@ mod generators;
 mod on_batch;
 mod outputs;
 mod support;
+mod tensors;

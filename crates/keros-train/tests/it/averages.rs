@@ -1,0 +1,95 @@
+//! Moving averages of the weights: evaluated in their place, saved beside them, left at the end.
+
+use crate::support::{network, problem, weights};
+use keros_callbacks::{
+    BackupAndRestore, CallbackList, Decision, EventKind, History, LambdaCallback, SwapEmaWeights,
+    Verbose,
+};
+use keros_nn::Sequential;
+use keros_nn::optimizers::Sgd;
+use keros_train::{EvaluateOptions, FitOptions, TrainError, Trainer};
+use std::path::Path;
+
+fn averaging() -> Trainer<Sequential> {
+    let optimizer = Sgd::new(0.5).unwrap().momentum(0.9, false).unwrap();
+    Trainer::builder(network(0.0))
+        .optimizer(optimizer.use_ema(0.8, None).unwrap())
+        .loss("sparse_categorical_crossentropy")
+        .seed(3)
+        .compile()
+        .unwrap()
+}
+
+fn fit(
+    trainer: &mut Trainer<Sequential>,
+    epochs: u64,
+    callbacks: CallbackList<'_>,
+) -> Result<History, TrainError> {
+    let (x, y) = problem(40);
+    let options = FitOptions {
+        epochs,
+        batch_size: Some(8),
+        validation_data: Some(problem(40).into()),
+        verbose: Verbose::Silent,
+        callbacks,
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, options)
+}
+
+fn evaluate(trainer: &mut Trainer<Sequential>) -> f64 {
+    let (x, y) = problem(40);
+    let silent = EvaluateOptions {
+        verbose: Verbose::Silent,
+        ..EvaluateOptions::default()
+    };
+    trainer
+        .evaluate(x, y, silent)
+        .unwrap()
+        .number("loss")
+        .unwrap()
+}
+
+#[test]
+fn the_validation_is_that_of_the_averages_which_are_left_at_the_end() {
+    for swap_on_epoch in [false, true] {
+        let mut trainer = averaging();
+        let swap = SwapEmaWeights::new().swap_on_epoch(swap_on_epoch);
+        let history = fit(&mut trainer, 3, CallbackList::new().with(swap)).unwrap();
+        assert_eq!(history.last("val_loss"), Some(evaluate(&mut trainer)));
+        let mut plain = averaging();
+        let other = fit(&mut plain, 3, CallbackList::new()).unwrap();
+        assert_eq!(other.get("loss"), history.get("loss"));
+        assert_ne!(other.get("val_loss"), history.get("val_loss"));
+        assert_eq!(weights(&plain), weights(&trainer));
+    }
+}
+
+/// Averages swapped at epoch ends, and checkpoints; fails after `dies` batches.
+fn fit_backed_up(folder: &Path, dies: Option<u64>) -> (Option<History>, Vec<f32>) {
+    let mut trainer = averaging();
+    let mut batches = 0;
+    let callbacks = CallbackList::new()
+        .with(SwapEmaWeights::new().swap_on_epoch(true))
+        .with(BackupAndRestore::new(folder))
+        .with(LambdaCallback::new().on(EventKind::TrainBatchBegin, |_| {
+            batches += 1;
+            match dies == Some(batches) {
+                true => Err("killed".into()),
+                false => Ok(Decision::CONTINUE),
+            }
+        }));
+    let history = fit(&mut trainer, 3, callbacks).ok();
+    (history, weights(&trainer))
+}
+
+#[test]
+fn a_run_with_averages_in_the_model_resumes_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fit_backed_up(&folder.path().join("whole"), None);
+    for batch in [6, 8, 11] {
+        let path = folder.path().join(batch.to_string());
+        assert!(fit_backed_up(&path, Some(batch)).0.is_none());
+        assert_eq!(fit_backed_up(&path, None), whole, "died at batch {batch}");
+    }
+}
