@@ -383,6 +383,10 @@ impl Network for Graph {
         &self.rules
     }
 
+    fn config(&self) -> Option<String> {
+        self.to_json().ok()
+    }
+
     fn params(&self) -> &Params {
         &self.params
     }

@@ -96,6 +96,13 @@ pub trait Network {
         Vec::new()
     }
 
+    /// The layers, their arguments and connections as text from which
+    /// [`Graph::from_json`](crate::Graph::from_json) makes the network again; `None`, the default, for
+    /// a network that cannot be written.
+    fn config(&self) -> Option<String> {
+        None
+    }
+
     /// The parameters and their gradients.
     fn params(&self) -> &Params;
 

@@ -148,6 +148,10 @@ impl Network for Sequential {
             .collect()
     }
 
+    fn config(&self) -> Option<String> {
+        self.to_json().ok()
+    }
+
     fn params(&self) -> &Params {
         &self.params
     }

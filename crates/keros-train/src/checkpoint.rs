@@ -1,20 +1,16 @@
 //! A run on disk: everything that its next batch depends on, in one file.
 //!
-//! A checkpoint is a [model file](crate::save) with one more tensor, `run`: the state of the run as
-//! CBOR, which keeps every float exactly. What is random needs no state of its own: it is a function
-//! of the seed and of how many batches came before.
+//! A checkpoint is a [model file](crate::save) that also holds the state of the run as CBOR, which
+//! keeps every float exactly. What is random needs no state of its own: it is a function of the seed
+//! and of how many batches came before.
 
 use crate::error::TrainError;
 use crate::save::{ModelFile, write_model};
 use crate::trainer::Trainer;
 use keros_callbacks::{CallbackList, CallbackState, LogValue, state};
 use keros_nn::Network;
-use keros_tensor::access::read;
-use keros_tensor::{Device, Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-
-const RUN: &str = "run";
 
 /// Changes when an older run cannot be continued any more.
 const VERSION: u32 = 1;
@@ -47,7 +43,7 @@ pub(crate) struct Identity {
     pub(crate) metrics: Vec<String>,
 }
 
-/// The `run` tensor.
+/// The state of a run.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RunState {
     version: u32,
@@ -78,16 +74,14 @@ impl<N: Network> Trainer<N> {
             logs,
             callbacks: callbacks.states()?,
         };
-        let bytes = state::to_bytes(&run).map_err(|source| unreadable(path, source))?;
-        let len = bytes.len();
-        let blob = Tensor::from_vec(bytes, len, &Device::Cpu).map_err(TensorError::from)?;
-        let (params, optimizer) = (self.network.params(), self.optimizer.as_mut());
+        let run = state::to_bytes(&run).map_err(|source| unreadable(path, source))?;
+        let (network, optimizer) = (&self.network, self.optimizer.as_mut());
         if !optimizer.has_swapped() {
-            return write_model(params, optimizer, &[(RUN, &blob)], path);
+            return write_model(network, optimizer, Some(run), path);
         }
-        optimizer.swap_averages(params)?;
-        let written = write_model(params, optimizer, &[(RUN, &blob)], path);
-        optimizer.swap_averages(params)?;
+        optimizer.swap_averages(network.params())?;
+        let written = write_model(network, optimizer, Some(run), path);
+        optimizer.swap_averages(network.params())?;
         written
     }
 
@@ -99,17 +93,19 @@ impl<N: Network> Trainer<N> {
         identity: &Identity,
     ) -> Result<RunState, TrainError> {
         let file = ModelFile::read(path)?;
-        let blob = match file.more.as_slice() {
-            [(name, blob)] if name == RUN => blob,
-            _ => return Err(unreadable(path, "it holds no run".into())),
+        let Some(run) = &file.run else {
+            return Err(unreadable(path, "it holds no run".into()));
         };
-        let run: RunState =
-            state::from_bytes(&read::<u8>(blob)?).map_err(|source| unreadable(path, source))?;
+        let run: RunState = state::from_bytes(run).map_err(|source| unreadable(path, source))?;
         if run.version != VERSION {
             let reason = format!(
                 "it is of version {} (expected version {VERSION})",
                 run.version
             );
+            return Err(unreadable(path, reason.into()));
+        }
+        if file.config != self.network.config() {
+            let reason = "its network has other layers or arguments than this one";
             return Err(unreadable(path, reason.into()));
         }
         identity.check(&run.identity)?;

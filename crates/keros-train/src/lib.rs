@@ -50,6 +50,7 @@ pub use options::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,
     TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
 };
+pub use save::{load_network, load_network_with};
 pub use source::{Source, ValidationData};
 pub use tensor::{array_from_tensor, tensor_from_array};
 pub use trainer::{Trainer, TrainerBuilder};

@@ -110,7 +110,7 @@ impl<N: Network> Trainer<N> {
                 .kind
                 .is_training()
                 .then(|| self.optimizer.learning_rate()),
-            params: self.network.params(),
+            network: &self.network,
             optimizer: self.optimizer.as_mut(),
         };
         Ok(callbacks.list.dispatch(event, &mut seen)?)
@@ -156,15 +156,16 @@ struct Seen<'a> {
     unread: Option<&'a Trackers>,
     telling: Telling<'a>,
     learning_rate: Option<f64>,
-    params: &'a Params,
+    network: &'a dyn Network,
     optimizer: &'a mut dyn Optimizer,
 }
 
 impl Seen<'_> {
     fn param(&self, index: usize) -> Result<&Param, BoxError> {
-        let found = self.params.iter().nth(index);
+        let params = self.network.params();
+        let found = params.iter().nth(index);
         let (_, param) = found.ok_or_else(|| {
-            let expected = self.params.len();
+            let expected = params.len();
             format!("parameter {index}: expected an index below {expected}")
         })?;
         Ok(param)
@@ -232,15 +233,15 @@ impl Run for Seen<'_> {
     }
 
     fn save_weights(&mut self, path: &Path) -> Result<(), BoxError> {
-        Ok(save::save_weights(self.params, path)?)
+        Ok(save::save_weights(self.network.params(), path)?)
     }
 
     fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
-        Ok(save::save_model(self.params, self.optimizer, path)?)
+        Ok(save::save_model(self.network, self.optimizer, path)?)
     }
 
     fn swap_averages(&mut self) -> Result<(), BoxError> {
-        Ok(self.optimizer.swap_averages(self.params)?)
+        Ok(self.optimizer.swap_averages(self.network.params())?)
     }
 
     fn is_scheduled(&self) -> bool {

@@ -1,19 +1,23 @@
 //! Files of a trainer: its weights alone, or with the state of the optimizer.
 //!
 //! A model file is a safetensors file: the parameters behind `model/`, what the optimizer keeps
-//! behind `optimizer/`. A checkpoint is a model file that also holds the state of a run.
+//! behind `optimizer/`, and, as text, the configuration of the network if it can be written. A
+//! checkpoint is a model file that also holds the state of a run.
 
 use crate::error::TrainError;
 use crate::trainer::Trainer;
-use keros_nn::{Network, Optimizer};
+use keros_nn::{Graph, Network, NnError, Optimizer, Registry};
+use keros_tensor::access::read;
 use keros_tensor::{
-    Device, Params, Tensor, check_params, load_params, load_tensors, save_params, save_tensors,
-    set_params,
+    Device, Params, Tensor, TensorError, check_params, load_params, load_tensors, save_params,
+    save_tensors, set_params,
 };
 use std::path::Path;
 
 const MODEL: &str = "model/";
 const OPTIMIZER: &str = "optimizer/";
+const CONFIG: &str = "config";
+const RUN: &str = "run";
 
 impl<N: Network> Trainer<N> {
     /// Writes the parameters to a safetensors file, under their names.
@@ -35,18 +39,14 @@ impl<N: Network> Trainer<N> {
         Ok(load_params(self.network.params(), path)?)
     }
 
-    /// Writes the parameters and the state of the optimizer, its learning rate included, to a
-    /// safetensors file.
+    /// Writes the parameters, the state of the optimizer, its learning rate included, and the
+    /// configuration of the network to a safetensors file. [`load_network`] makes the network again.
     ///
     /// # Errors
     /// A file name that does not end in `.safetensors`, or a file that cannot be written; the file
     /// that was there, if any, is unchanged.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TrainError> {
-        save_model(
-            self.network.params(),
-            self.optimizer.as_ref(),
-            path.as_ref(),
-        )
+        save_model(&self.network, self.optimizer.as_ref(), path.as_ref())
     }
 
     /// Reads what [`save`](Self::save) or a checkpoint wrote for a network of the same parameters
@@ -60,6 +60,47 @@ impl<N: Network> Trainer<N> {
     }
 }
 
+/// The network in a file that [`Trainer::save`] or a checkpoint wrote, with its parameters, for
+/// predictions or to train it further: then [`Trainer::load`] brings back the optimizer.
+///
+/// A `Sequential` comes back as a `Graph` of one path.
+///
+/// # Errors
+/// A file that cannot be read; one of a network that has no configuration, such as a candle module;
+/// a layer that is not known, by name.
+pub fn load_network(path: impl AsRef<Path>, device: &Device) -> Result<Graph, TrainError> {
+    load_network_with(path, &Registry::new(), device)
+}
+
+/// As [`load_network`], with layers of the user's own.
+///
+/// # Errors
+/// As [`load_network`].
+pub fn load_network_with(
+    path: impl AsRef<Path>,
+    registry: &Registry,
+    device: &Device,
+) -> Result<Graph, TrainError> {
+    let path = path.as_ref();
+    let file = ModelFile::read(path)?;
+    let Some(config) = &file.config else {
+        return Err(TrainError::argument(
+            "loading a network",
+            "path",
+            "a model file with the configuration of its network",
+            format!("{} without one", path.display()),
+        ));
+    };
+    // No value of the seed's stays.
+    let network = Graph::from_json_with(config, registry, device, 0);
+    let network = network.map_err(|source| NnError::Model {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    set_params(network.params(), &file.model, path)?;
+    Ok(network)
+}
+
 /// [`Trainer::save_weights`].
 pub(crate) fn save_weights(params: &Params, path: &Path) -> Result<(), TrainError> {
     check_extension(path)?;
@@ -68,36 +109,40 @@ pub(crate) fn save_weights(params: &Params, path: &Path) -> Result<(), TrainErro
 
 /// [`Trainer::save`].
 pub(crate) fn save_model(
-    params: &Params,
+    network: &dyn Network,
     optimizer: &dyn Optimizer,
     path: &Path,
 ) -> Result<(), TrainError> {
-    write_model(params, optimizer, &[], path)
+    write_model(network, optimizer, None, path)
 }
 
-/// Writes a model file with further tensors.
+/// Writes a model file, that of a checkpoint with the state of the run.
 pub(crate) fn write_model(
-    params: &Params,
+    network: &dyn Network,
     optimizer: &dyn Optimizer,
-    more: &[(&str, &Tensor)],
+    run: Option<Vec<u8>>,
     path: &Path,
 ) -> Result<(), TrainError> {
     check_extension(path)?;
-    let state = optimizer.state()?;
-    let model = params.iter().map(|(_, param)| {
-        (
-            format!("{MODEL}{}", param.name()),
-            param.value().as_tensor(),
-        )
-    });
-    let optimizer = state
+    let mut tensors: Vec<(String, Tensor)> = Vec::new();
+    for (_, param) in network.params().iter() {
+        let name = format!("{MODEL}{}", param.name());
+        tensors.push((name, param.value().as_tensor().clone()));
+    }
+    for (name, tensor) in optimizer.state()? {
+        tensors.push((format!("{OPTIMIZER}{name}"), tensor));
+    }
+    let config = network.config().map(String::into_bytes);
+    for (name, bytes) in [(CONFIG, config), (RUN, run)] {
+        if let Some(bytes) = bytes {
+            let len = bytes.len();
+            let blob = Tensor::from_vec(bytes, len, &Device::Cpu).map_err(TensorError::from)?;
+            tensors.push((name.to_owned(), blob));
+        }
+    }
+    let tensors: Vec<(&str, &Tensor)> = tensors
         .iter()
-        .map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor));
-    let named: Vec<(String, &Tensor)> = model.chain(optimizer).collect();
-    let tensors: Vec<(&str, &Tensor)> = named
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), *tensor))
-        .chain(more.iter().copied())
+        .map(|(name, tensor)| (name.as_str(), tensor))
         .collect();
     Ok(save_tensors(&tensors, path)?)
 }
@@ -119,8 +164,10 @@ pub(crate) struct ModelFile<'p> {
     path: &'p Path,
     model: Vec<(String, Tensor)>,
     optimizer: Vec<(String, Tensor)>,
-    /// Those behind neither prefix.
-    pub(crate) more: Vec<(String, Tensor)>,
+    /// What [`Network::config`] told.
+    pub(crate) config: Option<String>,
+    /// The state of a run, in a checkpoint.
+    pub(crate) run: Option<Vec<u8>>,
 }
 
 impl<'p> ModelFile<'p> {
@@ -129,15 +176,25 @@ impl<'p> ModelFile<'p> {
             path,
             model: Vec::new(),
             optimizer: Vec::new(),
-            more: Vec::new(),
+            config: None,
+            run: None,
         };
         for (name, tensor) in load_tensors(path, &Device::Cpu)? {
             if let Some(name) = name.strip_prefix(MODEL) {
                 file.model.push((name.to_owned(), tensor));
             } else if let Some(name) = name.strip_prefix(OPTIMIZER) {
                 file.optimizer.push((name.to_owned(), tensor));
+            } else if name == CONFIG {
+                file.config = Some(String::from_utf8_lossy(&read::<u8>(&tensor)?).into_owned());
+            } else if name == RUN {
+                file.run = Some(read::<u8>(&tensor)?.to_vec());
             } else {
-                file.more.push((name, tensor));
+                return Err(TrainError::argument(
+                    "reading a model file",
+                    "path",
+                    "tensors of a model, an optimizer, a configuration or a run",
+                    format!("`{name}` in {}", path.display()),
+                ));
             }
         }
         Ok(file)

@@ -77,7 +77,7 @@ pub mod prelude {
     pub use keros_train::{
         ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions,
         PredictOptions, Source, TrainError, Trainer, ValidationData, ValidationFreq,
-        array_from_tensor, tensor_from_array,
+        array_from_tensor, load_network, tensor_from_array,
     };
 }
 

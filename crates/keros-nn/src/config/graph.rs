@@ -18,8 +18,8 @@ use std::collections::{BinaryHeap, HashMap};
 type Key = (String, usize);
 
 impl Graph {
-    /// The layers, their arguments and connections as JSON with the names of Keras, which can read it
-    /// too. The values of the parameters are not part of it.
+    /// The layers, their arguments and connections as JSON with the names and in the form of Keras.
+    /// The values of the parameters are not part of it.
     ///
     /// # Errors
     /// [`NnError::NoConfig`]: a layer of the user's own that has no

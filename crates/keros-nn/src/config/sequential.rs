@@ -212,8 +212,8 @@ impl Chain {
 }
 
 impl Sequential {
-    /// The layers and their arguments as JSON with the names of Keras, which can read it too. The
-    /// values of the parameters are not part of it.
+    /// The layers and their arguments as JSON with the names and in the form of Keras. The values of
+    /// the parameters are not part of it.
     ///
     /// # Errors
     /// [`NnError::NoConfig`]: a layer of the user's own that has no

@@ -1,13 +1,15 @@
 //! A run that ends anywhere and is resumed is the run that was never interrupted, to the last bit.
 
-use crate::support::{endless, problem, trainer, weights};
+use crate::support::{FEATURES, endless, problem, trainer, weights};
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
     Verbose, state,
 };
 use keros_data::{ArraySequence, Shuffle};
 use keros_nn::Sequential;
-use keros_train::{FitGeneratorOptions, FitOptions, Source, TrainError, Trainer};
+use keros_nn::layers::{Dense, Dropout};
+use keros_tensor::Device;
+use keros_train::{FitGeneratorOptions, FitOptions, Source, TrainError, Trainer, load_network};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -204,6 +206,21 @@ fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
         error.contains("optimizer (expected adam, as in the checkpoint, found sgd)"),
         "{error}"
     );
+    let network = Sequential::builder([FEATURES])
+        .layer(Dense::new(16).activation("tanh"))
+        .layer(Dropout::new(0.25))
+        .layer(Dense::new(3).activation("softmax"))
+        .build(&Device::Cpu, 7)
+        .unwrap();
+    let mut other = Trainer::builder(network)
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .optimizer("adam")
+        .seed(3)
+        .compile()
+        .unwrap();
+    let error = resume(&mut other, arrays);
+    assert!(error.contains("its network has other layers"), "{error}");
     let mut other = build().optimizer("adam").seed(4).compile().unwrap();
     let error = resume(&mut other, arrays);
     assert!(error.contains("seed (expected 3"), "{error}");
@@ -251,4 +268,36 @@ fn a_model_file_brings_weights_and_optimizer_back() {
     assert_eq!(weights(&third), weights(&first));
     let error = first.save(folder.path().join("model.bin")).unwrap_err();
     assert!(error.to_string().contains(".safetensors"), "{error}");
+}
+
+#[test]
+fn a_model_file_or_checkpoint_has_the_network_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let (x, y) = problem(40);
+    let mut first = trainer();
+    let batch = keros_data::Batch::new(x.clone(), y);
+    first.train_on_batch(&batch).unwrap();
+    first.save(&path).unwrap();
+    let loaded = load_network(&path, &Device::Cpu).unwrap();
+    let mut second = Trainer::builder(loaded)
+        .optimizer("adam")
+        .loss("sparse_categorical_crossentropy")
+        .compile()
+        .unwrap();
+    second.load(&path).unwrap();
+    assert_eq!(second.optimizer().iterations(), 1);
+    let expected = first.predict_on_batch(x.clone()).unwrap();
+    assert_eq!(second.predict_on_batch(x).unwrap(), expected);
+
+    arrays(&mut trainer(), Interrupter::new(&path, Some(2), false)).unwrap_err();
+    load_network(&path, &Device::Cpu).unwrap();
+
+    let other = folder.path().join("weights.safetensors");
+    first.save_weights(&other).unwrap();
+    let error = load_network(&other, &Device::Cpu)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("weights.safetensors"), "{error}");
 }
