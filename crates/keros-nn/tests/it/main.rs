@@ -1,10 +1,11 @@
 //! Networks, losses, metrics and optimizers through the public interface.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod autograd;
 mod config;
 mod conv_layers;
 mod errors;
+mod gradient_properties;
 mod gradients;
 mod graph;
 #[cfg(feature = "keras-files")]

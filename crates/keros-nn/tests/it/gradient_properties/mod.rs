@@ -1,0 +1,264 @@
+//! The gradient of every layer, whatever its arguments and shapes, against finite differences in f64.
+//!
+//! A layer is made as a configuration names it and run in a network in f32; the same function written
+//! down in f64 ([`reference`]) has to give the same output, and its central differences the same
+//! gradients of the input and of every parameter.
+
+mod cases;
+mod reference;
+mod windows;
+
+use keros_nn::{Graph, Initializer, Layer, LayerBuilder, Mode, Network, NnError, Pass, Registry};
+use keros_tensor::access::{read, write};
+use keros_tensor::{Device, ParamId, Stream, Tensor, Workspace};
+use reference::Values;
+use serde_json::{Value, json};
+
+const MODE: Mode = Mode::Training { seed: 3, step: 5 };
+
+/// A layer with its arguments and inputs.
+#[derive(Clone, Debug)]
+struct Case {
+    class: &'static str,
+    config: Value,
+    rows: usize,
+    /// Shapes of one sample of each input.
+    inputs: Vec<Vec<usize>>,
+    seed: u64,
+}
+
+/// An input as a parameter, so that the network computes its gradient.
+struct Source {
+    rows: usize,
+    value: Option<ParamId>,
+}
+
+impl Layer for Source {
+    fn class_name(&self) -> &'static str {
+        "Source"
+    }
+    fn name(&self) -> Option<&str> {
+        None
+    }
+    fn build(
+        &mut self,
+        input: &[usize],
+        builder: &mut LayerBuilder<'_>,
+    ) -> Result<Vec<usize>, NnError> {
+        let shape = [&[self.rows], input].concat();
+        self.value = Some(builder.param("value", &shape, Initializer::Zeros)?);
+        Ok(input.to_vec())
+    }
+    fn forward(&self, _: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        Ok(pass.value(self.value.unwrap()).copy()?)
+    }
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+        let dy = read::<f32>(dy)?.to_vec();
+        write(pass.grad(self.value.unwrap()), |grad: &mut [f32]| {
+            grad.copy_from_slice(&dy);
+        })?;
+        Ok(None)
+    }
+}
+
+/// Keeps the network from giving the last activation to the loss.
+struct End;
+
+impl Layer for End {
+    fn class_name(&self) -> &'static str {
+        "End"
+    }
+    fn name(&self) -> Option<&str> {
+        None
+    }
+    fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
+        Ok(input.to_vec())
+    }
+    fn forward(&self, x: &Tensor, _: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        Ok(x.clone())
+    }
+    fn backward(&self, dy: &Tensor, _: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+        Ok(Some(dy.clone()))
+    }
+}
+
+/// The configuration of a layer in a graph, with the names of the layers before it.
+fn node(class: &str, name: &str, mut config: Value, from: &[String], merges: bool) -> Value {
+    config["name"] = json!(name);
+    let tensor = |name: &String| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}});
+    let tensors: Vec<Value> = from.iter().map(tensor).collect();
+    let arguments = match merges {
+        true => json!([tensors]),
+        false => json!(tensors),
+    };
+    let nodes = match from.is_empty() {
+        true => json!([]),
+        false => json!([{"args": arguments, "kwargs": {}}]),
+    };
+    json!({"class_name": class, "name": name, "config": config, "inbound_nodes": nodes})
+}
+
+impl Case {
+    /// The network of the layer behind a source for each input, or behind the inputs themselves.
+    fn network(&self, sources: bool) -> Graph {
+        let mut layers = Vec::new();
+        let (mut names, mut ends) = (Vec::new(), Vec::new());
+        for (i, shape) in self.inputs.iter().enumerate() {
+            let mut batch_shape = vec![Value::Null];
+            batch_shape.extend(shape.iter().map(|n| json!(n)));
+            let (input, source) = (format!("input{i}"), format!("source{i}"));
+            let config = json!({"batch_shape": batch_shape});
+            layers.push(node("InputLayer", &input, config, &[], false));
+            if sources {
+                let from = [input.clone()];
+                layers.push(node("Source", &source, json!({}), &from, false));
+                names.push(source);
+            } else {
+                names.push(input.clone());
+            }
+            ends.push(json!([input, 0, 0]));
+        }
+        let merges = self.inputs.len() > 1;
+        layers.push(node(
+            self.class,
+            "layer",
+            self.config.clone(),
+            &names,
+            merges,
+        ));
+        layers.push(node("End", "end", json!({}), &["layer".to_owned()], false));
+        let config = json!({
+            "layers": layers, "input_layers": ends, "output_layers": [["end", 0, 0]],
+        });
+        let json = json!({"class_name": "Functional", "config": config}).to_string();
+        let mut registry = Registry::new();
+        let rows = self.rows;
+        registry.layer("Source", move |_| Ok(Source { rows, value: None }));
+        registry.layer("End", |_| Ok(End));
+        Graph::from_json_with(&json, &registry, &Device::Cpu, 4).unwrap()
+    }
+
+    /// Random numbers with a name.
+    fn random(&self, stream: u64, shape: &[usize]) -> Vec<f32> {
+        let mut values = vec![0.0; shape.iter().product()];
+        Stream::new(self.seed, stream).fill_uniform(0, -2.0, 2.0, &mut values);
+        values
+    }
+
+    fn check(&self) {
+        let indices = self.class == "Embedding";
+        let mut network = self.network(!indices);
+        let inputs: Vec<Tensor> = self
+            .inputs
+            .iter()
+            .map(|shape| {
+                let shape = [&[self.rows], &shape[..]].concat();
+                let mut values = self.random(99, &shape);
+                let words = self.config["input_dim"].as_f64().unwrap_or_default() as f32;
+                values
+                    .iter_mut()
+                    .for_each(|x| *x = ((*x + 2.0) / 4.0 * words).floor());
+                Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+            })
+            .collect();
+        let mut trained = Vec::new();
+        for (i, (_, param)) in network.params().iter().enumerate() {
+            if param.trainable() {
+                let values = self.random(i as u64, param.value().dims());
+                write(param.value(), |old: &mut [f32]| {
+                    old.copy_from_slice(&values)
+                })
+                .unwrap();
+                trained.push(param.name().to_owned());
+            }
+        }
+
+        let ws = &mut Workspace::new(&Device::Cpu);
+        let outputs = network.forward(ws, &inputs, MODE).unwrap();
+        let shape = outputs[0].logits.dims().to_vec();
+        let y = to_f64(&outputs[0].logits);
+        let penalty = network.activity_penalty();
+        let dy = self.random(77, &shape);
+        let upstream = Tensor::from_vec(dy.clone(), shape, &Device::Cpu).unwrap();
+        network.backward(ws, &[upstream]).unwrap();
+
+        let param = |name: &String| network.params().by_name(name).unwrap();
+        let mut values: Vec<Values> = trained
+            .iter()
+            .map(|name| Values::new(param(name).value().dims(), to_f64(param(name).value())))
+            .collect();
+        let (sources, given) = match indices {
+            true => (0, vec![Values::new(inputs[0].dims(), to_f64(&inputs[0]))]),
+            false => (self.inputs.len(), Vec::new()),
+        };
+        // A random mask is no function of the input: it is taken from what the layer made of it.
+        let mask: Option<Vec<f64>> =
+            (self.class == "Dropout").then(|| self.mask(&y, &values[0].data));
+        let evaluate = |values: &[Values]| {
+            let (x, params) = values.split_at(sources);
+            let x = if indices { &given } else { x };
+            let y = match &mask {
+                Some(mask) => x[0].data.iter().zip(mask).map(|(x, m)| x * m).collect(),
+                None => reference::forward(self.class, &self.config, params, x).data,
+            };
+            let penalty = reference::penalty(self.class, &self.config, &x[0]);
+            (y, penalty)
+        };
+        let loss = |values: &[Values]| {
+            let (y, penalty) = evaluate(values);
+            let sum: f64 = y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum();
+            sum + penalty
+        };
+
+        let (expected, expected_penalty) = evaluate(&values);
+        close("the output", &y, &expected, 2e-5);
+        close("the penalty", &[penalty], &[expected_penalty], 1e-5);
+        for (i, name) in trained.iter().enumerate() {
+            let analytic = to_f64(param(name).grad());
+            let mut numeric = analytic.clone();
+            for (k, numeric) in numeric.iter_mut().enumerate() {
+                const STEP: f64 = 1e-6;
+                let here = loss(&values);
+                let old = values[i].data[k];
+                let mut at = |x: f64| {
+                    values[i].data[k] = x;
+                    loss(&values)
+                };
+                let (up, down) = (at(old + STEP), at(old - STEP));
+                at(old);
+                let (right, left) = ((up - here) / STEP, (here - down) / STEP);
+                // At a kink any slope between the two is right.
+                let bend = (right - left).abs();
+                if bend < 1e-3 * (1.0 + right.abs()) {
+                    *numeric = (up - down) / (2.0 * STEP);
+                }
+            }
+            close(name, &analytic, &numeric, 1e-4);
+        }
+    }
+
+    /// What dropout has multiplied each element with.
+    fn mask(&self, y: &[f64], x: &[f64]) -> Vec<f64> {
+        let keeps = 1.0 / (1.0 - self.config["rate"].as_f64().unwrap());
+        let factor = |(y, x): (&f64, &f64)| if *y == 0.0 && *x != 0.0 { 0.0 } else { keeps };
+        y.iter().zip(x).map(factor).collect()
+    }
+}
+
+fn to_f64(tensor: &Tensor) -> Vec<f64> {
+    let values = read::<f32>(tensor).unwrap();
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
+/// Whether two tensors differ by less than a part of their length.
+fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let error = length(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    let scale = length(&mut expected.iter().copied()) + 0.1 * (expected.len() as f64).sqrt();
+    assert!(
+        error <= tolerance * scale,
+        "{what} is off by {:.1e} of its length: found {found:?}, expected {expected:?}",
+        error / scale
+    );
+}
