@@ -92,12 +92,30 @@ pub enum DataError {
         /// What was wrong with it.
         source: Box<ImageError>,
     },
+    /// The file of a sample could not be read as an image.
+    #[error("preparing sample {sample} from {}: {source}", path.display())]
+    ImageFile {
+        /// Index of the sample in the dataset.
+        sample: usize,
+        /// The file.
+        path: PathBuf,
+        /// What was wrong with it.
+        source: Box<ImageError>,
+    },
     /// Image settings or parameters that do not work for any image.
     #[error(transparent)]
     Transform(#[from] ImageError),
     /// A file could not be opened or read.
     #[error("reading {}: {source}", path.display())]
     Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file or folder could not be written.
+    #[error("writing {}: {source}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -145,6 +163,17 @@ impl DataError {
     /// Wraps an error of your own [`Sequence`](crate::Sequence) or [`Generator`](crate::Generator).
     pub fn source(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Source(error.into())
+    }
+
+    /// The error of an image with the index of its sample.
+    pub(crate) fn in_sample(self, sample: usize) -> Self {
+        match self {
+            Self::Transform(source) => Self::Image {
+                sample,
+                source: Box::new(source),
+            },
+            other => other,
+        }
     }
 
     /// The error with the place of its batch.

@@ -1,12 +1,16 @@
 //! `ImageDataGenerator::flow`: augmented batches of images in memory.
 
-use keros_image::{Affine, ImageShape, Pixel, TransformParams};
+use std::collections::BTreeSet;
+
+use keros_image::{ImageParams, Pixel};
 
 use crate::array_sequence::batch_rows;
 use crate::batch::check_rows;
 use crate::epoch_order::EpochOrder;
-use crate::rng::{self, Purpose};
-use crate::{Array, Arrays, Batch, DataError, ImageDataGenerator, Sequence};
+use crate::layout::images;
+use crate::pipeline::Pipeline;
+use crate::rng::Purpose;
+use crate::{Array, Arrays, Batch, DataError, ImageDataGenerator, SaveImages, Sequence, Subset};
 
 const DOING: &str = "setting up flow";
 
@@ -23,6 +27,13 @@ pub struct FlowOptions {
     /// Seed of the order and of the augmentation, which take independent streams from it. Default:
     /// 0.
     pub seed: u64,
+    /// Where the images are written too. Default: nowhere.
+    pub save_to_dir: Option<SaveImages>,
+    /// The part of the samples that is taken. Default: all of them. Targets and weights are cut as
+    /// the images are; Keras forgets the weights.
+    pub subset: Option<Subset>,
+    /// Whether training and validation may have different classes. Default: false.
+    pub ignore_class_split: bool,
 }
 
 impl Default for FlowOptions {
@@ -32,26 +43,33 @@ impl Default for FlowOptions {
             shuffle: true,
             sample_weight: None,
             seed: 0,
+            save_to_dir: None,
+            subset: None,
+            ignore_class_split: false,
         }
     }
 }
 
 /// A [`Sequence`] of augmented images, made by [`ImageDataGenerator::flow`].
 ///
+/// The indices of a batch are positions in the flow's own samples, which with a subset are not those
+/// of the arrays.
+///
 /// # Determinism
 /// The order is a pure function of (seed, epoch), the transformation of an image one of (seed,
 /// epoch, sample index): it depends neither on the batch size, nor on shuffling, nor on the number
-/// of workers. See [`rng`].
+/// of workers. See [`rng`](crate::rng).
 #[derive(Debug)]
 pub struct ImageFlow {
-    generator: ImageDataGenerator,
-    affine: Affine,
+    pipeline: Pipeline,
     x: Array,
-    shape: ImageShape,
+    /// The inputs besides the images.
+    others: Option<Arrays>,
+    /// Name of the images among the inputs.
+    name: String,
     y: Option<Arrays>,
     sample_weight: Option<Arrays>,
     batch_size: usize,
-    seed: u64,
     /// `None` keeps the order of the images.
     order: Option<EpochOrder>,
 }
@@ -59,7 +77,7 @@ pub struct ImageFlow {
 impl ImageFlow {
     pub(crate) fn new(
         generator: ImageDataGenerator,
-        x: Array,
+        x: Arrays,
         y: Option<Array>,
         options: FlowOptions,
     ) -> Result<Self, DataError> {
@@ -69,44 +87,67 @@ impl ImageFlow {
             shuffle,
             sample_weight,
             seed,
+            save_to_dir,
+            subset,
+            ignore_class_split,
         } = options;
         if batch_size == 0 {
             return Err(DataError::invalid(DOING, "batch_size", "at least 1", 0));
         }
-        let [_, height, width, channels] = *x.shape() else {
-            return Err(DataError::shape(
-                DOING,
-                "x",
-                "[samples, height, width, channels]",
-                x.shape(),
-            ));
-        };
-        if !matches!(x, Array::U8(_) | Array::F32(_)) {
-            return Err(wrong_element_type(&x));
-        }
-        let (x, y) = (Arrays::from(x), y.map(Arrays::from));
+        let (part, augments) = Subset::of(subset, &generator, DOING)?;
+        let y = y.map(Arrays::from);
         let sample_weight = sample_weight.map(Arrays::from);
         check_rows(DOING, &x, y.as_ref(), sample_weight.as_ref())?;
-        let shape = ImageShape::new(height, width, channels);
-        shape.values()?;
+        let rows = part(x.rows());
+        if rows.is_empty() {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: "the subset".into(),
+            });
+        }
+        if subset.is_some() && !ignore_class_split {
+            let cut = if rows.start == 0 {
+                rows.end
+            } else {
+                rows.start
+            };
+            check_classes(y.as_ref(), cut)?;
+        }
+        let cut = |arrays: &Arrays| arrays.slice(rows.clone());
+        let mut inputs = cut(&x)?.into_pairs().into_iter();
+        let Some((name, first)) = inputs.next() else {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: "x".into(),
+            });
+        };
+        let (x, shape) = images(&first, generator.layout(), DOING)?;
+        let others: Vec<(String, Array)> = inputs.collect();
         Ok(Self {
-            affine: generator.rescaling_affine(),
-            generator,
-            // Once here instead of row by row in every batch.
-            x: x.first().to_standard_layout(),
-            shape,
-            y: y.map(|y| y.to_standard_layout()),
-            sample_weight: sample_weight.map(|weight| weight.to_standard_layout()),
+            pipeline: Pipeline::new(generator, shape, seed, augments, save_to_dir)?,
+            x,
+            others: match others.is_empty() {
+                true => None,
+                false => Some(Arrays::from_pairs(others)?.to_standard_layout()),
+            },
+            name,
+            y: y.as_ref()
+                .map(cut)
+                .transpose()?
+                .map(|y| y.to_standard_layout()),
+            sample_weight: sample_weight
+                .as_ref()
+                .map(cut)
+                .transpose()?
+                .map(|weight| weight.to_standard_layout()),
             batch_size,
-            seed,
             order: shuffle.then(|| EpochOrder::new(seed, Purpose::Samples)),
         })
     }
 
-    /// The transformation of one sample in one epoch, without making the image.
-    pub fn transform(&self, epoch: u64, sample: usize) -> TransformParams {
-        let mut rng = rng::stream(self.seed, Purpose::Augmentation, epoch, sample as u64);
-        self.generator.draw(self.shape, &mut rng)
+    /// What is done to one sample in one epoch, without making the image.
+    pub fn transform(&self, epoch: u64, sample: usize) -> ImageParams {
+        self.pipeline.params(epoch, sample)
     }
 
     /// Augmented images of the given samples.
@@ -116,27 +157,53 @@ impl ImageFlow {
         epoch: u64,
         indices: &[usize],
     ) -> Result<Vec<f32>, DataError> {
-        let values = self.shape.values()?;
+        let values = self.pipeline.shape().values()?;
         let mut out = vec![0.0; indices.len() * values];
         for (&sample, out) in indices.iter().zip(out.chunks_exact_mut(values)) {
             let source = &source[sample * values..(sample + 1) * values];
-            self.affine
-                .apply(&self.transform(epoch, sample), source, self.shape, out)
-                .map_err(|source| DataError::Image {
-                    sample,
-                    source: Box::new(source),
-                })?;
+            self.pipeline
+                .make(source, epoch, sample, out)
+                .map_err(|error| error.in_sample(sample))?;
         }
         Ok(out)
     }
 }
 
-fn wrong_element_type(x: &Array) -> DataError {
-    DataError::ElementType {
-        doing: DOING,
-        what: "x",
-        expected: "u8 or f32",
-        found: x.dtype(),
+/// Whether the samples before and after `cut` have the same classes.
+fn check_classes(y: Option<&Arrays>, cut: usize) -> Result<(), DataError> {
+    let Some(y) = y else {
+        return Ok(());
+    };
+    let y = y.first().to_standard_layout();
+    // A class is a row of the targets, by its bits.
+    fn rows<T: crate::Element>(y: &Array, bits: impl Fn(&T) -> u64) -> Vec<Vec<u64>> {
+        let values = y.as_slice::<T>().unwrap_or_default();
+        let width = (values.len() / y.len().max(1)).max(1);
+        values
+            .chunks(width)
+            .map(|row| row.iter().map(&bits).collect())
+            .collect()
+    }
+    let rows = match y {
+        Array::U8(_) => rows::<u8>(&y, |value| u64::from(*value)),
+        Array::I64(_) => rows::<i64>(&y, |value| *value as u64),
+        Array::F32(_) => rows::<f32>(&y, |value| u64::from(value.to_bits())),
+    };
+    let classes = |rows: &[Vec<u64>]| rows.iter().cloned().collect::<BTreeSet<_>>();
+    let (validation, training) = (classes(&rows[..cut]), classes(&rows[cut..]));
+    match validation == training {
+        true => Ok(()),
+        false => Err(DataError::invalid(
+            DOING,
+            "subset",
+            "the same classes for training and validation (shuffle the arrays, or set \
+             ignore_class_split)",
+            format!(
+                "{} and {} classes, not the same",
+                training.len(),
+                validation.len()
+            ),
+        )),
     }
 }
 
@@ -151,26 +218,31 @@ impl Sequence for ImageFlow {
             Some(order) => order.get(epoch, self.x.len())[rows].to_vec(),
             None => rows.collect(),
         };
-        let images = if let Some(source) = self.x.as_slice::<u8>() {
-            self.images(source, epoch, &indices)?
-        } else if let Some(source) = self.x.as_slice::<f32>() {
-            self.images(source, epoch, &indices)?
-        } else {
-            return Err(wrong_element_type(&self.x));
+        let images = match &self.x {
+            Array::U8(_) => {
+                let source = self.x.as_slice::<u8>().unwrap_or_default();
+                self.images(source, epoch, &indices)?
+            }
+            _ => {
+                let source = self.x.as_slice::<f32>().unwrap_or_default();
+                self.images(source, epoch, &indices)?
+            }
         };
-        let ImageShape {
-            height,
-            width,
-            channels,
-        } = self.shape;
+        let images = Array::from_vec(&self.pipeline.batch_shape(indices.len()), images)?;
+        let select = |arrays: &Arrays| arrays.select(&indices);
+        let inputs = match &self.others {
+            None if self.name.is_empty() => images.into(),
+            None => Arrays::from_pairs([(self.name.clone(), images)])?,
+            Some(others) => {
+                let mut pairs = vec![(self.name.clone(), images)];
+                pairs.extend(select(others)?.into_pairs());
+                Arrays::from_pairs(pairs)?
+            }
+        };
         Ok(Batch {
-            inputs: Array::from_vec(&[indices.len(), height, width, channels], images)?.into(),
-            targets: self.y.as_ref().map(|y| y.select(&indices)).transpose()?,
-            sample_weight: self
-                .sample_weight
-                .as_ref()
-                .map(|weight| weight.select(&indices))
-                .transpose()?,
+            inputs,
+            targets: self.y.as_ref().map(select).transpose()?,
+            sample_weight: self.sample_weight.as_ref().map(select).transpose()?,
             indices,
         })
     }

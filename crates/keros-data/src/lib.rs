@@ -1,7 +1,7 @@
 //! Data generators, worker threads and the ordered bounded queue that feeds a training.
 //!
-//! Data come as a [`Sequence`] (an index gives a batch: [`ArraySequence`], [`ImageFlow`], or your
-//! own) or as a plain [`Generator`] (any iterator over batches). A [`Loader`] prepares the batches
+//! Data come as a [`Sequence`] (an index gives a batch: [`ArraySequence`], [`ImageFlow`],
+//! [`ImageFileFlow`], or your own) or as a plain [`Generator`] (any iterator over batches). A [`Loader`] prepares the batches
 //! on worker threads and delivers them in order through a bounded queue.
 //!
 //! A batch of a [`Sequence`] is a pure function of (seed, epoch, index): the number of workers and
@@ -32,27 +32,48 @@ mod array;
 mod array_sequence;
 mod arrays;
 mod batch;
+mod class_mode;
+mod directory;
 mod epoch_order;
 mod error;
 mod generator;
 pub mod idx;
 mod image_data_generator;
+mod image_file_flow;
 mod image_flow;
+mod layout;
 mod loader;
+mod pipeline;
+mod ranges;
 pub mod rng;
 mod sequence;
 mod stats;
+mod subset;
+mod table;
+mod table_flow;
 
 pub use array::{Array, DType, Element};
 pub use array_sequence::{ArraySequence, Shuffle};
 pub use arrays::Arrays;
 pub use batch::Batch;
+pub use class_mode::ClassMode;
+pub use directory::DirectoryOptions;
 pub use error::{DataError, Mismatch};
 pub use generator::Generator;
-pub use image_data_generator::{ImageDataGenerator, ShiftRange, ZoomRange};
+pub use image_data_generator::{FitImages, ImageDataGenerator};
+pub use image_file_flow::{BrokenFile, ImageFileFlow, OnBrokenFile};
 pub use image_flow::{FlowOptions, ImageFlow};
+pub use layout::DataFormat;
 pub use loader::{LoadedBatch, Loader, LoaderOptions};
+pub use pipeline::SaveImages;
+pub use ranges::{ShiftRange, ZoomRange};
 pub use sequence::Sequence;
 pub use stats::{LoaderStats, StatsHandle};
+pub use subset::Subset;
+pub use table::Table;
+pub use table_flow::TableOptions;
 
-pub use keros_image::{FillMode, Geometry, ImageError, ImageShape, TransformParams};
+pub use keros_image::{
+    BrightnessStyle, ColorMode, FillMode, Format, Geometry, ImageError, ImageParams, ImageShape,
+    Interpolation, PixelParams, Statistics, TransformParams, Whitening,
+};

@@ -83,7 +83,7 @@ impl Format {
         })
     }
 
-    fn name(self) -> ImageFormat {
+    pub(crate) fn name(self) -> ImageFormat {
         match self {
             Format::Png => ImageFormat::Png,
             Format::Jpeg => ImageFormat::Jpeg,

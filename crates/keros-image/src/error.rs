@@ -202,4 +202,14 @@ pub enum ImageError {
         /// Their shape.
         shape: ImageShape,
     },
+    /// An image cannot be written in a format.
+    #[error("encoding a {format} image of {shape}: {reason}")]
+    Unwritable {
+        /// Format of the file.
+        format: Format,
+        /// Shape of the image.
+        shape: ImageShape,
+        /// What the encoder said.
+        reason: String,
+    },
 }

@@ -5,7 +5,8 @@
 //! image and its mask, say). [`Affine`] says *how*: fill mode, interpolation, geometry, rescaling;
 //! [`Affine::apply`] does it, from `u8` or `f32` pixels in height–width–channel order to `f32`.
 //! [`PixelParams`] and [`PixelOps`] are the same for the values after the warp, [`Standardize`] is
-//! what comes last. [`Decoder`] reads files, [`Resize`] brings images to one size.
+//! what comes last. [`Decoder`] reads files, [`Resize`] brings images to one size,
+//! [`encode()`] makes files.
 //!
 //! ```
 //! use keros_image::{Affine, ImageShape, TransformParams};
@@ -23,6 +24,7 @@
 
 mod affine;
 mod decode;
+mod encode;
 mod error;
 mod fill;
 mod geometry;
@@ -38,11 +40,12 @@ mod statistics;
 
 pub use affine::Affine;
 pub use decode::{ColorMode, Decoder, Format};
+pub use encode::encode;
 pub use error::ImageError;
 pub use fill::FillMode;
 pub use geometry::Geometry;
 pub use owned::{Image, Pixels};
-pub use params::TransformParams;
+pub use params::{ImageParams, TransformParams};
 pub use pixel::{ImageShape, Pixel};
 pub use pixel_ops::{
     BrightnessStyle, ColorJitter, ColorJitterParams, CutMix, CutMixParams, EraseParams, MixUp,

@@ -2,7 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ImageError;
+use crate::{ImageError, PixelParams};
+
+/// Everything that is done to one image: first the warp and the flips, then the changes of values.
+///
+/// The default is neutral: nothing is changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageParams {
+    /// Where the pixels go.
+    pub transform: TransformParams,
+    /// What happens to their values.
+    pub pixels: PixelParams,
+}
 
 /// The parameters of one transformation of one image.
 ///

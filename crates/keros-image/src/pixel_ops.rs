@@ -136,7 +136,7 @@ impl PixelOps {
 }
 
 /// The smallest and the largest value.
-fn extremes(values: &[f32]) -> (f32, f32) {
+pub(crate) fn extremes(values: &[f32]) -> (f32, f32) {
     let start = (f32::INFINITY, f32::NEG_INFINITY);
     values
         .iter()

@@ -2,8 +2,8 @@
 
 use crate::error::TrainError;
 use keros_data::{
-    ArraySequence, Arrays, Batch, DataError, Generator, ImageFlow, LoadedBatch, Loader,
-    LoaderOptions, Sequence,
+    ArraySequence, Arrays, Batch, DataError, Generator, ImageFileFlow, ImageFlow, LoadedBatch,
+    Loader, LoaderOptions, Sequence,
 };
 use std::sync::Arc;
 
@@ -41,6 +41,12 @@ impl<S: Sequence + 'static> From<Arc<S>> for Source {
 
 impl From<ImageFlow> for Source {
     fn from(flow: ImageFlow) -> Source {
+        Source::sequence(flow)
+    }
+}
+
+impl From<ImageFileFlow> for Source {
+    fn from(flow: ImageFileFlow) -> Source {
         Source::sequence(flow)
     }
 }
@@ -96,6 +102,18 @@ impl From<Source> for ValidationData {
 impl From<ImageFlow> for ValidationData {
     fn from(flow: ImageFlow) -> ValidationData {
         ValidationData::Source(flow.into())
+    }
+}
+
+impl From<ImageFileFlow> for ValidationData {
+    fn from(flow: ImageFileFlow) -> ValidationData {
+        ValidationData::Source(flow.into())
+    }
+}
+
+impl<S: Sequence + 'static> From<Arc<S>> for ValidationData {
+    fn from(sequence: Arc<S>) -> ValidationData {
+        ValidationData::Source(sequence.into())
     }
 }
 

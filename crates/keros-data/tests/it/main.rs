@@ -9,5 +9,7 @@ mod augmentation;
 mod failures;
 mod generators;
 mod idx;
+mod image_files;
 mod order;
+mod standardization;
 mod support;

@@ -5,6 +5,7 @@
 
 mod cases;
 mod decode;
+mod encode;
 mod noise;
 mod pixel_ops;
 mod properties;

@@ -2,17 +2,13 @@
 //! standardization, whitening, and the order of a flow.
 
 use crate::affine::{dialect, params, shape_of, warp, warped};
+use crate::dirs;
 use crate::fixture::{Args, Case, Numbers, Outcome, numbers, run};
 use keros::data::{Array, FlowOptions, ImageDataGenerator, Sequence};
 use keros::image::{
     Affine, BrightnessStyle, Fit, ImageShape, PixelOps, PixelParams, Standardize, Whitening,
 };
 use serde_json::Value;
-
-const DIFFERENT: [(&str, &str); 2] = [
-    ("flow_subset_training", "arrays are split before flow"),
-    ("flow_subset_validation", "arrays are split before flow"),
-];
 
 fn changed(params: &PixelParams, ops: &PixelOps, image: &Numbers) -> Vec<f32> {
     let mut values = image.values.clone();
@@ -175,14 +171,21 @@ fn standardize(case: &mut Case) -> Outcome {
 /// Which samples are in which batch.
 fn flow(case: &mut Case) -> Outcome {
     let samples = case.args.float("n").unwrap() as usize;
-    let batch_size = case.args.float("batch_size").unwrap() as usize;
+    let batch_size = dirs::count(&mut case.args, "batch_size", 32);
+    let subset = dirs::subset(&mut case.args)?;
     let options = FlowOptions {
         batch_size,
         shuffle: case.args.flag("shuffle").unwrap_or(false),
+        subset,
         ..FlowOptions::default()
     };
+    let generator = match case.args.float("validation_split") {
+        Some(split) => ImageDataGenerator::new().validation_split(split),
+        None => ImageDataGenerator::new(),
+    };
     case.args.finish()?;
-    let x = Array::from_vec(&[samples, 1, 1, 1], vec![0.0_f32; samples]).unwrap();
+    let numbered = (0..samples).map(|i| i as f32).collect();
+    let x = Array::from_vec(&[samples, 1, 1, 1], numbered).unwrap();
     let column = |step: f32, start: f32| {
         let values: Vec<f32> = (0..samples).map(|i| start + step * i as f32).collect();
         Array::from_vec(&[samples], values).unwrap()
@@ -193,7 +196,7 @@ fn flow(case: &mut Case) -> Outcome {
         ..options
     };
     let y = weights.then(|| column(10.0, 0.0));
-    let flow = ImageDataGenerator::new().flow(x, y, options).unwrap();
+    let flow = generator.flow(x, y, options).unwrap();
     // A pass is an epoch; a reset begins a new one.
     let pass = |epoch| (0..flow.len()).map(move |index| (epoch, index));
     let order: Vec<_> = match case.id.as_str() {
@@ -204,6 +207,11 @@ fn flow(case: &mut Case) -> Outcome {
     for (key, expected) in case.expected.as_object().unwrap() {
         if key == "len" {
             case.close_number(key, flow.len() as f64, expected)?;
+            continue;
+        }
+        if key == "indices" {
+            let batch = flow.batch(0, 0).unwrap();
+            case.close(key, &floats(batch.inputs.first()), &numbers(expected))?;
             continue;
         }
         for (expected, (epoch, index)) in expected.as_array().unwrap().iter().zip(&order) {
@@ -222,13 +230,11 @@ fn flow(case: &mut Case) -> Outcome {
 
 #[test]
 fn image_ops() {
-    run("image_ops", &DIFFERENT, |case| {
-        match case.id.split('_').next() {
-            Some("flip" | "channel" | "full") => transform(case),
-            Some("brightness") => brightness(case),
-            Some("standardize" | "zca") => standardize(case),
-            Some("flow") => flow(case),
-            other => Err(format!("unknown kind {other:?}")),
-        }
+    run("image_ops", &[], |case| match case.id.split('_').next() {
+        Some("flip" | "channel" | "full") => transform(case),
+        Some("brightness") => brightness(case),
+        Some("standardize" | "zca") => standardize(case),
+        Some("flow") => flow(case),
+        other => Err(format!("unknown kind {other:?}")),
     });
 }

@@ -3,6 +3,7 @@
 
 mod affine;
 mod callbacks;
+mod dirs;
 mod extra;
 mod fixture;
 mod image_ops;

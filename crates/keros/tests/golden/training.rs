@@ -1,12 +1,13 @@
 //! Whole trainings by the three methods: every batch's logs, the history, the final weights.
 
-use crate::fixture::{Args, Case, Outcome, numbers, run};
+use crate::dirs;
+use crate::fixture::{Args, Case, Outcome, folder, numbers, run};
 use crate::optimizers;
 use keros::callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History, Logs,
     Verbose,
 };
-use keros::data::{Array, ArraySequence, Batch, DataError, Shuffle};
+use keros::data::{Array, ArraySequence, Batch, DataError, DirectoryOptions, Shuffle, Subset};
 use keros::nn::{Network, Optimizer, Sequential};
 use keros::tensor::access::read;
 use keros::tensor::{Device, Tensor};
@@ -19,11 +20,10 @@ use serde_json::{Value, json};
 #[path = "training_graphs.rs"]
 mod graphs;
 
-const LATER: &[(&str, &str)] = &[("directory_end_to_end", "no flow_from_directory yet")];
-
 #[test]
 fn training() {
-    run("training", LATER, |case| match case.id.as_str() {
+    run("training", &[], |case| match case.id.as_str() {
+        "directory_end_to_end" => directory(case),
         "mlp_evaluate_predict" => evaluate_and_predict(case),
         "two_input_dict_generator" => graphs::two_inputs(case),
         "multi_output_loss_weights" => graphs::several_outputs(case),
@@ -185,6 +185,45 @@ fn check_history(case: &Case, history: &History) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Images of a folder, a part of each class for validation.
+fn directory(case: &mut Case) -> Outcome {
+    let network = network(&mut case.args);
+    set_weights(&network, &case.inputs["initial_weights"]);
+    let settings = Args::of(case.args.take("compile"));
+    let mut trainer = compile(network, &mut case.args, settings)?;
+    let generator = dirs::generator(Args::of(case.args.take("generator")))?;
+    let options = dirs::directory_options(Args::of(case.args.take("flow_from_directory")))?;
+    let path = folder().join(text(case.args.take("directory")));
+    let mut args = Args::of(case.args.take("fit"));
+    assert_eq!(args.flag("shuffle"), Some(false));
+    let epochs = args.float("epochs").unwrap() as u64;
+    args.finish()?;
+    case.args.finish()?;
+    let flow = |subset, files: &str| {
+        let options = DirectoryOptions {
+            subset: Some(subset),
+            ..options.clone()
+        };
+        let flow = generator.flow_from_directory(&path, options).unwrap();
+        let found: Vec<_> = flow.filenames().iter().map(|name| name.to_str()).collect();
+        assert_eq!(json!(found), case.expected[files]);
+        flow
+    };
+    let training = flow(Subset::Training, "train_files");
+    let validation = flow(Subset::Validation, "validation_files");
+    let options = FitGeneratorOptions {
+        epochs,
+        shuffle: false,
+        workers: 2,
+        verbose: Verbose::Silent,
+        validation_data: Some(validation.into()),
+        ..FitGeneratorOptions::default()
+    };
+    let history = trainer.fit_generator(training, options);
+    check_history(case, &history.map_err(|error| error.to_string())?)?;
+    check_weights(case, trainer.network())
 }
 
 fn fit(case: &mut Case) -> Outcome {

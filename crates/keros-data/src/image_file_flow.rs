@@ -1,0 +1,232 @@
+//! Augmented batches of images that are read from files as they are needed.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use keros_image::{Decoder, ImageParams, Pixels, Resize};
+
+use crate::array_sequence::batch_rows;
+use crate::class_mode::Targets;
+use crate::epoch_order::EpochOrder;
+use crate::pipeline::Pipeline;
+use crate::{Array, Arrays, Batch, DataError, Sequence};
+
+/// What happens to a sample whose file cannot be read as an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnBrokenFile {
+    /// Its batch is an error that names the file. The batches before it are delivered. Default.
+    #[default]
+    Error,
+    /// Its batch is made without it; it is an error only if nothing is left of the batch.
+    Skip,
+    /// The next sample in the order of the files whose image can be read takes its place, with its
+    /// target and weight.
+    Replace,
+}
+
+/// A file that cannot be read as an image, as [`ImageFileFlow::broken_files`] finds it.
+#[derive(Debug)]
+pub struct BrokenFile {
+    /// Index of the sample.
+    pub sample: usize,
+    /// What is wrong; names the file.
+    pub error: DataError,
+}
+
+/// A [`Sequence`] of augmented images from files, made by
+/// [`flow_from_directory`](crate::ImageDataGenerator::flow_from_directory) or
+/// [`flow_from_dataframe`](crate::ImageDataGenerator::flow_from_dataframe).
+///
+/// A batch reads its own files and nothing else is kept, so that memory does not grow with the
+/// number of files. The indices of a batch are positions in [`filenames`](Self::filenames).
+///
+/// # Shapes
+/// Images are `[N, height, width, channels]` of `f32` with the target size, or as the generator's
+/// data format says; for targets see [`ClassMode`](crate::ClassMode).
+///
+/// # Determinism
+/// As [`ImageFlow`](crate::ImageFlow): the order is a function of (seed, epoch), the transformation
+/// of an image one of (seed, epoch, sample).
+#[derive(Debug)]
+pub struct ImageFileFlow {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) decoder: Decoder,
+    pub(crate) resize: Resize,
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) filenames: Vec<PathBuf>,
+    pub(crate) class_names: Vec<String>,
+    pub(crate) targets: Targets,
+    pub(crate) sample_weight: Option<Array>,
+    pub(crate) batch_size: usize,
+    pub(crate) order: Option<EpochOrder>,
+    pub(crate) on_broken_file: OnBrokenFile,
+    /// Rows of a table whose file is not there or no image by its name.
+    pub(crate) dropped: usize,
+}
+
+impl ImageFileFlow {
+    /// The files, one for each sample, relative to the folder of the flow.
+    pub fn filenames(&self) -> &[PathBuf] {
+        &self.filenames
+    }
+
+    /// The names of the classes; a class's index is its place. Keras's `class_indices`. Empty if
+    /// there are no classes.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The class of each sample, if each has one.
+    pub fn classes(&self) -> Option<&[usize]> {
+        match &self.targets {
+            Targets::OneOf(classes, ..) => Some(classes),
+            _ => None,
+        }
+    }
+
+    /// How many rows of the table were left out because their file is not there, or its name is none
+    /// of an image.
+    pub fn dropped(&self) -> usize {
+        self.dropped
+    }
+
+    /// What is done to one sample in one epoch, without making the image.
+    pub fn transform(&self, epoch: u64, sample: usize) -> ImageParams {
+        self.pipeline.params(epoch, sample)
+    }
+
+    /// Reads every file, on `threads` threads (0: as many as the machine has cores), and tells which
+    /// are no images, in their order: to know before a training begins.
+    pub fn broken_files(&self, threads: usize) -> Vec<BrokenFile> {
+        let threads = match threads {
+            0 => thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        };
+        let part = self.paths.len().div_ceil(threads).max(1);
+        let check = |start: usize| {
+            let samples = start..self.paths.len().min(start + part);
+            let broken = |sample| match self.read(sample) {
+                Ok(_) => None,
+                Err(error) => Some(BrokenFile { sample, error }),
+            };
+            samples.filter_map(broken).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            let starts = (0..self.paths.len()).step_by(part);
+            let threads: Vec<_> = starts
+                .map(|start| scope.spawn(move || check(start)))
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap_or_default())
+                .collect()
+        })
+    }
+
+    /// The pixels of a sample in the target size.
+    fn read(&self, sample: usize) -> Result<Pixels, DataError> {
+        let path = &self.paths[sample];
+        let bytes = fs::read(path).map_err(|source| DataError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let image = self.decoder.decode(&bytes);
+        let image = image.and_then(|image| self.resize.apply(image));
+        let image = image.map_err(|source| self.in_file(sample, source))?;
+        Ok(image.into_pixels())
+    }
+
+    fn in_file(&self, sample: usize, source: keros_image::ImageError) -> DataError {
+        DataError::ImageFile {
+            sample,
+            path: self.paths[sample].clone(),
+            source: Box::new(source),
+        }
+    }
+
+    fn make(&self, epoch: u64, sample: usize, out: &mut [f32]) -> Result<(), DataError> {
+        let made = match self.read(sample)? {
+            Pixels::U8(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
+            Pixels::F32(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
+            _ => return Err(DataError::source("an image of an unknown kind of pixels")),
+        };
+        made.map_err(|error| match error {
+            DataError::Transform(source) => self.in_file(sample, source),
+            other => other,
+        })
+    }
+
+    /// Makes a sample, or what the policy puts in its place; the sample that was made.
+    fn make_or(
+        &self,
+        epoch: u64,
+        sample: usize,
+        out: &mut [f32],
+    ) -> Result<Option<usize>, DataError> {
+        let made = self.make(epoch, sample, out);
+        match (made, self.on_broken_file) {
+            (Ok(()), _) => Ok(Some(sample)),
+            (Err(error), OnBrokenFile::Error) => Err(error),
+            (Err(_), OnBrokenFile::Skip) => Ok(None),
+            (Err(error), OnBrokenFile::Replace) => {
+                let mut others = (sample + 1..self.paths.len()).chain(0..sample);
+                match others.find(|other| self.make(epoch, *other, out).is_ok()) {
+                    Some(other) => Ok(Some(other)),
+                    None => Err(error),
+                }
+            }
+        }
+    }
+}
+
+impl Sequence for ImageFileFlow {
+    fn len(&self) -> usize {
+        self.paths.len().div_ceil(self.batch_size)
+    }
+
+    fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+        let rows = batch_rows(index, self.batch_size, self.paths.len())?;
+        let wanted: Vec<usize> = match &self.order {
+            Some(order) => order.get(epoch, self.paths.len())[rows].to_vec(),
+            None => rows.collect(),
+        };
+        let values = self.pipeline.shape().values()?;
+        let mut images = vec![0.0; wanted.len() * values];
+        let mut indices = Vec::with_capacity(wanted.len());
+        for sample in &wanted {
+            let place = indices.len() * values;
+            let out = &mut images[place..place + values];
+            indices.extend(self.make_or(epoch, *sample, out)?);
+        }
+        if indices.is_empty() {
+            // Every one of them was skipped: a batch cannot be empty.
+            self.make(epoch, wanted[0], &mut images[..values])?;
+        }
+        images.truncate(indices.len() * values);
+        let inputs: Arrays =
+            Array::from_vec(&self.pipeline.batch_shape(indices.len()), images)?.into();
+        let weight = self
+            .sample_weight
+            .as_ref()
+            .map(|weight| weight.select(&indices));
+        Ok(Batch {
+            targets: self.targets.select(&indices, &inputs)?,
+            inputs,
+            sample_weight: weight.transpose()?.map(Arrays::from),
+            indices,
+        })
+    }
+
+    fn num_samples(&self) -> Option<usize> {
+        Some(self.paths.len())
+    }
+}
+
+/// Whether Keras takes a file of this name for an image.
+pub(crate) fn names_an_image(path: &Path) -> bool {
+    const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff"];
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| EXTENSIONS.iter().any(|e| found.eq_ignore_ascii_case(e)))
+}

@@ -1,0 +1,125 @@
+//! From the pixels of a sample to its place in a batch: draw, warp, change, standardize, store.
+
+use std::fs;
+use std::path::PathBuf;
+
+use keros_image::{Affine, Format, ImageParams, ImageShape, Pixel, encode};
+
+use crate::layout::to_channels_first;
+use crate::rng::{self, Purpose};
+use crate::{DataError, DataFormat, ImageDataGenerator};
+
+/// Keras's `save_to_dir`: every image that is made is also written to a folder, as
+/// `{prefix}_{epoch}_{sample}.{extension}`, stretched from black to white. To look at what the
+/// network sees; it costs time and space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaveImages {
+    /// The folder; it is made if it is missing.
+    pub directory: PathBuf,
+    /// The beginning of each name. Keras: `save_prefix`.
+    pub prefix: String,
+    /// The format. Keras: `save_format`, whose default is PNG.
+    pub format: Format,
+}
+
+impl SaveImages {
+    /// PNG files without a prefix.
+    pub fn to(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            prefix: String::new(),
+            format: Format::Png,
+        }
+    }
+}
+
+/// What a flow does to each of its samples.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    generator: ImageDataGenerator,
+    warp: Affine,
+    shape: ImageShape,
+    seed: u64,
+    augments: bool,
+    save: Option<SaveImages>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        generator: ImageDataGenerator,
+        shape: ImageShape,
+        seed: u64,
+        augments: bool,
+        save: Option<SaveImages>,
+    ) -> Result<Self, DataError> {
+        generator.check()?;
+        generator.check_statistics(shape)?;
+        if let Some(SaveImages { directory, .. }) = &save {
+            fs::create_dir_all(directory).map_err(|source| DataError::Write {
+                path: directory.clone(),
+                source,
+            })?;
+        }
+        Ok(Self {
+            warp: generator.warp(),
+            generator,
+            shape,
+            seed,
+            augments,
+            save,
+        })
+    }
+
+    pub(crate) fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// The shape of a batch.
+    pub(crate) fn batch_shape(&self, rows: usize) -> [usize; 4] {
+        let [a, b, c] = self.generator.layout().axes(self.shape);
+        [rows, a, b, c]
+    }
+
+    pub(crate) fn params(&self, epoch: u64, sample: usize) -> ImageParams {
+        if !self.augments {
+            return ImageParams::default();
+        }
+        let mut rng = rng::stream(self.seed, Purpose::Augmentation, epoch, sample as u64);
+        self.generator.draw(self.shape, &mut rng)
+    }
+
+    /// Makes the image of a sample from its pixels.
+    pub(crate) fn make<P: Pixel>(
+        &self,
+        source: &[P],
+        epoch: u64,
+        sample: usize,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        let params = self.params(epoch, sample);
+        self.warp
+            .apply(&params.transform, source, self.shape, out)?;
+        self.generator.finish(&params.pixels, out, self.shape)?;
+        if let Some(save) = &self.save {
+            self.save(save, epoch, sample, out)?;
+        }
+        if self.generator.layout() == DataFormat::ChannelsFirst {
+            to_channels_first(out, self.shape);
+        }
+        Ok(())
+    }
+
+    fn save(
+        &self,
+        save: &SaveImages,
+        epoch: u64,
+        sample: usize,
+        image: &[f32],
+    ) -> Result<(), DataError> {
+        let bytes = encode(image, self.shape, save.format)?;
+        let extension = save.format.to_string().to_lowercase();
+        let name = format!("{}_{epoch}_{sample}.{extension}", save.prefix);
+        let path = save.directory.join(name);
+        fs::write(&path, bytes).map_err(|source| DataError::Write { path, source })
+    }
+}

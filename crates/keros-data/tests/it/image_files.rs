@@ -1,0 +1,435 @@
+//! Images in folders and tables: which files, what is broken, what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keros_data::{
+    Batch, ClassMode, DataError, DirectoryOptions, Format, ImageDataGenerator, ImageFileFlow,
+    ImageShape, Loader, LoaderOptions, OnBrokenFile, SaveImages, Sequence, Subset, Table,
+    TableOptions,
+};
+use keros_image::encode;
+use tempfile::TempDir;
+
+/// Writes a picture of 4×4 pixels whose first value is black and whose last is white.
+fn picture(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let values: Vec<f32> = (0..48).map(|i| i as f32).collect();
+    let bytes = encode(&values, ImageShape::new(4, 4, 3), Format::Png).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// A folder with these pictures.
+fn folder(files: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    files
+        .iter()
+        .for_each(|file| picture(&folder.path().join(file)));
+    folder
+}
+
+fn options() -> DirectoryOptions {
+    DirectoryOptions {
+        target_size: (4, 4),
+        shuffle: false,
+        class_mode: ClassMode::Sparse,
+        batch_size: 2,
+        ..DirectoryOptions::default()
+    }
+}
+
+fn open(folder: &TempDir, options: DirectoryOptions) -> Result<ImageFileFlow, DataError> {
+    ImageDataGenerator::new().flow_from_directory(folder.path(), options)
+}
+
+fn names(flow: &ImageFileFlow) -> Vec<&str> {
+    flow.filenames()
+        .iter()
+        .map(|name| name.to_str().unwrap())
+        .collect()
+}
+
+fn labels(batch: &Batch) -> Vec<i64> {
+    let targets = batch.targets.as_ref().unwrap().first();
+    targets.as_slice::<i64>().unwrap().to_vec()
+}
+
+#[test]
+fn classes_and_files_are_in_the_order_of_their_bytes() {
+    let folder = folder(&[
+        "b/img2.png",
+        "b/img10.PNG",
+        "b/sub/a.png",
+        "b-x/1.png",
+        "A/one.png",
+    ]);
+    fs::write(folder.path().join("b/notes.txt"), "no image").unwrap();
+    fs::write(folder.path().join("readme.png"), "in no class").unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let flow = open(&folder, options()).unwrap();
+    assert_eq!(flow.class_names(), ["A", "b", "b-x", "empty"]);
+    let expected = [
+        "A/one.png",
+        "b/img10.PNG",
+        "b/img2.png",
+        "b/sub/a.png",
+        "b-x/1.png",
+    ];
+    assert_eq!(names(&flow), expected);
+    assert_eq!(flow.classes().unwrap(), [0, 1, 1, 1, 2]);
+    assert_eq!((flow.len(), flow.num_samples()), (3, Some(5)));
+    let last = flow.batch(0, 2).unwrap();
+    assert_eq!(
+        (last.indices.as_slice(), labels(&last)),
+        (&[4][..], vec![2])
+    );
+
+    let two = DirectoryOptions {
+        classes: Some(vec!["b-x".into(), "A".into()]),
+        ..options()
+    };
+    let flow = open(&folder, two).unwrap();
+    assert_eq!(names(&flow), ["b-x/1.png", "A/one.png"]);
+}
+
+#[test]
+fn a_part_of_each_class_is_for_validation_and_is_not_augmented() {
+    let folder = folder(&[
+        "a/1.png", "a/2.png", "a/3.png", "a/4.png", "b/1.png", "b/2.png",
+    ]);
+    let generator = ImageDataGenerator::new()
+        .validation_split(0.5)
+        .rotation_range(90.0);
+    let part = |generator: &ImageDataGenerator, subset| {
+        let options = DirectoryOptions {
+            subset: Some(subset),
+            ..options()
+        };
+        generator
+            .flow_from_directory(folder.path(), options)
+            .unwrap()
+    };
+    let validation = part(&generator, Subset::Validation);
+    assert_eq!(names(&validation), ["a/1.png", "a/2.png", "b/1.png"]);
+    let training = part(&generator, Subset::Training);
+    assert_eq!(names(&training), ["a/3.png", "a/4.png", "b/2.png"]);
+    assert_eq!(validation.transform(0, 0), Default::default());
+    assert_ne!(training.transform(0, 0), Default::default());
+    let both = part(&generator.augment_validation(true), Subset::Validation);
+    assert_ne!(both.transform(0, 0), Default::default());
+
+    let none = DirectoryOptions {
+        subset: Some(Subset::Training),
+        ..options()
+    };
+    let error = open(&folder, none).unwrap_err().to_string();
+    assert!(error.contains("validation_split"), "{error}");
+}
+
+/// A good picture, then one that is cut off, one that is text, and a link to nothing.
+fn broken() -> TempDir {
+    let folder = folder(&["a/1.png", "a/2.png", "b/5.png"]);
+    let bytes = fs::read(folder.path().join("a/2.png")).unwrap();
+    fs::write(folder.path().join("a/2.png"), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(folder.path().join("a/3.png"), "text").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("nowhere.png", folder.path().join("a/4.png")).unwrap();
+    #[cfg(not(unix))]
+    fs::write(folder.path().join("a/4.png"), "").unwrap();
+    folder
+}
+
+#[test]
+fn a_broken_file_is_an_error_of_its_batch_with_its_name() {
+    let folder = broken();
+    let flow = open(&folder, options()).unwrap();
+    for (batch, file) in [(0, "2.png"), (1, "3.png")] {
+        let error = flow.batch(0, batch).unwrap_err().to_string();
+        assert!(error.contains(file), "{error}");
+    }
+    assert_eq!(flow.batch(0, 2).unwrap().indices, [4]);
+    let found: Vec<usize> = flow
+        .broken_files(2)
+        .iter()
+        .map(|file| file.sample)
+        .collect();
+    assert_eq!(found, [1, 2, 3]);
+    let error = &flow.broken_files(0)[2].error;
+    assert!(
+        matches!(error, DataError::Io { path, .. } if path.ends_with("a/4.png")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broken_file_is_skipped_or_replaced_if_asked_for() {
+    let folder = broken();
+    let policy = |on_broken_file, batch_size| {
+        let options = DirectoryOptions {
+            on_broken_file,
+            batch_size,
+            ..options()
+        };
+        open(&folder, options).unwrap()
+    };
+    let batch = policy(OnBrokenFile::Skip, 5).batch(0, 0).unwrap();
+    batch.check().unwrap();
+    assert_eq!(
+        (batch.indices.as_slice(), labels(&batch)),
+        (&[0, 4][..], vec![0, 1])
+    );
+    assert_eq!(batch.inputs.first().shape(), [2, 4, 4, 3]);
+    let error = policy(OnBrokenFile::Skip, 1).batch(0, 1).unwrap_err();
+    assert!(error.to_string().contains("2.png"), "{error}");
+
+    let batch = policy(OnBrokenFile::Replace, 5).batch(0, 0).unwrap();
+    assert_eq!(batch.indices, [0, 4, 4, 4, 4]);
+    assert_eq!(labels(&batch), [0, 1, 1, 1, 1]);
+}
+
+#[test]
+fn folders_that_do_not_work_are_refused_by_name() {
+    let folder = folder(&["a/1.png", "b/1.png", "c/1.png"]);
+    let message = |options: DirectoryOptions| open(&folder, options).unwrap_err().to_string();
+    let missing = DirectoryOptions {
+        classes: Some(vec!["a".into(), "dog".into()]),
+        ..options()
+    };
+    assert!(message(missing).contains("dog"));
+    let three = DirectoryOptions {
+        class_mode: ClassMode::Binary,
+        ..options()
+    };
+    assert!(message(three).contains("3 classes"));
+    let raw = DirectoryOptions {
+        class_mode: ClassMode::Raw,
+        ..options()
+    };
+    assert!(message(raw).contains("class_mode"));
+    let none = DirectoryOptions {
+        batch_size: 0,
+        ..options()
+    };
+    assert!(message(none).contains("batch_size"));
+    let flat = DirectoryOptions {
+        target_size: (0, 4),
+        ..options()
+    };
+    assert!(message(flat).contains("0×4×3"));
+
+    let empty = tempfile::tempdir().unwrap();
+    let error = open(&empty, options()).unwrap_err().to_string();
+    assert!(error.contains(empty.path().to_str().unwrap()), "{error}");
+    fs::create_dir(empty.path().join("class")).unwrap();
+    let error = open(&empty, options()).unwrap_err().to_string();
+    assert!(error.contains("the list of images"), "{error}");
+    let gone = ImageDataGenerator::new().flow_from_directory("no/such/folder", options());
+    assert!(gone.unwrap_err().to_string().contains("no/such/folder"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_if_asked_for_and_loops_are_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    let outside = folder(&["more/x.png"]);
+    let folder = folder(&["a/1.png"]);
+    symlink(outside.path().join("more"), folder.path().join("a/more")).unwrap();
+    let follow = |follow_links| {
+        let options = DirectoryOptions {
+            follow_links,
+            ..options()
+        };
+        open(&folder, options)
+    };
+    assert_eq!(names(&follow(false).unwrap()), ["a/1.png"]);
+    assert_eq!(names(&follow(true).unwrap()), ["a/1.png", "a/more/x.png"]);
+    symlink(folder.path().join("a"), folder.path().join("a/loop")).unwrap();
+    assert_eq!(names(&follow(false).unwrap()), ["a/1.png"]);
+    let error = follow(true).unwrap_err().to_string();
+    assert!(error.contains("a/loop"), "{error}");
+
+    fs::remove_file(folder.path().join("a/loop")).unwrap();
+    let strange = OsStr::from_bytes(b"\xff.png");
+    picture(&folder.path().join("a").join(strange));
+    let flow = follow(false).unwrap();
+    assert_eq!(flow.filenames()[1], PathBuf::from("a").join(strange));
+    flow.batch(0, 0).unwrap();
+    fs::create_dir(folder.path().join(OsStr::from_bytes(b"\xfe"))).unwrap();
+    let error = follow(false).unwrap_err().to_string();
+    assert!(error.contains("UTF-8"), "{error}");
+}
+
+#[test]
+fn every_image_is_written_where_it_is_asked_for() {
+    let pictures = folder(&["a/1.png", "a/2.png", "b/1.png"]);
+    let target = tempfile::tempdir().unwrap();
+    let options = DirectoryOptions {
+        save_to_dir: Some(SaveImages {
+            prefix: "seen".into(),
+            ..SaveImages::to(target.path().join("new"))
+        }),
+        ..options()
+    };
+    let flow = open(&pictures, options).unwrap();
+    flow.batch(3, 0).unwrap();
+    let mut found: Vec<_> = fs::read_dir(target.path().join("new"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["seen_3_0.png", "seen_3_1.png"]);
+    let written = fs::read(target.path().join("new/seen_3_0.png")).unwrap();
+    let original = fs::read(pictures.path().join("a/1.png")).unwrap();
+    let decode = |bytes: &[u8]| keros_image::Decoder::new().decode(bytes).unwrap();
+    assert_eq!(decode(&written), decode(&original));
+}
+
+/// The batches of two epochs, by a loader.
+fn stream(flow: &Arc<ImageFileFlow>, workers: usize, queue: usize) -> Vec<Batch> {
+    let options = LoaderOptions {
+        workers,
+        max_queue_size: queue,
+        limit: Some(2 * flow.len() as u64),
+        ..LoaderOptions::default()
+    };
+    let loader = Loader::from_sequence(flow.clone(), options).unwrap();
+    loader.map(|loaded| loaded.unwrap().batch).collect()
+}
+
+#[test]
+fn workers_and_queue_change_nothing() {
+    let folder = folder(&["a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"]);
+    let flow = ImageDataGenerator::new()
+        .rotation_range(40.0)
+        .brightness_range(0.5, 1.5)
+        .flow_from_directory(
+            folder.path(),
+            DirectoryOptions {
+                shuffle: true,
+                seed: 4,
+                ..options()
+            },
+        );
+    let flow = Arc::new(flow.unwrap());
+    let alone = stream(&flow, 0, 1);
+    assert_ne!(alone[0], alone[3], "another order in another epoch");
+    for (workers, queue) in [(1, 10), (2, 1), (8, 3)] {
+        assert!(stream(&flow, workers, queue) == alone, "{workers} workers");
+    }
+}
+
+const ROWS: [[&str; 4]; 4] = [
+    ["a/1.png", "cat", "1.5", "2"],
+    ["a/2.png", "dog", "-3", "0.5"],
+    ["missing.png", "eel", "0", "1"],
+    ["b/1.png", "cat, dog", "7", "1"],
+];
+
+fn table() -> Table {
+    Table::new(["filename", "class", "age", "weight"], ROWS).unwrap()
+}
+
+fn from_table(folder: &TempDir, options: TableOptions) -> Result<ImageFileFlow, DataError> {
+    let options = TableOptions {
+        target_size: (4, 4),
+        shuffle: false,
+        ..options
+    };
+    ImageDataGenerator::new().flow_from_dataframe(&table(), Some(folder.path()), options)
+}
+
+#[test]
+fn a_table_gives_classes_numbers_and_weights() {
+    let folder = folder(&["a/1.png", "a/2.png", "b/1.png"]);
+    let several = TableOptions {
+        label_separator: Some(','),
+        weight_col: Some("weight".into()),
+        ..TableOptions::default()
+    };
+    let flow = from_table(&folder, several).unwrap();
+    assert_eq!(
+        (flow.dropped(), flow.class_names()),
+        (1, &["cat".into(), "dog".into()][..])
+    );
+    let batch = flow.batch(0, 0).unwrap();
+    let values = |arrays: &Option<keros_data::Arrays>| {
+        arrays
+            .as_ref()
+            .unwrap()
+            .first()
+            .as_slice::<f32>()
+            .unwrap()
+            .to_vec()
+    };
+    assert_eq!(values(&batch.targets), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(values(&batch.sample_weight), [2.0, 0.5, 1.0]);
+
+    let raw = |y_col: &[&str], class_mode| TableOptions {
+        y_col: y_col.iter().map(|name| (*name).to_owned()).collect(),
+        class_mode,
+        ..TableOptions::default()
+    };
+    let flow = from_table(&folder, raw(&["age", "weight"], ClassMode::Raw)).unwrap();
+    let targets = flow.batch(0, 0).unwrap().targets;
+    assert_eq!(targets.as_ref().unwrap().first().shape(), [3, 2]);
+    assert_eq!(values(&targets), [1.5, 2.0, -3.0, 0.5, 7.0, 1.0]);
+    let flow = from_table(&folder, raw(&["age", "weight"], ClassMode::MultiOutput)).unwrap();
+    let targets = flow.batch(0, 0).unwrap().targets.unwrap();
+    assert_eq!(targets.names().collect::<Vec<_>>(), ["age", "weight"]);
+
+    let error = from_table(&folder, raw(&["class"], ClassMode::Raw)).unwrap_err();
+    assert!(error.to_string().contains("\"cat\" in row 0"), "{error}");
+    let error = from_table(&folder, raw(&["size"], ClassMode::Raw)).unwrap_err();
+    assert!(
+        error.to_string().contains("filename, class, age, weight"),
+        "{error}"
+    );
+    let error = from_table(&folder, raw(&["class"], ClassMode::Binary)).unwrap_err();
+    assert!(error.to_string().contains("3 classes"), "{error}");
+}
+
+#[test]
+fn names_that_are_not_checked_fail_when_they_are_read() {
+    let folder = folder(&["a/1.png", "a/2.png", "b/1.png"]);
+    let trusting = TableOptions {
+        validate_filenames: false,
+        class_mode: ClassMode::None,
+        batch_size: 1,
+        ..TableOptions::default()
+    };
+    let flow = from_table(&folder, trusting).unwrap();
+    assert_eq!((flow.len(), flow.dropped()), (4, 0));
+    assert!(flow.batch(0, 1).unwrap().targets.is_none());
+    let error = flow.batch(0, 2).unwrap_err().to_string();
+    assert!(error.contains("missing.png"), "{error}");
+}
+
+#[test]
+fn csv_files_are_read_and_what_is_none_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.csv");
+    let read = |text: &[u8]| {
+        fs::write(&path, text).unwrap();
+        Table::from_csv(&path)
+    };
+    let table = read(b"filename,class\r\n\"a, b.png\",cat\n\"c\"\"d.png\",\n").unwrap();
+    let rows: Vec<&[String]> = table.rows().collect();
+    assert_eq!(rows, [["a, b.png", "cat"], ["c\"d.png", ""]]);
+    let message = |text: &[u8]| {
+        let error = read(text).unwrap_err().to_string();
+        assert!(
+            error.contains("table.csv") || error.contains("two arrays"),
+            "{error}"
+        );
+        error
+    };
+    assert!(message(b"a,b\n1,2\n3\n").contains("1 cells instead of 2 in line 3"));
+    assert!(message(b"a,b\n\xff,2\n").contains("line 2"));
+    message(b"a,a\n1,2\n");
+    let missing = Table::from_csv(folder.path().join("none.csv")).unwrap_err();
+    assert!(missing.to_string().contains("none.csv"));
+}
