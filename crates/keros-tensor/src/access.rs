@@ -23,7 +23,7 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
 
@@ -104,19 +104,23 @@ fn check_not_writing(op: &'static str) -> Result<(), TensorError> {
     Ok(())
 }
 
-fn check<T: Element>(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
-    if !matches!(tensor.device(), Device::Cpu) {
-        return Err(TensorError::Device {
-            op,
-            expected: "cpu",
-            found: device::kind(tensor.device()),
-        });
-    }
+fn check_dtype<T: Element>(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
     if tensor.dtype() != T::DTYPE {
         return Err(TensorError::DType {
             op,
             expected: T::DTYPE,
             found: tensor.dtype(),
+        });
+    }
+    Ok(())
+}
+
+fn check_dense(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
+    if !matches!(tensor.device(), Device::Cpu) {
+        return Err(TensorError::Device {
+            op,
+            expected: "cpu",
+            found: device::kind(tensor.device()),
         });
     }
     if !tensor.is_contiguous() {
@@ -128,14 +132,49 @@ fn check<T: Element>(op: &'static str, tensor: &Tensor) -> Result<(), TensorErro
     Ok(())
 }
 
-fn range(layout: &Layout) -> std::ops::Range<usize> {
+fn range(layout: &Layout) -> Range<usize> {
     layout.start_offset()..layout.start_offset() + layout.shape().elem_count()
+}
+
+/// A storage that this thread has open for reading, until dropped.
+pub(crate) struct Reading<'a>(StorageRef<'a>);
+
+impl<'a> Reading<'a> {
+    /// Opens a contiguous tensor on the CPU and tells where its elements lie.
+    pub(crate) fn start(
+        op: &'static str,
+        tensor: &'a Tensor,
+    ) -> Result<(Self, Range<usize>), TensorError> {
+        check_not_writing(op)?;
+        check_dense(op, tensor)?;
+        let (guard, layout) = tensor.storage_and_layout();
+        OPEN.with_borrow_mut(|open| open.reading.push(key(&guard)));
+        Ok((Self(guard), range(layout)))
+    }
+
+    pub(crate) fn storage(&self) -> Option<&CpuStorage> {
+        match &*self.0 {
+            Storage::Cpu(storage) => Some(storage),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let key = key(&self.0);
+        OPEN.with_borrow_mut(|open| {
+            if let Some(at) = open.reading.iter().rposition(|&k| k == key) {
+                open.reading.swap_remove(at);
+            }
+        });
+    }
 }
 
 /// The elements of a contiguous tensor in row-major order, read-locked until dropped.
 pub struct Slice<'a, T> {
-    guard: StorageRef<'a>,
-    range: std::ops::Range<usize>,
+    reading: Reading<'a>,
+    range: Range<usize>,
     element: PhantomData<T>,
 }
 
@@ -143,21 +182,8 @@ impl<T: Element> Deref for Slice<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        match &*self.guard {
-            Storage::Cpu(storage) => T::slice(storage).map_or(&[], |s| &s[self.range.clone()]),
-            _ => &[],
-        }
-    }
-}
-
-impl<T> Drop for Slice<'_, T> {
-    fn drop(&mut self) {
-        let key = key(&self.guard);
-        OPEN.with_borrow_mut(|open| {
-            if let Some(at) = open.reading.iter().rposition(|&k| k == key) {
-                open.reading.swap_remove(at);
-            }
-        });
+        let values = self.reading.storage().and_then(T::slice);
+        values.map_or(&[], |values| &values[self.range.clone()])
     }
 }
 
@@ -168,13 +194,11 @@ impl<T> Drop for Slice<'_, T> {
 /// inside the closure of a write.
 pub fn read<T: Element>(tensor: &Tensor) -> Result<Slice<'_, T>, TensorError> {
     const OP: &str = "reading tensor";
-    check_not_writing(OP)?;
-    check::<T>(OP, tensor)?;
-    let (guard, layout) = tensor.storage_and_layout();
-    OPEN.with_borrow_mut(|open| open.reading.push(key(&guard)));
+    check_dtype::<T>(OP, tensor)?;
+    let (reading, range) = Reading::start(OP, tensor)?;
     Ok(Slice {
-        range: range(layout),
-        guard,
+        reading,
+        range,
         element: PhantomData,
     })
 }
@@ -243,7 +267,8 @@ impl Drop for Writing {
 fn check_write<T: Element>(tensor: &Tensor) -> Result<usize, TensorError> {
     const OP: &str = "writing tensor";
     check_not_writing(OP)?;
-    check::<T>(OP, tensor)?;
+    check_dtype::<T>(OP, tensor)?;
+    check_dense(OP, tensor)?;
     storage_key(tensor)
 }
 

@@ -120,10 +120,12 @@ pub enum TensorError {
         source: std::io::Error,
     },
     /// A file that is not what it should be.
-    #[error("reading {}: not a usable safetensors file ({reason})", path.display())]
+    #[error("reading {}: not a usable {format} file ({reason})", path.display())]
     Format {
         /// The file.
         path: Box<Path>,
+        /// What it should be: "safetensors" or "npz".
+        format: &'static str,
         /// What is wrong with it.
         reason: Box<str>,
     },

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use hdf5_reader::group::Group;
 use hdf5_reader::{Hdf5File, OpenOptions};
 
+use crate::file::unreadable;
 use crate::{ParamId, Params, TensorDifference, TensorError, WeightsMismatch};
 
 /// Name of the weights inside a `.keras` archive.
@@ -108,14 +109,6 @@ fn bad_file(path: &Path, what: &dyn fmt::Display) -> TensorError {
     TensorError::KerasFile {
         path: path.into(),
         reason: what.to_string().into(),
-    }
-}
-
-fn unreadable(path: &Path, source: io::Error) -> TensorError {
-    TensorError::Io {
-        action: "reading",
-        path: path.into(),
-        source,
     }
 }
 

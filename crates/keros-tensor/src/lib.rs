@@ -13,9 +13,13 @@
 pub mod access;
 mod device;
 mod error;
+mod file;
 #[cfg(feature = "keras-files")]
 mod keras_file;
 pub mod kernels;
+mod memory;
+mod npy;
+mod npz;
 pub mod parallel;
 mod params;
 mod rng;
@@ -31,6 +35,7 @@ pub use device::parse_device;
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
 #[cfg(feature = "keras-files")]
 pub use keras_file::{load_keras_params, read_keras_config};
+pub use npz::{load_npz, save_npz};
 pub use params::{Param, ParamId, Params};
 pub use rng::Stream;
 pub use upload::upload;

@@ -1,12 +1,12 @@
 //! Parameters and other named tensors in safetensors files.
 //!
-//! A file is written beside its place and renamed into it, so there is a whole file or none; the
-//! same tensors give the same bytes.
+//! The same tensors give the same bytes.
 //! The format sorts tensors by type and name; the metadata entry `keros.order` keeps the order in
 //! which they were given, one name a line.
 //! Reading checks everything before it changes anything.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -14,6 +14,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 
+use crate::file::{replace_file, unreadable};
 use crate::params::check_name;
 use crate::{Params, TensorDifference, TensorError, WeightsMismatch, access};
 
@@ -41,7 +42,7 @@ pub fn save_params(params: &Params, path: impl AsRef<Path>) -> Result<(), Tensor
 /// After an error no parameter has changed.
 pub fn load_params(params: &Params, path: impl AsRef<Path>) -> Result<(), TensorError> {
     let path = path.as_ref();
-    let bytes = read_file(path)?;
+    let bytes = fs::read(path).map_err(|source| unreadable(path, source))?;
     let file = parse(path, &bytes)?;
     let mut views = Vec::with_capacity(file.names.len());
     for name in &file.names {
@@ -99,7 +100,7 @@ pub fn check_params(
 
 /// Compares parameters with what a file holds: names, element types and shapes. `dtype` spells the
 /// type of the i-th.
-fn compare<'a>(
+pub(crate) fn compare<'a>(
     params: &Params,
     found: impl Iterator<Item = (&'a str, Option<DType>, &'a [usize])>,
     dtype: impl Fn(usize) -> String,
@@ -169,15 +170,15 @@ pub fn save_tensors(
     }
     let mut views = Vec::with_capacity(contents.len());
     for (name, dtype, shape, bytes) in &contents {
-        let view = TensorView::new(*dtype, shape.clone(), bytes)
-            .map_err(|error| invalid(path, io::Error::other(error)))?;
+        let view =
+            TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| invalid(path, error))?;
         views.push((*name, view));
     }
     let order: Vec<&str> = tensors.iter().map(|&(name, _)| name).collect();
     let metadata = HashMap::from([(ORDER.to_owned(), order.join("\n"))]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| invalid(path, io::Error::other(error)))?;
-    write_file(path, &bytes).map_err(|error| invalid(path, error))
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| invalid(path, error))?;
+    replace_file(path, |file| file.write_all(&bytes))
 }
 
 /// Reads all tensors of a safetensors file onto `device`.
@@ -193,7 +194,7 @@ pub fn load_tensors(
     device: &Device,
 ) -> Result<Vec<(String, Tensor)>, TensorError> {
     let path = path.as_ref();
-    let bytes = read_file(path)?;
+    let bytes = fs::read(path).map_err(|source| unreadable(path, source))?;
     let file = parse(path, &bytes)?;
     let read = |name: String| {
         let tensor = to_tensor(path, &view(path, &file, &name)?)?.to_device(device)?;
@@ -243,46 +244,17 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<File<'a>, TensorError> {
 fn format_error(path: &Path, reason: impl std::fmt::Display) -> TensorError {
     TensorError::Format {
         path: path.into(),
+        format: "safetensors",
         reason: reason.to_string().into(),
     }
 }
 
-fn invalid(path: &Path, source: io::Error) -> TensorError {
+fn invalid(path: &Path, reason: impl Into<Box<dyn Error + Send + Sync>>) -> TensorError {
     TensorError::Io {
         action: "writing",
         path: path.into(),
-        source,
+        source: io::Error::other(reason),
     }
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, TensorError> {
-    fs::read(path).map_err(|source| TensorError::Io {
-        action: "reading",
-        path: path.into(),
-        source,
-    })
-}
-
-/// Writes a new file beside `path` and renames it to `path`.
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?
-        .to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let result = (|| {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&temporary, path)
-    })();
-    if result.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    result
 }
 
 macro_rules! dtypes {

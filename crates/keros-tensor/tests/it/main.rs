@@ -19,6 +19,7 @@ mod dropout;
 mod function;
 mod loss;
 mod normalization;
+mod npz;
 mod optimizer;
 mod parallel;
 mod params;
