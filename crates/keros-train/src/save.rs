@@ -9,34 +9,42 @@ use crate::trainer::Trainer;
 use keros_nn::{Graph, Network, NnError, Optimizer, Registry};
 use keros_tensor::access::read;
 use keros_tensor::{
-    Device, Params, Tensor, TensorError, check_params, load_params, load_tensors, save_params,
-    save_tensors, set_params,
+    Device, Params, Tensor, TensorError, check_params, load_npz, load_params, load_tensors,
+    save_npz, save_params, save_tensors, set_params,
 };
+use std::ffi::OsStr;
 use std::path::Path;
 
 const MODEL: &str = "model/";
 const OPTIMIZER: &str = "optimizer/";
 const CONFIG: &str = "config";
 const RUN: &str = "run";
+const SAFETENSORS: &str = "safetensors";
+const NPZ: &str = "npz";
 
 impl<N: Network> Trainer<N> {
-    /// Writes the parameters to a safetensors file, under their names.
+    /// Writes the parameters under their names to a safetensors file or, if the name ends in `.npz`,
+    /// to one of numpy.
     ///
     /// # Errors
-    /// A file name that does not end in `.safetensors`, or a file that cannot be written; the file
-    /// that was there, if any, is unchanged.
+    /// A file name that ends in neither `.safetensors` nor `.npz`, or a file that cannot be written;
+    /// the file that was there, if any, is unchanged.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<(), TrainError> {
         save_weights(self.network.params(), path.as_ref())
     }
 
     /// Reads the parameters from a file that [`save_weights`](Self::save_weights) wrote for a network
-    /// of the same parameters.
+    /// of the same parameters, or from such a file of another program.
     ///
     /// # Errors
     /// A file that cannot be read or is of another network, with every difference; the parameters
     /// are then as they were.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
-        Ok(load_params(self.network.params(), path)?)
+        let (params, path) = (self.network.params(), path.as_ref());
+        match extension(path) {
+            NPZ => Ok(load_npz(params, path)?),
+            _ => Ok(load_params(params, path)?),
+        }
     }
 
     /// Writes the parameters, the state of the optimizer, its learning rate included, and the
@@ -103,8 +111,14 @@ pub fn load_network_with(
 
 /// [`Trainer::save_weights`].
 pub(crate) fn save_weights(params: &Params, path: &Path) -> Result<(), TrainError> {
-    check_extension(path)?;
-    Ok(save_params(params, path)?)
+    match extension(path) {
+        SAFETENSORS => Ok(save_params(params, path)?),
+        NPZ => Ok(save_npz(params, path)?),
+        _ => Err(bad_extension(
+            path,
+            "a file name that ends in .safetensors or .npz",
+        )),
+    }
 }
 
 /// [`Trainer::save`].
@@ -123,7 +137,9 @@ pub(crate) fn write_model(
     run: Option<Vec<u8>>,
     path: &Path,
 ) -> Result<(), TrainError> {
-    check_extension(path)?;
+    if extension(path) != SAFETENSORS {
+        return Err(bad_extension(path, "a file name that ends in .safetensors"));
+    }
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
     for (_, param) in network.params().iter() {
         let name = format!("{MODEL}{}", param.name());
@@ -147,16 +163,14 @@ pub(crate) fn write_model(
     Ok(save_tensors(&tensors, path)?)
 }
 
-fn check_extension(path: &Path) -> Result<(), TrainError> {
-    match path.extension() {
-        Some(extension) if extension == "safetensors" => Ok(()),
-        _ => Err(TrainError::argument(
-            "saving",
-            "path",
-            "a file name that ends in .safetensors",
-            path.display(),
-        )),
-    }
+/// The extension of a file name, empty if it has none.
+fn extension(path: &Path) -> &str {
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.unwrap_or_default()
+}
+
+fn bad_extension(path: &Path, expected: &'static str) -> TrainError {
+    TrainError::argument("saving", "path", expected, path.display())
 }
 
 /// The tensors of a model file.

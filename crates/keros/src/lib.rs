@@ -62,8 +62,9 @@ pub mod prelude {
         Verbose,
     };
     pub use keros_data::{
-        Array, ArraySequence, Arrays, Batch, DataError, FillMode, FlowOptions, ImageDataGenerator,
-        ImageFlow, Sequence, Shuffle,
+        Array, ArraySequence, Arrays, Batch, ClassMode, ColorMode, DataError, DirectoryOptions,
+        FillMode, FitImages, FlowOptions, ImageDataGenerator, ImageFileFlow, ImageFlow,
+        OnBrokenFile, Sequence, Shuffle, Subset, Table, TableOptions,
     };
     pub use keros_nn::layers::{
         Autograd, AveragePooling2D, BatchNormalization, CandleModule, Conv1D, Conv2D,

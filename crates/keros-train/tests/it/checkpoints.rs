@@ -3,7 +3,7 @@
 use crate::support::{FEATURES, endless, problem, trainer, weights};
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
-    Verbose, state,
+    ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Shuffle};
 use keros_nn::Sequential;
@@ -82,7 +82,10 @@ type Fit = fn(&mut Trainer<Sequential>, Interrupter) -> Result<History, TrainErr
 
 const EPOCHS: u64 = 3;
 
-fn arrays(trainer: &mut Trainer<Sequential>, callback: Interrupter) -> Result<History, TrainError> {
+fn arrays(
+    trainer: &mut Trainer<Sequential>,
+    callback: impl Callback,
+) -> Result<History, TrainError> {
     let (x, y) = problem(40);
     let options = FitOptions {
         batch_size: Some(12),
@@ -261,13 +264,37 @@ fn a_model_file_brings_weights_and_optimizer_back() {
     train(&mut second);
     assert_eq!(weights(&second), weights(&first));
 
-    let weights_file = folder.path().join("weights.safetensors");
-    first.save_weights(&weights_file).unwrap();
-    let mut third = trainer();
-    third.load_weights(&weights_file).unwrap();
-    assert_eq!(weights(&third), weights(&first));
-    let error = first.save(folder.path().join("model.bin")).unwrap_err();
-    assert!(error.to_string().contains(".safetensors"), "{error}");
+    for name in ["weights.safetensors", "weights.npz"] {
+        let weights_file = folder.path().join(name);
+        first.save_weights(&weights_file).unwrap();
+        let mut third = trainer();
+        third.load_weights(&weights_file).unwrap();
+        assert_eq!(weights(&third), weights(&first));
+    }
+    let zip = std::fs::read(folder.path().join("weights.npz")).unwrap();
+    assert!(zip.starts_with(b"PK"));
+    for name in ["model.bin", "model.npz", "model"] {
+        let error = first.save(folder.path().join(name)).unwrap_err();
+        assert!(error.to_string().contains(".safetensors"), "{error}");
+    }
+    let error = first.save_weights(folder.path().join("w.bin")).unwrap_err();
+    assert!(
+        error.to_string().contains(".safetensors or .npz"),
+        "{error}"
+    );
+}
+
+#[test]
+fn model_checkpoint_writes_weights_for_numpy() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = trainer();
+    let path = folder.path().join("w{epoch}.npz");
+    let checkpoint = ModelCheckpoint::new(path).unwrap();
+    arrays(&mut first, checkpoint).unwrap();
+    let mut second = trainer();
+    let last = folder.path().join(format!("w{EPOCHS}.npz"));
+    second.load_weights(last).unwrap();
+    assert_eq!(weights(&second), weights(&first));
 }
 
 #[test]
