@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod fashion_mnist;
+mod image_folder;
 mod kills;
 mod support;
 mod three_methods;

@@ -1,0 +1,210 @@
+//! Trains a classifier on a folder of your own pictures, a folder for each class, and shows what it
+//! confuses.
+
+#![allow(clippy::print_stdout, reason = "a program talks to its user")]
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use keros::nn::Sequential;
+use keros::prelude::*;
+use keros_examples::report::fail;
+use keros_examples::table::table;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Trains a classifier on a folder with a folder of pictures for each class.
+#[derive(Parser)]
+struct Args {
+    /// The folder, with at least two folders in it.
+    folder: PathBuf,
+    /// Folder for the model, the names of its classes and the history.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Passes over the pictures at most; the training ends when the validation has not improved for
+    /// five.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    epochs: u64,
+    /// Height and width to which pictures are resized, in pixels.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(16..=1024))]
+    size: u16,
+    /// Pictures per update.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+    /// The part of each class that is kept for validation, between 0 and 1.
+    #[arg(long, default_value_t = 0.2)]
+    validation_split: f64,
+    /// Threads that read and augment pictures.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    workers: u16,
+    /// Seed of the weights, the order and the augmentation.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match prepare(&args) {
+        Err(error) => fail(&error, 2),
+        Ok(data) => match run(&args, data) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 1),
+        },
+    }
+}
+
+struct Data {
+    training: Arc<ImageFileFlow>,
+    validation: Arc<ImageFileFlow>,
+}
+
+/// Finds the pictures and reads each once, so that a broken one is known before the training.
+fn prepare(args: &Args) -> Result<Data> {
+    let part = |subset, shuffle| {
+        let generator = ImageDataGenerator::new()
+            .rotation_range(10.0)
+            .width_shift_range(0.1)
+            .height_shift_range(0.1)
+            .zoom_range(0.1)
+            .horizontal_flip(true)
+            .rescale(1.0 / 255.0)
+            .validation_split(args.validation_split);
+        let options = DirectoryOptions {
+            target_size: (args.size.into(), args.size.into()),
+            class_mode: ClassMode::Sparse,
+            batch_size: args.batch_size.into(),
+            shuffle,
+            seed: args.seed,
+            subset: Some(subset),
+            interpolation: keros::data::Interpolation::Bilinear,
+            on_broken_file: OnBrokenFile::Skip,
+            ..DirectoryOptions::default()
+        };
+        generator.flow_from_directory(&args.folder, options)
+    };
+    let training = part(Subset::Training, true)?;
+    let classes = training.class_names();
+    ensure!(
+        classes.len() > 1,
+        "expected at least two folders in {}, found {}",
+        args.folder.display(),
+        classes.len()
+    );
+    let validation = part(Subset::Validation, false)
+        .with_context(|| format!("with a validation split of {}", args.validation_split))?;
+    println!(
+        "{} pictures of {} classes to train on, {} for validation",
+        training.filenames().len(),
+        classes.len(),
+        validation.filenames().len()
+    );
+    for flow in [&training, &validation] {
+        for broken in flow.broken_files(0) {
+            println!("left out: {}", broken.error);
+        }
+    }
+    Ok(Data {
+        training: Arc::new(training),
+        validation: Arc::new(validation),
+    })
+}
+
+fn network(args: &Args, classes: usize) -> Result<Sequential> {
+    let size = usize::from(args.size);
+    let mut builder = Sequential::builder([size, size, 3]);
+    for filters in [16, 32, 64] {
+        builder = builder
+            .layer(
+                Conv2D::new(filters, 3)
+                    .activation("relu")
+                    .padding(Padding::Same),
+            )
+            .layer(MaxPooling2D::new(2));
+    }
+    let network = builder
+        .layer(Flatten::new())
+        .layer(Dropout::new(0.4))
+        .layer(Dense::new(64).activation("relu"))
+        .layer(Dense::new(classes).activation("softmax"));
+    Ok(network.build(&Device::Cpu, args.seed)?)
+}
+
+fn run(args: &Args, data: Data) -> Result<()> {
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("making the folder {}", args.out.display()))?;
+    let classes = data.training.class_names();
+    let mut trainer = Trainer::builder(network(args, classes.len())?)
+        .optimizer("adam")
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .seed(args.seed)
+        .compile()?;
+    let stopping = EarlyStopping::new("val_loss")
+        .patience(5)
+        .restore_best_weights(true);
+    let history = trainer.fit_generator(
+        data.training.clone(),
+        FitGeneratorOptions {
+            epochs: args.epochs,
+            workers: args.workers.into(),
+            // The flow shuffles single pictures, so there is no need to permute its batches.
+            shuffle: false,
+            validation_data: Some(data.validation.clone().into()),
+            callbacks: CallbackList::new().with(stopping),
+            ..FitGeneratorOptions::default()
+        },
+    )?;
+
+    let confusion = confusion(&mut trainer, &data.validation, classes.len())?;
+    println!("\n{}", confusion_table(classes, &confusion));
+    let right: usize = (0..classes.len()).map(|i| confusion[i][i]).sum();
+    let all: usize = confusion.iter().flatten().sum();
+    trainer.save(args.out.join("model.safetensors"))?;
+    history.write_csv(args.out.join("history.csv"))?;
+    history.write_svg(args.out.join("curves.svg"))?;
+    let names = args.out.join("classes.txt");
+    fs::write(&names, classes.join("\n") + "\n")
+        .with_context(|| format!("writing {}", names.display()))?;
+    println!("the model is in {}", args.out.display());
+    println!("accuracy {:.3}", right as f64 / all.max(1) as f64);
+    Ok(())
+}
+
+/// How often pictures of each class (rows) were taken for each class (columns).
+fn confusion(
+    trainer: &mut Trainer<Sequential>,
+    flow: &ImageFileFlow,
+    classes: usize,
+) -> Result<Vec<Vec<usize>>> {
+    let mut counts = vec![vec![0; classes]; classes];
+    for index in 0..flow.len() {
+        let batch = flow.batch(0, index)?;
+        let labels = batch.targets.as_ref().context("pictures have classes")?;
+        let labels = labels
+            .first()
+            .as_slice::<i64>()
+            .context("classes are numbers")?;
+        let outputs = trainer.predict_on_batch(batch.inputs.clone())?;
+        let rows = outputs[0]
+            .as_slice::<f32>()
+            .context("predictions are floats")?;
+        for (label, row) in labels.iter().zip(rows.chunks_exact(classes)) {
+            let best = (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            counts[usize::try_from(*label)?][best.unwrap_or(0)] += 1;
+        }
+    }
+    Ok(counts)
+}
+
+fn confusion_table(classes: &[String], counts: &[Vec<usize>]) -> String {
+    let mut header = vec!["is ↓ taken for →"];
+    header.extend(classes.iter().map(String::as_str));
+    let row = |(name, counts): (&String, &Vec<usize>)| {
+        let mut cells = vec![name.clone()];
+        cells.extend(counts.iter().map(usize::to_string));
+        cells
+    };
+    let rows: Vec<Vec<String>> = classes.iter().zip(counts).map(row).collect();
+    table(&header, &rows)
+}
