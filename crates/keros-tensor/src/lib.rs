@@ -12,6 +12,7 @@
 
 pub mod access;
 mod device;
+mod dlpack;
 mod error;
 mod file;
 #[cfg(feature = "keras-files")]
@@ -32,6 +33,7 @@ mod workspace;
 pub use candle_core::{DType, Device, Shape, Tensor, Var, WithDType};
 
 pub use device::parse_device;
+pub use dlpack::{DlDataType, DlDevice, DlTensor, TensorView};
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
 #[cfg(feature = "keras-files")]
 pub use keras_file::{load_keras_params, read_keras_config};

@@ -15,6 +15,7 @@ mod conv_variants;
 mod dense;
 mod determinism;
 mod device;
+mod dlpack;
 mod dropout;
 mod function;
 mod loss;
