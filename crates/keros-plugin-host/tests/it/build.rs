@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 /// The C plugins of this folder.
 pub(crate) const RECORDER: &str = include_str!("c/recorder.c");
+pub(crate) const EXTENSIONS: &str = include_str!("c/extensions.c");
 pub(crate) const ODD: &str = include_str!("c/odd.c");
 
 /// Compiles a C plugin against keros.h alone. `None`, with a word on stderr, if there is no C compiler;

@@ -13,6 +13,7 @@ mod build;
 mod c_recorder;
 mod csv_logger;
 mod events;
+mod extensions;
 mod files;
 mod instances;
 mod records;
