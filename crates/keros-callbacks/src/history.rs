@@ -1,11 +1,12 @@
 //! The record of a run: one row of logs per epoch.
 
 use crate::callback::{Callback, CallbackResult};
-use crate::context::{Context, RunInfo};
+use crate::context::Context;
 use crate::decision::Decision;
 use crate::error::{BoxError, HistoryError};
 use crate::event::{EventKind, EventSet};
 use crate::logs::Logs;
+use crate::run::RunInfo;
 use crate::state;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
