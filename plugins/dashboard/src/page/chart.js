@@ -1,5 +1,4 @@
 // One chart as SVG: lines over epochs, with axes a person would draw and a crosshair for mouse and finger.
-"use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { top: 8, right: 10, bottom: 30, left: 52 };
@@ -14,7 +13,7 @@ function svg(name, attributes, parent) {
 }
 
 /** A number for people: four significant digits, no exponent where none is needed. */
-function readable(value) {
+export function readable(value) {
   if (value === null || value === undefined) return "NaN";
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
@@ -57,7 +56,7 @@ function tickText(value, step) {
 }
 
 /** The range of the values to show. Of many batch values the most extreme hundredth may lie outside. */
-function range(lines) {
+export function range(lines) {
   let values = [];
   for (const line of lines) {
     let own = line.points.map((point) => point[1]).filter(Number.isFinite);
@@ -115,14 +114,14 @@ function monotone(points) {
   return text;
 }
 
-let charts = 0;
+let count = 0;
 
 /**
  * A chart of lines `{ name, style, raw, plain, dashed, latest, points: [[x, y], …] }`, with x ascending:
  * raw ones are thin, plain ones are not smoothed.
  * `show(lines, { xs: [low, high], unit, log })` draws them.
  */
-class Chart {
+export class Chart {
   constructor(parent, title) {
     this.figure = document.createElement("figure");
     this.figure.className = "card chart";
@@ -142,7 +141,7 @@ class Chart {
     this.figure.append(caption, this.plot);
     parent.append(this.figure);
     this.title = title;
-    this.clip = "clip" + charts++;
+    this.clip = "clip" + count++;
     this.shown = null;
     this.pointer = null;
     const move = (event) => {

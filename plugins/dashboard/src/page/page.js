@@ -1,5 +1,6 @@
 // The page: listens to the training, shows what it hears, and sends what the buttons ask for.
-"use strict";
+
+import { Chart, range, readable } from "./chart.js";
 
 const byId = (id) => document.getElementById(id);
 const MAX_MESSAGES = 100;

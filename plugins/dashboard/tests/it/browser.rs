@@ -15,12 +15,10 @@ use std::{env, fs, thread};
 fn wait_for(browser: &Browser, what: &str, condition: &str) {
     let begin = Instant::now();
     while browser.script(&format!("return Boolean({condition})")) != true {
-        let page = "return document.body.innerText";
-        assert!(
-            begin.elapsed() < PATIENCE,
-            "{what}: {}",
-            browser.script(page)
-        );
+        let page = browser.script("return document.body.innerText");
+        let errors = browser.errors();
+        assert!(errors.is_empty(), "{what}: {errors:?}");
+        assert!(begin.elapsed() < PATIENCE, "{what}: {page}");
         thread::sleep(Duration::from_millis(50));
     }
 }

@@ -108,6 +108,7 @@ fn a_stop_is_obeyed_once_and_told_to_everybody() {
 fn an_error_is_shown() {
     let mut training = Training::begun(config());
     let mut events = Events::open(training.port());
+    events.next().unwrap();
     training.run.detail = Some("the disk is full".to_owned());
     training.send(EventKind::Error, [0; 3]).unwrap();
     let last = events.find(|update| update["closing"] == true);

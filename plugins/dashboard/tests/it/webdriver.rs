@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use std::env;
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -15,18 +15,14 @@ pub(crate) struct Browser {
     _profile: TempDir,
 }
 
-/// The program an environment variable names, or the first of these that can be started.
-fn program(variable: &str, names: &[&str]) -> Option<OsString> {
-    env::var_os(variable).or_else(|| {
-        let starts = |name: &&&str| {
-            let mut command = Command::new(name);
-            command
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command.status().is_ok_and(|status| status.success())
-        };
-        names.iter().find(starts).map(|name| (*name).into())
+/// The program an environment variable names, or the first of these that is on the path.
+fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).or_else(|| {
+        let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
+        let mut places = names
+            .iter()
+            .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        places.find(|place| place.is_file())
     })
 }
 
@@ -82,7 +78,7 @@ impl Browser {
             user_data,
         ]);
         let options = json!({ "binary": chromium.to_string_lossy(), "args": arguments });
-        let wanted = json!({ "alwaysMatch": { "goog:chromeOptions": options } });
+        let wanted = json!({ "alwaysMatch": { "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } } });
         let session = browser.post("", &json!({ "capabilities": wanted }));
         browser.session += &format!("/{}", session["sessionId"].as_str().unwrap());
         Some(browser)
@@ -129,6 +125,14 @@ impl Browser {
             .unwrap()
             .to_owned();
         self.post(&format!("/element/{id}/click"), &json!({}));
+    }
+
+    /// What went wrong in the page since the last call.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let log = self.post("/se/log", &json!({ "type": "browser" }));
+        let entries = log.as_array().unwrap().iter();
+        let severe = entries.filter(|entry| entry["level"] == "SEVERE");
+        severe.map(|entry| entry["message"].to_string()).collect()
     }
 
     /// A command of Chromium's DevTools.
