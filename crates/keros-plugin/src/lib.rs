@@ -74,8 +74,8 @@ pub use config::NoConfig;
 pub use error::{ConfigError, HostError};
 pub use export::Description;
 pub use keros_callbacks::{
-    BoxError, Callback, CallbackResult, Context, Decision, Event, EventKind, EventSet, Level,
-    LogValue, Logs, Message, Run, RunInfo,
+    BoxError, Callback, CallbackResult, Context, Decision, EpochLogs, Event, EventKind, EventSet,
+    Level, LogValue, Logs, Message, QueueStats, RequestQueue, Requests, Run, RunError, RunInfo,
 };
 
 /// What the macros expand to; not for use by name.

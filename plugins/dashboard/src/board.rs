@@ -2,7 +2,7 @@
 
 use crate::curve::{Cursor, Curve, Part};
 use crate::pace::Pace;
-use keros_plugin::{Level, LogValue, Logs, RunInfo};
+use keros_plugin::{Level, LogValue, Logs, QueueStats, RunInfo};
 use serde::{Serialize, Serializer};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ const MAX_BATCH_ROWS: usize = 4096;
 const MAX_EPOCH_ROWS: usize = 2048;
 /// Messages kept; earlier ones go.
 const MAX_MESSAGES: usize = 100;
-/// Logs of the latest event that are shown as values.
+/// Logs whose latest value is shown.
 const MAX_LATEST: usize = 128;
 
 /// What the run is doing.
@@ -35,6 +35,27 @@ pub(crate) struct Waits {
     pub(crate) epoch_s: f64,
     /// Seconds of them it waited for data.
     pub(crate) data_s: f64,
+    /// The queue of prepared batches, if there is one.
+    pub(crate) queue: Option<Queue>,
+}
+
+/// The queue of prepared batches.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Queue {
+    ready: u64,
+    capacity: u64,
+    /// Seconds workers have waited for room in this epoch, summed over the workers.
+    workers_s: f64,
+}
+
+impl From<QueueStats> for Queue {
+    fn from(stats: QueueStats) -> Queue {
+        Queue {
+            ready: stats.ready,
+            capacity: stats.capacity,
+            workers_s: stats.producer_wait.as_secs_f64(),
+        }
+    }
 }
 
 /// The numbers of a batch at which the board is brought up to date.
@@ -47,6 +68,7 @@ pub(crate) struct Batch {
     pub(crate) samples: u64,
     pub(crate) learning_rate: Option<f64>,
     pub(crate) data_wait: Duration,
+    pub(crate) queue: Option<QueueStats>,
 }
 
 /// A sentence, and when it was said.
@@ -64,6 +86,8 @@ pub(crate) struct Board {
     /// Which run it is: counts from 1.
     run: u64,
     info: RunInfo,
+    /// How the run was set up, if it tells.
+    facts: serde_json::Value,
     phase: Phase,
     pace: Pace,
     epoch: u64,
@@ -106,6 +130,8 @@ struct Update<'a> {
     /// Facts of the run, to a page that does not know them.
     #[serde(skip_serializing_if = "Option::is_none")]
     info: Option<&'a RunInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<&'a serde_json::Value>,
     phase: Phase,
     epoch: u64,
     done: u64,
@@ -141,10 +167,11 @@ impl Serialize for Shown {
 }
 
 impl Board {
-    pub(crate) fn new(can_save: bool, lingers: bool) -> Board {
+    pub(crate) fn new(lingers: bool) -> Board {
         Board {
             run: 0,
             info: RunInfo::default(),
+            facts: serde_json::Value::Null,
             phase: Phase::Training,
             pace: Pace::begin(Instant::now()),
             epoch: 0,
@@ -161,16 +188,25 @@ impl Board {
             said: 0,
             stop_asked: false,
             save_asked: false,
-            can_save,
+            can_save: false,
             lingers,
             closing: false,
         }
     }
 
-    pub(crate) fn begin(&mut self, info: RunInfo, now: Instant) {
+    /// Another run begins; `can_save` tells whether it takes requests to save.
+    pub(crate) fn begin(
+        &mut self,
+        info: RunInfo,
+        facts: serde_json::Value,
+        can_save: bool,
+        now: Instant,
+    ) {
         self.run += 1;
         self.epoch = info.initial_epoch;
         self.info = info;
+        self.facts = facts;
+        self.can_save = can_save;
         self.phase = Phase::Training;
         self.pace = Pace::begin(now);
         self.done = 0;
@@ -205,6 +241,7 @@ impl Board {
         self.waits = Some(Waits {
             epoch_s,
             data_s: batch.data_wait.as_secs_f64(),
+            queue: batch.queue.map(Queue::from),
         });
         self.show(logs, batch.learning_rate);
         self.batches
@@ -226,6 +263,17 @@ impl Board {
         self.pace.end_epoch(now);
         self.show(logs, learning_rate);
         self.epochs.push(epoch, done, numbers(logs, learning_rate));
+    }
+
+    /// Whether no epoch has ended yet.
+    pub(crate) fn is_first_epoch(&self) -> bool {
+        self.epochs.is_empty()
+    }
+
+    /// An epoch that ended before this run went on from a checkpoint.
+    pub(crate) fn earlier_epoch(&mut self, epoch: u64, logs: &Logs) {
+        let done = self.info.steps.unwrap_or(0);
+        self.epochs.push(epoch, done, numbers(logs, None));
     }
 
     pub(crate) fn validating(&mut self, done: u64) {
@@ -303,6 +351,7 @@ impl Board {
         let update = Update {
             run: self.run,
             info: (!known).then_some(&self.info),
+            facts: (!known).then_some(&self.facts),
             phase: self.phase,
             epoch: self.epoch,
             done: self.done,
@@ -331,12 +380,15 @@ impl Board {
     }
 
     fn show(&mut self, logs: &Logs, learning_rate: Option<f64>) {
-        self.latest.clear();
         let logs = logs.iter().map(|(key, value)| (key, value.clone()));
         let rate = learning_rate.map(|rate| (LEARNING_RATE, LogValue::Float(rate)));
-        for (key, value) in logs.chain(rate).take(MAX_LATEST) {
-            if !self.latest.iter().any(|(known, _)| known == key) {
-                self.latest.push((key.to_owned(), Shown(value)));
+        for (key, value) in logs.chain(rate) {
+            match self.latest.iter().position(|(known, _)| known == key) {
+                Some(place) => self.latest[place].1 = Shown(value),
+                None if self.latest.len() < MAX_LATEST => {
+                    self.latest.push((key.to_owned(), Shown(value)));
+                }
+                None => {}
             }
         }
     }

@@ -40,6 +40,7 @@ use keros_plugin::{
     BoxError, Callback, CallbackResult, Context, Decision, EventKind, EventSet, Level, Message,
 };
 use server::{Server, Shared};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,9 +142,20 @@ impl Callback for Dashboard {
             Some(server) => server,
             None => Server::start(&self.config)?,
         };
-        server
-            .shared()
-            .update(|board| board.begin(cx.info().clone(), Instant::now()));
+        let saver = match (cx.requests(), &self.config.checkpoint) {
+            (Ok(requests), Some(path)) => Some((requests.clone(), path.clone())),
+            _ => None,
+        };
+        let (info, can_save) = (cx.info().clone(), saver.is_some());
+        let facts = cx.facts().ok();
+        let facts = facts.and_then(|facts| serde_json::from_str(&facts).ok());
+        let shared = server.shared();
+        // A stop that came after the end of the last training is not for this one.
+        shared.take_stop();
+        shared.set_saver(saver);
+        shared.update(|board| {
+            board.begin(info, facts.unwrap_or_default(), can_save, Instant::now());
+        });
         cx.message(Level::Info, format!("the dashboard is at {}", server.url()));
         self.server = Some(server);
         self.read = None;
@@ -155,8 +167,15 @@ impl Callback for Dashboard {
         self.done = 0;
         self.samples = 0;
         let epoch = cx.event().epoch;
-        self.shared()?
-            .update(|board| board.begin_epoch(epoch, Instant::now()));
+        self.shared()?.update(|board| {
+            // A run that goes on from a checkpoint has a history.
+            if board.is_first_epoch() {
+                for earlier in cx.history().unwrap_or_default() {
+                    board.earlier_epoch(earlier.epoch, &earlier.logs);
+                }
+            }
+            board.begin_epoch(epoch, Instant::now());
+        });
         Ok(Decision::CONTINUE)
     }
 
@@ -175,6 +194,7 @@ impl Callback for Dashboard {
                 samples: self.samples,
                 learning_rate: cx.learning_rate(),
                 data_wait: cx.data_wait(),
+                queue: cx.queue(),
             };
             let logs = cx.logs()?;
             self.shared()?.update(|board| board.batch(batch, logs, now));
@@ -217,8 +237,14 @@ impl Callback for Dashboard {
             Some(path) => format!("saved the checkpoint {path}"),
             None => "saved a checkpoint".to_owned(),
         };
+        let own = match (cx.detail(), &self.config.checkpoint) {
+            (Some(saved), Some(own)) => Path::new(saved) == own,
+            _ => true,
+        };
         self.shared()?.update(|board| {
-            board.saved();
+            if own {
+                board.saved();
+            }
             board.say(Level::Info, "training", &text, Instant::now());
         });
         Ok(Decision::CONTINUE)

@@ -7,11 +7,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use keros_plugin::BoxError;
+use keros_plugin::{BoxError, Level, Requests};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -41,7 +42,8 @@ pub(crate) struct Shared {
     /// The places for pages that get live updates.
     pub(crate) pages: Arc<Semaphore>,
     stop: AtomicBool,
-    save: AtomicBool,
+    /// Takes the request to save a checkpoint, and the file to save it to.
+    saver: Mutex<Option<(Requests, PathBuf)>>,
     /// Wakes whoever waits for the end of the server.
     close: mpsc::SyncSender<()>,
 }
@@ -66,9 +68,26 @@ impl Shared {
     }
 
     pub(crate) fn ask_save(&self) -> bool {
-        let possible = self.update(Board::ask_save);
-        self.save.fetch_or(possible, Ordering::Relaxed);
-        possible
+        let saver = self.saver.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((requests, path)) = &*saver else {
+            return false;
+        };
+        if !self.update(Board::ask_save) {
+            return false;
+        }
+        let asked = requests.save(path);
+        if let Err(error) = &asked {
+            self.update(|board| {
+                board.saved();
+                board.say(
+                    Level::Warning,
+                    "dashboard",
+                    &error.to_string(),
+                    Instant::now(),
+                );
+            });
+        }
+        asked.is_ok()
     }
 
     pub(crate) fn ask_close(&self) -> bool {
@@ -85,9 +104,9 @@ impl Shared {
         self.stop.load(Ordering::Relaxed) && self.stop.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether somebody asked for it since the last call.
-    pub(crate) fn take_save(&self) -> bool {
-        self.save.load(Ordering::Relaxed) && self.save.swap(false, Ordering::Relaxed)
+    /// Who takes requests to save in the run that begins.
+    pub(crate) fn set_saver(&self, saver: Option<(Requests, PathBuf)>) {
+        *self.saver.lock().unwrap_or_else(PoisonError::into_inner) = saver;
     }
 }
 
@@ -137,14 +156,11 @@ impl Server {
         let (close, closed) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared {
             token,
-            board: Mutex::new(Board::new(
-                config.checkpoint.is_some(),
-                config.linger_s > 0.0,
-            )),
+            board: Mutex::new(Board::new(config.linger_s > 0.0)),
             changes: watch::Sender::new(0),
             pages: Arc::new(Semaphore::new(MAX_PAGES)),
             stop: AtomicBool::new(false),
-            save: AtomicBool::new(false),
+            saver: Mutex::new(None),
             close,
         });
         let (ending, end) = watch::channel(());

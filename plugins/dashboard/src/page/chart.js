@@ -76,12 +76,14 @@ export function range(lines) {
   return [low, high];
 }
 
-/** A path through the points; smooth, but never beyond them, if asked. Gaps where values are missing. */
-function path(points, smooth) {
+/** A path through the points: smooth, but never beyond them; in steps; or straight. Gaps where values are missing. */
+function path(points, shape) {
   let text = "", run = [];
   const flush = () => {
     if (run.length === 1) text += `M${run[0][0]},${run[0][1]}h.01`;
-    else if (run.length > 1) text += smooth && run.length > 2 ? monotone(run) : "M" + run.join("L");
+    else if (shape === "steps") text += "M" + run[0] + run.slice(1).map(([x, y]) => `H${x}V${y}`).join("");
+    else if (shape === "smooth" && run.length > 2) text += monotone(run);
+    else if (run.length > 1) text += "M" + run.join("L");
     run = [];
   };
   for (const point of points) {
@@ -117,8 +119,8 @@ function monotone(points) {
 let count = 0;
 
 /**
- * A chart of lines `{ name, style, raw, plain, dashed, latest, points: [[x, y], …] }`, with x ascending:
- * raw ones are thin, plain ones are not smoothed.
+ * A chart of lines `{ name, style, raw, steps, dashed, latest, points: [[x, y], …] }`, with x ascending:
+ * raw ones are thin, those of steps keep each value until the next.
  * `show(lines, { xs: [low, high], unit, log })` draws them.
  */
 export class Chart {
@@ -236,8 +238,8 @@ export class Chart {
     for (const line of this.lines) {
       const points = line.points.map(([x, y]) => [this.toX(x), toY(y)]);
       const look = `${line.raw ? "raw" : "mean"}${line.dashed ? " dashed" : ""} ${line.style}`;
-      svg("path", { class: look, d: path(points, !line.raw && !line.plain) }, group);
-      if (!line.raw && !line.plain && points.length <= DOTS) {
+      svg("path", { class: look, d: path(points, line.raw ? "straight" : line.steps ? "steps" : "smooth") }, group);
+      if (!line.raw && !line.steps && points.length <= DOTS) {
         for (const [x, y] of points) {
           if (Number.isFinite(y)) svg("circle", { class: `dot ${line.style}`, cx: x, cy: y, r: 3.6 }, group);
         }

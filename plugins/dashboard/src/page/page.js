@@ -9,6 +9,7 @@ const MAX_TABLE_ROWS = 500;
 
 const state = {
   info: null,
+  facts: null,
   latest: null,
   heard: 0,
   batches: { keys: [], rows: [] },
@@ -27,6 +28,7 @@ function append(curve, part) {
 function hear(update) {
   if (update.info) {
     state.info = update.info;
+    state.facts = update.facts;
     state.messages = [];
   }
   append(state.batches, update.batches);
@@ -177,8 +179,8 @@ function showCharts() {
   const values = new Map(latest.latest);
   const last = batches.rows.length ? byBatch(batches.rows[batches.rows.length - 1]) : 0;
   const end = epochs.rows.length ? byEpoch(epochs.rows[epochs.rows.length - 1]) : 0;
-  const xs = steps === null ? [0, Math.max(last, 1)] : [info.initial_epoch, Math.max(last, end, info.initial_epoch + 0.02)];
-  if (steps !== null && xs[1] - xs[0] < 1) xs[1] = xs[0] + 1;
+  const first = Math.min(info.initial_epoch, epochs.rows.length ? epochs.rows[0][0] : Infinity);
+  const xs = steps === null ? [0, Math.max(last, 1)] : [first, Math.max(last, end, first + 1)];
   for (const name of names) {
     const raw = points(batches, name, byBatch);
     const means = points(epochs, name, byEpoch);
@@ -187,8 +189,7 @@ function showCharts() {
     const lines = [];
     const alone = name === "learning_rate";
     const latestOf = (key, list) => (values.has(key) ? values.get(key) : list.length ? list[list.length - 1][1] : null);
-    // Step by step, the learning rate is no smooth line.
-    if (raw.length) lines.push({ style: "s0", raw: !alone, plain: alone, points: raw, name: alone ? "now" : "", latest: latestOf(name, raw) });
+    if (raw.length) lines.push({ style: "s0", raw: !alone, steps: alone, points: raw, name: alone ? "now" : "", latest: latestOf(name, raw) });
     if (means.length && !(alone && raw.length)) lines.push({ style: "s0", points: means, name: "training", latest: latestOf(name, means) });
     else if (raw.length && !alone) lines[0].name = "training";
     if (lines.length && !lines.some((line) => line.name)) lines[0].latest = latestOf(name, raw);
@@ -209,12 +210,13 @@ function showCharts() {
 }
 
 function showData() {
-  const { waits, queue } = state.latest;
+  const { waits } = state.latest;
   if (!waits || !(waits.epoch_s > 0)) return;
   const share = Math.min(1, waits.data_s / waits.epoch_s);
   let sentence = "Data keeps up: the training hardly waits.";
   if (share >= 0.1) sentence = "The training waits for data. More workers, or cheaper samples, would make it faster.";
   else if (share >= 0.02) sentence = "The training waits for data now and then.";
+  else if (waits.queue && waits.queue.workers_s > waits.epoch_s / 2) sentence = "Data waits for the training: workers have time to spare.";
   byId("waits").textContent = sentence;
   byId("share").hidden = false;
   byId("share-train").textContent = percent(1 - share);
@@ -222,6 +224,7 @@ function showData() {
   const bar = byId("share-bar");
   bar.querySelector("span").style.transform = `translateX(${-100 * share}%)`;
   bar.setAttribute("aria-label", `waiting for data ${percent(share)} of this epoch's time`);
+  const { queue } = waits;
   byId("queue").hidden = !queue;
   if (!queue) return;
   byId("queue-ready").textContent = `${queue.ready} of ${queue.capacity}`;
@@ -255,7 +258,7 @@ function flat(value, name, lines) {
     for (const key of Object.keys(value)) flat(value[key], name ? `${name}.${key}` : key, lines);
   } else {
     const text = Array.isArray(value) ? value.map((item) => (typeof item === "object" ? JSON.stringify(item) : String(item))).join(", ") : String(value);
-    lines.push([name.replaceAll("_", " "), text]);
+    lines.push([name, text]);
   }
   return lines;
 }
@@ -268,7 +271,7 @@ function showFacts() {
     ["validation", info.validation ? "yes" : "no"],
     ["metrics", info.metrics.join(", ")],
   ];
-  list("facts", facts);
+  list("facts", flat(state.facts ?? {}, "", facts));
 }
 
 function showTable() {

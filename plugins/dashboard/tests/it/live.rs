@@ -3,8 +3,9 @@
 use crate::client::{Events, PATIENCE, get, post};
 use crate::training::{Training, config};
 use dashboard::Config;
-use keros_plugin::{Callback, EventKind, Level, Message};
+use keros_plugin::{Callback, EpochLogs, EventKind, Level, Message, QueueStats};
 use std::net::TcpStream;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ fn a_page_hears_of_every_epoch_and_of_the_end() {
     let epoch = events.find(|update| update["epochs"]["rows"] != serde_json::json!([]));
     assert_eq!(epoch["epochs"]["rows"][0][2][0], 1.5);
     assert!(epoch["to_go_s"].as_f64().unwrap() > 0.0);
-    assert_eq!(epoch["latest"][2][0], "val_loss");
+    assert_eq!(epoch["latest"][3][0], "val_loss");
 
     training.send(EventKind::TrainEnd, [0; 3]).unwrap();
     let last = events.find(|update| update["closing"] == true);
@@ -102,6 +103,79 @@ fn a_stop_is_obeyed_once_and_told_to_everybody() {
     let next = Events::open(training.port()).next().unwrap();
     assert_eq!(next["stop_asked"], false);
     assert!(training.end_epoch(0, 1.0).stop.is_none());
+}
+
+#[test]
+fn a_checkpoint_is_asked_of_the_run() {
+    let config = Config {
+        checkpoint: Some("kept.safetensors".into()),
+        ..config()
+    };
+    let mut training = Training::begun(config);
+    let mut events = Events::open(training.port());
+    assert_eq!(events.next().unwrap()["can_save"], true);
+    assert_eq!(post(training.port(), "save").status, 200);
+    events.find(|update| update["save_asked"] == true);
+    let asked = training.run.requests.as_ref().unwrap().take();
+    assert_eq!(asked.checkpoints, [Path::new("kept.safetensors")]);
+    // Another callback's is not the one that was asked for.
+    for (file, waiting) in [("other.safetensors", true), ("kept.safetensors", false)] {
+        training.run.detail = Some(file.to_owned());
+        training.send(EventKind::CheckpointSaved, [0; 3]).unwrap();
+        let text = format!("saved the checkpoint {file}");
+        let update = events.find(|update| update["messages"][0]["text"] == *text);
+        assert_eq!(update["save_asked"], waiting);
+    }
+    // The run is over before its end is told.
+    training.run.requests = None;
+    assert_eq!(post(training.port(), "save").status, 409);
+    events.find(|update| update["messages"][0]["text"] == "asking the run: it is over");
+}
+
+#[test]
+fn without_a_file_or_requests_there_is_nothing_to_save() {
+    let training = Training::begun(config());
+    assert_eq!(post(training.port(), "save").status, 409);
+    let config = Config {
+        checkpoint: Some("kept.safetensors".into()),
+        ..config()
+    };
+    let mut training = Training::new(config, 1, 1);
+    training.run.requests = None;
+    training.send(EventKind::TrainBegin, [0; 3]).unwrap();
+    let first = Events::open(training.port()).next().unwrap();
+    assert_eq!(first["can_save"], false);
+    assert_eq!(post(training.port(), "save").status, 409);
+}
+
+#[test]
+fn facts_queue_and_earlier_epochs_are_shown() {
+    let mut training = Training::begun(config());
+    training.run.queue = Some(QueueStats {
+        ready: 3,
+        capacity: 10,
+        producer_wait: Duration::from_millis(1500),
+        ..QueueStats::default()
+    });
+    let logs = [("loss", 0.5)].into_iter().collect();
+    training.run.history = vec![EpochLogs { epoch: 0, logs }];
+    for epoch in 1..3 {
+        training.send(EventKind::EpochBegin, [epoch, 0, 0]).unwrap();
+        training.batch(epoch, 0, 1.0);
+        training.end_epoch(epoch, 1.0);
+    }
+    let all = Events::open(training.port()).next().unwrap();
+    assert_eq!(all["facts"]["optimizer"]["beta_1"], 0.9);
+    let queue = serde_json::json!({ "ready": 3, "capacity": 10, "workers_s": 1.5 });
+    assert_eq!(all["waits"]["queue"], queue);
+    let epochs: Vec<_> = all["epochs"]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row[0])
+        .collect();
+    assert_eq!(epochs, [0, 1, 2]);
+    assert_eq!(all["epochs"]["rows"][0], serde_json::json!([0, 4, [0.5]]));
 }
 
 #[test]

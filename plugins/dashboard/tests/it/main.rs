@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "helpers of tests"
+    unused_must_use,
+    reason = "helpers of tests, and decisions that a test is not about"
 )]
 
 mod admission;

@@ -2,7 +2,8 @@
 
 use dashboard::{Config, Dashboard};
 use keros_plugin::{
-    BoxError, Callback, Context, Decision, Event, EventKind, Logs, Message, Run, RunInfo,
+    BoxError, Callback, Context, Decision, EpochLogs, Event, EventKind, Logs, Message, QueueStats,
+    RequestQueue, Requests, Run, RunInfo,
 };
 use std::thread;
 use std::time::Duration;
@@ -33,6 +34,9 @@ pub(crate) struct FakeRun {
     pub(crate) rate: f64,
     pub(crate) wait: Duration,
     pub(crate) detail: Option<String>,
+    pub(crate) queue: Option<QueueStats>,
+    pub(crate) requests: Option<RequestQueue>,
+    pub(crate) history: Vec<EpochLogs>,
 }
 
 impl Run for FakeRun {
@@ -50,6 +54,18 @@ impl Run for FakeRun {
     }
     fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+    fn queue(&self) -> Option<QueueStats> {
+        self.queue
+    }
+    fn requests(&self) -> Option<&Requests> {
+        self.requests.as_ref().map(RequestQueue::requests)
+    }
+    fn history(&self) -> Result<Vec<EpochLogs>, BoxError> {
+        Ok(self.history.clone())
+    }
+    fn facts(&self) -> Result<String, BoxError> {
+        Ok(r#"{"optimizer": {"name": "adam", "beta_1": 0.9}, "seed": 42}"#.to_owned())
     }
 }
 
@@ -70,6 +86,9 @@ impl Training {
                 rate: 1e-3,
                 wait: Duration::ZERO,
                 detail: None,
+                queue: None,
+                requests: Some(RequestQueue::new()),
+                history: Vec::new(),
             },
             messages: Vec::new(),
         }
