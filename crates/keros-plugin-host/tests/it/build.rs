@@ -12,20 +12,39 @@ use tempfile::TempDir;
 pub(crate) const RECORDER: &str = include_str!("c/recorder.c");
 pub(crate) const ODD: &str = include_str!("c/odd.c");
 
+/// What a plugin can be compiled from: the variable that names the compiler, its usual name, the
+/// standard, and a file name of the language.
+type Language = (&'static str, &'static str, &'static str, &'static str);
+const C: Language = ("CC", "cc", "-std=c99", "plugin.c");
+const CPP: Language = ("CXX", "c++", "-std=c++11", "plugin.cpp");
+
 /// Compiles a C plugin against keros.h alone. `None`, with a word on stderr, if there is no C compiler;
 /// the README asks for one.
 pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathBuf)> {
+    compile(C, source, defines)
+}
+
+/// As [`c_plugin`], for C++.
+pub(crate) fn cpp_plugin(source: &str) -> Option<(TempDir, PathBuf)> {
+    compile(CPP, source, &[])
+}
+
+fn compile(
+    (variable, usual, standard, file): Language,
+    source: &str,
+    defines: &[&str],
+) -> Option<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("keros.h"), keros_abi::HEADER).unwrap();
-    fs::write(folder.path().join("plugin.c"), source).unwrap();
+    fs::write(folder.path().join(file), source).unwrap();
     let library = folder
         .path()
         .join(format!("plugin{}", env::consts::DLL_SUFFIX));
-    let compiler = env::var_os("CC").unwrap_or_else(|| OsString::from("cc"));
+    let compiler = env::var_os(variable).unwrap_or_else(|| OsString::from(usual));
     let output = Command::new(&compiler)
         .current_dir(folder.path())
         .args([
-            "-std=c99",
+            standard,
             "-Wall",
             "-Wextra",
             "-pedantic",
@@ -35,8 +54,9 @@ pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathB
             "-pthread",
         ])
         .args(defines.iter().map(|define| format!("-D{define}")))
-        .args(["plugin.c", "-o"])
+        .args([file, "-o"])
         .arg(&library)
+        .arg("-lm")
         .output();
     match output {
         Ok(output) => {
@@ -48,9 +68,7 @@ pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathB
             Some((folder, library))
         }
         Err(error) => {
-            eprintln!(
-                "skipped: no C compiler {compiler:?} can be started ({error}); see README.md"
-            );
+            eprintln!("skipped: no compiler {compiler:?} can be started ({error}); see README.md");
             None
         }
     }

@@ -17,3 +17,4 @@ mod files;
 mod instances;
 mod records;
 mod run;
+mod timing;
