@@ -2,8 +2,10 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { top: 8, right: 10, bottom: 30, left: 52 };
-/** Epoch lines with at most so many points have dots. */
-const DOTS = 40;
+/** Points of epochs have dots if they are so far apart, in pixels. */
+const DOT_ROOM = 18;
+/** A pointer that near to a point of an epoch means it, and not a batch beside it. */
+const NEAR = 18;
 
 function svg(name, attributes, parent) {
   const element = document.createElementNS(SVG, name);
@@ -47,12 +49,12 @@ function logTicks(low, high) {
   return list;
 }
 
+/** The number at a tick, with just the digits that tell it from its neighbours `step` away. */
 function tickText(value, step) {
-  if (step === undefined || Math.abs(value) >= 1e6 || (value !== 0 && Math.abs(step) < 1e-4)) {
-    const plain = Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6;
-    return plain ? String(value) : value.toExponential(0).replace("e+", "e");
-  }
-  return value.toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  const size = Math.abs(value), last = Math.floor(Math.log10(step) + 1e-9);
+  if (size < step / 1e6) return "0";
+  if (size < 1e6 && last >= -5) return value.toFixed(Math.max(0, -last));
+  return value.toExponential(Math.max(0, Math.floor(Math.log10(size)) - last)).replace("e+", "e");
 }
 
 /** The range of the values to show. Of many batch values the most extreme hundredth may lie outside. */
@@ -220,7 +222,7 @@ export class Chart {
       const y = Math.round(toY(value)) + 0.5;
       svg("line", { class: "grid", x1: MARGIN.left, x2: MARGIN.left + inner.width, y1: y, y2: y }, this.svg);
       const text = svg("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, this.svg);
-      text.textContent = tickText(value, step);
+      text.textContent = tickText(value, log ? value : step);
     }
     const across = ticks(xs[0], xs[1], Math.max(2, inner.width / 90));
     for (const value of across.list) {
@@ -239,7 +241,7 @@ export class Chart {
       const points = line.points.map(([x, y]) => [this.toX(x), toY(y)]);
       const look = `${line.raw ? "raw" : "mean"}${line.dashed ? " dashed" : ""} ${line.style}`;
       svg("path", { class: look, d: path(points, line.raw ? "straight" : line.steps ? "steps" : "smooth") }, group);
-      if (!line.raw && !line.steps && points.length <= DOTS) {
+      if (!line.raw && !line.steps && points.length * DOT_ROOM <= inner.width) {
         for (const [x, y] of points) {
           if (Number.isFinite(y)) svg("circle", { class: `dot ${line.style}`, cx: x, cy: y, r: 3.6 }, group);
         }
@@ -258,11 +260,10 @@ export class Chart {
     let nearest = null;
     for (const line of this.lines) {
       for (const [x, y] of line.points) {
-        const far = Math.abs(this.toX(x) - this.pointer);
-        // A point of an epoch is preferred to one of a batch beside it.
-        if (Number.isFinite(y) && (nearest === null || far < nearest.far - 0.01 || (!line.raw && far < 8 && nearest.raw))) {
-          nearest = { far, x, raw: Boolean(line.raw) };
-        }
+        if (!Number.isFinite(y)) continue;
+        const distance = Math.abs(this.toX(x) - this.pointer);
+        const far = line.raw ? distance : Math.max(0, distance - NEAR) + distance / 1e3;
+        if (nearest === null || far < nearest.far) nearest = { far, x, raw: Boolean(line.raw) };
       }
     }
     if (nearest === null) return;

@@ -7,6 +7,9 @@ const MAX_MESSAGES = 100;
 /** Epochs of the table, the latest ones. */
 const MAX_TABLE_ROWS = 500;
 
+/** Curves of other logs than metrics that are shown without being asked for. */
+const MAX_OPEN = 4;
+
 const state = {
   info: null,
   facts: null,
@@ -187,11 +190,11 @@ function showCharts() {
     const validation = points(epochs, `val_${name}`, byEpoch);
     if (raw.length + means.length + validation.length === 0) continue;
     const lines = [];
-    const alone = name === "learning_rate";
+    const alone = name === "learning_rate", metric = info.metrics.includes(name);
     const latestOf = (key, list) => (values.has(key) ? values.get(key) : list.length ? list[list.length - 1][1] : null);
     if (raw.length) lines.push({ style: "s0", raw: !alone, steps: alone, points: raw, name: alone ? "now" : "", latest: latestOf(name, raw) });
-    if (means.length && !(alone && raw.length)) lines.push({ style: "s0", points: means, name: "training", latest: latestOf(name, means) });
-    else if (raw.length && !alone) lines[0].name = "training";
+    if (means.length && !(alone && raw.length)) lines.push({ style: "s0", points: means, name: metric ? "training" : "latest", latest: latestOf(name, means) });
+    else if (raw.length && !alone) lines[0].name = metric ? "training" : "latest";
     if (lines.length && !lines.some((line) => line.name)) lines[0].latest = latestOf(name, raw);
     if (validation.length) {
       const value = validation[validation.length - 1][1];
@@ -200,13 +203,25 @@ function showCharts() {
     const shown = range(lines);
     const wide = shown && shown[0] > 0 && shown[1] / shown[0] > (alone ? 20 : 1000);
     if (!charts.has(name)) {
-      charts.set(name, new Chart(byId("charts"), name === "learning_rate" ? "learning rate" : name));
+      const place = byId(metric || alone ? "charts" : "more-charts");
+      charts.set(name, new Chart(place, alone ? "learning rate" : name));
       if (charts.size === 1) charts.get(name).figure.classList.add("first");
+      showMore(place);
     }
     const chart = charts.get(name);
     chart.heading.textContent = chart.title + (wide ? " (log scale)" : "");
     chart.show(lines, { xs, unit: steps === null ? "batch" : "epoch", log: wide });
   }
+}
+
+/** Curves that are no metrics: a few are shown, many only if one opens them. */
+function showMore(place) {
+  if (place.id !== "more-charts") return;
+  const more = byId("more"), count = place.childElementCount;
+  if (count === 1) more.open = true;
+  else if (count === MAX_OPEN + 1) more.open = false;
+  more.hidden = false;
+  more.querySelector("summary").textContent = `Other logs (${count})`;
 }
 
 function showData() {
