@@ -84,18 +84,27 @@ pub(crate) fn odd() -> Option<&'static Path> {
 /// The library of plugins/csv-logger: the one `cargo xtask test` names, or built here.
 pub(crate) fn csv_logger() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| match env::var_os("KEROS_TEST_PLUGIN_CSV_LOGGER") {
-        Some(path) => path.into(),
-        None => build_csv_logger(),
-    })
+    LIBRARY.get_or_init(|| rust_plugin("csv-logger"))
 }
 
-fn build_csv_logger() -> PathBuf {
+/// The library of plugins/dashboard, as [`csv_logger`].
+pub(crate) fn dashboard() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| rust_plugin("dashboard"))
+}
+
+fn rust_plugin(package: &str) -> PathBuf {
+    let target = package.replace('-', "_");
+    let variable = format!("KEROS_TEST_PLUGIN_{}", target.to_uppercase());
+    if let Some(path) = env::var_os(variable) {
+        return path.into();
+    }
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args([
             "build",
-            "--package=csv-logger",
+            "--package",
+            package,
             "--lib",
             "--message-format=json",
         ])
@@ -111,7 +120,7 @@ fn build_csv_logger() -> PathBuf {
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| {
-            message["reason"] == "compiler-artifact" && message["target"]["name"] == "csv_logger"
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == *target
         })
         .flat_map(|artifact| {
             artifact["filenames"]
