@@ -337,7 +337,8 @@ static char *joined(const char *prefix, const char *text, size_t len) {
     char *result = malloc(before + len + 1);
     if (result != NULL) {
         memcpy(result, prefix, before);
-        memcpy(result + before, text, len);
+        if (len > 0)
+            memcpy(result + before, text, len);
         result[before + len] = '\0';
     }
     return result;
@@ -692,8 +693,8 @@ static keros_status create(const keros_host *host, keros_str config, keros_callb
     self->config.every = 1;
     self->config.stop = 1;
     self->config.per_parameter = 1;
-    json.at = config.ptr;
-    json.end = config.ptr + config.len;
+    json.at = config.len > 0 ? config.ptr : "";
+    json.end = json.at + config.len;
     if (!read_settings(&json, &self->config)) {
         host->fail(host, keros_text(json.error));
         destroy(self);

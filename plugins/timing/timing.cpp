@@ -76,7 +76,7 @@ struct settings {
 // Reads the few kinds of JSON that `settings` needs.
 class reader {
   public:
-    explicit reader(keros_str json) : at_(json.ptr), end_(json.ptr + json.len) {}
+    explicit reader(keros_str json) : at_(json.len > 0 ? json.ptr : ""), end_(at_ + json.len) {}
 
     settings read() {
         settings result;

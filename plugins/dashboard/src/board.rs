@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Points of the batch curves: more than a screen has pixels.
-const MAX_BATCH_ROWS: usize = 4096;
+const MAX_BATCH_ROWS: usize = 2048;
 /// Points of the epoch curves.
 const MAX_EPOCH_ROWS: usize = 2048;
 /// Messages kept; earlier ones go.

@@ -105,16 +105,22 @@ impl Dashboard {
     }
 
     /// The final state is shown; the server ends, or lingers.
-    fn end(&mut self, failure: Option<&str>) -> CallbackResult {
+    fn end(&mut self, cx: &mut Context<'_>, failed: bool) -> CallbackResult {
         let now = Instant::now();
+        let failure = failed.then(|| cx.detail().unwrap_or("the training failed").to_owned());
         self.shared()?.update(|board| {
             board.end(failure.is_some(), now);
-            if let Some(text) = failure {
+            if let Some(text) = &failure {
                 board.say(Level::Error, "training", text, now);
             }
         });
         if self.config.linger_s > 0.0 {
             self.until = Some(now + self.config.linger());
+            let text = format!(
+                "the dashboard stays for {} s, or until it is closed in the page",
+                self.config.linger_s
+            );
+            cx.message(Level::Info, text);
         } else {
             self.server = None;
         }
@@ -123,6 +129,11 @@ impl Dashboard {
 }
 
 impl Callback for Dashboard {
+    /// That of the plugin, whether it is loaded or linked in.
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
     fn events(&self) -> EventSet {
         EventSet::of(&[
             EventKind::TrainBegin,
@@ -250,13 +261,13 @@ impl Callback for Dashboard {
         Ok(Decision::CONTINUE)
     }
 
-    fn on_train_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
-        self.end(None)
+    fn on_train_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        self.end(cx, false)
     }
 
     fn on_error(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         match self.server {
-            Some(_) => self.end(Some(cx.detail().unwrap_or("the training failed"))),
+            Some(_) => self.end(cx, true),
             // It failed before it began.
             None => Ok(Decision::CONTINUE),
         }

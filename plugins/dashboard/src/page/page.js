@@ -18,6 +18,9 @@ const state = {
   batches: { keys: [], rows: [] },
   epochs: { keys: [], rows: [] },
   messages: [],
+  /** What has changed since it was last shown: all of the run, and the messages. */
+  fresh: false,
+  saidMore: false,
   lost: false,
 };
 const charts = new Map();
@@ -30,17 +33,27 @@ function append(curve, part) {
 
 function hear(update) {
   if (update.info) {
+    // A run this page knows nothing of.
     state.info = update.info;
     state.facts = update.facts;
     state.messages = [];
+    for (const chart of charts.values()) chart.figure.remove();
+    charts.clear();
+    byId("more").hidden = true;
+    state.fresh = true;
   }
   append(state.batches, update.batches);
   append(state.epochs, update.epochs);
-  state.messages = state.messages.concat(update.messages).slice(-MAX_MESSAGES);
+  say(...update.messages);
   state.latest = update;
   state.heard = performance.now();
   state.lost = false;
   schedule();
+}
+
+function say(...messages) {
+  if (messages.length) state.saidMore = true;
+  state.messages = state.messages.concat(messages).slice(-MAX_MESSAGES);
 }
 
 let scheduled = false;
@@ -264,7 +277,13 @@ function showMessages() {
     item.append(message.text, when);
     return item;
   });
-  if (nodes.length) byId("messages").replaceChildren(...nodes.reverse());
+  if (nodes.length === 0) {
+    const none = document.createElement("li");
+    none.className = "none";
+    none.textContent = "None.";
+    nodes.push(none);
+  }
+  byId("messages").replaceChildren(...nodes.reverse());
 }
 
 /** The facts as lines: what is nested becomes `outer.inner`. */
@@ -315,8 +334,9 @@ function show() {
   showCharts();
   showData();
   list("latest", state.latest.latest.map(([key, value]) => [key, readable(value)]));
-  showFacts();
-  showMessages();
+  if (state.fresh) showFacts();
+  if (state.fresh || state.saidMore) showMessages();
+  state.fresh = state.saidMore = false;
   showTable();
 }
 
@@ -339,7 +359,7 @@ async function ask(what) {
     if (!answer.ok) throw new Error(await answer.text());
   } catch (error) {
     const said = { level: "error", source: "this page", text: `“${what}” was not done: ${error.message}`, elapsed_s: state.latest ? state.latest.elapsed_s : 0 };
-    state.messages.push(said);
+    say(said);
     schedule();
   }
 }

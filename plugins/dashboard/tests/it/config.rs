@@ -63,6 +63,6 @@ fn nothing_is_required_and_unknown_fields_are_refused() {
 #[test]
 fn there_is_no_address_before_the_training() {
     let dashboard = Dashboard::new(Config::default()).unwrap();
-    assert_eq!(dashboard.name(), "Dashboard");
+    assert_eq!(dashboard.name(), "dashboard");
     assert_eq!(dashboard.url(), None);
 }

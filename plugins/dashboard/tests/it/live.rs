@@ -246,6 +246,10 @@ fn the_page_lingers_until_somebody_closes_it() {
     training.send(EventKind::TrainEnd, [0; 3]).unwrap();
     assert_eq!(post(port, "stop").status, 409);
     assert_eq!(get(port, "").status, 200);
+    assert_eq!(
+        training.messages.last().unwrap().text,
+        "the dashboard stays for 3600 s, or until it is closed in the page"
+    );
     let mut events = Events::open(port);
     assert_eq!(events.next().unwrap()["phase"], "ended");
     let waiting = thread::spawn(move || drop(training));
