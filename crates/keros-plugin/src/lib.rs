@@ -75,7 +75,7 @@ pub use error::{ConfigError, HostError};
 pub use export::Description;
 pub use keros_callbacks::{
     BoxError, Callback, CallbackResult, Context, Decision, Event, EventKind, EventSet, Level,
-    LogValue, Logs, Message, Run, RunInfo,
+    LogValue, Logs, Message, ParamInfo, Run, RunInfo, Weights,
 };
 
 /// What the macros expand to; not for use by name.
