@@ -89,12 +89,12 @@ fn draw(points: &[Point], suggestion: Option<Point>) -> Result<String, Box<dyn E
             ..
         }) = suggestion
         {
-            let at = (learning_rate, smoothed);
-            let mark = Circle::new(at, 5, SUGGESTION.filled());
-            chart.draw_series([mark])?;
-            let label = format!("  {learning_rate:.1e}");
+            let label = format!("{learning_rate:.1e}");
             let style = ("sans-serif", 14).into_font().color(&SUGGESTION);
-            chart.draw_series([Text::new(label, at, style)])?;
+            let mark = EmptyElement::at((learning_rate, smoothed))
+                + Circle::new((0, 0), 5, SUGGESTION.filled())
+                + Text::new(label, (9, -12), style);
+            chart.draw_series([mark])?;
         }
         area.present()?;
     }
