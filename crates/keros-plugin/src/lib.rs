@@ -74,8 +74,9 @@ pub use config::NoConfig;
 pub use error::{ConfigError, HostError};
 pub use export::Description;
 pub use keros_callbacks::{
-    BoxError, Callback, CallbackResult, Context, Decision, Event, EventKind, EventSet, Level,
-    LogValue, Logs, Message, ParamInfo, Run, RunInfo, Weights,
+    ArrayInfo, BoxError, Callback, CallbackResult, Context, Decision, EpochLogs, Event, EventKind,
+    EventSet, Level, LogValue, Logs, Message, ParamInfo, QueueStats, Requests, Run, RunError,
+    RunInfo, Weights, state,
 };
 
 /// What the macros expand to; not for use by name.

@@ -14,6 +14,8 @@ mod c_recorder;
 mod csv_logger;
 mod events;
 mod files;
+#[cfg(unix)]
+mod guide;
 mod instances;
 mod records;
 mod run;
