@@ -17,6 +17,8 @@ mod events;
 mod extensions;
 mod files;
 mod grad_watch;
+#[cfg(unix)]
+mod guide;
 mod instances;
 mod records;
 mod run;
