@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod adapters;
 mod array;
 mod array_sequence;
 mod arrays;
@@ -52,6 +53,7 @@ mod subset;
 mod table;
 mod table_flow;
 
+pub use adapters::{GeneratorExt, SequenceExt, repeat};
 pub use array::{Array, DType, Element};
 pub use array_sequence::{ArraySequence, Shuffle};
 pub use arrays::Arrays;
