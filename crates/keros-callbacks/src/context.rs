@@ -141,6 +141,14 @@ impl<'a> Context<'a> {
         self.run.read_gradient(index, values)
     }
 
+    /// Sets the values of parameter `index`, in row-major order.
+    ///
+    /// # Errors
+    /// When this run does not offer it, the number of values is another one, or the device fails.
+    pub fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
+        self.run.write_param(index, values)
+    }
+
     /// A copy of all parameters.
     ///
     /// # Errors

@@ -91,6 +91,10 @@ impl LoaderOptions {
     /// The longest queue.
     pub const MAX_QUEUE_SIZE: usize = 65_536;
 
+    fn queue_size(&self) -> Option<usize> {
+        (self.workers > 0).then_some(self.max_queue_size)
+    }
+
     fn check(&self) -> Result<(), DataError> {
         if self.workers > Self::MAX_WORKERS {
             return Err(DataError::invalid(
@@ -176,6 +180,7 @@ pub struct Loader {
     source: Option<Source>,
     counters: Arc<Counters>,
     position: u64,
+    queue_size: Option<usize>,
 }
 
 enum Source {
@@ -203,6 +208,7 @@ impl Loader {
         ));
         Ok(Self {
             position: options.start,
+            queue_size: options.queue_size(),
             source: Some(Source::Sequence(Box::new(SequenceSource::new(
                 sequence,
                 options,
@@ -244,6 +250,7 @@ impl Loader {
         let counters = Arc::new(Counters::new(options.workers.min(1), false));
         Ok(Self {
             position: options.start,
+            queue_size: options.queue_size(),
             source: Some(Source::Generator(GeneratorSource::new(
                 generator,
                 options,
@@ -261,6 +268,11 @@ impl Loader {
     /// Position of the next batch: what [`LoaderOptions::start`] has to be to continue from here.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The most batches that are prepared ahead; `None` if there is no worker to do so.
+    pub fn queue_size(&self) -> Option<usize> {
+        self.queue_size
     }
 
     /// The counters now.
