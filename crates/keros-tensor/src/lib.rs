@@ -33,7 +33,7 @@ mod workspace;
 
 pub use candle_core::{DType, Device, Shape, Tensor, Var, WithDType};
 
-pub use device::parse_device;
+pub use device::{device_name, parse_device};
 pub use dlpack::{DlDataType, DlDevice, DlTensor, TensorView};
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
 #[cfg(feature = "keras-files")]
