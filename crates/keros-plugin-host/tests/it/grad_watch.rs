@@ -5,7 +5,7 @@ use keros_callbacks::{
     BoxError, Callback, CallbackError, CallbackList, CallbackResult, Context, Decision, Event,
     EventKind, Level, Logs, Message, ParamInfo, Run, RunInfo,
 };
-use keros_plugin_host::PluginError;
+use keros_plugin_host::{Plugin, PluginError};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -385,6 +385,31 @@ fn check_refused(config: &str, expected: &str) {
         panic!("{error}")
     };
     assert_eq!(text, expected, "{config}");
+}
+
+#[test]
+fn it_tells_its_configuration_and_tests_itself() {
+    let Some(library) = library() else {
+        return;
+    };
+    let plugin = Plugin::load(library).unwrap();
+    assert_eq!((plugin.id(), plugin.abi()), ("grad-watch", (1, 1)));
+    let schema: serde_json::Value =
+        serde_json::from_str(plugin.config_schema().unwrap().unwrap()).unwrap();
+    for (field, about) in schema["properties"].as_object().unwrap() {
+        let value = about
+            .get("default")
+            .cloned()
+            .unwrap_or_else(|| "norms.csv".into());
+        assert!(
+            plugin
+                .callback(&serde_json::json!({ field: value }).to_string())
+                .is_ok(),
+            "{field}"
+        );
+    }
+    assert_eq!(schema["properties"].as_object().unwrap().len(), 6);
+    assert!(plugin.self_test().unwrap());
 }
 
 #[test]
