@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 /// The C plugins of this folder.
 pub(crate) const RECORDER: &str = include_str!("c/recorder.c");
+pub(crate) const EXTENSIONS: &str = include_str!("c/extensions.c");
 pub(crate) const ODD: &str = include_str!("c/odd.c");
 
 /// What a plugin can be compiled from: the variable that names the compiler, its usual name, the

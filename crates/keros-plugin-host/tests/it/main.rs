@@ -14,8 +14,11 @@ mod c_recorder;
 mod csv_logger;
 mod dashboard;
 mod events;
+mod extensions;
 mod files;
 mod grad_watch;
+#[cfg(unix)]
+mod guide;
 mod instances;
 mod records;
 mod run;
