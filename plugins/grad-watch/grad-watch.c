@@ -692,7 +692,6 @@ static keros_status create(const keros_host *host, keros_str config, keros_callb
     self->config.max_norm = 1e6;
     self->config.every = 1;
     self->config.stop = 1;
-    self->config.per_parameter = 1;
     json.at = config.len > 0 ? config.ptr : "";
     json.end = json.at + config.len;
     if (!read_settings(&json, &self->config)) {
@@ -725,7 +724,7 @@ static const char schema_text[] =
     "\"description\":\"Measure the first of every so many batches.\"},"
     "\"stop\":{\"type\":\"boolean\",\"default\":true,"
     "\"description\":\"Stop the run when gradients explode, or only warn.\"},"
-    "\"per_parameter\":{\"type\":\"boolean\",\"default\":true,"
+    "\"per_parameter\":{\"type\":\"boolean\",\"default\":false,"
     "\"description\":\"Set logs for each parameter, too.\"},"
     "\"csv\":{\"type\":\"string\",\"minLength\":1,\"description\":\"The CSV file to write.\"},"
     "\"append\":{\"type\":\"boolean\",\"default\":false,"

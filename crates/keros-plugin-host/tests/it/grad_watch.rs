@@ -176,7 +176,7 @@ fn logs(values: &[(&str, f64)]) -> Logs {
 
 #[test]
 fn norms_are_logs_of_batches_and_epochs() {
-    let Some(record) = watch("", |net, callbacks| {
+    let Some(record) = watch(r#"{"per_parameter": true}"#, |net, callbacks| {
         net.epoch(callbacks, 0, &[1.0, 2.0]);
         net.epoch(callbacks, 1, &[4.0]);
     }) else {
@@ -201,7 +201,7 @@ fn norms_are_logs_of_batches_and_epochs() {
 
 #[test]
 fn fewer_batches_and_fewer_logs_are_a_choice() {
-    let config = r#"{"every": 2, "per_parameter": false}"#;
+    let config = r#"{"every": 2}"#;
     let Some(record) = watch(config, |net, callbacks| {
         net.epoch(callbacks, 0, &[1.0, 100.0, 3.0]);
     }) else {
@@ -348,7 +348,7 @@ fn an_epoch_goes_on_from_a_checkpoint() {
     let Some(library) = library() else {
         return;
     };
-    let load = || keros_plugin_host::load(library, r#"{"per_parameter": false}"#).unwrap();
+    let load = || keros_plugin_host::load(library, "").unwrap();
     let mut net = Net::new();
     let mut before = CallbackList::new().with(load());
     net.begin(&mut before);
