@@ -100,10 +100,11 @@ function list(id, entries) {
   const element = byId(id);
   const nodes = [];
   for (const [key, value] of entries) {
-    const name = document.createElement("dt"), text = document.createElement("dd");
+    const line = document.createElement("div"), name = document.createElement("dt"), text = document.createElement("dd");
     name.textContent = key;
     text.textContent = value;
-    nodes.push(name, text);
+    line.append(name, text);
+    nodes.push(line);
   }
   element.replaceChildren(...nodes);
 }
