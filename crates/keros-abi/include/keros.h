@@ -1,4 +1,4 @@
-/* keros.h - the C ABI of keros callback plugins, version 1.0. C99 and C++.
+/* keros.h - the C ABI of keros callback plugins, version 1.1. C99 and C++.
  *
  * A plugin is a dynamic library that exports one data symbol, `keros_plugin_v1`. The program that
  * trains (the host) loads it, creates instances of its callback and tells them what the training
@@ -63,7 +63,7 @@ extern "C" {
 /* keros_plugin_module.abi_major of plugins built with this file. */
 #define KEROS_ABI_MAJOR 1
 /* keros_plugin_module.abi_minor of plugins built with this file. */
-#define KEROS_ABI_MINOR 0
+#define KEROS_ABI_MINOR 1
 
 /* Marks what the library exports. */
 #if defined(_WIN32)
@@ -302,15 +302,24 @@ struct keros_host {
        KEROS_E_STATE: too many messages wait already; this one is lost. */
     keros_status (*message)(const keros_host *host, uint32_t level, keros_str text);
 
-    /* Inside `create` and `on_event`, on their thread; ignored elsewhere. Tells people the reason of
-       the failure this function is about to return. The text is copied; the last one counts. */
+    /* Inside `create`, `on_event` and the plugin's extensions that return a status, on their thread;
+       ignored elsewhere. Tells people the reason of the failure this function is about to return. The
+       text is copied; the last one counts. */
     void (*fail)(const keros_host *host, keros_str text);
 };
 
 /* ---- Host extensions ------------------------------------------------------------------------ */
 
 /* An extension is known by its name and revision. Names that begin with `keros.` are in this file;
-   others begin with a domain of their owner, as `org.example.thing/1`. */
+   others begin with a domain of their owner, as `org.example.thing/1`. Ask for one with
+   keros_host.extension, best in `create`; a host that lacks it answers null, and the plugin does
+   without it or refuses to be created with KEROS_E_VERSION.
+
+   What a function of an extension reads or does fails with
+     KEROS_E_ARG          an argument is null, too small, not UTF-8, too long or out of range;
+     KEROS_E_UNSUPPORTED  this run does not offer it;
+     KEROS_E_OTHER        the training could not do it; keros_facts.error tells why. If the plugin then
+                          returns a failure too, the host adds that reason. */
 
 /* Tells code that does not know where it runs, such as an assertion, whether [event] functions may be
    called now. */
@@ -321,6 +330,203 @@ typedef struct keros_thread_check {
     /* [any] 1 if the calling thread is inside `on_event` of this host's instance, else 0. */
     int32_t (*in_event)(const keros_host *host);
 } keros_thread_check;
+
+/* Since 1.1. How the run was set up, and what an event is about beside its numbers. */
+#define KEROS_EXT_FACTS "keros.facts/1"
+typedef struct keros_facts {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Sets `out` to a JSON object: `version`, `device`, `seed`, `epochs`, `steps`, `metrics`,
+       `optimizer` with its numbers, `inputs`, `outputs` with their losses, `parameters`, `network` in
+       Keras's format or null; more may come. Valid until the next call or until `on_event` returns. */
+    keros_status (*facts)(const keros_run *run, keros_str *out);
+
+    /* [event] Sets `out` to the file at checkpoint saved, to the error at run error. Valid until
+       `on_event` returns. KEROS_E_NOT_FOUND: the event is not about such a thing. */
+    keros_status (*detail)(const keros_run *run, keros_str *out);
+
+    /* [event] Sets `out` to the reason of the last KEROS_E_OTHER of this event, for people to read.
+       Valid until the next function of the run fails or `on_event` returns.
+       KEROS_E_NOT_FOUND: there was none. */
+    keros_status (*error)(const keros_run *run, keros_str *out);
+} keros_facts;
+
+/* Since 1.1. The epochs that have ended in this run, those before a resumed checkpoint included. */
+#define KEROS_EXT_HISTORY "keros.history/1"
+typedef struct keros_history {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Sets `out` to their number. */
+    keros_status (*count)(const keros_run *run, uint64_t *out);
+
+    /* [event] Sets `epoch` to the zero-based epoch of row `index`, below the count, and fills `logs`
+       with its logs. Items and texts are valid until the next call or until `on_event` returns. */
+    keros_status (*row)(const keros_run *run, uint64_t index, uint64_t *epoch, keros_logs *logs);
+} keros_history;
+
+/* Since 1.1. The numbers of the optimizer, by Keras's names. */
+#define KEROS_EXT_OPTIMIZER "keros.optimizer/1"
+typedef struct keros_optimizer {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Fills `out` with the numbers, each of kind KEROS_F64: `learning_rate` first, then those
+       its arguments switched on, such as `weight_decay`, `momentum`, `beta_1`. Items and texts are valid
+       until the next call or until `on_event` returns. */
+    keros_status (*numbers)(const keros_run *run, keros_logs *out);
+
+    /* [event] Sets one of them for the updates to come, at once. The learning rate is better set by the
+       decision, where the last of several callbacks wins.
+       KEROS_E_OTHER: there is no such number, the value is out of its range, or the learning rate
+       follows a schedule. */
+    keros_status (*set_number)(const keros_run *run, keros_str name, double value);
+
+    /* [event] Sets `out` to 1 if the learning rate follows a schedule, so that nobody can set it, else
+       to 0. */
+    keros_status (*is_scheduled)(const keros_run *run, int32_t *out);
+
+    /* [event] Exchanges the parameters and the moving averages the optimizer keeps of them. Whoever
+       calls it calls it again to have the parameters back.
+       KEROS_E_OTHER: the optimizer keeps none. */
+    keros_status (*swap_averages)(const keros_run *run);
+} keros_optimizer;
+
+/* A tensor, in the layout of DLTensor of DLPack 1: where dlpack.h is at hand, cast the pointer. Here
+   always float32 (code 2, 32 bits, 1 lane) on the CPU (device type 1, id 0), row-major without gaps,
+   with byte_offset 0. What is lent must not be written. Never changes. */
+typedef struct keros_tensor {
+    const void *data;
+    int32_t device_type;
+    int32_t device_id;
+    int32_t ndim;
+    uint8_t dtype_code;
+    uint8_t dtype_bits;
+    uint16_t dtype_lanes;
+    const int64_t *shape;   /* `ndim` lengths; may be null if `ndim` is 0 */
+    const int64_t *strides; /* `ndim` distances in elements; null from a plugin means row-major */
+    uint64_t byte_offset;
+} keros_tensor;
+
+/* keros_array.flags */
+enum {
+    KEROS_ARRAY_TRAINABLE = 1 /* a parameter the optimizer may change */
+};
+
+/* A parameter, or an input of a batch. */
+typedef struct keros_array {
+    uint32_t struct_size; /* in: sizeof(keros_array) */
+    uint32_t flags;       /* out: KEROS_ARRAY_... bits; ignore others */
+    keros_str name;       /* out: such as "dense/kernel"; an input may have none */
+    const int64_t *shape; /* out: `ndim` lengths, rows first for an input; null if `ndim` is 0 */
+    uint64_t ndim;        /* out */
+} keros_array;
+
+/* Since 1.1. The parameters of the model, in its order, by index below the count. */
+#define KEROS_EXT_PARAMETERS "keros.parameters/1"
+typedef struct keros_parameters {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Sets `out` to their number; 0 if this run does not tell. It does not change in a run. */
+    keros_status (*count)(const keros_run *run, uint64_t *out);
+
+    /* [event] Describes one. Name and shape are valid until `on_event` returns. */
+    keros_status (*describe)(const keros_run *run, uint64_t index, keros_array *out);
+
+    /* [event] Lends a copy of its values as they are now, which waits for the device: valid until the
+       next call for the same parameter or until `on_event` returns. */
+    keros_status (*value)(const keros_run *run, uint64_t index, keros_tensor *out);
+
+    /* [event] The same of its gradient: that of the current batch after backward and before the step,
+       otherwise of the batch before. */
+    keros_status (*gradient)(const keros_run *run, uint64_t index, keros_tensor *out);
+
+    /* [event] Sets its values to those of a tensor of its shape, which are copied. */
+    keros_status (*assign)(const keros_run *run, uint64_t index, const keros_tensor *values);
+} keros_parameters;
+
+/* Since 1.1. The inputs of the current batch, by index below the count. */
+#define KEROS_EXT_INPUTS "keros.inputs/1"
+typedef struct keros_inputs {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Sets `out` to their number; 0 outside of batch events. */
+    keros_status (*count)(const keros_run *run, uint64_t *out);
+
+    /* [event] Describes one. Name and shape are valid until `on_event` returns. */
+    keros_status (*describe)(const keros_run *run, uint64_t index, keros_array *out);
+
+    /* [event] Lends a copy of its values as the data source made them (bytes as 0 to 255): valid until
+       the next call for the same input or until `on_event` returns. */
+    keros_status (*value)(const keros_run *run, uint64_t index, keros_tensor *out);
+} keros_inputs;
+
+/* Since 1.1. Files of the model and of the run. A relative path is relative to the current directory;
+   a file appears whole or not at all. */
+#define KEROS_EXT_CHECKPOINT "keros.checkpoint/1"
+typedef struct keros_checkpoint {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Writes the parameters at once, as `.safetensors` or `.npz` by the ending of the path. */
+    keros_status (*save_weights)(const keros_run *run, keros_str path);
+
+    /* [event] Reads them; they are unchanged after a failure. */
+    keros_status (*load_weights)(const keros_run *run, keros_str path);
+
+    /* [event] Writes the parameters, the state of the optimizer and the configuration of the network at
+       once, as `.safetensors`. */
+    keros_status (*save_model)(const keros_run *run, keros_str path);
+
+    /* [event] Has a checkpoint of the whole run written, as `.safetensors`, once every callback has had
+       this event. It is part of the decision: only at train batch end and epoch end, and only if
+       `on_event` returns KEROS_OK. May be called several times. */
+    keros_status (*write)(const keros_run *run, keros_str path);
+
+    /* [event] Has the run go on from a checkpoint of it instead of beginning at the first epoch. Part of
+       the decision: only at train begin; of several the first counts. */
+    keros_status (*resume)(const keros_run *run, keros_str path);
+} keros_checkpoint;
+
+/* The queue of prepared batches, in the current pass over the data. */
+typedef struct keros_queue_stats {
+    uint32_t struct_size;      /* in: sizeof(keros_queue_stats) */
+    uint32_t reserved;         /* out: 0 */
+    uint64_t ready;            /* out: batches that are ready */
+    uint64_t capacity;         /* out: the most batches that are prepared ahead */
+    uint64_t delivered;        /* out: batches delivered */
+    uint64_t consumer_wait_ns; /* out: how long the training has waited for batches */
+    uint64_t producer_wait_ns; /* out: how long workers have waited for room, summed over them */
+} keros_queue_stats;
+
+/* Since 1.1. Who waits for whom. */
+#define KEROS_EXT_QUEUE "keros.queue/1"
+typedef struct keros_queue {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [event] Fills `out`. KEROS_E_NOT_FOUND: batches are not prepared ahead. */
+    keros_status (*stats)(const keros_run *run, keros_queue_stats *out);
+} keros_queue;
+
+/* Since 1.1. Requests to the run from threads of the plugin's own, such as one that serves a page with
+   a stop button. The run looks at them after each batch, whoever wants its events. They can be made
+   from the first event of a run to the instance until the run ends; at other times the answer is
+   KEROS_E_STATE. */
+#define KEROS_EXT_REQUESTS "keros.requests/1"
+typedef struct keros_requests {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* [any] Asks the run to end, as KEROS_STOP would. The reason is copied; of several the first counts. */
+    keros_status (*stop)(const keros_host *host, keros_str reason);
+
+    /* [any] Asks for a checkpoint of the whole run, as keros_checkpoint.write would. The path is copied. */
+    keros_status (*save)(const keros_host *host, keros_str path);
+} keros_requests;
 
 /* ---- The plugin ----------------------------------------------------------------------------- */
 
@@ -371,6 +577,73 @@ typedef struct keros_plugin_module {
 
 /* The one symbol: every plugin defines it. */
 KEROS_EXPORT extern const keros_plugin_module keros_plugin_v1;
+
+/* ---- Plugin extensions ---------------------------------------------------------------------- */
+
+/* Of an instance: keros_callback.extension gives them. A host asks for them once, after `create`. */
+
+/* Takes bytes. Host memory, valid until the call it was passed to returns. */
+typedef struct keros_sink keros_sink;
+struct keros_sink {
+    uint32_t struct_size; /* set by the host */
+    uint32_t reserved;    /* 0 */
+
+    /* Inside the call the sink was passed to, on its thread: adds `len` bytes, which are copied.
+       KEROS_E_ARG: null with a length, or more in all than KEROS_STATE_MAX. */
+    keros_status (*write)(const keros_sink *sink, const void *bytes, uint64_t len);
+};
+
+/* Largest state of an instance, in bytes. */
+#define KEROS_STATE_MAX 1073741824
+
+/* Since 1.1. What an instance remembers between events, to be kept in checkpoints, so that a run that
+   goes on from one is the undisturbed one. */
+#define KEROS_EXT_STATE "keros.state/1"
+typedef struct keros_state {
+    uint32_t struct_size; /* set by the plugin */
+    uint32_t reserved;    /* 0 */
+
+    /* [serial] Writes everything it has gathered in this run, in a form of its own, when it has had the
+       event at which the checkpoint is written. KEROS_E_NOT_FOUND: it remembers nothing. On another
+       failure no checkpoint is written. */
+    keros_status (*save)(void *instance, const keros_sink *sink);
+
+    /* [serial] Goes on from what `save` wrote, maybe in another process, maybe an older version of the
+       plugin; after train begin. `bytes` may be null if `len` is 0. On failure the run does not begin. */
+    keros_status (*load)(void *instance, const void *bytes, uint64_t len);
+} keros_state;
+
+/* Since 1.1. What callbacks and the trainer say to the user, this instance included. */
+#define KEROS_EXT_MESSAGES "keros.messages/1"
+typedef struct keros_messages {
+    uint32_t struct_size; /* set by the plugin */
+    uint32_t reserved;    /* 0 */
+
+    /* [serial] A message of `source` at `level`, KEROS_INFO ...; ignore levels you do not know. The
+       texts are valid until the call returns. */
+    void (*message)(void *instance, uint32_t level, keros_str source, keros_str text);
+} keros_messages;
+
+/* Of the plugin: keros_plugin_module.extension gives them. */
+
+/* Since 1.1. What its configuration may be, as a JSON Schema. */
+#define KEROS_EXT_SCHEMA "keros.schema/1"
+typedef struct keros_schema {
+    uint32_t struct_size; /* set by the plugin */
+    uint32_t reserved;    /* 0 */
+    keros_str json;       /* valid for ever */
+} keros_schema;
+
+/* Since 1.1. Whether the plugin works where it is: its libraries, its devices, its own sums. */
+#define KEROS_EXT_SELF_TEST "keros.self-test/1"
+typedef struct keros_self_test {
+    uint32_t struct_size; /* set by the plugin */
+    uint32_t reserved;    /* 0 */
+
+    /* [create] Tests what can be tested without a run; leaves nothing behind. What is wrong is told with
+       keros_host.fail. */
+    keros_status (*run)(const keros_host *host);
+} keros_self_test;
 
 /* ---- Conveniences --------------------------------------------------------------------------- */
 

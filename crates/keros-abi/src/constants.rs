@@ -7,15 +7,45 @@ pub const KEROS_MAGIC: u64 = u64::from_be_bytes(*b"KEROSPL1");
 /// Version of the ABI; another one cannot be loaded.
 pub const KEROS_ABI_MAJOR: u32 = 1;
 /// Version of the ABI within the major.
-pub const KEROS_ABI_MINOR: u32 = 0;
+pub const KEROS_ABI_MINOR: u32 = 1;
 /// Longest text a host takes from a plugin, in bytes.
 pub const KEROS_TEXT_MAX: u64 = 1 << 20;
 /// A count that is not known beforehand.
 pub const KEROS_UNKNOWN: u64 = u64::MAX;
 /// All events, also those of later versions.
 pub const KEROS_ALL_EVENTS: u64 = u64::MAX;
-/// Name of the extension [`keros_thread_check`](crate::keros_thread_check).
-pub const KEROS_EXT_THREAD_CHECK: &str = "keros.thread-check/1";
+/// Largest state of an instance, in bytes.
+pub const KEROS_STATE_MAX: u64 = 1 << 30;
+
+macro_rules! extensions {
+    ($($name:ident = $value:literal => $table:ident;)*) => {
+        $(
+            #[doc = concat!("Name of the extension [`", stringify!($table), "`](crate::", stringify!($table), ").")]
+            pub const $name: &str = $value;
+        )*
+    };
+}
+
+// Of the host.
+extensions! {
+    KEROS_EXT_THREAD_CHECK = "keros.thread-check/1" => keros_thread_check;
+    KEROS_EXT_FACTS = "keros.facts/1" => keros_facts;
+    KEROS_EXT_HISTORY = "keros.history/1" => keros_history;
+    KEROS_EXT_OPTIMIZER = "keros.optimizer/1" => keros_optimizer;
+    KEROS_EXT_PARAMETERS = "keros.parameters/1" => keros_parameters;
+    KEROS_EXT_INPUTS = "keros.inputs/1" => keros_inputs;
+    KEROS_EXT_CHECKPOINT = "keros.checkpoint/1" => keros_checkpoint;
+    KEROS_EXT_QUEUE = "keros.queue/1" => keros_queue;
+    KEROS_EXT_REQUESTS = "keros.requests/1" => keros_requests;
+}
+
+// Of the plugin.
+extensions! {
+    KEROS_EXT_STATE = "keros.state/1" => keros_state;
+    KEROS_EXT_MESSAGES = "keros.messages/1" => keros_messages;
+    KEROS_EXT_SCHEMA = "keros.schema/1" => keros_schema;
+    KEROS_EXT_SELF_TEST = "keros.self-test/1" => keros_self_test;
+}
 
 macro_rules! statuses {
     ($($(#[$doc:meta])* $name:ident = $value:literal;)*) => {
@@ -79,6 +109,12 @@ numbers! {
 numbers! {
     /// `fit` was given validation data.
     KEROS_RUN_VALIDATION = 1;
+}
+
+// keros_array.flags
+numbers! {
+    /// A parameter the optimizer may change.
+    KEROS_ARRAY_TRAINABLE = 1;
 }
 
 // keros_host.message

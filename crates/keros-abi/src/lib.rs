@@ -20,9 +20,11 @@
 )]
 
 mod constants;
+mod extensions;
 mod types;
 
 pub use constants::*;
+pub use extensions::*;
 pub use types::*;
 
 #[cfg(not(target_pointer_width = "64"))]

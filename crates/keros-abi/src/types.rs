@@ -231,17 +231,6 @@ pub struct keros_host {
     pub fail: Option<unsafe extern "C" fn(host: *const keros_host, text: keros_str)>,
 }
 
-/// The host extension [`KEROS_EXT_THREAD_CHECK`](crate::KEROS_EXT_THREAD_CHECK).
-#[repr(C)]
-pub struct keros_thread_check {
-    /// Set by the host.
-    pub struct_size: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Whether the calling thread is inside an event of this instance.
-    pub in_event: Option<unsafe extern "C" fn(host: *const keros_host) -> i32>,
-}
-
 /// An instance of a callback.
 #[repr(C)]
 #[derive(Clone, Copy)]

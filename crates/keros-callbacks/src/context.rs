@@ -2,27 +2,14 @@
 
 use crate::error::{BoxError, RunError};
 use crate::event::Event;
+use crate::history::EpochLogs;
 use crate::logs::{LogValue, Logs};
+use crate::requests::Requests;
+use crate::run::{ArrayInfo, QueueStats, Run, RunInfo};
 use crate::weights::{ParamInfo, Weights};
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
-
-/// Facts that hold for a whole run; Keras's `params`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunInfo {
-    /// Index after the last epoch of `fit`; 1 for an evaluation or prediction.
-    pub epochs: u64,
-    /// Index of the first epoch.
-    pub initial_epoch: u64,
-    /// Batches per epoch, if known.
-    pub steps: Option<u64>,
-    /// Names of the loss and metrics, in log order, without the `val_` ones.
-    pub metrics: Vec<String>,
-    /// Whether `fit` was given validation data.
-    pub validation: bool,
-}
 
 /// How important a [`Message`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,107 +41,6 @@ pub struct Message {
     pub source: String,
     /// The sentence.
     pub text: String,
-}
-
-/// The run as callbacks reach it; implemented by the trainer.
-pub trait Run {
-    /// Facts of the run.
-    fn info(&self) -> &RunInfo;
-
-    /// The logs of the current event, computed when first asked for.
-    ///
-    /// # Errors
-    /// When reading them from the device fails.
-    fn logs(&mut self) -> Result<&mut Logs, BoxError>;
-
-    /// Sets a value of the logs; for runs whose logs are the copy of others, such as a plugin's.
-    ///
-    /// # Errors
-    /// When computing the logs that are already there fails, or the value cannot be set.
-    fn set_log(&mut self, key: &str, value: LogValue) -> Result<(), BoxError> {
-        self.logs()?.set(key, value);
-        Ok(())
-    }
-
-    /// The learning rate of the next update; `None` outside of training.
-    fn learning_rate(&self) -> Option<f64>;
-
-    /// How long this epoch, evaluation or prediction has waited for data so far.
-    fn data_wait(&self) -> Duration;
-
-    /// What an event is about beside its numbers: the file of a saved checkpoint, the error of a run
-    /// that ends by one.
-    fn detail(&self) -> Option<&str> {
-        None
-    }
-
-    /// The parameters of the model in their order; none for a run that does not tell.
-    fn params(&self) -> &[ParamInfo] {
-        &[]
-    }
-
-    /// Writes the values of parameter `index` to `values`, in row-major order.
-    ///
-    /// # Errors
-    /// [`RunError::Unsupported`], or when reading them from the device fails.
-    fn read_param(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
-        let _ = (index, values);
-        unsupported("reading a parameter")
-    }
-
-    /// Writes the gradient of parameter `index` to `values`, in row-major order; that of the current
-    /// batch after backward and before the step, otherwise of the batch before.
-    ///
-    /// # Errors
-    /// [`RunError::Unsupported`], or when reading it from the device fails.
-    fn read_gradient(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
-        let _ = (index, values);
-        unsupported("reading a gradient")
-    }
-
-    /// Sets the values of parameter `index`, in row-major order.
-    ///
-    /// # Errors
-    /// [`RunError::Unsupported`], another number of values, or a failure of the device.
-    fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
-        let _ = (index, values);
-        unsupported("setting a parameter")
-    }
-
-    /// Writes the parameters to a file, in the format of its extension.
-    ///
-    /// # Errors
-    /// [`RunError::Unsupported`], an unknown extension, or a file that cannot be written.
-    fn save_weights(&mut self, path: &Path) -> Result<(), BoxError> {
-        let _ = path;
-        unsupported("saving the weights")
-    }
-
-    /// Writes the parameters and the state of the optimizer to a file.
-    ///
-    /// # Errors
-    /// [`RunError::Unsupported`], an unknown extension, or a file that cannot be written.
-    fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
-        let _ = path;
-        unsupported("saving the model")
-    }
-
-    /// Exchanges the parameters and their moving averages.
-    ///
-    /// # Errors
-    /// [`RunError::Unsupported`], or an optimizer that keeps no averages.
-    fn swap_averages(&mut self) -> Result<(), BoxError> {
-        unsupported("exchanging the weights and their averages")
-    }
-
-    /// Whether the learning rate follows a schedule, so that nobody can set it.
-    fn is_scheduled(&self) -> bool {
-        false
-    }
-}
-
-fn unsupported(asked: &'static str) -> Result<(), BoxError> {
-    Err(RunError::Unsupported { asked }.into())
 }
 
 /// The argument of every hook.
@@ -255,6 +141,14 @@ impl<'a> Context<'a> {
         self.run.read_gradient(index, values)
     }
 
+    /// Sets the values of parameter `index`, in row-major order.
+    ///
+    /// # Errors
+    /// When this run does not offer it, the number of values is another one, or the device fails.
+    pub fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
+        self.run.write_param(index, values)
+    }
+
     /// A copy of all parameters.
     ///
     /// # Errors
@@ -317,6 +211,16 @@ impl<'a> Context<'a> {
         self.run.save_model(path.as_ref())
     }
 
+    /// Reads the parameters from a file, in the format of its extension; they are unchanged after an
+    /// error. To go on from a checkpoint of the whole run, see
+    /// [`Decision::resume`](crate::Decision::resume).
+    ///
+    /// # Errors
+    /// When this run does not offer it, or the file cannot be read or is of another network.
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), BoxError> {
+        self.run.load_weights(path.as_ref())
+    }
+
     /// Exchanges the parameters and the moving averages that the optimizer keeps of them. Whoever
     /// calls it calls it again to have the parameters back.
     ///
@@ -330,6 +234,71 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn is_scheduled(&self) -> bool {
         self.run.is_scheduled()
+    }
+
+    /// The numbers of the optimizer by Keras's names, such as `learning_rate` and `beta_1`; none in a
+    /// run that does not tell.
+    #[must_use]
+    pub fn optimizer_numbers(&self) -> Vec<(String, f64)> {
+        self.run.optimizer_numbers()
+    }
+
+    /// Sets a number of the optimizer for the updates to come, at once. The learning rate is better
+    /// set by [`Decision::set_learning_rate`](crate::Decision::set_learning_rate), where the last of
+    /// several callbacks wins.
+    ///
+    /// # Errors
+    /// When this run does not offer it, the name is not one of
+    /// [`optimizer_numbers`](Self::optimizer_numbers), or the value is out of its range.
+    pub fn set_optimizer_number(&mut self, name: &str, value: f64) -> Result<(), BoxError> {
+        self.run.set_optimizer_number(name, value)
+    }
+
+    /// The epochs that have ended in this run, those before a resumed checkpoint included.
+    ///
+    /// # Errors
+    /// When this run does not offer it.
+    pub fn history(&self) -> Result<Vec<EpochLogs>, BoxError> {
+        self.run.history()
+    }
+
+    /// The queue of prepared batches; `None` if batches are not prepared ahead.
+    #[must_use]
+    pub fn queue(&self) -> Option<QueueStats> {
+        self.run.queue()
+    }
+
+    /// The inputs of the current batch; none outside of batch events.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<ArrayInfo> {
+        self.run.inputs()
+    }
+
+    /// Copies input `index` of the current batch to `values`, in row-major order, as the data source
+    /// made it: bytes are numbers from 0 to 255.
+    ///
+    /// # Errors
+    /// When this run does not offer it, or there is no such input.
+    pub fn read_input(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        self.run.read_input(index, values)
+    }
+
+    /// How the run was set up, as a JSON object: the network, the optimizer and its numbers, the
+    /// losses and metrics, the seed and versions.
+    ///
+    /// # Errors
+    /// When this run does not offer it.
+    pub fn facts(&self) -> Result<String, BoxError> {
+        self.run.facts()
+    }
+
+    /// What takes requests from other threads: clone it, and send the clone where it is needed.
+    ///
+    /// # Errors
+    /// [`RunError::Unsupported`] when this run takes none.
+    pub fn requests(&self) -> Result<&Requests, RunError> {
+        let asked = "taking requests from other threads";
+        self.run.requests().ok_or(RunError::Unsupported { asked })
     }
 
     /// Says something to the user, through whichever callback shows messages.

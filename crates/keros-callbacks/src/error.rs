@@ -80,6 +80,15 @@ pub enum RunError {
         /// What was asked for.
         asked: &'static str,
     },
+    /// A request came after the end of the run.
+    #[error("asking the run: it is over")]
+    Over,
+    /// The host of a plugin did not take a request.
+    #[error("asking the run: {reason}")]
+    Refused {
+        /// What the host answered.
+        reason: String,
+    },
     /// The parameters of a [`Weights`](crate::Weights) are not those of the model.
     #[error("setting the weights: expected `{expected}`, found `{found}`")]
     Weights {

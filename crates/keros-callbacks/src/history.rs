@@ -1,11 +1,12 @@
 //! The record of a run: one row of logs per epoch.
 
 use crate::callback::{Callback, CallbackResult};
-use crate::context::{Context, RunInfo};
+use crate::context::Context;
 use crate::decision::Decision;
 use crate::error::{BoxError, HistoryError};
 use crate::event::{EventKind, EventSet};
 use crate::logs::Logs;
+use crate::run::RunInfo;
 use crate::state;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,8 +22,8 @@ pub struct EpochLogs {
     pub logs: Logs,
 }
 
-/// Keras's `History`: what `fit` returns. As a callback it runs after all others, so that it sees
-/// the keys they add.
+/// Keras's `History`: what `fit` returns. `fit` records it after all callbacks, so that it has the
+/// keys they add; in a loop of your own it is a callback like any other, the last of the list.
 ///
 /// Serializes as Keras's object: `epoch` (list of indices), `history` (name → one number per epoch
 /// in which the name appeared), `params`.
@@ -37,6 +38,20 @@ impl History {
     #[must_use]
     pub fn new() -> History {
         History::default()
+    }
+
+    /// The record of a run in which no epoch has ended.
+    #[must_use]
+    pub fn of(params: RunInfo) -> History {
+        History {
+            params,
+            epochs: Vec::new(),
+        }
+    }
+
+    /// Adds the logs of an epoch that has ended.
+    pub fn push(&mut self, epoch: u64, logs: Logs) {
+        self.epochs.push(EpochLogs { epoch, logs });
     }
 
     /// Facts of the run.
@@ -140,15 +155,14 @@ impl Callback for History {
     }
 
     fn on_train_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
-        self.params = cx.info().clone();
-        self.epochs.clear();
+        *self = History::of(cx.info().clone());
         Ok(Decision::CONTINUE)
     }
 
     fn on_epoch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         let epoch = cx.event().epoch;
         let logs = cx.logs()?.clone();
-        self.epochs.push(EpochLogs { epoch, logs });
+        self.push(epoch, logs);
         Ok(Decision::CONTINUE)
     }
 

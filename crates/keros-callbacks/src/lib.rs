@@ -42,6 +42,8 @@ mod logs;
 mod plot;
 #[cfg(feature = "progress")]
 mod progress;
+mod requests;
+mod run;
 pub mod state;
 mod weights;
 
@@ -52,7 +54,7 @@ pub use builtin::{
     ReduceLrOnPlateau, SaveFreq, SwapEmaWeights, TerminateOnNan,
 };
 pub use callback::{Callback, CallbackResult};
-pub use context::{Context, Level, Message, Run, RunInfo};
+pub use context::{Context, Level, Message};
 pub use decision::Decision;
 pub use error::{ArgumentError, BoxError, CallbackError, HistoryError, RunError};
 pub use event::{Event, EventKind, EventSet};
@@ -62,4 +64,6 @@ pub use list::{CallbackList, CallbackState, FailurePolicy};
 pub use logs::{LogValue, Logs};
 #[cfg(feature = "progress")]
 pub use progress::{ProgbarLogger, Verbose};
+pub use requests::{RequestQueue, RequestSink, Requests};
+pub use run::{ArrayInfo, QueueStats, Run, RunInfo};
 pub use weights::{ParamInfo, Weights};

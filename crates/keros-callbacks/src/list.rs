@@ -1,10 +1,11 @@
 //! Several callbacks as one: who is called, in which order, and what happens when one fails.
 
 use crate::callback::Callback;
-use crate::context::{Context, Level, Message, Run};
+use crate::context::{Context, Level, Message};
 use crate::decision::Decision;
 use crate::error::{BoxError, CallbackError};
 use crate::event::{Event, EventKind, EventSet};
+use crate::run::Run;
 use serde::{Deserialize, Serialize};
 
 /// What happens when a callback returns an error or makes an impossible request.

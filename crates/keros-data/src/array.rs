@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use ndarray::{ArcArray, Array as NdArray, Axis, Dimension, IxDyn, Slice};
 
+use serde::{Deserialize, Serialize};
+
 use crate::DataError;
 
 /// An n-dimensional array in main memory, of `u8`, `f32` or `i64`.
@@ -24,7 +26,8 @@ pub enum Array {
 }
 
 /// The element type of an [`Array`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DType {
     /// `u8`.
@@ -47,6 +50,17 @@ impl DType {
 
     /// Bytes of one element.
     pub fn size_bytes(self) -> usize {
+        match self {
+            DType::U8 => 1,
+            DType::F32 => 4,
+            DType::I64 => 8,
+        }
+    }
+}
+
+impl DType {
+    /// Bytes of an element.
+    pub(crate) fn num_bytes(self) -> usize {
         match self {
             DType::U8 => 1,
             DType::F32 => 4,
@@ -164,6 +178,12 @@ impl Array {
             Array::F32(_) => DType::F32,
             Array::I64(_) => DType::I64,
         }
+    }
+
+    /// Bytes of all elements.
+    pub fn num_bytes(&self) -> usize {
+        let elements: usize = self.shape().iter().product();
+        elements * self.dtype().num_bytes()
     }
 
     /// Number of rows: the length of the first axis, 0 for an array of rank 0.

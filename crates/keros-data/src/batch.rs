@@ -198,6 +198,14 @@ impl Batch {
         self.len() == 0
     }
 
+    /// Bytes of all elements, as `max_queue_bytes` counts them.
+    pub fn num_bytes(&self) -> usize {
+        let parts = [&self.targets, &self.sample_weight];
+        let parts = parts.into_iter().flatten().chain([&self.inputs]);
+        let arrays = parts.flat_map(|arrays| arrays.iter().map(|(_, array)| array.num_bytes()));
+        arrays.sum::<usize>() + size_of_val(self.indices.as_slice())
+    }
+
     /// Whether all parts have the same number of rows, and at least one.
     ///
     /// A [`Loader`](crate::Loader) checks every batch it delivers.

@@ -3,19 +3,21 @@
 //! A plugin may keep the pointers it gets and call at the wrong time or from the wrong thread. It then
 //! gets a status: nothing of an event is touched unless the caller is the thread that is inside it.
 
+use crate::extensions::{self, Loans};
 use keros_abi::{
     KEROS_ABI_MINOR, KEROS_BOOL, KEROS_E_ARG, KEROS_E_NOT_FOUND, KEROS_E_OTHER, KEROS_E_PANIC,
-    KEROS_E_STATE, KEROS_E_THREAD, KEROS_ERROR, KEROS_EXT_THREAD_CHECK, KEROS_F64, KEROS_I64,
-    KEROS_INFO, KEROS_OK, KEROS_RUN_VALIDATION, KEROS_TEXT, KEROS_TEXT_MAX, KEROS_UNKNOWN,
-    KEROS_WARNING, keros_host, keros_log, keros_logs, keros_run, keros_run_info, keros_status,
-    keros_str, keros_thread_check, keros_value, keros_value_as,
+    KEROS_E_STATE, KEROS_E_THREAD, KEROS_ERROR, KEROS_F64, KEROS_I64, KEROS_INFO, KEROS_OK,
+    KEROS_RUN_VALIDATION, KEROS_TEXT, KEROS_TEXT_MAX, KEROS_UNKNOWN, KEROS_WARNING, keros_host,
+    keros_log, keros_logs, keros_run, keros_run_info, keros_status, keros_str, keros_value,
+    keros_value_as,
 };
-use keros_callbacks::{BoxError, Context, Level, LogValue};
+use keros_callbacks::{BoxError, Context, Level, LogValue, Requests};
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::{offset_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -32,6 +34,10 @@ pub(crate) struct Left {
     pub(crate) cause: Option<BoxError>,
     /// A panic of the training, caught on its way through the plugin.
     pub(crate) panic: Option<Box<dyn Any + Send>>,
+    /// Checkpoints it has asked for.
+    pub(crate) checkpoints: Vec<PathBuf>,
+    /// The checkpoint it wants to go on from.
+    pub(crate) resume: Option<PathBuf>,
 }
 
 /// The host of one instance.
@@ -49,10 +55,16 @@ pub(crate) struct Bridge {
     left: Cell<Option<Box<Left>>>,
     logs: Cell<Vec<keros_log>>,
     metrics: Cell<Vec<keros_str>>,
+    loans: Cell<Loans>,
+    /// Whether anything is lent.
+    lent: Cell<bool>,
+    /// The run of the last event, to see whether it is another one now.
+    bound: Cell<Option<Requests>>,
 
     // For every thread.
     waiting: AtomicBool,
     messages: Mutex<Vec<(Level, String)>>,
+    requests: Mutex<Option<Requests>>,
 }
 
 thread_local! {
@@ -63,12 +75,6 @@ thread_local! {
 fn mark() -> usize {
     MARK.with(|mark| ptr::from_ref(mark).addr())
 }
-
-static THREAD_CHECK: keros_thread_check = keros_thread_check {
-    struct_size: size_of::<keros_thread_check>() as u32,
-    reserved: 0,
-    in_event: Some(in_event),
-};
 
 impl Bridge {
     pub(crate) fn new() -> Bridge {
@@ -97,8 +103,12 @@ impl Bridge {
             left: Cell::default(),
             logs: Cell::default(),
             metrics: Cell::default(),
+            loans: Cell::default(),
+            lent: Cell::new(false),
+            bound: Cell::new(None),
             waiting: AtomicBool::new(false),
             messages: Mutex::default(),
+            requests: Mutex::new(None),
         }
     }
 
@@ -118,13 +128,72 @@ impl Bridge {
         cx: Option<&mut Context<'_>>,
         call: impl FnOnce() -> keros_status,
     ) -> (keros_status, Option<Box<Left>>) {
+        if let Some(cx) = &cx {
+            self.bind(cx);
+        }
         self.cx
             .set(cx.map_or(ptr::null_mut(), |cx| ptr::from_mut(cx).cast()));
         self.owner.store(mark(), Ordering::Relaxed);
         let status = call();
         self.owner.store(0, Ordering::Relaxed);
         self.cx.set(ptr::null_mut());
+        if self.lent.replace(false) {
+            self.take_back();
+        }
         (status, self.left.take())
+    }
+
+    /// Makes the run of an event the one that requests go to.
+    fn bind(&self, cx: &Context<'_>) {
+        let bound = self.bound.take();
+        let now = cx.requests().ok();
+        let same = match (&bound, now) {
+            (Some(bound), Some(now)) => bound.same_run(now),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            self.bound.set(bound);
+            return;
+        }
+        let now = now.cloned();
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
+        self.bound.set(now);
+    }
+
+    /// Where requests go, if an event of a run has come.
+    pub(crate) fn requests(&self) -> Option<Requests> {
+        let requests = self.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was lent, to lend more; for the owner, who puts it back.
+    pub(crate) fn take_loans(&self) -> Loans {
+        self.lent.set(true);
+        self.loans.take()
+    }
+
+    pub(crate) fn put_loans(&self, loans: Loans) {
+        self.loans.set(loans);
+    }
+
+    /// Ends what was lent, and keeps what was asked for along with it.
+    fn take_back(&self) {
+        let mut loans = self.loans.take();
+        if !loans.checkpoints.is_empty() || loans.resume.is_some() {
+            self.leave(|left| {
+                left.checkpoints = std::mem::take(&mut loans.checkpoints);
+                left.resume = loans.resume.take();
+            });
+        }
+        loans.end();
+        self.loans.set(loans);
+    }
+
+    /// Whether the calling thread is inside an event.
+    pub(crate) fn is_in_event(&self) -> bool {
+        // The context is read by its owner only.
+        self.is_owner() && !self.cx.get().is_null()
     }
 
     /// Hands on the messages that wait.
@@ -158,7 +227,7 @@ impl Bridge {
 ///
 /// # Safety
 /// `host` is null or what [`Bridge::host`] gave, and the bridge lives for `'a`.
-unsafe fn of_host<'a>(host: *const keros_host) -> Option<&'a Bridge> {
+pub(crate) unsafe fn of_host<'a>(host: *const keros_host) -> Option<&'a Bridge> {
     // SAFETY: the host is the first field; the rest is the caller's promise.
     unsafe { host.cast::<Bridge>().as_ref() }
 }
@@ -167,7 +236,7 @@ unsafe fn of_host<'a>(host: *const keros_host) -> Option<&'a Bridge> {
 ///
 /// # Safety
 /// `run` is null or what [`Bridge::run`] gave, and the bridge lives.
-unsafe fn inside(
+pub(crate) unsafe fn inside(
     run: *const keros_run,
     what: impl FnOnce(&Bridge, &mut Context<'_>) -> keros_status,
 ) -> keros_status {
@@ -200,7 +269,10 @@ unsafe fn inside(
 }
 
 /// Reports a failure of the training by status, and keeps it.
-fn failed(bridge: &Bridge, cause: BoxError) -> keros_status {
+pub(crate) fn failed(bridge: &Bridge, cause: BoxError) -> keros_status {
+    let mut loans = bridge.take_loans();
+    loans.failed(&cause);
+    bridge.put_loans(loans);
     bridge.leave(|left| left.cause = Some(cause));
     KEROS_E_OTHER
 }
@@ -218,7 +290,7 @@ pub(crate) unsafe fn text<'a>(view: keros_str) -> Option<&'a str> {
 }
 
 /// A log value as the plugin sees it, while the value lives; `None` for a kind keros.h lacks.
-fn told(value: &LogValue) -> Option<keros_value> {
+pub(crate) fn told(value: &LogValue) -> Option<keros_value> {
     let (kind, content) = match value {
         LogValue::Float(value) => (KEROS_F64, keros_value_as { f: *value }),
         LogValue::Integer(value) => (KEROS_I64, keros_value_as { i: *value }),
@@ -269,10 +341,10 @@ unsafe extern "C" fn logs(run: *const keros_run, out: *mut keros_logs) -> keros_
     // SAFETY: keros.h asks for the host's run, and for a struct of the size it tells.
     unsafe {
         inside(run, |bridge, cx| {
-            let out = match out.as_mut() {
-                Some(out) if out.struct_size as usize >= size_of::<keros_logs>() => out,
-                _ => return KEROS_E_ARG,
-            };
+            // Before anything is computed.
+            if !put(out, &[]) {
+                return KEROS_E_ARG;
+            }
             let logs = match cx.logs() {
                 Ok(logs) => logs,
                 Err(cause) => return failed(bridge, cause),
@@ -286,15 +358,31 @@ unsafe extern "C" fn logs(run: *const keros_run, out: *mut keros_logs) -> keros_
                     items.push(keros_log { key, value });
                 }
             }
-            out.stride = size_of::<keros_log>() as u32;
-            (out.items, out.count) = array(&items);
+            put(out, &items);
             bridge.logs.set(items);
             KEROS_OK
         })
     }
 }
 
-fn array<T>(items: &[T]) -> (*const T, u64) {
+/// Fills `out` with items that live as long as keros.h says; `false` if it is null or too small.
+///
+/// # Safety
+/// `out` is null or a struct of the size it tells.
+pub(crate) unsafe fn put(out: *mut keros_logs, items: &[keros_log]) -> bool {
+    // SAFETY: the caller's promise.
+    match unsafe { out.as_mut() } {
+        Some(out) if out.struct_size as usize >= size_of::<keros_logs>() => {
+            out.stride = size_of::<keros_log>() as u32;
+            (out.items, out.count) = array(items);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The first item, null if there is none, and the number of items.
+pub(crate) fn array<T>(items: &[T]) -> (*const T, u64) {
     if items.is_empty() {
         (ptr::null(), 0)
     } else {
@@ -395,19 +483,9 @@ unsafe extern "C" fn data_wait_ns(run: *const keros_run, out: *mut u64) -> keros
 unsafe extern "C" fn extension(host: *const keros_host, id: keros_str) -> *const c_void {
     // SAFETY: keros.h asks for a readable text.
     match unsafe { text(id) } {
-        Some(KEROS_EXT_THREAD_CHECK) if !host.is_null() => ptr::from_ref(&THREAD_CHECK).cast(),
+        Some(id) if !host.is_null() => extensions::find(id),
         _ => ptr::null(),
     }
-}
-
-/// [`keros_thread_check::in_event`].
-unsafe extern "C" fn in_event(host: *const keros_host) -> i32 {
-    // SAFETY: keros.h asks for the host of a living instance.
-    let bridge = unsafe { of_host(host) };
-    // The context is read by its owner only.
-    bridge
-        .is_some_and(|bridge| bridge.is_owner() && !bridge.cx.get().is_null())
-        .into()
 }
 
 /// [`keros_host::message`].

@@ -1,14 +1,18 @@
 //! An instance of a plugin as a [`Callback`].
 
-use crate::bridge::{Bridge, text};
+use crate::bridge::{Bridge, Left, text};
 use crate::error::{PluginError, Status};
+use crate::instance::{Sink, Tables};
 use crate::plugin::Plugin;
 use keros_abi::{
-    KEROS_E_PANIC, KEROS_EVENT_NESTED, KEROS_OK, KEROS_SET_LEARNING_RATE, KEROS_SKIP_BATCH,
-    KEROS_STOP, KEROS_STOP_EPOCH, keros_callback, keros_decision, keros_event, keros_status,
-    keros_str,
+    KEROS_E_NOT_FOUND, KEROS_E_PANIC, KEROS_E_UNSUPPORTED, KEROS_ERROR, KEROS_EVENT_NESTED,
+    KEROS_INFO, KEROS_OK, KEROS_SET_LEARNING_RATE, KEROS_SKIP_BATCH, KEROS_STOP, KEROS_STOP_EPOCH,
+    KEROS_WARNING, keros_callback, keros_decision, keros_event, keros_status, keros_str,
 };
-use keros_callbacks::{Callback, CallbackResult, Context, Decision, EventSet};
+use keros_callbacks::{
+    BoxError, Callback, CallbackResult, Context, Decision, EventSet, Level, Message,
+};
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt;
 use std::mem::size_of;
@@ -29,10 +33,11 @@ pub struct LoadedCallback {
     on_event: OnEvent,
     destroy: Destroy,
     extension: Option<Extension>,
+    tables: Tables,
     instance: *mut c_void,
     /// Ours; shared with the plugin until `destroy` returns, so reached by pointer only.
     bridge: NonNull<Bridge>,
-    panicked: bool,
+    panicked: Cell<bool>,
 }
 
 // SAFETY: keros.h lets the calls of one instance come from different threads as long as they do not
@@ -49,7 +54,7 @@ struct Roomy<T> {
 }
 
 /// `create` of one plugin is not to overlap, and two files may be the same plugin.
-static CREATE: Mutex<()> = Mutex::new(());
+pub(crate) static CREATE: Mutex<()> = Mutex::new(());
 
 impl LoadedCallback {
     pub(crate) fn create(plugin: Arc<Plugin>, config_json: &str) -> Result<Self, PluginError> {
@@ -94,16 +99,22 @@ impl LoadedCallback {
             None
         };
         match (refused, made.on_event, made.destroy) {
-            (None, Some(on_event), Some(destroy)) => Ok(LoadedCallback {
-                plugin,
-                events: EventSet::from_bits(made.events),
-                on_event,
-                destroy,
-                extension: made.extension,
-                instance: made.instance,
-                bridge,
-                panicked: false,
-            }),
+            (None, Some(on_event), Some(destroy)) => {
+                let mut callback = LoadedCallback {
+                    plugin,
+                    events: EventSet::from_bits(made.events),
+                    on_event,
+                    destroy,
+                    extension: made.extension,
+                    tables: Tables::default(),
+                    instance: made.instance,
+                    bridge,
+                    panicked: Cell::new(false),
+                };
+                // SAFETY: they are the extensions of this instance.
+                callback.tables = unsafe { Tables::find(|id| callback.extension(id)) };
+                Ok(callback)
+            }
             (refused, _, destroy) => {
                 let error = match (refused, destroy) {
                     (Some(error), _) => error,
@@ -185,6 +196,32 @@ impl LoadedCallback {
     }
 }
 
+impl LoadedCallback {
+    /// Calls a function of the instance's extensions that returns a status.
+    fn call(
+        &self,
+        doing: &'static str,
+        function: impl FnOnce() -> keros_status,
+    ) -> Result<keros_status, PluginError> {
+        if self.panicked.get() {
+            let id = self.plugin.id().to_owned();
+            return Err(PluginError::Panicked { id });
+        }
+        // SAFETY: ours until we are dropped, and shared only as `&Bridge`.
+        let (status, left) = unsafe { self.bridge.as_ref() }.during(None, function);
+        if status == KEROS_OK || status == KEROS_E_NOT_FOUND {
+            return Ok(status);
+        }
+        self.panicked.set(status == KEROS_E_PANIC);
+        Err(PluginError::State {
+            id: self.plugin.id().to_owned(),
+            doing,
+            status: Status(status),
+            text: left.and_then(|left| left.reason).unwrap_or_default(),
+        })
+    }
+}
+
 impl Callback for LoadedCallback {
     /// The plugin's id.
     fn name(&self) -> &str {
@@ -196,7 +233,7 @@ impl Callback for LoadedCallback {
     }
 
     fn on_event(&mut self, cx: &mut Context<'_>) -> CallbackResult {
-        if self.panicked {
+        if self.panicked.get() {
             let id = self.plugin.id().to_owned();
             return Err(PluginError::Panicked { id }.into());
         }
@@ -228,20 +265,20 @@ impl Callback for LoadedCallback {
             unsafe { (self.on_event)(self.instance, &event, (&raw mut answer).cast()) }
         });
         bridge.deliver(cx);
-        let (text, cause) = match left {
-            None => (None, None),
-            Some(left) => {
-                if let Some(panic) = left.panic {
-                    // The training's own panic goes on where it came from.
-                    std::panic::resume_unwind(panic);
-                }
-                (left.reason, left.cause)
-            }
-        };
-        if status == KEROS_OK {
-            return Ok(self.decision(&answer.content)?);
+        let left = left.map_or_else(Left::default, |left| *left);
+        if let Some(panic) = left.panic {
+            // The training's own panic goes on where it came from.
+            std::panic::resume_unwind(panic);
         }
-        self.panicked = status == KEROS_E_PANIC;
+        if status == KEROS_OK {
+            return Ok(Decision {
+                checkpoints: left.checkpoints,
+                resume: left.resume,
+                ..self.decision(&answer.content)?
+            });
+        }
+        let (text, cause) = (left.reason, left.cause);
+        self.panicked.set(status == KEROS_E_PANIC);
         Err(PluginError::Event {
             id: self.plugin.id().to_owned(),
             status: Status(status),
@@ -249,6 +286,59 @@ impl Callback for LoadedCallback {
             cause,
         }
         .into())
+    }
+
+    /// Shows it to the plugin, if it has [`KEROS_EXT_MESSAGES`](keros_abi::KEROS_EXT_MESSAGES).
+    fn on_message(&mut self, message: &Message) {
+        if let Some(show) = self.tables.message
+            && !self.panicked.get()
+        {
+            let level = match message.level {
+                Level::Info => KEROS_INFO,
+                Level::Warning => KEROS_WARNING,
+                Level::Error => KEROS_ERROR,
+            };
+            let (source, text) = (
+                keros_str::new(&message.source),
+                keros_str::new(&message.text),
+            );
+            // SAFETY: as keros.h asks: calls do not overlap, the texts live during the call.
+            unsafe { show(self.instance, level, source, text) }
+        }
+    }
+
+    /// What the plugin writes, if it has [`KEROS_EXT_STATE`](keros_abi::KEROS_EXT_STATE).
+    fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+        let Some(save) = self.tables.save_state else {
+            return Ok(None);
+        };
+        let sink = Sink::new();
+        let status = self.call("telling", || {
+            // SAFETY: as keros.h asks: calls do not overlap, the sink lives during the call.
+            unsafe { save(self.instance, sink.table()) }
+        })?;
+        Ok((status == KEROS_OK).then(|| sink.into_bytes()))
+    }
+
+    fn load_state(&mut self, state: &[u8]) -> Result<(), BoxError> {
+        let refused = |status, text: &str| PluginError::State {
+            id: self.plugin.id().to_owned(),
+            doing: "loading",
+            status: Status(status),
+            text: text.to_owned(),
+        };
+        let Some(load) = self.tables.load_state else {
+            let text = "this version of the plugin keeps no state";
+            return Err(refused(KEROS_E_UNSUPPORTED, text).into());
+        };
+        let status = self.call("loading", || {
+            // SAFETY: as keros.h asks: calls do not overlap, the bytes live during the call.
+            unsafe { load(self.instance, state.as_ptr().cast(), state.len() as u64) }
+        })?;
+        match status {
+            KEROS_OK => Ok(()),
+            status => Err(refused(status, "").into()),
+        }
     }
 }
 
@@ -268,7 +358,7 @@ impl fmt::Debug for LoadedCallback {
         f.debug_struct("LoadedCallback")
             .field("plugin", &self.plugin)
             .field("events", &self.events)
-            .field("panicked", &self.panicked)
+            .field("panicked", &self.panicked.get())
             .finish_non_exhaustive()
     }
 }

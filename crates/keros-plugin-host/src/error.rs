@@ -189,6 +189,37 @@ pub enum PluginError {
         #[source]
         cause: Option<BoxError>,
     },
+    /// The plugin could not tell its state for a checkpoint, or not go on from one.
+    #[error("plugin `{id}`: {doing} its state: {}", Answer(*status, text))]
+    State {
+        /// The plugin.
+        id: String,
+        /// `telling` or `loading`.
+        doing: &'static str,
+        /// What it returned.
+        status: Status,
+        /// What it told about the reason; may be empty.
+        text: String,
+    },
+    /// The plugin's test of itself failed.
+    #[error("plugin `{id}`: testing itself: {}", Answer(*status, text))]
+    SelfTest {
+        /// The plugin.
+        id: String,
+        /// What it returned.
+        status: Status,
+        /// What it told about the reason; may be empty.
+        text: String,
+    },
+    /// The schema of the plugin's configuration is not a text.
+    #[error(
+        "plugin `{id}`: its schema is wrong (expected UTF-8 text of at most {} bytes)",
+        keros_abi::KEROS_TEXT_MAX
+    )]
+    Schema {
+        /// The plugin.
+        id: String,
+    },
     /// The plugin panicked at an earlier event.
     #[error("plugin `{id}`: gets no more events since it panicked")]
     Panicked {

@@ -33,7 +33,9 @@
 mod bridge;
 mod callback;
 mod error;
+mod extensions;
 mod file;
+mod instance;
 mod plugin;
 
 pub use callback::LoadedCallback;

@@ -1,17 +1,20 @@
 //! A plugin whose file is loaded and whose record is found good.
 
-use crate::callback::LoadedCallback;
-use crate::error::PluginError;
+use crate::bridge::{self, Bridge};
+use crate::callback::{CREATE, LoadedCallback};
+use crate::error::{PluginError, Status};
 use crate::file;
+use crate::instance::table;
 use keros_abi::{
-    KEROS_ABI_MAJOR, KEROS_ABI_MINOR, KEROS_MAGIC, SYMBOL, keros_plugin_module, keros_str,
+    KEROS_ABI_MAJOR, KEROS_ABI_MINOR, KEROS_EXT_SCHEMA, KEROS_EXT_SELF_TEST, KEROS_MAGIC, KEROS_OK,
+    SYMBOL, keros_plugin_module, keros_schema, keros_self_test, keros_str,
 };
 use std::ffi::c_void;
 use std::fmt;
 use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// A loaded plugin, of which instances can be made.
 pub struct Plugin {
@@ -175,6 +178,48 @@ impl Plugin {
         // SAFETY: keros.h allows the call at any time; the text lives during it.
         let found = unsafe { self.module.extension?(keros_str::new(id)) };
         NonNull::new(found.cast_mut())
+    }
+
+    /// What the configuration may be, as a JSON Schema, if the plugin tells.
+    ///
+    /// # Errors
+    /// [`PluginError::Schema`].
+    pub fn config_schema(&self) -> Result<Option<&str>, PluginError> {
+        // SAFETY: keros.h gives this extension the type.
+        let schema: Option<keros_schema> = unsafe { table(self.extension(KEROS_EXT_SCHEMA)) };
+        let Some(schema) = schema else {
+            return Ok(None);
+        };
+        // SAFETY: keros.h asks for a text that is valid for ever.
+        let text = unsafe { bridge::text(schema.json) };
+        let id = self.id().to_owned();
+        text.map(Some).ok_or(PluginError::Schema { id })
+    }
+
+    /// Has the plugin test itself; `false` if it has no such test.
+    ///
+    /// # Errors
+    /// [`PluginError::SelfTest`], with what is wrong.
+    pub fn self_test(&self) -> Result<bool, PluginError> {
+        // SAFETY: keros.h gives this extension the type.
+        let test: Option<keros_self_test> = unsafe { table(self.extension(KEROS_EXT_SELF_TEST)) };
+        let Some(run) = test.and_then(|test| test.run) else {
+            return Ok(false);
+        };
+        let bridge = Bridge::new();
+        let _alone = CREATE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (status, left) = bridge.during(None, || {
+            // SAFETY: as keros.h asks: the host lives during the call, which does not overlap another.
+            unsafe { run(Bridge::host(&bridge)) }
+        });
+        if status == KEROS_OK {
+            return Ok(true);
+        }
+        Err(PluginError::SelfTest {
+            id: self.id().to_owned(),
+            status: Status(status),
+            text: left.and_then(|left| left.reason).unwrap_or_default(),
+        })
     }
 
     pub(crate) fn module(&self) -> &keros_plugin_module {

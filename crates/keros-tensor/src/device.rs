@@ -1,6 +1,6 @@
 //! Names of devices as users write them.
 
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 
 use crate::TensorError;
 
@@ -25,6 +25,15 @@ pub fn parse_device(name: &str) -> Result<Device, TensorError> {
         Err(TensorError::DeviceUnavailable { name: name.into() })
     } else {
         Err(TensorError::UnknownDevice { name: name.into() })
+    }
+}
+
+/// The name by which [`parse_device`] finds a device, such as `cuda:0`.
+pub fn device_name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".to_owned(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

@@ -8,7 +8,8 @@
 //! `[kh, kw, in, out]`, dense kernels `[in, out]`; values are `f32` unless said otherwise.
 //!
 //! Results are the same bit for bit for any number of threads.
-//! They may differ in the last bits between processors, which have different vector units.
+//! They may differ in the last bits between processors, which have different vector instructions; see
+//! [`simd`].
 
 pub mod access;
 mod device;
@@ -25,14 +26,14 @@ pub mod parallel;
 mod params;
 mod rng;
 mod scratch;
-mod simd;
+pub mod simd;
 mod upload;
 mod weights;
 mod workspace;
 
 pub use candle_core::{DType, Device, Shape, Tensor, Var, WithDType};
 
-pub use device::parse_device;
+pub use device::{device_name, parse_device};
 pub use dlpack::{DlDataType, DlDevice, DlTensor, TensorView};
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
 #[cfg(feature = "keras-files")]

@@ -7,7 +7,7 @@
 use crate::error::TrainError;
 use crate::save::{ModelFile, write_model};
 use crate::trainer::Trainer;
-use keros_callbacks::{CallbackList, CallbackState, LogValue, state};
+use keros_callbacks::{CallbackState, LogValue, state};
 use keros_nn::Network;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -64,7 +64,7 @@ impl<N: Network> Trainer<N> {
         identity: &Identity,
         position: Position,
         logs: Vec<(String, LogValue)>,
-        callbacks: &CallbackList<'_>,
+        callbacks: Vec<CallbackState>,
     ) -> Result<(), TrainError> {
         let run = RunState {
             version: VERSION,
@@ -72,7 +72,7 @@ impl<N: Network> Trainer<N> {
             position,
             trackers: self.trackers.state(),
             logs,
-            callbacks: callbacks.states()?,
+            callbacks,
         };
         let run = state::to_bytes(&run).map_err(|source| unreadable(path, source))?;
         let (network, optimizer) = (&self.network, self.optimizer.as_mut());

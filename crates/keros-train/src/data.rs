@@ -50,22 +50,47 @@ fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// An array as f32.
 fn float_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, TrainError> {
     let array = &array.to_standard_layout();
-    if let Some(values) = array.as_slice::<f32>() {
-        return Ok(upload(workspace, array.shape(), values, |value| value)?);
-    }
-    if let Some(values) = array.as_slice::<u8>() {
-        return Ok(upload(workspace, array.shape(), values, f32::from)?);
-    }
-    if let Some(values) = array.as_slice::<i64>() {
-        return Ok(upload(workspace, array.shape(), values, |value| {
-            value as f32
-        })?);
-    }
-    Err(TrainError::Array {
-        what: "an array cannot be read as numbers".to_owned(),
-        expected: "elements of type u8, f32 or i64".to_owned(),
-        found: array.dtype().name().to_owned(),
+    let shape = array.shape();
+    Ok(match Numbers::of(array)? {
+        Numbers::F32(values) => upload(workspace, shape, values, |value| value)?,
+        Numbers::U8(values) => upload(workspace, shape, values, f32::from)?,
+        Numbers::I64(values) => upload(workspace, shape, values, |value| value as f32)?,
     })
+}
+
+/// Writes the elements of an array to `values`, in row-major order.
+pub(crate) fn as_f32(array: &Array, values: &mut Vec<f32>) -> Result<(), TrainError> {
+    values.clear();
+    let array = &array.to_standard_layout();
+    match Numbers::of(array)? {
+        Numbers::F32(found) => values.extend_from_slice(found),
+        Numbers::U8(found) => values.extend(found.iter().map(|value| f32::from(*value))),
+        Numbers::I64(found) => values.extend(found.iter().map(|value| *value as f32)),
+    }
+    Ok(())
+}
+
+/// The elements of an array in standard layout, if they are numbers.
+enum Numbers<'a> {
+    F32(&'a [f32]),
+    U8(&'a [u8]),
+    I64(&'a [i64]),
+}
+
+impl Numbers<'_> {
+    fn of(array: &Array) -> Result<Numbers<'_>, TrainError> {
+        let floats = array.as_slice::<f32>().map(Numbers::F32);
+        let bytes = || array.as_slice::<u8>().map(Numbers::U8);
+        let integers = || array.as_slice::<i64>().map(Numbers::I64);
+        floats
+            .or_else(bytes)
+            .or_else(integers)
+            .ok_or_else(|| TrainError::Array {
+                what: "an array cannot be read as numbers".to_owned(),
+                expected: "elements of type u8, f32 or i64".to_owned(),
+                found: array.dtype().name().to_owned(),
+            })
+    }
 }
 
 /// The targets of an output, in the form its loss takes.

@@ -51,6 +51,7 @@ impl<N: Network> Trainer<N> {
         let mut pass = LonePass::new(source.into(), options, names, self.network.params())?;
         let steps = pass.steps;
         let mut pull = pass.feed.start(0, 0, steps)?;
+        pass.callbacks.queue = pull.meter();
         let result = self.test(&mut pull, steps, None, &mut pass.callbacks);
         self.tell_error(&mut pass.callbacks, result)?;
         Ok(self.logs())
@@ -89,7 +90,8 @@ impl<N: Network> Trainer<N> {
                 samples: batch.len() as u64,
                 ..begin.clone()
             };
-            let decision = self.tell(callbacks, &begin, Telling::nothing(wait))?;
+            let nothing = Telling::nothing(wait).about(&batch);
+            let decision = self.tell(callbacks, &begin, nothing)?;
             stop = stop.or(decision.stop);
             self.test_step(&batch)
                 .map_err(|error| error.in_batch(epoch, batch_index))?;
@@ -97,8 +99,11 @@ impl<N: Network> Trainer<N> {
                 kind: EventKind::TestBatchEnd,
                 ..begin
             };
-            let telling = Telling::of(LogsOf::Trackers, wait);
-            let decision = self.tell(callbacks, &end, telling)?;
+            let telling = Telling::of(LogsOf::Trackers, wait).about(&batch);
+            let mut decision = self.tell(callbacks, &end, telling)?;
+            if !nested {
+                decision.merge(callbacks.asked_outside_of_training());
+            }
             stop = stop.or(decision.stop);
             batch_index += 1;
         }

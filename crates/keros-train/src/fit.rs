@@ -135,9 +135,7 @@ impl<N: Network> Trainer<N> {
             metrics: self.trackers.names(),
             validation: validation.is_some(),
         };
-        let mut history = History::new();
         let mut list = options.callbacks;
-        list.push(&mut history);
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
@@ -159,8 +157,7 @@ impl<N: Network> Trainer<N> {
         };
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
         self.tell_error(&mut callbacks, result)?;
-        drop(callbacks);
-        Ok(history)
+        Ok(callbacks.history)
     }
 
     fn epochs(
@@ -189,6 +186,7 @@ impl<N: Network> Trainer<N> {
             };
             let limit = plan.limit;
             let mut pull = plan.start(control.position.epoch, control.position.batch)?;
+            callbacks.queue = pull.meter();
             while control.position.epoch < epochs {
                 let epoch = control.position.epoch;
                 if let Some(sequence) = &sequence {
@@ -212,12 +210,14 @@ impl<N: Network> Trainer<N> {
                     // The evaluation's events have logs of their own.
                     let training = std::mem::take(&mut callbacks.logs);
                     self.validate(validation, callbacks, control)?;
+                    callbacks.queue = pull.meter();
                     callbacks.logs = training;
                     self.trackers.write("val_", &mut callbacks.logs);
                 }
                 let end = self.event(EventKind::EpochEnd, epoch);
                 let telling = Telling::of(LogsOf::Ready, control.wait);
-                let decision = self.tell(callbacks, &end, telling)?;
+                let mut decision = self.tell(callbacks, &end, telling)?;
+                decision.merge(callbacks.requests.take());
                 let checkpoints = control.take(decision, self)?.checkpoints;
                 control.position = Position {
                     epoch: epoch + 1,
@@ -309,7 +309,7 @@ impl<N: Network> Trainer<N> {
             samples: batch.len() as u64,
             ..self.event(EventKind::TrainBatchBegin, epoch)
         };
-        let nothing = Telling::nothing(control.wait);
+        let nothing = Telling::nothing(control.wait).about(batch);
         let decision = self.tell(callbacks, &begin, nothing)?;
         let skip = control.take(decision, self)?.skip;
         control.position.batch += 1;
@@ -339,8 +339,9 @@ impl<N: Network> Trainer<N> {
             step: self.optimizer.iterations(),
             ..begin
         };
-        let telling = Telling::of(LogsOf::Trackers, control.wait);
-        let decision = self.tell(callbacks, &end, telling)?;
+        let telling = Telling::of(LogsOf::Trackers, control.wait).about(batch);
+        let mut decision = self.tell(callbacks, &end, telling)?;
+        decision.merge(callbacks.requests.take());
         let checkpoints = control.take(decision, self)?.checkpoints;
         self.checkpoint(checkpoints, &end, callbacks, control)
     }
@@ -354,6 +355,7 @@ impl<N: Network> Trainer<N> {
     ) -> Result<(), TrainError> {
         let steps = validation.steps();
         let mut pull = validation.feed.start(0, 0, steps)?;
+        callbacks.queue = pull.meter();
         let epoch = control.position.epoch;
         let tested = self.test(&mut pull, steps, Some(epoch), callbacks)?;
         control.position.stop |= tested.stop.is_some();
@@ -381,7 +383,7 @@ impl<N: Network> Trainer<N> {
                 &control.identity,
                 control.position.clone(),
                 logs.collect(),
-                &callbacks.list,
+                callbacks.states()?,
             )?;
             let saved = Event {
                 kind: EventKind::CheckpointSaved,
@@ -407,7 +409,7 @@ impl<N: Network> Trainer<N> {
         control: &mut Control,
     ) -> Result<(), TrainError> {
         let run = self.read_checkpoint(path, &control.identity)?;
-        for name in callbacks.list.load_states(run.callbacks)? {
+        for name in callbacks.load_states(run.callbacks)? {
             callbacks.warn(format!(
                 "the checkpoint {} has the state of a callback `{name}`, which this run lacks",
                 path.display()

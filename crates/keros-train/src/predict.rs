@@ -48,6 +48,7 @@ impl<N: Network> Trainer<N> {
         let mut pass = LonePass::new(source.into(), options, Vec::new(), params)?;
         let steps = pass.steps;
         let mut pull = pass.feed.start(0, 0, steps)?;
+        pass.callbacks.queue = pull.meter();
         let result = self.predict_all(&mut pull, steps, &mut pass.callbacks);
         let outputs = self.tell_error(&mut pass.callbacks, result)?;
         outputs.into_iter().map(HostOutput::into_array).collect()
@@ -77,7 +78,8 @@ impl<N: Network> Trainer<N> {
                 samples: batch.len() as u64,
                 ..begin.clone()
             };
-            let decision = self.tell(callbacks, &begin, Telling::nothing(wait))?;
+            let nothing = Telling::nothing(wait).about(&batch);
+            let decision = self.tell(callbacks, &begin, nothing)?;
             stop = stop.or(decision.stop);
             let predicted = self
                 .predict_step(&batch)
@@ -94,7 +96,8 @@ impl<N: Network> Trainer<N> {
                 kind: EventKind::PredictBatchEnd,
                 ..begin
             };
-            let decision = self.tell(callbacks, &end, Telling::nothing(wait))?;
+            let mut decision = self.tell(callbacks, &end, nothing)?;
+            decision.merge(callbacks.asked_outside_of_training());
             stop = stop.or(decision.stop);
             batch_index += 1;
         }

@@ -1,27 +1,35 @@
-//! A run seen from the callbacks: events, logs on demand, the model, decisions.
+//! A run as its callbacks share it: who is told of an event, and what goes along with it.
 
 use crate::error::TrainError;
-use crate::save;
-use crate::trackers::Trackers;
+use crate::seen::Seen;
+use crate::source::QueueMeter;
 use crate::trainer::Trainer;
 use keros_callbacks::{
-    BoxError, CallbackList, Decision, Event, EventKind, Level, Logs, Message, ParamInfo, Run,
-    RunInfo,
+    Callback, CallbackError, CallbackList, CallbackState, Decision, Event, EventKind, History,
+    Level, Logs, Message, ParamInfo, RequestQueue, RunInfo,
 };
-use keros_nn::{Network, Optimizer};
-use keros_tensor::access::{read, write};
-use keros_tensor::{Param, Params, Tensor};
-use std::path::Path;
+use keros_data::Batch;
+use keros_nn::Network;
+use keros_tensor::{Param, Params};
 use std::time::Duration;
 
 /// The callbacks of a run and what they share.
 pub(crate) struct Callbacks<'c> {
     pub(crate) list: CallbackList<'c>,
-    info: RunInfo,
-    params: Vec<ParamInfo>,
+    pub(crate) info: RunInfo,
+    pub(crate) params: Vec<ParamInfo>,
     /// The logs of the last event.
     pub(crate) logs: Logs,
+    /// The record of the run; it follows all callbacks, so that it has the keys they add.
+    pub(crate) history: History,
+    /// What other threads ask of the run.
+    pub(crate) requests: RequestQueue,
+    /// The queue that batches come from at present.
+    pub(crate) queue: Option<QueueMeter>,
 }
+
+/// The name of the history among the states of a checkpoint.
+const HISTORY: &str = "History";
 
 /// The logs of an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +58,55 @@ impl<'c> Callbacks<'c> {
             info,
             params,
             logs: Logs::new(),
+            history: History::new(),
+            requests: RequestQueue::new(),
+            queue: None,
         }
+    }
+
+    /// The states of all callbacks and of the history, for a checkpoint.
+    pub(crate) fn states(&self) -> Result<Vec<CallbackState>, CallbackError> {
+        let mut states = self.list.states()?;
+        let state = self.history.save_state();
+        let state = state.map_err(|source| CallbackError::State {
+            callback: HISTORY.to_owned(),
+            doing: "telling",
+            source,
+        })?;
+        states.extend(state.map(|state| CallbackState {
+            name: HISTORY.to_owned(),
+            state,
+        }));
+        Ok(states)
+    }
+
+    /// Goes on from [`states`](Self::states); the names of states that nobody takes are returned.
+    pub(crate) fn load_states(
+        &mut self,
+        mut states: Vec<CallbackState>,
+    ) -> Result<Vec<String>, CallbackError> {
+        if let Some(own) = states.iter().rposition(|state| state.name == HISTORY) {
+            let state = states.remove(own).state;
+            let loaded = self.history.load_state(&state);
+            loaded.map_err(|source| CallbackError::State {
+                callback: HISTORY.to_owned(),
+                doing: "loading",
+                source,
+            })?;
+        }
+        self.list.load_states(states)
+    }
+
+    /// What other threads ask of an evaluation or prediction of its own.
+    pub(crate) fn asked_outside_of_training(&mut self) -> Decision {
+        let mut asked = self.requests.take();
+        for path in asked.checkpoints.drain(..) {
+            self.warn(format!(
+                "the checkpoint {} is not written: there is no training to go on with",
+                path.display()
+            ));
+        }
+        asked
     }
 
     /// Tells the user something that is not an error.
@@ -70,9 +126,11 @@ pub(crate) struct Telling<'t> {
     /// How long the epoch, evaluation or prediction has waited for data.
     pub(crate) wait: Duration,
     pub(crate) detail: Option<&'t str>,
+    /// The batch of a batch event.
+    pub(crate) batch: Option<&'t Batch>,
 }
 
-impl Telling<'_> {
+impl<'t> Telling<'t> {
     pub(crate) fn nothing(wait: Duration) -> Telling<'static> {
         Telling::of(LogsOf::Nothing, wait)
     }
@@ -82,6 +140,15 @@ impl Telling<'_> {
             logs,
             wait,
             detail: None,
+            batch: None,
+        }
+    }
+
+    /// The same about a batch.
+    pub(crate) fn about(self, batch: &'t Batch) -> Telling<'t> {
+        Telling {
+            batch: Some(batch),
+            ..self
         }
     }
 }
@@ -94,26 +161,40 @@ impl<N: Network> Trainer<N> {
         event: &Event,
         telling: Telling<'_>,
     ) -> Result<Decision, TrainError> {
-        if !callbacks.list.wants(event.kind) {
-            return Ok(Decision::CONTINUE);
-        }
+        let kind = event.kind;
         if telling.logs == LogsOf::Nothing {
             callbacks.logs.clear();
         }
-        let mut seen = Seen {
-            info: &callbacks.info,
-            infos: &callbacks.params,
-            logs: &mut callbacks.logs,
-            unread: (telling.logs == LogsOf::Trackers).then_some(&self.trackers),
-            telling,
-            learning_rate: event
-                .kind
-                .is_training()
-                .then(|| self.optimizer.learning_rate()),
-            network: &self.network,
-            optimizer: self.optimizer.as_mut(),
+        let decision = if callbacks.list.wants(kind) {
+            let mut seen = Seen {
+                info: &callbacks.info,
+                infos: &callbacks.params,
+                logs: &mut callbacks.logs,
+                history: &callbacks.history,
+                requests: callbacks.requests.requests(),
+                queue: callbacks.queue.as_ref(),
+                unread: telling.logs == LogsOf::Trackers,
+                telling,
+                trains: kind.is_training(),
+                network: &self.network,
+                optimizer: self.optimizer.as_mut(),
+                heads: &self.heads,
+                trackers: &self.trackers,
+                seed: self.seed,
+            };
+            callbacks.list.dispatch(event, &mut seen)?
+        } else {
+            Decision::CONTINUE
         };
-        Ok(callbacks.list.dispatch(event, &mut seen)?)
+        match kind {
+            EventKind::TrainBegin => callbacks.history = History::of(callbacks.info.clone()),
+            EventKind::EpochEnd => {
+                let logs = callbacks.logs.clone();
+                callbacks.history.push(event.epoch, logs);
+            }
+            _ => {}
+        }
+        Ok(decision)
     }
 
     /// Tells the callbacks of an error that ends the run. What they do about it cannot fail the run
@@ -145,106 +226,5 @@ impl<N: Network> Trainer<N> {
             samples: 0,
             nested: false,
         }
-    }
-}
-
-/// The run during one event.
-struct Seen<'a> {
-    info: &'a RunInfo,
-    infos: &'a [ParamInfo],
-    logs: &'a mut Logs,
-    unread: Option<&'a Trackers>,
-    telling: Telling<'a>,
-    learning_rate: Option<f64>,
-    network: &'a dyn Network,
-    optimizer: &'a mut dyn Optimizer,
-}
-
-impl Seen<'_> {
-    fn param(&self, index: usize) -> Result<&Param, BoxError> {
-        let params = self.network.params();
-        let found = params.iter().nth(index);
-        let (_, param) = found.ok_or_else(|| {
-            let expected = params.len();
-            format!("parameter {index}: expected an index below {expected}")
-        })?;
-        Ok(param)
-    }
-}
-
-fn copy(tensor: &Tensor, values: &mut Vec<f32>) -> Result<(), BoxError> {
-    values.clear();
-    values.extend_from_slice(&read::<f32>(tensor)?);
-    Ok(())
-}
-
-impl Run for Seen<'_> {
-    fn info(&self) -> &RunInfo {
-        self.info
-    }
-
-    fn logs(&mut self) -> Result<&mut Logs, BoxError> {
-        if let Some(trackers) = self.unread.take() {
-            self.logs.clear();
-            trackers.write("", self.logs);
-        }
-        Ok(self.logs)
-    }
-
-    fn learning_rate(&self) -> Option<f64> {
-        self.learning_rate
-    }
-
-    fn data_wait(&self) -> Duration {
-        self.telling.wait
-    }
-
-    fn detail(&self) -> Option<&str> {
-        self.telling.detail
-    }
-
-    fn params(&self) -> &[ParamInfo] {
-        self.infos
-    }
-
-    fn read_param(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
-        copy(self.param(index)?.value(), values)
-    }
-
-    fn read_gradient(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
-        copy(self.param(index)?.grad(), values)
-    }
-
-    fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
-        let param = self.param(index)?;
-        write::<f32, _>(param.value(), |old| match old.len() == values.len() {
-            true => {
-                old.copy_from_slice(values);
-                Ok(())
-            }
-            false => Err(format!(
-                "setting parameter `{}`: expected {} values, found {}",
-                param.name(),
-                old.len(),
-                values.len()
-            )
-            .into()),
-        })?
-    }
-
-    fn save_weights(&mut self, path: &Path) -> Result<(), BoxError> {
-        Ok(save::save_weights(self.network.params(), path)?)
-    }
-
-    fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
-        Ok(save::save_model(self.network, self.optimizer, path)?)
-    }
-
-    fn swap_averages(&mut self) -> Result<(), BoxError> {
-        Ok(self.optimizer.swap_averages(self.network.params())?)
-    }
-
-    fn is_scheduled(&self) -> bool {
-        self.optimizer.is_scheduled()
     }
 }

@@ -40,11 +40,7 @@ impl<N: Network> Trainer<N> {
     /// A file that cannot be read or is of another network, with every difference; the parameters
     /// are then as they were.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
-        let (params, path) = (self.network.params(), path.as_ref());
-        match extension(path) {
-            NPZ => Ok(load_npz(params, path)?),
-            _ => Ok(load_params(params, path)?),
-        }
+        load_weights(self.network.params(), path.as_ref())
     }
 
     /// Writes the parameters, the state of the optimizer, its learning rate included, and the
@@ -118,6 +114,14 @@ pub(crate) fn save_weights(params: &Params, path: &Path) -> Result<(), TrainErro
             path,
             "a file name that ends in .safetensors or .npz",
         )),
+    }
+}
+
+/// [`Trainer::load_weights`].
+pub(crate) fn load_weights(params: &Params, path: &Path) -> Result<(), TrainError> {
+    match extension(path) {
+        NPZ => Ok(load_npz(params, path)?),
+        _ => Ok(load_params(params, path)?),
     }
 }
 

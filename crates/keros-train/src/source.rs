@@ -1,9 +1,10 @@
 //! Where batches come from, and how a run reads them.
 
 use crate::error::TrainError;
+use keros_callbacks::QueueStats;
 use keros_data::{
     ArraySequence, Arrays, Batch, DataError, Generator, ImageFileFlow, ImageFlow, LoadedBatch,
-    Loader, LoaderOptions, Sequence,
+    Loader, LoaderOptions, Sequence, StatsHandle,
 };
 use std::sync::Arc;
 
@@ -218,7 +219,38 @@ pub(crate) enum Pull<'a> {
     Lent(&'a mut Loader),
 }
 
+/// Reads the queue of a pass.
+pub(crate) struct QueueMeter {
+    stats: StatsHandle,
+    capacity: usize,
+}
+
+impl QueueMeter {
+    pub(crate) fn read(&self) -> QueueStats {
+        let stats = self.stats.read();
+        QueueStats {
+            ready: stats.queue_fill as u64,
+            capacity: self.capacity as u64,
+            delivered: stats.batches,
+            consumer_wait: stats.consumer_wait,
+            producer_wait: stats.producer_wait,
+        }
+    }
+}
+
 impl Pull<'_> {
+    /// The meter of the queue; `None` if batches are not prepared ahead.
+    pub(crate) fn meter(&self) -> Option<QueueMeter> {
+        let loader = match self {
+            Pull::Owned(loader) => loader.as_ref(),
+            Pull::Lent(loader) => loader,
+        };
+        Some(QueueMeter {
+            stats: loader.stats_handle(),
+            capacity: loader.queue_size()?,
+        })
+    }
+
     pub(crate) fn next(&mut self) -> Option<Result<Batch, DataError>> {
         let next = match self {
             Pull::Owned(loader) => loader.next(),

@@ -13,6 +13,7 @@ mod list;
 mod progress;
 #[cfg(feature = "remote")]
 mod remote_monitor;
+mod requests;
 mod resume;
 mod support;
 mod swap_ema_weights;

@@ -1,6 +1,6 @@
 //! Adadelta.
 
-use super::{RuleOptimizer, UpdateRule, decay_rate, positive, slots};
+use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, positive, slots};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -49,6 +49,8 @@ impl Adadelta {
 impl UpdateRule for AdadeltaRule {
     const NAME: &'static str = "adadelta";
     type Step = f64;
+
+    numbers!("rho" => rho: decay_rate, "epsilon" => epsilon: positive);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("accumulated_grad", 0.0), ("accumulated_delta_var", 0.0)]

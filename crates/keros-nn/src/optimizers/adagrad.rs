@@ -1,6 +1,6 @@
 //! Adagrad.
 
-use super::{RuleOptimizer, UpdateRule, positive, slots};
+use super::{RuleOptimizer, UpdateRule, numbers, positive, slots};
 use crate::error::NnError;
 use crate::schedule::not_negative;
 use keros_tensor::{Tensor, kernels};
@@ -50,6 +50,8 @@ impl Adagrad {
 impl UpdateRule for AdagradRule {
     const NAME: &'static str = "adagrad";
     type Step = f64;
+
+    numbers!("epsilon" => epsilon: positive);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("accumulator", self.initial)]

@@ -1,6 +1,6 @@
 //! Adam and AdamW.
 
-use super::{RuleOptimizer, UpdateRule, betas, positive, slots};
+use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive, slots};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -64,6 +64,8 @@ impl<const DECAYS: bool> UpdateRule for AdamRule<DECAYS> {
     const WEIGHT_DECAY: Option<f64> = if DECAYS { Some(0.004) } else { None };
     /// α.
     type Step = f64;
+
+    numbers!("beta_1" => beta_1: decay_rate, "beta_2" => beta_2: decay_rate, "epsilon" => epsilon: positive);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         let mut slots = vec![("momentum", 0.0), ("velocity", 0.0)];

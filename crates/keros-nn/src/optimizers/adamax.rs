@@ -1,6 +1,6 @@
 //! Adamax.
 
-use super::{RuleOptimizer, UpdateRule, betas, positive, slots};
+use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive, slots};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -52,6 +52,8 @@ impl UpdateRule for AdamaxRule {
     const NAME: &'static str = "adamax";
     /// `learning_rate / (1 - β₁ᵗ)`.
     type Step = f64;
+
+    numbers!("beta_1" => beta_1: decay_rate, "beta_2" => beta_2: decay_rate, "epsilon" => epsilon: positive);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("momentum", 0.0), ("norm", 0.0)]

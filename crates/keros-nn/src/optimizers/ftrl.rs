@@ -1,6 +1,6 @@
 //! FTRL.
 
-use super::{RuleOptimizer, UpdateRule, slots};
+use super::{RuleOptimizer, UpdateRule, numbers, slots};
 use crate::error::NnError;
 use crate::schedule::not_negative;
 use keros_tensor::Tensor;
@@ -88,6 +88,13 @@ setters! {
 impl UpdateRule for FtrlRule {
     const NAME: &'static str = "ftrl";
     type Step = f64;
+
+    numbers!(
+        "l1_regularization_strength" => l1: not_negative,
+        "l2_regularization_strength" => l2: not_negative,
+        "l2_shrinkage_regularization_strength" => l2_shrinkage: not_negative,
+        "beta" => beta: not_negative,
+    );
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("accumulator", self.initial), ("linear", 0.0)]

@@ -1,6 +1,6 @@
 //! Lion.
 
-use super::{RuleOptimizer, UpdateRule, decay_rate, slots};
+use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, slots};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -43,6 +43,8 @@ impl Lion {
 impl UpdateRule for LionRule {
     const NAME: &'static str = "lion";
     type Step = f64;
+
+    numbers!("beta_1" => beta_1: decay_rate, "beta_2" => beta_2: decay_rate);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("momentum", 0.0)]

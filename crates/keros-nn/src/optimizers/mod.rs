@@ -45,6 +45,25 @@ pub trait Optimizer {
     /// A rate out of range; [`NnError::Scheduled`] if the rate follows a schedule.
     fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), NnError>;
 
+    /// The numbers that may be read and set between updates, by Keras's names: the learning rate
+    /// first, then those that the arguments switched on, such as `weight_decay` and `momentum`.
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        vec![(LEARNING_RATE, self.learning_rate())]
+    }
+
+    /// Sets one of the [`numbers`](Self::numbers) for the updates to come. It is part of the
+    /// [`state`](Self::state).
+    ///
+    /// # Errors
+    /// Another name; a value out of the number's range; [`NnError::Scheduled`] for a learning rate
+    /// that follows a schedule.
+    fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+        match name {
+            LEARNING_RATE => self.set_learning_rate(value),
+            _ => Err(no_number(self.name(), &self.numbers(), name)),
+        }
+    }
+
     /// Updates done so far.
     fn iterations(&self) -> u64;
 
@@ -147,12 +166,52 @@ by_name! {
     "sgd" => Sgd,
 }
 
+const LEARNING_RATE: &str = "learning_rate";
+
+/// The error for a name that is not one of the numbers.
+fn no_number(optimizer: &str, numbers: &[(&str, f64)], name: &str) -> NnError {
+    let names: Vec<&str> = numbers.iter().map(|(name, _)| *name).collect();
+    let expected = format!("one of {}", names.join(", "));
+    NnError::argument(
+        format!("number of {optimizer}"),
+        expected,
+        format!("`{name}`"),
+    )
+}
+
+/// [`UpdateRule::numbers`] and [`UpdateRule::set_number`] for fields of the rule, each with the name
+/// Keras gives it and the check of its range.
+macro_rules! numbers {
+    ($($name:literal => $field:ident: $check:expr),* $(,)?) => {
+        fn numbers(&self) -> Vec<(&'static str, f64)> {
+            vec![$(($name, self.$field)),*]
+        }
+
+        fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+            match name {
+                $($name => self.$field = $check($name, value)?,)*
+                _ => return Err($crate::optimizers::no_number(Self::NAME, &self.numbers(), name)),
+            }
+            Ok(())
+        }
+    };
+}
+use numbers;
+
 /// A decay rate of a moving average.
 fn decay_rate(what: &str, rate: f64) -> Result<f64, NnError> {
     if (0.0..1.0).contains(&rate) {
         return Ok(rate);
     }
     Err(NnError::argument(what, "a number in [0, 1)", rate))
+}
+
+/// A decay rate that may also be one.
+fn decay_or_one(what: &str, rate: f64) -> Result<f64, NnError> {
+    if (0.0..=1.0).contains(&rate) {
+        return Ok(rate);
+    }
+    Err(NnError::argument(what, "a number in [0, 1]", rate))
 }
 
 /// The decay rates of the two moments of Adam and its kin.
@@ -165,6 +224,14 @@ fn positive(what: &str, value: f64) -> Result<f64, NnError> {
         return Ok(value);
     }
     Err(NnError::argument(what, "a positive finite number", value))
+}
+
+/// A momentum that is kept: one of 0 has no state, so that it is neither set nor taken back.
+fn kept_momentum(what: &str, value: f64) -> Result<f64, NnError> {
+    if value > 0.0 && value <= 1.0 {
+        return Ok(value);
+    }
+    Err(NnError::argument(what, "a number in (0, 1]", value))
 }
 
 /// The slots of a rule as an array, which they are unless the rule was called by someone else.

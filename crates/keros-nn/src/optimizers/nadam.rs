@@ -1,6 +1,6 @@
 //! Nadam.
 
-use super::{RuleOptimizer, UpdateRule, betas, positive, slots};
+use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive, slots};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -77,6 +77,8 @@ pub struct NadamStep {
 impl UpdateRule for NadamRule {
     const NAME: &'static str = "nadam";
     type Step = NadamStep;
+
+    numbers!("beta_1" => beta_1: decay_rate, "beta_2" => beta_2: decay_rate, "epsilon" => epsilon: positive);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("momentum", 0.0), ("velocity", 0.0)]

@@ -1,6 +1,8 @@
 //! RMSprop.
 
-use super::{RuleOptimizer, UpdateRule, decay_rate, positive, slots};
+use super::{
+    RuleOptimizer, UpdateRule, decay_or_one, decay_rate, kept_momentum, no_number, positive, slots,
+};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -48,10 +50,7 @@ impl RmsProp {
     /// # Errors
     /// A momentum out of range.
     pub fn momentum(self, momentum: f64) -> Result<RmsProp, NnError> {
-        if !(0.0..=1.0).contains(&momentum) {
-            let expected = "a number in [0, 1]";
-            return Err(NnError::argument("momentum", expected, momentum));
-        }
+        let momentum = decay_or_one("momentum", momentum)?;
         Ok(self.change(|rule| rule.momentum = momentum))
     }
 
@@ -74,6 +73,24 @@ impl RmsProp {
 impl UpdateRule for RmsPropRule {
     const NAME: &'static str = "rmsprop";
     type Step = f64;
+
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        let mut numbers = vec![("rho", self.rho), ("epsilon", self.epsilon)];
+        if self.momentum != 0.0 {
+            numbers.push(("momentum", self.momentum));
+        }
+        numbers
+    }
+
+    fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+        match name {
+            "rho" => self.rho = decay_rate(name, value)?,
+            "epsilon" => self.epsilon = positive(name, value)?,
+            "momentum" if self.momentum != 0.0 => self.momentum = kept_momentum(name, value)?,
+            _ => return Err(no_number(Self::NAME, &self.numbers(), name)),
+        }
+        Ok(())
+    }
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         let mut slots = vec![("velocity", 0.0)];

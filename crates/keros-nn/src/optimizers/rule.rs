@@ -1,7 +1,7 @@
 //! The one driver around all update rules: what Keras's base class of optimizers does.
 
 use super::state::{self, Layout, ParamState};
-use super::{Optimizer, positive};
+use super::{LEARNING_RATE, Optimizer, decay_or_one, no_number, positive};
 use crate::error::NnError;
 use crate::schedule::{LearningRate, not_negative};
 use keros_tensor::{Param, Params, Tensor, kernels};
@@ -64,6 +64,20 @@ pub trait UpdateRule {
     /// first.
     fn slots(&self) -> Vec<(&'static str, f64)>;
 
+    /// The rule's numbers that may be set between updates, by Keras's names. Default: none.
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// Sets one of the [`numbers`](Self::numbers), which must not change the [`slots`](Self::slots).
+    ///
+    /// # Errors
+    /// Another name, or a value out of the number's range; nothing has changed then.
+    fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+        let _ = value;
+        Err(no_number(Self::NAME, &self.numbers(), name))
+    }
+
     /// The numbers of update number `update`, from 1.
     fn prepare(&self, learning_rate: f64, update: u64) -> Self::Step;
 
@@ -98,6 +112,9 @@ pub struct RuleOptimizer<R> {
     average: Option<Average>,
     accumulated_batches: u64,
     batches: u64,
+    /// Numbers other than the learning rate that were set since the optimizer was made, with what
+    /// they were before.
+    set: Vec<(&'static str, f64)>,
     /// Whether the averages stand in the place of the parameters, and these in theirs.
     swapped: bool,
     /// By the index of the parameter; `None` for those that were never updated.
@@ -110,6 +127,27 @@ enum Clip {
     GlobalNorm(f64),
     Value(f64),
 }
+
+impl Clip {
+    /// Its argument and the limit.
+    fn number(mut self) -> (&'static str, f64) {
+        let name = match self {
+            Clip::Norm(_) => "clipnorm",
+            Clip::GlobalNorm(_) => "global_clipnorm",
+            Clip::Value(_) => "clipvalue",
+        };
+        (name, *self.limit())
+    }
+
+    fn limit(&mut self) -> &mut f64 {
+        match self {
+            Clip::Norm(limit) | Clip::GlobalNorm(limit) | Clip::Value(limit) => limit,
+        }
+    }
+}
+
+const WEIGHT_DECAY: &str = "weight_decay";
+const EMA_MOMENTUM: &str = "ema_momentum";
 
 #[derive(Clone, Copy)]
 struct Average {
@@ -151,6 +189,7 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             average: None,
             accumulated_batches: 1,
             batches: 0,
+            set: Vec::new(),
             swapped: false,
             states: Vec::new(),
         }
@@ -225,10 +264,7 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         momentum: f64,
         overwrite_frequency: Option<u64>,
     ) -> Result<Self, NnError> {
-        if !(0.0..=1.0).contains(&momentum) {
-            let expected = "a number in [0, 1]";
-            return Err(NnError::argument("ema_momentum", expected, momentum));
-        }
+        let momentum = decay_or_one(EMA_MOMENTUM, momentum)?;
         if overwrite_frequency == Some(0) {
             let expected = "at least 1, or none";
             return Err(NnError::argument("ema_overwrite_frequency", expected, 0));
@@ -253,6 +289,45 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         self.accumulated_batches = steps;
         self.states.clear();
         Ok(self)
+    }
+
+    /// Sets a number other than the learning rate.
+    fn assign(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+        match (
+            name,
+            &mut self.weight_decay,
+            &mut self.clip,
+            &mut self.average,
+        ) {
+            (WEIGHT_DECAY, Some(decay), ..) => *decay = not_negative(name, value)?,
+            (EMA_MOMENTUM, .., Some(average)) => average.momentum = decay_or_one(name, value)?,
+            (name, _, Some(clip), _) if clip.number().0 == name => {
+                *clip.limit() = positive(name, value)?;
+            }
+            _ => self.rule.set_number(name, value)?,
+        }
+        Ok(())
+    }
+
+    /// Takes back what was set, and sets `numbers` instead; nothing has changed after an error.
+    fn reset_numbers(&mut self, numbers: &[(String, f64)]) -> Result<(), NnError> {
+        let before = self.numbers();
+        let set = std::mem::take(&mut self.set);
+        let result = set
+            .iter()
+            .try_for_each(|(name, value)| self.assign(name, *value))
+            .and_then(|()| {
+                numbers
+                    .iter()
+                    .try_for_each(|(name, value)| self.set_number(name, *value))
+            });
+        if result.is_err() {
+            for (name, value) in &before[1..] {
+                self.assign(name, *value)?;
+            }
+            self.set = set;
+        }
+        result
     }
 
     /// Changes the rule, whose state begins anew.
@@ -405,6 +480,30 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         Ok(())
     }
 
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        let mut numbers = vec![(LEARNING_RATE, self.learning_rate())];
+        numbers.extend(self.weight_decay.map(|decay| (WEIGHT_DECAY, decay)));
+        numbers.extend(self.clip.map(Clip::number));
+        numbers.extend(self.average.map(|average| (EMA_MOMENTUM, average.momentum)));
+        numbers.extend(self.rule.numbers());
+        numbers
+    }
+
+    fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+        if name == LEARNING_RATE {
+            return self.set_learning_rate(value);
+        }
+        let numbers = self.numbers();
+        let Some((name, before)) = numbers.iter().find(|(known, _)| *known == name).copied() else {
+            return Err(no_number(R::NAME, &numbers, name));
+        };
+        self.assign(name, value)?;
+        if !self.set.iter().any(|(known, _)| *known == name) {
+            self.set.push((name, before));
+        }
+        Ok(())
+    }
+
     fn is_scheduled(&self) -> bool {
         matches!(self.learning_rate, LearningRate::Schedule(_))
     }
@@ -480,6 +579,11 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
             LearningRate::Schedule(_) => None,
         };
         let mut tensors = state::scalars(R::NAME, self.batches, rate)?;
+        let numbers = self.numbers();
+        let is_set = |name| self.set.iter().any(|(set, _)| *set == name);
+        for (name, value) in numbers.iter().filter(|(name, _)| is_set(*name)) {
+            tensors.push(state::number(R::NAME, name, *value)?);
+        }
         let slots = self.rule.slots();
         let layout = self.layout(&slots);
         for state in self.states.iter().flatten() {
@@ -495,6 +599,7 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         let constant = matches!(self.learning_rate, LearningRate::Constant(_));
         let slots = self.rule.slots();
         let loaded = state::load(R::NAME, &self.layout(&slots), constant, params, state)?;
+        self.reset_numbers(&loaded.numbers)?;
         if let Some(rate) = loaded.learning_rate {
             self.learning_rate = LearningRate::Constant(rate);
         }

@@ -1,6 +1,6 @@
 //! Gradient descent with momentum.
 
-use super::{RuleOptimizer, UpdateRule, slots};
+use super::{RuleOptimizer, UpdateRule, decay_or_one, kept_momentum, no_number, slots};
 use crate::error::NnError;
 use keros_tensor::{Tensor, kernels};
 
@@ -24,10 +24,7 @@ impl Sgd {
     /// # Errors
     /// A momentum out of range.
     pub fn momentum(self, momentum: f64, nesterov: bool) -> Result<Sgd, NnError> {
-        if !(0.0..=1.0).contains(&momentum) {
-            let expected = "a number in [0, 1]";
-            return Err(NnError::argument("momentum", expected, momentum));
-        }
+        let momentum = decay_or_one("momentum", momentum)?;
         Ok(self.change(|rule| *rule = SgdRule { momentum, nesterov }))
     }
 }
@@ -36,6 +33,21 @@ impl UpdateRule for SgdRule {
     const NAME: &'static str = "sgd";
     const LEARNING_RATE: f64 = 0.01;
     type Step = f64;
+
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        match self.momentum {
+            0.0 => Vec::new(),
+            momentum => vec![("momentum", momentum)],
+        }
+    }
+
+    fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
+        match name {
+            "momentum" if self.momentum != 0.0 => self.momentum = kept_momentum(name, value)?,
+            _ => return Err(no_number(Self::NAME, &self.numbers(), name)),
+        }
+        Ok(())
+    }
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         match self.momentum {

@@ -103,6 +103,17 @@ fn rate_name(optimizer: &str) -> String {
     format!("{optimizer}/learning_rate")
 }
 
+/// Where the numbers are that were set, such as `adam/set/beta_1`.
+fn set_prefix(optimizer: &str) -> String {
+    format!("{optimizer}/set/")
+}
+
+/// A number that was set.
+pub(super) fn number(optimizer: &str, name: &str, value: f64) -> Result<(String, Tensor), NnError> {
+    let name = format!("{}{name}", set_prefix(optimizer));
+    Ok((name, Tensor::new(value, &keros_tensor::Device::Cpu)?))
+}
+
 /// The state that belongs to no parameter.
 pub(super) fn scalars(
     optimizer: &str,
@@ -122,6 +133,8 @@ pub(super) fn scalars(
 pub(super) struct Loaded {
     pub(super) batches: u64,
     pub(super) learning_rate: Option<f64>,
+    /// Those that were set, by name.
+    pub(super) numbers: Vec<(String, f64)>,
     pub(super) states: Vec<Option<ParamState>>,
 }
 
@@ -136,12 +149,22 @@ pub(super) fn load(
     params: &Params,
     given: &[(String, Tensor)],
 ) -> Result<Loaded, NnError> {
-    let mut given = Given::new(given);
+    let tensors = given;
+    let mut given = Given::new(tensors);
     let batches = given.take(&batches_name(optimizer), DType::I64, &[], true);
     let rate = match constant_rate {
         true => given.take(&rate_name(optimizer), DType::F64, &[], true),
         false => None,
     };
+    let set = set_prefix(optimizer);
+    let mut numbers = Vec::new();
+    for (name, _) in tensors {
+        if let Some(number) = name.strip_prefix(&set)
+            && let Some(value) = given.take(name, DType::F64, &[], true)
+        {
+            numbers.push((number.to_owned(), value.to_scalar::<f64>()?));
+        }
+    }
     let batches = match batches {
         Some(batches) => batches.to_scalar::<i64>()?,
         None => 0,
@@ -187,6 +210,7 @@ pub(super) fn load(
     Ok(Loaded {
         batches,
         learning_rate,
+        numbers,
         states,
     })
 }

@@ -371,3 +371,68 @@ fn arguments_out_of_range_are_refused() {
             .is_err()
     );
 }
+
+#[test]
+fn numbers_are_told_set_kept_in_the_state_and_refused() {
+    for (mut optimizer, mut other) in optimizers().into_iter().zip(optimizers()) {
+        let name = optimizer.name();
+        let numbers = optimizer.numbers();
+        assert_eq!(
+            numbers[0],
+            ("learning_rate", optimizer.learning_rate()),
+            "{name}"
+        );
+        let params = pattern(5);
+        step(optimizer.as_mut(), &params, 0);
+        for (number, value) in &numbers[1..] {
+            // Half of it is in the range of each number.
+            optimizer.set_number(number, value / 2.0).unwrap();
+            for wrong in [f64::NAN, -1.0, f64::INFINITY] {
+                assert!(
+                    optimizer.set_number(number, wrong).is_err(),
+                    "{name} {number} {wrong}"
+                );
+            }
+        }
+        for (before, now) in numbers.iter().zip(optimizer.numbers()).skip(1) {
+            assert_eq!((before.0, before.1 / 2.0), now, "{name}");
+        }
+        let error = optimizer
+            .set_number("mumentum", 0.5)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("number of {name}")) && error.contains("`mumentum`"),
+            "{error}"
+        );
+
+        // Another optimizer goes on with them, and takes them back with a state that has none.
+        let plain = other.state().unwrap();
+        let state = optimizer.state().unwrap();
+        let copy = pattern(5);
+        copy.by_name("dense/kernel")
+            .unwrap()
+            .set(params.by_name("dense/kernel").unwrap().value())
+            .unwrap();
+        other.load_state(&copy, &state).unwrap();
+        assert_eq!(other.numbers(), optimizer.numbers(), "{name}");
+        step(optimizer.as_mut(), &params, 1);
+        step(other.as_mut(), &copy, 1);
+        assert_eq!(values(&params), values(&copy), "{name}");
+        other.load_state(&copy, &plain).unwrap();
+        assert_eq!(other.numbers()[1..], numbers[1..], "{name}");
+    }
+}
+
+#[test]
+fn a_set_number_counts_from_the_next_update_on() {
+    let params = pattern(2);
+    let mut sgd = Sgd::new(1.0).unwrap().weight_decay(0.5).unwrap();
+    sgd.set_number("weight_decay", 0.0).unwrap();
+    step(&mut sgd, &params, 0);
+    let plain = pattern(2);
+    step(&mut Sgd::new(1.0).unwrap(), &plain, 0);
+    assert_eq!(values(&params), values(&plain));
+    // Without momentum there is none to set: it would need a state.
+    assert!(sgd.set_number("momentum", 0.9).is_err());
+}

@@ -10,5 +10,6 @@ mod fit;
 mod generators;
 mod on_batch;
 mod outputs;
+mod seen;
 mod support;
 mod tensors;
