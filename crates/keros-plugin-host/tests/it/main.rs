@@ -14,6 +14,7 @@ mod c_recorder;
 mod csv_logger;
 mod events;
 mod files;
+mod inspect;
 mod instances;
 mod records;
 mod run;
