@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::check_rows;
 use crate::epoch_order::EpochOrder;
 use crate::rng::{self, Purpose};
-use crate::{Arrays, Batch, DataError, Sequence};
+use crate::{Arrays, Batch, DataError, Recipe, Sequence};
 
 const DOING: &str = "making batches of arrays";
 
 /// How the samples of an [`ArraySequence`] are mixed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Shuffle {
     /// In the order of the arrays, every epoch (Keras: `shuffle=False`).
     No,
@@ -43,7 +45,7 @@ pub enum Shuffle {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ArraySequence {
     inputs: Arrays,
     targets: Option<Arrays>,
@@ -55,6 +57,8 @@ pub struct ArraySequence {
 }
 
 impl ArraySequence {
+    pub(crate) const RECIPE: &'static str = "keros::ArraySequence";
+
     /// Batches of 32 samples with targets, shuffled with seed 0.
     ///
     /// # Errors
@@ -138,17 +142,22 @@ pub(crate) fn batch_rows(
     batch_size: usize,
     samples: usize,
 ) -> Result<Range<usize>, DataError> {
-    let len = samples.div_ceil(batch_size);
-    if index >= len {
-        return Err(DataError::OutOfRange {
-            doing: "preparing a batch",
-            what: "batch",
-            index,
-            len,
-        });
-    }
+    check_index(index, samples.div_ceil(batch_size))?;
     let start = index * batch_size;
     Ok(start..samples.min(start.saturating_add(batch_size)))
+}
+
+/// Whether a sequence of `len` batches has batch `index`.
+pub(crate) fn check_index(index: usize, len: usize) -> Result<(), DataError> {
+    if index < len {
+        return Ok(());
+    }
+    Err(DataError::OutOfRange {
+        doing: "preparing a batch",
+        what: "batch",
+        index,
+        len,
+    })
 }
 
 impl Sequence for ArraySequence {
@@ -199,6 +208,10 @@ impl Sequence for ArraySequence {
                 .transpose()?,
             indices,
         })
+    }
+
+    fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+        Ok(Recipe::new(Self::RECIPE, self))
     }
 
     fn num_samples(&self) -> Option<usize> {

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Array, Arrays, DataError};
 
 /// The targets that go with the images of a folder or table; Keras's `class_mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClassMode {
     /// `[N, classes]` of `f32`: 1 for the class, or for each of the classes, else 0.
     #[default]
@@ -48,7 +51,7 @@ impl fmt::Display for ClassMode {
 }
 
 /// The targets of a flow.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Targets {
     /// One class of so many for each sample.
     OneOf(Vec<usize>, usize, ClassMode),

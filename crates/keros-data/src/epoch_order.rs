@@ -3,14 +3,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::{self, Purpose};
 
 /// Permutations of the epochs in use: at most two, the current one and the next that is already
 /// being prepared.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EpochOrder {
     seed: u64,
     purpose: Purpose,
+    #[serde(skip)]
     recent: Mutex<[Option<Permutation>; 2]>,
 }
 

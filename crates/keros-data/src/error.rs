@@ -1,7 +1,7 @@
 //! The one error type of the crate: what was being done with data, what was wrong, and where.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keros_image::ImageError;
 use thiserror::Error;
@@ -39,6 +39,36 @@ pub enum DataError {
     DuplicateName {
         /// The name.
         name: Box<str>,
+    },
+    /// Arrays that belong together by their names have other names.
+    #[error("{doing}: the arrays have other names ({mismatch})")]
+    Names {
+        /// What was being done.
+        doing: &'static str,
+        /// The names of the first and those that differ.
+        mismatch: Box<Mismatch>,
+    },
+    /// Two batches that belong together row by row hold different samples.
+    #[error(
+        "pairing batches: row {row} is of different samples (expected sample {expected}, as in the first batch, found {found})"
+    )]
+    SampleMismatch {
+        /// The first row that differs.
+        row: usize,
+        /// Index of the sample in the first batch.
+        expected: usize,
+        /// Index of the sample in the second batch.
+        found: usize,
+    },
+    /// More bytes than were allowed.
+    #[error("{doing}: too many bytes (expected at most {limit}, found {found} or more)")]
+    TooManyBytes {
+        /// What was being done.
+        doing: &'static str,
+        /// The limit that was given.
+        limit: usize,
+        /// Bytes when it was given up.
+        found: usize,
     },
     /// An argument is outside of what it may be.
     #[error("{doing}: invalid {argument} ({mismatch})")]
@@ -143,6 +173,61 @@ pub enum DataError {
         /// What happened.
         what: Box<str>,
     },
+    /// Worker processes are asked for in a program that cannot be one.
+    #[error(
+        "starting worker processes: this program does not serve as a worker (expected: it calls \
+         keros_data::worker::serve_if_asked first thing in main)"
+    )]
+    NotServing,
+    /// A sequence that cannot be made again in a worker process.
+    #[error("starting worker processes: {sequence} cannot be made again in one: {reason}")]
+    NotPortable {
+        /// The type of the sequence.
+        sequence: &'static str,
+        /// What it has or lacks.
+        reason: &'static str,
+    },
+    /// The program's registry does not know how a sequence is made.
+    #[error(
+        "starting worker processes: the program's worker::Registry has no sequence of the name \
+         {name:?} (expected: it is added before serve_if_asked)"
+    )]
+    NotRegistered {
+        /// The name in the sequence's recipe.
+        name: &'static str,
+    },
+    /// The description of a sequence for worker processes could not be written or read.
+    #[error("describing a sequence to a worker process: {0}")]
+    Description(Box<dyn std::error::Error + Send + Sync>),
+    /// Memory could not be shared with a worker process.
+    #[error("sharing memory with a worker process: {0}")]
+    SharedMemory(std::io::Error),
+    /// A worker process could not be started.
+    #[error("starting a worker process: {what}")]
+    WorkerStart {
+        /// What happened.
+        what: Box<str>,
+    },
+    /// A worker process died, and so did the one that tried the same batch again.
+    #[error("preparing data in a worker process: it {how}, twice{}", at(*.sample, .path.as_deref()))]
+    WorkerDied {
+        /// How the second one ended.
+        how: Box<str>,
+        /// The sample that it was working on, if it told.
+        sample: Option<usize>,
+        /// The file of that sample, if it has one.
+        path: Option<PathBuf>,
+    },
+    /// An error in a worker process, as text; what threads report as the error itself.
+    #[error("{message}")]
+    InWorker {
+        /// The error's message.
+        message: Box<str>,
+        /// The sample that the worker was working on, if it told.
+        sample: Option<usize>,
+        /// The file of that sample, if it has one.
+        path: Option<PathBuf>,
+    },
     /// A batch could not be prepared; `source` says why.
     #[error("preparing batch {index} of epoch {epoch}: {source}")]
     Batch {
@@ -163,6 +248,14 @@ impl DataError {
     /// Wraps an error of your own [`Sequence`](crate::Sequence) or [`Generator`](crate::Generator).
     pub fn source(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Source(error.into())
+    }
+
+    pub(crate) fn description(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Description(error.into())
+    }
+
+    pub(crate) fn shared_memory(error: std::io::Error) -> Self {
+        Self::SharedMemory(error)
     }
 
     /// The error of an image with the index of its sample.
@@ -198,6 +291,24 @@ impl DataError {
         }
     }
 
+    pub(crate) fn names<'n>(
+        doing: &'static str,
+        expected: impl Iterator<Item = &'n str>,
+        found: impl Iterator<Item = &'n str>,
+    ) -> Self {
+        let list = |names: &mut dyn Iterator<Item = &'n str>| {
+            names
+                .map(|name| format!("{name:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (mut expected, mut found) = (expected, found);
+        Self::Names {
+            doing,
+            mismatch: Mismatch::boxed(list(&mut expected), list(&mut found)),
+        }
+    }
+
     pub(crate) fn shape(
         doing: &'static str,
         what: &'static str,
@@ -209,6 +320,15 @@ impl DataError {
             what,
             mismatch: Mismatch::boxed(expected, format_args!("{found:?}")),
         }
+    }
+}
+
+/// Where a worker process was.
+fn at(sample: Option<usize>, path: Option<&Path>) -> String {
+    match (sample, path) {
+        (Some(sample), Some(path)) => format!(", at sample {sample}, {}", path.display()),
+        (Some(sample), None) => format!(", at sample {sample}"),
+        (None, _) => String::new(),
     }
 }
 

@@ -9,6 +9,8 @@ use keros_image::{
     PixelParams, Standardize, Statistics, TransformParams, Whitening,
 };
 use rand::Rng;
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::layout::{image_shape, to_channels_first, to_channels_last};
 use crate::ranges::{ShiftRange, ZoomRange, check_range, symmetric};
@@ -38,7 +40,7 @@ const DOING: &str = "setting up an ImageDataGenerator";
 /// height shift, width shift, shear, zoom along the height and the width, horizontal flip, vertical
 /// flip, channel shift, brightness. What is off draws nothing, except the two flips, which always
 /// draw. (The numbers themselves are not numpy's.)
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageDataGenerator {
     rotation_range: f64,
     width_shift_range: ShiftRange,
@@ -52,6 +54,7 @@ pub struct ImageDataGenerator {
     rescale: Option<f32>,
     affine: Affine,
     pixel_ops: PixelOps,
+    #[serde(skip_deserializing, serialize_with = "no_function")]
     preprocessing: Option<Preprocessing>,
     /// The steps besides the rescaling.
     standardize: Standardize,
@@ -59,6 +62,7 @@ pub struct ImageDataGenerator {
     whitens: bool,
     zca_epsilon: f64,
     whitening: Whitening,
+    #[serde(with = "statistics_serde")]
     statistics: Option<Arc<Statistics>>,
     data_format: DataFormat,
     validation_split: Option<f64>,
@@ -71,6 +75,19 @@ struct Preprocessing(Arc<Function>);
 
 type Function = dyn Fn(&mut [f32], ImageShape) + Send + Sync;
 
+/// Writes that there is no function, which a reader assumes anyway.
+fn no_function<S: Serializer>(
+    function: &Option<Preprocessing>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match function {
+        None => serializer.serialize_none(),
+        Some(_) => Err(S::Error::custom(
+            "a generator with a preprocessing_function cannot be written down",
+        )),
+    }
+}
+
 impl fmt::Debug for Preprocessing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a function")
@@ -80,6 +97,24 @@ impl fmt::Debug for Preprocessing {
 impl PartialEq for Preprocessing {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Statistics in serde's formats, which have no `Arc`.
+mod statistics_serde {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        statistics: &Option<Arc<Statistics>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        statistics.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<Statistics>>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Arc::new))
     }
 }
 
@@ -358,6 +393,10 @@ impl ImageDataGenerator {
         }
         let rescale = self.rescale.unwrap_or(1.0);
         Ok(self.affine.clone().rescale(rescale).check()?)
+    }
+
+    pub(crate) fn has_function(&self) -> bool {
+        self.preprocessing.is_some()
     }
 
     pub(crate) fn split(&self) -> Option<f64> {

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use keros_image::{Decoder, ImageParams, Pixels, Resize};
+use serde::{Deserialize, Serialize};
 
 use crate::array_sequence::batch_rows;
 use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
 use crate::pipeline::Pipeline;
-use crate::{Array, Arrays, Batch, DataError, Sequence};
+use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, worker};
 
 /// What happens to a sample whose file cannot be read as an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnBrokenFile {
     /// Its batch is an error that names the file. The batches before it are delivered. Default.
     #[default]
@@ -49,12 +50,14 @@ pub struct BrokenFile {
 /// # Determinism
 /// As [`ImageFlow`](crate::ImageFlow): the order is a function of (seed, epoch), the transformation
 /// of an image one of (seed, epoch, sample).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ImageFileFlow {
     pub(crate) pipeline: Pipeline,
     pub(crate) decoder: Decoder,
     pub(crate) resize: Resize,
+    #[serde(with = "crate::path_serde::list")]
     pub(crate) paths: Vec<PathBuf>,
+    #[serde(with = "crate::path_serde::list")]
     pub(crate) filenames: Vec<PathBuf>,
     pub(crate) class_names: Vec<String>,
     pub(crate) targets: Targets,
@@ -67,6 +70,8 @@ pub struct ImageFileFlow {
 }
 
 impl ImageFileFlow {
+    pub(crate) const RECIPE: &'static str = "keros::ImageFileFlow";
+
     /// The files, one for each sample, relative to the folder of the flow.
     pub fn filenames(&self) -> &[PathBuf] {
         &self.filenames
@@ -128,6 +133,7 @@ impl ImageFileFlow {
     /// The pixels of a sample in the target size.
     fn read(&self, sample: usize) -> Result<Pixels, DataError> {
         let path = &self.paths[sample];
+        worker::working_on(sample, Some(path));
         let bytes = fs::read(path).map_err(|source| DataError::Io {
             path: path.clone(),
             source,
@@ -217,6 +223,11 @@ impl Sequence for ImageFileFlow {
             sample_weight: weight.transpose()?.map(Arrays::from),
             indices,
         })
+    }
+
+    fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+        self.pipeline.check_portable("an ImageFileFlow")?;
+        Ok(Recipe::new(Self::RECIPE, self))
     }
 
     fn num_samples(&self) -> Option<usize> {

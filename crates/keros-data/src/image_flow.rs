@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use keros_image::{ImageParams, Pixel};
+use serde::{Deserialize, Serialize};
 
 use crate::array_sequence::batch_rows;
 use crate::batch::check_rows;
@@ -10,7 +11,9 @@ use crate::epoch_order::EpochOrder;
 use crate::layout::images;
 use crate::pipeline::Pipeline;
 use crate::rng::Purpose;
-use crate::{Array, Arrays, Batch, DataError, ImageDataGenerator, SaveImages, Sequence, Subset};
+use crate::{
+    Array, Arrays, Batch, DataError, ImageDataGenerator, Recipe, SaveImages, Sequence, Subset,
+};
 
 const DOING: &str = "setting up flow";
 
@@ -59,7 +62,7 @@ impl Default for FlowOptions {
 /// The order is a pure function of (seed, epoch), the transformation of an image one of (seed,
 /// epoch, sample index): it depends neither on the batch size, nor on shuffling, nor on the number
 /// of workers. See [`rng`](crate::rng).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ImageFlow {
     pipeline: Pipeline,
     x: Array,
@@ -75,6 +78,8 @@ pub struct ImageFlow {
 }
 
 impl ImageFlow {
+    pub(crate) const RECIPE: &'static str = "keros::ImageFlow";
+
     pub(crate) fn new(
         generator: ImageDataGenerator,
         x: Arrays,
@@ -245,6 +250,11 @@ impl Sequence for ImageFlow {
             sample_weight: self.sample_weight.as_ref().map(select).transpose()?,
             indices,
         })
+    }
+
+    fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+        self.pipeline.check_portable("an ImageFlow")?;
+        Ok(Recipe::new(Self::RECIPE, self))
     }
 
     fn num_samples(&self) -> Option<usize> {

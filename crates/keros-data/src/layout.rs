@@ -2,11 +2,13 @@
 
 use keros_image::ImageShape;
 use ndarray::{ArcArray, IxDyn};
+use serde::{Deserialize, Serialize};
 
 use crate::{Array, DataError};
 
 /// Where the channels are in an array of images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DataFormat {
     /// `[…, height, width, channels]`.
     #[default]

@@ -1,8 +1,8 @@
-//! Data generators, worker threads and the ordered bounded queue that feeds a training.
+//! Data generators, worker threads and processes, and the ordered bounded queue that feeds a training.
 //!
 //! Data come as a [`Sequence`] (an index gives a batch: [`ArraySequence`], [`ImageFlow`],
 //! [`ImageFileFlow`], or your own) or as a plain [`Generator`] (any iterator over batches). A [`Loader`] prepares the batches
-//! on worker threads and delivers them in order through a bounded queue.
+//! on worker threads, or in worker processes ([`worker`]), and delivers them in order through a bounded queue.
 //!
 //! A batch of a [`Sequence`] is a pure function of (seed, epoch, index): the number of workers and
 //! the length of the queue never change a value or an order. How seeds become random streams is
@@ -28,10 +28,13 @@
 //! # }
 //! ```
 
+pub mod adapters;
 mod array;
 mod array_sequence;
+mod array_serde;
 mod arrays;
 mod batch;
+mod cancel;
 mod class_mode;
 mod directory;
 mod epoch_order;
@@ -43,6 +46,7 @@ mod image_file_flow;
 mod image_flow;
 mod layout;
 mod loader;
+mod path_serde;
 mod pipeline;
 mod ranges;
 pub mod rng;
@@ -51,11 +55,15 @@ mod stats;
 mod subset;
 mod table;
 mod table_flow;
+mod verdict;
+pub mod worker;
 
+pub use adapters::{GeneratorExt, SequenceExt, repeat};
 pub use array::{Array, DType, Element};
 pub use array_sequence::{ArraySequence, Shuffle};
 pub use arrays::Arrays;
 pub use batch::Batch;
+pub use cancel::CancelToken;
 pub use class_mode::ClassMode;
 pub use directory::DirectoryOptions;
 pub use error::{DataError, Mismatch};
@@ -72,6 +80,8 @@ pub use stats::{LoaderStats, StatsHandle};
 pub use subset::Subset;
 pub use table::Table;
 pub use table_flow::TableOptions;
+pub use verdict::Verdict;
+pub use worker::Recipe;
 
 pub use keros_image::{
     BrightnessStyle, ColorMode, FillMode, Format, Geometry, ImageError, ImageParams, ImageShape,

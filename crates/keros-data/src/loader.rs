@@ -1,30 +1,38 @@
 //! The ordered bounded queue between a data source and a training.
 //!
-//! **Order.** The consumer owns a queue of tickets, one per batch, in the order of delivery;
-//! whichever worker finishes first, the front ticket is redeemed first. There is no dispatcher
-//! thread: on every request the consumer itself hands out work until `max_queue_size` tickets are
-//! open, so at most `max_queue_size` batches are being prepared or wait.
+//! **Order.** Every batch has its place in the queue, in the order of delivery; whichever worker
+//! finishes first, the front place is delivered first. There is no dispatcher thread: on every
+//! request the consumer itself hands out work until `max_queue_size` places are taken, so at most
+//! `max_queue_size` batches are being prepared or wait.
 //!
 //! **Epochs.** The stream runs over the epochs without a gap: the first batches of the next epoch
 //! are prepared while the last ones of this epoch are consumed.
 //!
+//! **Processes.** A worker process has a thread here that talks to it; for the queue it is a worker
+//! like any other.
+//!
 //! **Failure.** An error or a panic in a worker arrives at the place of its batch, after all
 //! batches before it; then the stream is over. A worker cannot leave the consumer waiting: when it
-//! is gone its ticket says so.
+//! is gone its place says so.
 //!
 //! **Shutdown.** When the stream is over, or the loader is dropped at any time, the workers are
-//! told to stop, what is queued is discarded, and every thread is joined. That waits for batches
-//! that are being prepared at that moment, and for nothing else.
+//! told to stop, what is queued is discarded, processes are killed and every thread is joined. That
+//! waits for batches that threads are preparing at that moment, no longer than `join_timeout`, and
+//! for nothing else.
 
 mod generator;
+mod queue;
+mod remote;
+mod schedule;
 mod sequence;
+mod threads;
 
-use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+pub(crate) use sequence::prepare;
+pub(crate) use threads::guard;
 
 use crate::loader::generator::GeneratorSource;
 use crate::loader::sequence::SequenceSource;
@@ -37,13 +45,29 @@ const DOING: &str = "setting up a loader";
 /// options will be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoaderOptions {
-    /// Threads that prepare batches; 0 prepares them on the thread that consumes them. At most
-    /// [`LoaderOptions::MAX_WORKERS`]. A generator is read by one thread however many are allowed.
-    /// Default: 1, as in Keras.
+    /// Threads or processes that prepare batches; 0 prepares them on the thread that consumes them.
+    /// At most [`LoaderOptions::MAX_WORKERS`]. A generator is read by one thread however many are
+    /// allowed. Default: 1, as in Keras.
     pub workers: usize,
+    /// Whether the workers are processes, so that a decoder that crashes ends one of them and not
+    /// the training; see [`worker`](crate::worker) for what that needs. An error for generators,
+    /// whose state is in this process. Default: false.
+    pub use_multiprocessing: bool,
     /// The most batches that are prepared ahead, finished or not; from 1 to
     /// [`LoaderOptions::MAX_QUEUE_SIZE`]. Not used without workers. Default: 10, as in Keras.
     pub max_queue_size: usize,
+    /// The most bytes that finished batches hold while they wait. The batch that is next in order
+    /// is let through however large it is; besides what waits, each worker holds the batch that it
+    /// works on. Default: no bound but `max_queue_size`.
+    pub max_queue_bytes: Option<usize>,
+    /// Time that a worker process may take for one batch; then it is killed, and the batch is tried
+    /// once more in a new one. Default: any.
+    pub worker_timeout: Option<Duration>,
+    /// Time that a loader that ends waits for threads that are in the middle of a batch, which
+    /// cannot be interrupted. A thread that takes longer is left behind: it ends when its batch is
+    /// done. Sources that may block should look at their [`CancelToken`](crate::CancelToken).
+    /// Default: 5 seconds.
+    pub join_timeout: Duration,
     /// Whether the batches of a sequence come in a new order every epoch, a pure function of (seed,
     /// epoch). The contents of the batches stay. An error for generators, which have no order to
     /// change. Default: false.
@@ -96,7 +120,11 @@ impl Default for LoaderOptions {
     fn default() -> Self {
         Self {
             workers: 1,
+            use_multiprocessing: false,
             max_queue_size: 10,
+            max_queue_bytes: None,
+            worker_timeout: None,
+            join_timeout: Duration::from_secs(5),
             shuffle: false,
             seed: 0,
             start: 0,
@@ -132,22 +160,23 @@ impl LoadedBatch {
     }
 }
 
-/// An ordered stream of batches, prepared ahead by worker threads; see the crate's documentation.
+/// An ordered stream of batches, prepared ahead by worker threads or processes; see the crate's documentation.
 ///
 /// Iterating gives batches in order. A sequence starts over (with the next epoch) at its end, so
 /// its stream ends only at [`LoaderOptions::limit`]; a generator's stream ends with the generator.
 /// After an error the stream is over.
 ///
 /// # Shutdown
-/// When the stream is over, and when the loader is dropped, all threads are ended and joined. A
-/// batch that is being prepared cannot be interrupted: source code that never returns keeps its
-/// loader waiting.
+/// When the stream is over, and when the loader is dropped, worker processes are killed, threads are
+/// ended and joined. A batch that a thread is preparing cannot be interrupted; the loader waits for
+/// it no longer than [`LoaderOptions::join_timeout`].
 ///
 /// # Determinism
-/// What is delivered depends neither on `workers` nor on `max_queue_size`. A loader with `start: p`
+/// What is delivered depends neither on the number and kind of the workers nor on the bounds of the
+/// queue. A loader with `start: p`
 /// delivers what another one delivers from position `p` on.
 pub struct Loader {
-    /// `None` when the stream is over. Dropping a source ends and joins its threads.
+    /// `None` when the stream is over. Dropping a source ends its workers.
     source: Option<Source>,
     counters: Arc<Counters>,
     position: u64,
@@ -165,13 +194,18 @@ impl Loader {
     /// Workers start at once.
     ///
     /// # Errors
-    /// Options outside of what they may be; an empty sequence; threads that cannot be started.
+    /// Options outside of what they may be; an empty sequence; threads that cannot be started; with
+    /// processes, a program that does not serve as a worker, or a sequence that cannot be made again
+    /// in another process (see [`worker`](crate::worker)).
     pub fn from_sequence(
         sequence: Arc<dyn Sequence>,
         options: LoaderOptions,
     ) -> Result<Self, DataError> {
         options.check()?;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(
+            options.workers.min(options.max_queue_size),
+            options.use_multiprocessing,
+        ));
         Ok(Self {
             position: options.start,
             queue_size: options.queue_size(),
@@ -189,7 +223,8 @@ impl Loader {
     /// The reader starts at once.
     ///
     /// # Errors
-    /// Options outside of what they may be; `shuffle`; a thread that cannot be started.
+    /// Options outside of what they may be; `shuffle`; `use_multiprocessing`; a thread that cannot be
+    /// started.
     pub fn from_generator(
         generator: Box<dyn Generator>,
         options: LoaderOptions,
@@ -203,7 +238,16 @@ impl Loader {
                 true,
             ));
         }
-        let counters = Arc::new(Counters::default());
+        if options.use_multiprocessing && options.workers > 0 {
+            return Err(DataError::invalid(
+                DOING,
+                "use_multiprocessing",
+                "false for a generator, which is a state of this process (a Sequence can be made \
+                 again in another one)",
+                true,
+            ));
+        }
+        let counters = Arc::new(Counters::new(options.workers.min(1), false));
         Ok(Self {
             position: options.start,
             queue_size: options.queue_size(),
@@ -216,10 +260,9 @@ impl Loader {
         })
     }
 
-    /// Ends and joins all threads, and with them the stream.
+    /// Ends all workers, and with them the stream.
     fn close(&mut self) {
         self.source = None;
-        self.counters.emptied();
     }
 
     /// Position of the next batch: what [`LoaderOptions::start`] has to be to continue from here.
@@ -278,66 +321,5 @@ impl fmt::Debug for Loader {
             .field("finished", &self.source.is_none())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// The threads of a loader and the flag that ends them.
-#[derive(Default)]
-struct Threads {
-    cancelled: Arc<AtomicBool>,
-    handles: Vec<JoinHandle<()>>,
-}
-
-impl Threads {
-    fn spawn(
-        &mut self,
-        name: String,
-        run: impl FnOnce(&AtomicBool) + Send + 'static,
-    ) -> Result<(), DataError> {
-        let cancelled = Arc::clone(&self.cancelled);
-        let handle = thread::Builder::new()
-            .name(name)
-            .spawn(move || run(&cancelled))
-            .map_err(|error| DataError::Worker {
-                what: format!("starting a thread failed: {error}").into(),
-            })?;
-        self.handles.push(handle);
-        Ok(())
-    }
-
-    fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-    }
-
-    /// Waits for every thread; the message of a panic that left a thread, if any did.
-    fn join(&mut self) -> Option<Box<str>> {
-        let mut message = None;
-        for handle in self.handles.drain(..) {
-            if let Err(payload) = handle.join() {
-                message = Some(panic_message(payload.as_ref()));
-            }
-        }
-        message
-    }
-}
-
-/// Runs code of the data source, turning a panic into an error.
-fn guard<T>(run: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
-    // What the code left half done is not looked at again: a panic ends the stream.
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result,
-        Err(payload) => Err(DataError::Panicked {
-            message: panic_message(payload.as_ref()),
-        }),
-    }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {
-    if let Some(message) = payload.downcast_ref::<&str>() {
-        (*message).into()
-    } else if let Some(message) = payload.downcast_ref::<String>() {
-        message.as_str().into()
-    } else {
-        "(the panic carries no message)".into()
     }
 }

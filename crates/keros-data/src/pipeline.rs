@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use keros_image::{Affine, Format, ImageParams, ImageShape, Pixel, encode};
+use serde::{Deserialize, Serialize};
 
 use crate::layout::to_channels_first;
 use crate::rng::{self, Purpose};
@@ -12,9 +13,10 @@ use crate::{DataError, DataFormat, ImageDataGenerator};
 /// Keras's `save_to_dir`: every image that is made is also written to a folder, as
 /// `{prefix}_{epoch}_{sample}.{extension}`, stretched from black to white. To look at what the
 /// network sees; it costs time and space.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaveImages {
     /// The folder; it is made if it is missing.
+    #[serde(with = "crate::path_serde")]
     pub directory: PathBuf,
     /// The beginning of each name. Keras: `save_prefix`.
     pub prefix: String,
@@ -34,7 +36,7 @@ impl SaveImages {
 }
 
 /// What a flow does to each of its samples.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Pipeline {
     generator: ImageDataGenerator,
     warp: Affine,
@@ -68,6 +70,17 @@ impl Pipeline {
             augments,
             save,
         })
+    }
+
+    /// Whether all of it can be written down, which a function of the user's cannot.
+    pub(crate) fn check_portable(&self, sequence: &'static str) -> Result<(), DataError> {
+        match self.generator.has_function() {
+            false => Ok(()),
+            true => Err(DataError::NotPortable {
+                sequence,
+                reason: "its preprocessing_function is code, which cannot be described",
+            }),
+        }
     }
 
     pub(crate) fn shape(&self) -> ImageShape {

@@ -1,6 +1,7 @@
 //! The ranges from which an `ImageDataGenerator` draws.
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use crate::rng::{below, uniform, unit};
@@ -9,7 +10,8 @@ const DOING: &str = "setting up an ImageDataGenerator";
 
 /// How far an image may be shifted along one side. Keras tells the cases apart by type and value,
 /// and so do the `From`s.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ShiftRange {
     /// A number `f`: the shift is uniform in `[-f, f)`, as a fraction of the side if `f < 1`, else
@@ -103,7 +105,7 @@ fn signed<R: Rng + ?Sized>(rng: &mut R, value: f64) -> f64 {
 
 /// How much an image may be zoomed: factors are uniform in `[low, high)`, drawn independently for
 /// height and width. A factor below 1 magnifies. Equal ends of 1 are off.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ZoomRange {
     /// Lowest factor, above 0.
     pub low: f64,

@@ -1,6 +1,6 @@
 //! The contract of an indexable data source.
 
-use crate::{Batch, DataError};
+use crate::{Batch, DataError, Recipe};
 
 /// A data source whose batches can be asked for by number, from several threads at once (Keras's
 /// `Sequence`, `PyDataset`).
@@ -33,6 +33,18 @@ pub trait Sequence: Send + Sync {
     /// are consumed.
     fn changes_on_epoch_end(&self) -> bool {
         false
+    }
+
+    /// How worker processes make this sequence again, in its present state; see
+    /// [`worker`](crate::worker). Only needed for them, and refused by default.
+    ///
+    /// # Errors
+    /// The sequence has something that cannot be described, such as a function.
+    fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+        Err(DataError::NotPortable {
+            sequence: std::any::type_name::<Self>(),
+            reason: "it has no `recipe`",
+        })
     }
 
     /// Number of samples per epoch, when known.

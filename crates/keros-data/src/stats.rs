@@ -1,13 +1,15 @@
 //! What a loader did: who waited for whom, and how full the queue was.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::Verdict;
 
 /// Counters of a [`Loader`](crate::Loader) since it was made.
 ///
 /// A large `consumer_wait` says that data are the bottleneck, a large `producer_wait` that the
-/// training is.
+/// training is; [`LoaderStats::verdict`] says it in words.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct LoaderStats {
@@ -24,6 +26,23 @@ pub struct LoaderStats {
     pub queue_fill_mean: f64,
     /// Batches ready in the queue now.
     pub queue_fill: usize,
+    /// The most bytes that batches ready in the queue ever held together.
+    pub queue_bytes_max: usize,
+    /// Time from the first request of the consumer to the last delivery.
+    pub elapsed: Duration,
+    /// Workers that prepare batches; 0 if the consumer does.
+    pub workers: usize,
+    /// Whether the workers are processes.
+    pub processes: bool,
+    /// Worker processes that died or took too long, and were replaced.
+    pub workers_replaced: u64,
+}
+
+impl LoaderStats {
+    /// Which side waits for the other, and what to do about it.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(self)
+    }
 }
 
 /// Reads the counters of a [`Loader`](crate::Loader), also after it was dropped.
@@ -48,11 +67,26 @@ pub(crate) struct Counters {
     requests: AtomicU64,
     fill_sum: AtomicU64,
     ready: AtomicUsize,
+    bytes_max: AtomicUsize,
+    replaced: AtomicU64,
+    first_request: OnceLock<Instant>,
+    elapsed_ns: AtomicU64,
+    workers: usize,
+    processes: bool,
 }
 
 impl Counters {
+    pub(crate) fn new(workers: usize, processes: bool) -> Self {
+        Self {
+            workers,
+            processes: processes && workers > 0,
+            ..Self::default()
+        }
+    }
+
     /// The consumer asks for a batch.
     pub(crate) fn requested(&self) {
+        self.first_request.get_or_init(Instant::now);
         self.requests.fetch_add(1, Relaxed);
         self.fill_sum
             .fetch_add(self.ready.load(Relaxed) as u64, Relaxed);
@@ -60,6 +94,9 @@ impl Counters {
 
     pub(crate) fn delivered(&self) {
         self.batches.fetch_add(1, Relaxed);
+        if let Some(first) = self.first_request.get() {
+            self.elapsed_ns.store(nanoseconds(first.elapsed()), Relaxed);
+        }
     }
 
     pub(crate) fn consumer_waited(&self, time: Duration) {
@@ -74,10 +111,10 @@ impl Counters {
         self.producer_busy_ns.fetch_add(nanoseconds(time), Relaxed);
     }
 
-    /// A batch becomes ready. Called before it is put into the queue, so that the count never falls
-    /// below zero.
-    pub(crate) fn enqueued(&self) {
+    /// A batch becomes ready; all that are hold so many bytes.
+    pub(crate) fn enqueued(&self, bytes: usize) {
         self.ready.fetch_add(1, Relaxed);
+        self.bytes_max.fetch_max(bytes, Relaxed);
     }
 
     /// The consumer has taken a batch out of the queue.
@@ -88,6 +125,11 @@ impl Counters {
     /// The queue is gone, with what was in it.
     pub(crate) fn emptied(&self) {
         self.ready.store(0, Relaxed);
+    }
+
+    /// A worker process was replaced.
+    pub(crate) fn replaced(&self) {
+        self.replaced.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn read(&self) -> LoaderStats {
@@ -103,6 +145,11 @@ impl Counters {
                 self.fill_sum.load(Relaxed) as f64 / requests as f64
             },
             queue_fill: self.ready.load(Relaxed),
+            queue_bytes_max: self.bytes_max.load(Relaxed),
+            elapsed: Duration::from_nanos(self.elapsed_ns.load(Relaxed)),
+            workers: self.workers,
+            processes: self.processes,
+            workers_replaced: self.replaced.load(Relaxed),
         }
     }
 }

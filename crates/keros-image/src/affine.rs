@@ -7,6 +7,8 @@
 //! folding a coordinate into the image guarantees that every neighbour exists. Flips cost nothing,
 //! they turn the direction of the walk.
 
+use serde::{Deserialize, Serialize};
+
 use crate::fill::{clamp, reflect, wrap};
 use crate::geometry::Matrix;
 use crate::spline::Spline;
@@ -20,7 +22,7 @@ const CHUNK: usize = 32;
 ///
 /// Setters consume and return the value. The defaults are Keras's: `nearest` fill, `cval` 0, order
 /// 1, no rescaling; and [`Geometry::Keros`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Affine {
     fill_mode: FillMode,
     cval: f32,

@@ -49,7 +49,8 @@ impl fmt::Display for ColorMode {
 }
 
 /// The formats that are read, told from the first bytes of a file and never from its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Format {
     /// Portable Network Graphics; of an animation the default picture.

@@ -36,7 +36,7 @@ pub struct PixelParams {
 /// How values are changed: everything that is not drawn per image.
 ///
 /// Setters consume and return the value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PixelOps {
     value_range: (f32, f32),
     brightness_style: BrightnessStyle,

@@ -30,8 +30,7 @@ impl Plugin {
     /// gives the same library.
     ///
     /// A relative path is relative to the current directory; no folder is searched. The system opens
-    /// the file again by its path: where others could put another one in its place in between, use an
-    /// [`AllowList`](crate::AllowList).
+    /// the file again by its path, so the folder should be one that only trusted people can write to.
     ///
     /// # Errors
     /// A [`PluginError`] that tells what is wrong with the file or with what it exports.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 /// The configuration of a plugin that has none: any field is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
 

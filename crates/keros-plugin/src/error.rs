@@ -1,6 +1,7 @@
 //! What can go wrong between a plugin and its host.
 
 use keros_abi::{keros_status, status_name};
+use std::path::PathBuf;
 
 /// A configuration does not fit the plugin.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,22 @@ pub enum HostError {
         asked: &'static str,
         /// The answer, one of the `KEROS_E_` numbers.
         status: keros_status,
+    },
+    /// It could not do it.
+    #[error("{asked}: {reason}")]
+    Failed {
+        /// What the hook asked for.
+        asked: &'static str,
+        /// Why not, in the host's words.
+        reason: String,
+    },
+    /// A path that cannot be passed on.
+    #[error("{asked}: the path {} is not UTF-8", path.display())]
+    Path {
+        /// What the hook asked for.
+        asked: &'static str,
+        /// The path.
+        path: PathBuf,
     },
     /// It answered with something that keros.h forbids.
     #[error("{asked}: the host answered with {found}, against keros.h")]

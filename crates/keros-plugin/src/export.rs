@@ -5,10 +5,12 @@ use crate::host::Host;
 use crate::instance::{Failure, Instance, guard};
 use keros_abi::{
     KEROS_ABI_MAJOR, KEROS_ABI_MINOR, KEROS_E_ARG, KEROS_E_CONFIG, KEROS_E_OTHER, KEROS_MAGIC,
-    KEROS_OK, keros_callback, keros_host, keros_plugin_module, keros_status, keros_str,
+    KEROS_OK, keros_callback, keros_host, keros_plugin_module, keros_self_test, keros_status,
+    keros_str,
 };
 use keros_callbacks::{BoxError, Callback};
 use serde::de::DeserializeOwned;
+use std::ffi::c_void;
 use std::mem::size_of;
 
 /// What a plugin tells about itself, at most as many bytes as said; the compiler refuses more.
@@ -29,9 +31,16 @@ pub struct Description {
 type Create =
     unsafe extern "C" fn(*const keros_host, keros_str, *mut keros_callback) -> keros_status;
 
+type Extension = unsafe extern "C" fn(keros_str) -> *const c_void;
+
 /// The exported record. `debug` tells whether the plugin is built without optimizations.
 #[must_use]
-pub const fn module(description: &Description, debug: bool, create: Create) -> keros_plugin_module {
+pub const fn module(
+    description: &Description,
+    debug: bool,
+    create: Create,
+    extension: Extension,
+) -> keros_plugin_module {
     let Description {
         id,
         version,
@@ -78,7 +87,7 @@ pub const fn module(description: &Description, debug: bool, create: Create) -> k
             std::env::consts::OS,
         ]),
         create: Some(create),
-        extension: None,
+        extension: Some(extension),
     }
 }
 
@@ -158,6 +167,40 @@ where
         Ok(())
     });
     match made {
+        Ok(()) => KEROS_OK,
+        Err(failure) => {
+            host.fail(&failure.text);
+            failure.status
+        }
+    }
+}
+
+/// The table of a self-test.
+#[must_use]
+pub const fn self_test_table(
+    run: unsafe extern "C" fn(*const keros_host) -> keros_status,
+) -> keros_self_test {
+    keros_self_test {
+        struct_size: size_of::<keros_self_test>() as u32,
+        reserved: 0,
+        run: Some(run),
+    }
+}
+
+/// [`keros_self_test::run`] for a test of the author's.
+///
+/// # Safety
+/// The host is as keros.h tells.
+pub unsafe fn self_test<E: Into<BoxError>>(
+    host: *const keros_host,
+    test: impl FnOnce() -> Result<(), E>,
+) -> keros_status {
+    // SAFETY: the caller's promise.
+    let host = match unsafe { Host::new(host) } {
+        Ok(host) => host,
+        Err(status) => return status,
+    };
+    match guard(|| test().map_err(|error| Failure::from(error.into()))) {
         Ok(()) => KEROS_OK,
         Err(failure) => {
             host.fail(&failure.text);

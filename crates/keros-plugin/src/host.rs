@@ -23,6 +23,29 @@ impl Host {
         }
     }
 
+    /// What keros.h passes.
+    pub(crate) fn as_ptr(self) -> *const keros_host {
+        self.0
+    }
+
+    /// The table of an extension, if the host has it and it is as large as ours.
+    ///
+    /// # Safety
+    /// The extension is of the type `T`, which begins with its size.
+    pub(crate) unsafe fn extension<T: Copy>(self, id: &str) -> Option<T> {
+        // SAFETY: `new` was promised that the host lives; it has the field by its size.
+        let find = unsafe { (*self.0).extension }?;
+        // SAFETY: as keros.h tells; the name lives during the call.
+        let found = unsafe { find(self.0, keros_str::new(id)) };
+        if found.is_null() {
+            return None;
+        }
+        // SAFETY: every table begins with its size.
+        let size = unsafe { found.cast::<u32>().read_unaligned() };
+        // SAFETY: it is at least as large as ours.
+        (size as usize >= size_of::<T>()).then(|| unsafe { found.cast::<T>().read_unaligned() })
+    }
+
     /// Tells people why the status about to be returned is a failure.
     pub(crate) fn fail(self, text: &str) {
         // SAFETY: `new` was promised that the host lives; it has the field by its size.

@@ -57,8 +57,11 @@
 //! **Panics.** A panic in the constructor or in a hook is caught and reported with its message; the
 //! instance gets no more events. One in `Drop` is caught and lost. This needs `panic = "unwind"`.
 //!
-//! **Messages.** [`Context::message`] reaches the user. [`Callback::on_message`] is not called: the
-//! messages of others are not sent to plugins.
+//! **Older hosts.** What a host lacks is refused by an error that says so, when a hook asks for it.
+//!
+//! **State.** [`Callback::save_state`] and [`Callback::load_state`] are called for checkpoints, and
+//! [`Callback::on_message`] for what is said to the user, as for a linked-in callback. [`state`] turns
+//! serde types into bytes.
 //!
 //! **Linking in and exporting.** [`export_plugin!`] defines a symbol, and a program can have one of
 //! them. If other programs link your callback in as a library, put the line behind a feature.
@@ -66,22 +69,28 @@
 mod config;
 mod error;
 mod export;
+mod extensions;
 mod host;
 mod instance;
 mod run;
+#[cfg(feature = "schema")]
+mod schema;
 
 pub use config::NoConfig;
 pub use error::{ConfigError, HostError};
 pub use export::Description;
 pub use keros_callbacks::{
-    BoxError, Callback, CallbackResult, Context, Decision, Event, EventKind, EventSet, Level,
-    LogValue, Logs, Message, Run, RunInfo,
+    ArrayInfo, BoxError, Callback, CallbackResult, Context, Decision, EpochLogs, Event, EventKind,
+    EventSet, Level, LogValue, Logs, Message, ParamInfo, QueueStats, RequestQueue, RequestSink,
+    Requests, Run, RunError, RunInfo, Weights, state,
 };
 
 /// What the macros expand to; not for use by name.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::export::{create, module};
+    pub use crate::export::{create, module, self_test, self_test_table};
+    #[cfg(feature = "schema")]
+    pub use crate::schema::Schema;
     pub use keros_abi as abi;
 }
 
@@ -92,11 +101,15 @@ pub mod __private {
 /// instance; without a configuration it gets `{}`. A plugin that has nothing to configure takes
 /// [`NoConfig`].
 ///
-/// The fields of [`Description`] follow, in any order; those left out come from the package's
-/// `Cargo.toml`.
+/// What follows may be left out, in any order:
+/// * `schema: Config`, the configuration's type, which derives `schemars::JsonSchema` (version 1): the
+///   host can then tell and check what may be configured. Needs the feature `schema`.
+/// * `self_test: function`, a function without arguments to a [`Result`] with any error: whether the
+///   plugin works where it is.
+/// * The fields of [`Description`]; those left out come from the package's `Cargo.toml`.
 ///
 /// ```text
-/// keros_plugin::export_plugin!(StopBelow::new, id: "stop-below", vendor: "Example Ltd");
+/// keros_plugin::export_plugin!(StopBelow::new, schema: Config, vendor: "Example Ltd");
 /// ```
 #[macro_export]
 macro_rules! export_plugin {
@@ -115,7 +128,8 @@ macro_rules! export_plugin {
 /// without building a library. Takes the same arguments.
 #[macro_export]
 macro_rules! plugin_module {
-    ($create:expr $(, $field:ident: $value:expr)* $(,)?) => {{
+    // The fields one after another: `schema` and `self_test` are put aside, the rest describes.
+    (@ $create:tt [$($schema:ty)?] [$($test:expr)?] [$($field:ident: $value:expr,)*]) => {{
         #[cfg(not(panic = "unwind"))]
         ::core::compile_error!(
             "a keros plugin needs `panic = \"unwind\"`: otherwise a panic ends the training program"
@@ -129,6 +143,30 @@ macro_rules! plugin_module {
             let constructor = $create;
             // SAFETY: the host that calls this function keeps the promises of keros.h.
             unsafe { $crate::__private::create(host, config, out, constructor) }
+        }
+
+        unsafe extern "C" fn __keros_extension(
+            id: $crate::__private::abi::keros_str,
+        ) -> *const ::core::ffi::c_void {
+            // SAFETY: the host that calls this function keeps the promises of keros.h.
+            match unsafe { id.text() } {
+                $(Some($crate::__private::abi::KEROS_EXT_SCHEMA) => {
+                    static SCHEMA: $crate::__private::Schema = $crate::__private::Schema::new();
+                    SCHEMA.of::<$schema>()
+                })?
+                $(Some($crate::__private::abi::KEROS_EXT_SELF_TEST) => {
+                    unsafe extern "C" fn run(
+                        host: *const $crate::__private::abi::keros_host,
+                    ) -> $crate::__private::abi::keros_status {
+                        // SAFETY: as above.
+                        unsafe { $crate::__private::self_test(host, $test) }
+                    }
+                    static TABLE: $crate::__private::abi::keros_self_test =
+                        $crate::__private::self_test_table(run);
+                    ::core::ptr::from_ref(&TABLE).cast()
+                })?
+                _ => ::core::ptr::null(),
+            }
         }
 
         #[allow(clippy::needless_update, reason = "all fields may be given")]
@@ -146,7 +184,20 @@ macro_rules! plugin_module {
                 },
                 ::core::cfg!(debug_assertions),
                 __keros_create,
+                __keros_extension,
             );
         __KEROS_MODULE
     }};
+    (@ $c:tt [] $t:tt $f:tt schema: $schema:ty $(, $($rest:tt)*)?) => {
+        $crate::plugin_module!(@ $c [$schema] $t $f $($($rest)*)?)
+    };
+    (@ $c:tt $s:tt [] $f:tt self_test: $test:expr $(, $($rest:tt)*)?) => {
+        $crate::plugin_module!(@ $c $s [$test] $f $($($rest)*)?)
+    };
+    (@ $c:tt $s:tt $t:tt [$($f:tt)*] $field:ident: $value:expr $(, $($rest:tt)*)?) => {
+        $crate::plugin_module!(@ $c $s $t [$($f)* $field: $value,] $($($rest)*)?)
+    };
+    ($create:expr $(, $($fields:tt)*)?) => {
+        $crate::plugin_module!(@ ($create) [] [] [] $($($fields)*)?)
+    };
 }

@@ -1,14 +1,18 @@
 //! The run behind the host's functions, as hooks see it: [`Run`] over [`keros_run`].
 
 use crate::error::HostError;
+use crate::extensions::InEvent;
 use keros_abi::{
     KEROS_BOOL, KEROS_E_UNSUPPORTED, KEROS_F64, KEROS_I64, KEROS_OK, KEROS_RUN_VALIDATION,
-    KEROS_TEXT, KEROS_UNKNOWN, keros_logs, keros_run, keros_run_info, keros_status, keros_str,
-    keros_value, keros_value_as,
+    KEROS_TEXT, KEROS_UNKNOWN, keros_log, keros_logs, keros_run, keros_run_info, keros_status,
+    keros_str, keros_value, keros_value_as,
 };
-use keros_callbacks::{BoxError, LogValue, Logs, Run, RunInfo};
+use keros_callbacks::{
+    ArrayInfo, BoxError, EpochLogs, LogValue, Logs, ParamInfo, QueueStats, Requests, Run, RunInfo,
+};
 use std::cell::{Cell, OnceCell};
 use std::mem::{align_of, size_of};
+use std::path::Path;
 use std::time::Duration;
 
 /// The kinds of values this version knows; logs of other kinds are passed over.
@@ -18,6 +22,9 @@ const KINDS: [u32; 4] = [KEROS_F64, KEROS_I64, KEROS_BOOL, KEROS_TEXT];
 /// `info`, so that reading the same names again allocates nothing.
 pub(crate) struct HostRun<'a> {
     run: &'a keros_run,
+    extensions: InEvent<'a>,
+    requests: Option<&'a Requests>,
+    params: OnceCell<Vec<ParamInfo>>,
     logs: &'a mut Logs,
     /// Whether `logs` are those of this event.
     read: bool,
@@ -42,11 +49,16 @@ impl<'a> HostRun<'a> {
     /// `run` is the run of the event this thread is in, as keros.h tells.
     pub(crate) unsafe fn new(
         run: &'a keros_run,
+        extensions: InEvent<'a>,
+        requests: Option<&'a Requests>,
         logs: &'a mut Logs,
         info: &'a mut RunInfo,
     ) -> HostRun<'a> {
         HostRun {
             run,
+            extensions,
+            requests,
+            params: OnceCell::new(),
             logs,
             read: false,
             room: Cell::new(Some(info)),
@@ -139,13 +151,10 @@ impl<'a> HostRun<'a> {
 
         self.logs.clear();
         for log in items {
-            let mut value = LogValue::Bool(false);
             // SAFETY: keys and values are valid until set_log.
-            let key = unsafe {
-                assign(ASKED, &mut value, &log.value)?;
-                text(ASKED, log.key)?
-            };
-            self.logs.set(key, value);
+            if let Some((key, value)) = unsafe { read_log(ASKED, log)? } {
+                self.logs.set(key, value);
+            }
         }
         Ok(())
     }
@@ -224,16 +233,109 @@ impl Run for HostRun<'_> {
         }
         Duration::from_nanos(nanoseconds)
     }
+
+    fn detail(&self) -> Option<&str> {
+        self.extensions.detail()
+    }
+
+    fn params(&self) -> &[ParamInfo] {
+        // A host that does not tell has none to show.
+        self.params
+            .get_or_init(|| self.extensions.params().unwrap_or_default())
+    }
+
+    fn read_param(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        self.extensions.read_param(index, values)
+    }
+
+    fn read_gradient(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        self.extensions.read_gradient(index, values)
+    }
+
+    fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
+        self.extensions.write_param(index, values)
+    }
+
+    fn save_weights(&mut self, path: &Path) -> Result<(), BoxError> {
+        self.extensions.save_weights(path)
+    }
+
+    fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
+        self.extensions.save_model(path)
+    }
+
+    fn load_weights(&mut self, path: &Path) -> Result<(), BoxError> {
+        self.extensions.load_weights(path)
+    }
+
+    fn swap_averages(&mut self) -> Result<(), BoxError> {
+        self.extensions.swap_averages()
+    }
+
+    fn is_scheduled(&self) -> bool {
+        self.extensions.is_scheduled()
+    }
+
+    fn optimizer_numbers(&self) -> Vec<(String, f64)> {
+        self.extensions.optimizer_numbers().unwrap_or_default()
+    }
+
+    fn set_optimizer_number(&mut self, name: &str, value: f64) -> Result<(), BoxError> {
+        self.extensions.set_optimizer_number(name, value)
+    }
+
+    fn history(&self) -> Result<Vec<EpochLogs>, BoxError> {
+        self.extensions.history()
+    }
+
+    fn queue(&self) -> Option<QueueStats> {
+        self.extensions.queue()
+    }
+
+    fn inputs(&self) -> Vec<ArrayInfo> {
+        self.extensions.inputs().unwrap_or_default()
+    }
+
+    fn read_input(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
+        self.extensions.read_input(index, values)
+    }
+
+    fn facts(&self) -> Result<String, BoxError> {
+        self.extensions.facts()
+    }
+
+    fn requests(&self) -> Option<&Requests> {
+        self.requests
+    }
 }
 
-fn check(asked: &'static str, status: keros_status) -> Result<(), HostError> {
+/// Key and value of a log; `None` for a kind this version does not know.
+///
+/// # Safety
+/// Its texts are valid for `'a`.
+pub(crate) unsafe fn read_log<'a>(
+    asked: &'static str,
+    log: &'a keros_log,
+) -> Result<Option<(&'a str, LogValue)>, HostError> {
+    if !KINDS.contains(&log.value.kind) {
+        return Ok(None);
+    }
+    let mut value = LogValue::Bool(false);
+    // SAFETY: the caller's promise.
+    unsafe {
+        assign(asked, &mut value, &log.value)?;
+        Ok(Some((text(asked, log.key)?, value)))
+    }
+}
+
+pub(crate) fn check(asked: &'static str, status: keros_status) -> Result<(), HostError> {
     match status {
         KEROS_OK => Ok(()),
         status => Err(HostError::Status { asked, status }),
     }
 }
 
-fn missing(asked: &'static str) -> HostError {
+pub(crate) fn missing(asked: &'static str) -> HostError {
     HostError::Broken {
         asked,
         found: "a null function",
@@ -244,7 +346,7 @@ fn missing(asked: &'static str) -> HostError {
 ///
 /// # Safety
 /// If the arguments are possible ones, there are such items, valid for `'a`.
-unsafe fn items<'a, T: 'a>(
+pub(crate) unsafe fn items<'a, T: 'a>(
     asked: &'static str,
     first: *const T,
     count: u64,
@@ -264,7 +366,7 @@ unsafe fn items<'a, T: 'a>(
 
 /// # Safety
 /// If the view is a possible one, its bytes are valid for `'a`.
-unsafe fn text<'a>(asked: &'static str, view: keros_str) -> Result<&'a str, HostError> {
+pub(crate) unsafe fn text<'a>(asked: &'static str, view: keros_str) -> Result<&'a str, HostError> {
     // SAFETY: the caller's promise.
     unsafe { view.text() }.ok_or(HostError::Broken {
         asked,

@@ -1,11 +1,12 @@
 //! What a user may choose.
 
 use keros_plugin::BoxError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 
 /// The configuration of a [`CsvLogger`](crate::CsvLogger).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The file to write.

@@ -27,7 +27,7 @@ use keros_plugin::{
     BoxError, Callback, CallbackResult, Context, Decision, EventKind, EventSet, Level,
 };
 
-keros_plugin::export_plugin!(CsvLogger::new);
+keros_plugin::export_plugin!(CsvLogger::new, schema: Config);
 
 /// Writes a row per epoch.
 #[derive(Debug)]

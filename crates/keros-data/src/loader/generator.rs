@@ -1,14 +1,13 @@
 //! The loader's side for plain generators: one reader, at most one queue ahead.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
-use super::{LoadedBatch, LoaderOptions, Threads, guard};
+use super::queue::{Queue, Worker};
+use super::threads::{Threads, guard};
+use super::{LoadedBatch, LoaderOptions};
 use crate::stats::Counters;
-use crate::{Batch, DataError, Generator};
+use crate::{Batch, CancelToken, DataError, Generator};
 
 /// Delivers the batches of a generator as it gives them.
 pub(super) struct GeneratorSource {
@@ -18,14 +17,28 @@ pub(super) struct GeneratorSource {
     counters: Arc<Counters>,
 }
 
+/// What one read gives; `None` at the end.
+type Read = Option<Result<Batch, DataError>>;
+
 enum Reader {
     /// Read where batches are consumed.
     Inline(Feed),
-    /// Read ahead by a thread. The receiver is `None` once closed.
-    Thread(Option<Receiver<Result<Batch, DataError>>>, Threads),
+    /// Read ahead by a thread.
+    Ahead(Ahead),
 }
 
-/// The generator with what is still to be skipped and delivered.
+/// A thread that reads as often as it was asked to.
+struct Ahead {
+    max_queue_size: usize,
+    /// Reads asked for and not delivered.
+    asked: usize,
+    /// Reads that may still be asked for.
+    remaining: Option<u64>,
+    queue: Arc<Queue<(), Read>>,
+    threads: Threads,
+}
+
+/// The generator with what is still to be skipped.
 struct Feed {
     generator: Box<dyn Generator>,
     epoch: u64,
@@ -38,12 +51,12 @@ struct Feed {
 impl Feed {
     /// The next batch that is not skipped, checked. Never reads beyond the limit, nor after an end
     /// or an error: the caller stops there.
-    fn next(&mut self, cancelled: impl Fn() -> bool) -> Option<Result<Batch, DataError>> {
+    fn next(&mut self, token: &CancelToken) -> Read {
         if self.remaining == Some(0) {
             return None;
         }
         loop {
-            if cancelled() {
+            if token.is_cancelled() {
                 return None;
             }
             let next = guard(|| {
@@ -83,14 +96,22 @@ impl GeneratorSource {
         let reader = if options.workers == 0 {
             Reader::Inline(feed)
         } else {
-            // One batch more is in the hands of the reader.
-            let (queue, batches) = bounded(options.max_queue_size - 1);
-            let mut threads = Threads::default();
-            let shared = Arc::clone(&counters);
-            threads.spawn("keros-loader-generator".to_owned(), move |cancelled| {
-                read(feed, &queue, &shared, cancelled)
+            let max_bytes = options.max_queue_bytes.unwrap_or(usize::MAX);
+            let queue = Queue::new(max_bytes, Arc::clone(&counters));
+            let mut threads = Threads::new(options.join_timeout);
+            let (worker, shared) = (queue.worker(), Arc::clone(&counters));
+            threads.spawn("keros-loader-generator".to_owned(), move || {
+                read(feed, &worker, &shared)
             })?;
-            Reader::Thread(Some(batches), threads)
+            let mut ahead = Ahead {
+                max_queue_size: options.max_queue_size,
+                asked: 0,
+                remaining: options.limit,
+                queue,
+                threads,
+            };
+            ahead.top_up();
+            Reader::Ahead(ahead)
         };
         Ok(Self {
             reader,
@@ -104,21 +125,11 @@ impl GeneratorSource {
         let begin = Instant::now();
         let next = match &mut self.reader {
             Reader::Inline(feed) => {
-                let next = feed.next(|| false);
+                let next = feed.next(&CancelToken::default());
                 self.counters.producer_worked(begin.elapsed());
                 next
             }
-            Reader::Thread(batches, threads) => match batches.as_ref()?.recv() {
-                Ok(result) => {
-                    self.counters.dequeued();
-                    Some(result)
-                }
-                // The reader is gone: the end of the data, unless a panic took it (in the
-                // generator's destructor).
-                Err(_) => threads
-                    .join()
-                    .map(|message| Err(DataError::Panicked { message })),
-            },
+            Reader::Ahead(ahead) => ahead.next(),
         };
         self.counters.consumer_waited(begin.elapsed());
         let position = self.position;
@@ -136,35 +147,64 @@ impl GeneratorSource {
     }
 }
 
-impl Drop for GeneratorSource {
-    fn drop(&mut self) {
-        if let Reader::Thread(batches, threads) = &mut self.reader {
-            threads.cancel();
-            *batches = None;
-            // A panic that is left comes from the generator's destructor, and nobody asks any more.
-            let _ = threads.join();
+impl Ahead {
+    /// Asks for reads until the queue is full.
+    fn top_up(&mut self) {
+        while self.asked < self.max_queue_size && self.remaining != Some(0) {
+            self.queue.hand_out(());
+            self.asked += 1;
+            self.remaining = self.remaining.map(|remaining| remaining - 1);
         }
+    }
+
+    fn next(&mut self) -> Read {
+        self.top_up();
+        if self.asked == 0 {
+            return None;
+        }
+        self.asked -= 1;
+        let next = match self.queue.take() {
+            Ok(Some(next)) => Some(next),
+            // The end of the data, unless a panic took the reader (in the generator's destructor).
+            Ok(None) | Err(_) => {
+                self.queue.close();
+                let panic = self.threads.join();
+                panic.map(|message| Err(DataError::Panicked { message }))
+            }
+        };
+        if let Some(Ok(_)) = next {
+            self.top_up();
+        }
+        next
     }
 }
 
-/// The reader's life: read until the data, the limit or the interest end.
-fn read(
-    mut feed: Feed,
-    queue: &Sender<Result<Batch, DataError>>,
-    counters: &Counters,
-    cancelled: &AtomicBool,
-) {
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.threads.cancel();
+        self.queue.close();
+    }
+}
+
+/// The reader's life: read when asked until the data, the limit or the interest end.
+fn read(mut feed: Feed, worker: &Worker<(), Read>, counters: &Counters) {
+    let token = CancelToken::current();
     loop {
         let begin = Instant::now();
-        let next = feed.next(|| cancelled.load(Ordering::Relaxed));
-        counters.producer_worked(begin.elapsed());
-        let Some(result) = next else { return };
-        let failed = result.is_err();
-        counters.enqueued();
-        let begin = Instant::now();
-        let delivered = queue.send(result).is_ok();
+        let Some(ticket) = worker.take() else { return };
         counters.producer_waited(begin.elapsed());
-        if failed || !delivered {
+        let begin = Instant::now();
+        let next = feed.next(&token);
+        counters.producer_worked(begin.elapsed());
+        let begin = Instant::now();
+        let goes_on = matches!(next, Some(Ok(_)));
+        let bytes = match &next {
+            Some(Ok(batch)) => batch.num_bytes(),
+            _ => 0,
+        };
+        ticket.settle(next, bytes);
+        counters.producer_waited(begin.elapsed());
+        if !goes_on {
             return;
         }
     }

@@ -3,10 +3,12 @@
 // clippy.toml covers `#[test]` functions only, not their helpers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adapters;
 mod array_sequence;
 mod arrays;
 mod augmentation;
 mod failures;
+mod generator_adapters;
 mod generators;
 mod idx;
 mod image_files;

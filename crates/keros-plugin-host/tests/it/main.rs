@@ -12,9 +12,15 @@ mod allocations;
 mod build;
 mod c_recorder;
 mod csv_logger;
+mod dashboard;
 mod events;
+mod extensions;
 mod files;
+mod grad_watch;
+#[cfg(unix)]
+mod guide;
 mod inspect;
 mod instances;
 mod records;
 mod run;
+mod timing;
