@@ -91,6 +91,18 @@ pub enum PluginError {
         /// The file.
         path: PathBuf,
     },
+    /// The symbol that makes a library a plugin is not at a place that is in the file.
+    #[error(
+        "loading the plugin {}: its record is not in the file (expected {expected} bytes at the symbol `{}`)",
+        path.display(),
+        keros_abi::SYMBOL
+    )]
+    NoRecord {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes were looked for.
+        expected: usize,
+    },
     /// The record does not begin as one of keros.
     #[error(
         "loading the plugin {}: not a keros plugin (expected the magic number {:#018x}, found {found:#018x})",

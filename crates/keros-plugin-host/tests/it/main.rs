@@ -19,6 +19,7 @@ mod files;
 mod grad_watch;
 #[cfg(unix)]
 mod guide;
+mod inspect;
 mod instances;
 mod records;
 mod run;
