@@ -21,6 +21,7 @@ mod grad_watch;
 mod guide;
 mod inspect;
 mod instances;
+mod policies;
 mod records;
 mod run;
 mod timing;
