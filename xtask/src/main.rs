@@ -1,7 +1,8 @@
 //! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `bench` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
-//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the program they run).
+//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the
+//! program they run).
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

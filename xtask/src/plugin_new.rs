@@ -127,6 +127,12 @@ pub(crate) fn run(plugin: &NewPlugin) -> Result<()> {
     if inside {
         register(plugin, root)?;
     }
+    if !plugin.c {
+        // The order of names and the length of lines depend on the name.
+        let mut format = cargo::command("fmt --manifest-path");
+        format.arg(folder.join("Cargo.toml"));
+        cargo::run(format).context("the plugin is made, but not formatted")?;
+    }
     println!("made the plugin {} in {}", plugin.name, folder.display());
     println!("README.md there tells how to build and test it");
     Ok(())
@@ -195,6 +201,7 @@ fn files(plugin: &NewPlugin, root: &Path, inside: bool) -> Result<Vec<(PathBuf, 
                 fill(include_str!("plugin_new/c/README.md.in"), &[]),
             ),
         ];
+        files.push((".gitignore".into(), "*.so\n".to_owned()));
         if !inside {
             files.push(("keros.h".into(), HEADER.to_owned()));
         }
@@ -237,7 +244,7 @@ fn files(plugin: &NewPlugin, root: &Path, inside: bool) -> Result<Vec<(PathBuf, 
         .map(|(word, value)| (*word, value.as_str()))
         .collect();
     let file = |path: &str, template: &str| (path.into(), fill(template, &words));
-    Ok(vec![
+    let mut files = vec![
         file("Cargo.toml", include_str!("plugin_new/rust/Cargo.toml.in")),
         file("src/lib.rs", include_str!("plugin_new/rust/lib.rs.in")),
         file(
@@ -245,7 +252,11 @@ fn files(plugin: &NewPlugin, root: &Path, inside: bool) -> Result<Vec<(PathBuf, 
             include_str!("plugin_new/rust/test.rs.in"),
         ),
         file("README.md", include_str!("plugin_new/rust/README.md.in")),
-    ])
+    ];
+    if !inside {
+        files.push((".gitignore".into(), "/target\n".to_owned()));
+    }
+    Ok(files)
 }
 
 const MEMBER: &str = "\
