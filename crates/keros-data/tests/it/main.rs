@@ -6,6 +6,7 @@
 mod array_sequence;
 mod arrays;
 mod augmentation;
+mod bounds;
 mod failures;
 mod generators;
 mod idx;
