@@ -25,7 +25,7 @@ pub(crate) fn run() -> ExitCode {
     let generator = ImageDataGenerator::new().rotation_range(10.0);
     let flow = Arc::new(generator.flow_from_directory(folder, options).unwrap());
     let images = flow.filenames().len() as u64;
-    let loader = options! { workers: 2, limit: Some(images.div_ceil(8)) };
+    let loader = options! { workers: 2, max_queue_size: 3, limit: Some(images.div_ceil(8)) };
     let loader = Loader::from_sequence(flow, loader).unwrap();
     let delivered: usize = loader.map(|loaded| loaded.unwrap().batch.len()).sum();
     assert_eq!(delivered as u64, images);
@@ -62,7 +62,7 @@ fn a_folder_ten_times_as_large_takes_no_more_memory() {
     }
     let [small, large] = ["small", "large"].map(|name| peak_kb(&folder.path().join(name)));
     // The bound is generous: the allocator's arenas differ from run to run.
-    assert!(large < 1.2 * small, "{small} kB and {large} kB");
+    assert!(large < 1.5 * small, "{small} kB and {large} kB");
 }
 
 pub(crate) fn trials() -> Trials {
