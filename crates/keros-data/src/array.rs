@@ -47,6 +47,15 @@ impl DType {
             DType::I64 => "i64",
         }
     }
+
+    /// Bytes of one element.
+    pub fn size_bytes(self) -> usize {
+        match self {
+            DType::U8 => 1,
+            DType::F32 => 4,
+            DType::I64 => 8,
+        }
+    }
 }
 
 impl DType {
@@ -255,6 +264,42 @@ impl Array {
         Ok(each!(self, array => slice_rows(array, rows)))
     }
 
+    /// The rows of several arrays one after another, as a new array in row-major order.
+    ///
+    /// # Errors
+    /// No array at all; arrays that differ in element type, or in any axis but the first; arrays of
+    /// rank 0.
+    pub fn concat(parts: &[Self]) -> Result<Self, DataError> {
+        const DOING: &str = "joining arrays";
+        let Some(first) = parts.first() else {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: "the list of arrays".into(),
+            });
+        };
+        for part in parts {
+            part.check_rank(DOING)?;
+            if part.dtype() != first.dtype() {
+                return Err(DataError::ElementType {
+                    doing: DOING,
+                    what: "an array",
+                    expected: first.dtype().name(),
+                    found: part.dtype(),
+                });
+            }
+            if part.shape()[1..] != first.shape()[1..] {
+                let expected = format!("rows of shape {:?}", &first.shape()[1..]);
+                return Err(DataError::shape(DOING, "an array", expected, part.shape()));
+            }
+        }
+        each!(first, first => concat_rows(first, parts))
+    }
+
+    /// Bytes that the elements take, whether they are shared or not.
+    pub fn size_bytes(&self) -> usize {
+        each!(self, array => array.len()) * self.dtype().size_bytes()
+    }
+
     fn check_rank(&self, doing: &'static str) -> Result<(), DataError> {
         if self.ndim() == 0 {
             return Err(DataError::shape(doing, "the array", "rank 1 or more", &[]));
@@ -270,6 +315,23 @@ impl Array {
             len: self.len(),
         }
     }
+}
+
+/// Joins rows: ranks, shapes and element types were checked.
+fn concat_rows<T: Element>(
+    first: &ArcArray<T, IxDyn>,
+    parts: &[Array],
+) -> Result<Array, DataError> {
+    let mut shape = first.shape().to_vec();
+    shape[0] = parts.iter().map(Array::len).sum();
+    let mut elements = Vec::with_capacity(shape.iter().product());
+    for part in parts.iter().filter_map(T::get) {
+        match part.as_slice() {
+            Some(source) => elements.extend_from_slice(source),
+            None => elements.extend(part.iter().copied()),
+        }
+    }
+    Array::from_vec(&shape, elements)
 }
 
 /// Gathers rows: rank and indices were checked.

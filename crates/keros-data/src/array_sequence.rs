@@ -142,17 +142,22 @@ pub(crate) fn batch_rows(
     batch_size: usize,
     samples: usize,
 ) -> Result<Range<usize>, DataError> {
-    let len = samples.div_ceil(batch_size);
-    if index >= len {
-        return Err(DataError::OutOfRange {
-            doing: "preparing a batch",
-            what: "batch",
-            index,
-            len,
-        });
-    }
+    check_index(index, samples.div_ceil(batch_size))?;
     let start = index * batch_size;
     Ok(start..samples.min(start.saturating_add(batch_size)))
+}
+
+/// Whether a sequence of `len` batches has batch `index`.
+pub(crate) fn check_index(index: usize, len: usize) -> Result<(), DataError> {
+    if index < len {
+        return Ok(());
+    }
+    Err(DataError::OutOfRange {
+        doing: "preparing a batch",
+        what: "batch",
+        index,
+        len,
+    })
 }
 
 impl Sequence for ArraySequence {

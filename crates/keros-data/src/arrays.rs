@@ -138,6 +138,50 @@ impl Arrays {
         self.map(|array| array.slice(rows.clone()))
     }
 
+    /// [`Array::concat`] for every name.
+    ///
+    /// # Errors
+    /// No arrays at all; other names, or the same in another order; what [`Array::concat`] refuses.
+    pub fn concat(parts: &[Self]) -> Result<Self, DataError> {
+        const DOING: &str = "joining arrays";
+        let Some(first) = parts.first() else {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: "the list of arrays".into(),
+            });
+        };
+        if let Some(part) = parts.iter().find(|part| !part.names().eq(first.names())) {
+            return Err(DataError::names(DOING, first.names(), part.names()));
+        }
+        let join = |(place, (name, _)): (usize, (&str, _))| {
+            let arrays: Vec<Array> = parts
+                .iter()
+                .map(|part| part.pairs[place].1.clone())
+                .collect();
+            Ok((name.to_owned(), Array::concat(&arrays)?))
+        };
+        Self::from_pairs(
+            first
+                .iter()
+                .enumerate()
+                .map(join)
+                .collect::<Result<Vec<_>, DataError>>()?,
+        )
+    }
+
+    /// The arrays of both, these first.
+    ///
+    /// # Errors
+    /// A name that both have; different numbers of rows.
+    pub fn merge(self, other: Self) -> Result<Self, DataError> {
+        Self::from_pairs(self.pairs.into_iter().chain(other.pairs))
+    }
+
+    /// Bytes that the elements of all arrays take, whether they are shared or not.
+    pub fn size_bytes(&self) -> usize {
+        self.pairs.iter().map(|(_, array)| array.size_bytes()).sum()
+    }
+
     /// [`Array::to_standard_layout`] on every array.
     pub(crate) fn to_standard_layout(&self) -> Self {
         let pairs = self

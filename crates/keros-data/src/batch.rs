@@ -1,5 +1,7 @@
 //! One batch: what a data source gives and a training step takes.
 
+use std::ops::Range;
+
 use crate::{Arrays, DataError};
 
 /// Inputs of a model for some samples, with their targets and weights.
@@ -49,6 +51,141 @@ impl Batch {
     pub fn indices(mut self, indices: Vec<usize>) -> Self {
         self.indices = indices;
         self
+    }
+
+    /// Some of the samples, sharing the elements of this batch.
+    ///
+    /// # Errors
+    /// The range does not lie within the samples.
+    pub fn slice(&self, samples: Range<usize>) -> Result<Self, DataError> {
+        self.select_with(
+            |arrays| arrays.slice(samples.clone()),
+            |indices| indices[samples.clone()].to_vec(),
+        )
+    }
+
+    /// The samples in the given places, in that order (a place may come several times), copied.
+    ///
+    /// # Errors
+    /// A place is not below [`Batch::len`].
+    pub fn select(&self, places: &[usize]) -> Result<Self, DataError> {
+        self.select_with(
+            |arrays| arrays.select(places),
+            |indices| places.iter().map(|place| indices[*place]).collect(),
+        )
+    }
+
+    fn select_with(
+        &self,
+        arrays: impl Fn(&Arrays) -> Result<Arrays, DataError>,
+        indices: impl Fn(&[usize]) -> Vec<usize>,
+    ) -> Result<Self, DataError> {
+        self.check()?;
+        let optional = |part: &Option<Arrays>| part.as_ref().map(&arrays).transpose();
+        Ok(Self {
+            inputs: arrays(&self.inputs)?,
+            targets: optional(&self.targets)?,
+            sample_weight: optional(&self.sample_weight)?,
+            indices: match self.indices.is_empty() {
+                true => Vec::new(),
+                false => indices(&self.indices),
+            },
+        })
+    }
+
+    /// The samples of several batches one after another. They are numbered if all batches are.
+    ///
+    /// # Errors
+    /// No batch at all; targets or weights in some of them only; arrays that do not fit together,
+    /// see [`Arrays::concat`].
+    pub fn concat(batches: &[Self]) -> Result<Self, DataError> {
+        let inputs: Vec<Arrays> = batches.iter().map(|batch| batch.inputs.clone()).collect();
+        let optional = |part: fn(&Self) -> &Option<Arrays>, what: &'static str| {
+            let some: Vec<Arrays> = batches.iter().filter_map(|b| part(b).clone()).collect();
+            match some.len() {
+                0 => Ok(None),
+                found if found < batches.len() => Err(DataError::LengthMismatch {
+                    name: format!("the list of batches with {what}").into(),
+                    reference: "the list of batches".into(),
+                    expected: batches.len(),
+                    found,
+                }),
+                _ => Arrays::concat(&some).map(Some),
+            }
+        };
+        let numbered = batches.iter().all(|batch| !batch.indices.is_empty());
+        Ok(Self {
+            inputs: Arrays::concat(&inputs)?,
+            targets: optional(|batch| &batch.targets, "targets")?,
+            sample_weight: optional(|batch| &batch.sample_weight, "weights")?,
+            indices: match numbered {
+                true => batches.iter().flat_map(|b| b.indices.clone()).collect(),
+                false => Vec::new(),
+            },
+        })
+    }
+
+    /// Two batches of the same samples as one: inputs, targets and weights of both, by their names.
+    ///
+    /// ```
+    /// use keros_data::{Array, Arrays, Batch};
+    ///
+    /// # fn main() -> Result<(), keros_data::DataError> {
+    /// let image = Arrays::from_pairs([("image", Array::from_vec(&[2, 1], vec![1_u8, 2])?)])?;
+    /// let age = Arrays::from_pairs([("age", Array::from_vec(&[2], vec![31.0_f32, 64.0])?)])?;
+    /// let both = Batch::inputs_only(image).merge(Batch::inputs_only(age))?;
+    /// assert_eq!(both.inputs.names().collect::<Vec<_>>(), ["image", "age"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Different numbers of samples, or samples with different indices; a name that both have.
+    pub fn merge(self, other: Self) -> Result<Self, DataError> {
+        self.check_same_samples(&other)?;
+        let optional = |first: Option<Arrays>, second: Option<Arrays>| match (first, second) {
+            (Some(first), Some(second)) => first.merge(second).map(Some),
+            (first, second) => Ok(first.or(second)),
+        };
+        Ok(Self {
+            inputs: self.inputs.merge(other.inputs)?,
+            targets: optional(self.targets, other.targets)?,
+            sample_weight: optional(self.sample_weight, other.sample_weight)?,
+            indices: match self.indices.is_empty() {
+                true => other.indices,
+                false => self.indices,
+            },
+        })
+    }
+
+    /// Whether two batches are of the same samples, as far as their indices tell.
+    pub(crate) fn check_same_samples(&self, other: &Self) -> Result<(), DataError> {
+        if self.len() != other.len() {
+            return Err(DataError::LengthMismatch {
+                name: "the second batch".into(),
+                reference: "the first".into(),
+                expected: self.len(),
+                found: other.len(),
+            });
+        }
+        let pairs = self.indices.iter().zip(&other.indices);
+        match pairs
+            .enumerate()
+            .find(|(_, (first, second))| first != second)
+        {
+            Some((row, (&expected, &found))) => Err(DataError::SampleMismatch {
+                row,
+                expected,
+                found,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes that the elements of all arrays take, whether they are shared or not.
+    pub fn size_bytes(&self) -> usize {
+        let optional = |part: &Option<Arrays>| part.as_ref().map_or(0, Arrays::size_bytes);
+        self.inputs.size_bytes() + optional(&self.targets) + optional(&self.sample_weight)
     }
 
     /// Number of samples.

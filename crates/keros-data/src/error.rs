@@ -40,6 +40,36 @@ pub enum DataError {
         /// The name.
         name: Box<str>,
     },
+    /// Arrays that belong together by their names have other names.
+    #[error("{doing}: the arrays have other names ({mismatch})")]
+    Names {
+        /// What was being done.
+        doing: &'static str,
+        /// The names of the first and those that differ.
+        mismatch: Box<Mismatch>,
+    },
+    /// Two batches that belong together row by row hold different samples.
+    #[error(
+        "pairing batches: row {row} is of different samples (expected sample {expected}, as in the first batch, found {found})"
+    )]
+    SampleMismatch {
+        /// The first row that differs.
+        row: usize,
+        /// Index of the sample in the first batch.
+        expected: usize,
+        /// Index of the sample in the second batch.
+        found: usize,
+    },
+    /// More bytes than were allowed.
+    #[error("{doing}: too many bytes (expected at most {limit}, found {found} or more)")]
+    TooManyBytes {
+        /// What was being done.
+        doing: &'static str,
+        /// The limit that was given.
+        limit: usize,
+        /// Bytes when it was given up.
+        found: usize,
+    },
     /// An argument is outside of what it may be.
     #[error("{doing}: invalid {argument} ({mismatch})")]
     InvalidArgument {
@@ -258,6 +288,24 @@ impl DataError {
             doing,
             argument,
             mismatch: Mismatch::boxed(expected, found),
+        }
+    }
+
+    pub(crate) fn names<'n>(
+        doing: &'static str,
+        expected: impl Iterator<Item = &'n str>,
+        found: impl Iterator<Item = &'n str>,
+    ) -> Self {
+        let list = |names: &mut dyn Iterator<Item = &'n str>| {
+            names
+                .map(|name| format!("{name:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (mut expected, mut found) = (expected, found);
+        Self::Names {
+            doing,
+            mismatch: Mismatch::boxed(list(&mut expected), list(&mut found)),
         }
     }
 

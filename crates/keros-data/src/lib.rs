@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+pub mod adapters;
 mod array;
 mod array_sequence;
 mod array_serde;
@@ -57,6 +58,7 @@ mod table_flow;
 mod verdict;
 pub mod worker;
 
+pub use adapters::{GeneratorExt, SequenceExt, repeat};
 pub use array::{Array, DType, Element};
 pub use array_sequence::{ArraySequence, Shuffle};
 pub use arrays::Arrays;

@@ -1,6 +1,7 @@
 //! Resizing to a given height and width exactly as Pillow 11.3 does, which is what Keras's
 //! `target_size`, `interpolation` and `keep_aspect_ratio` mean.
 
+mod bytes;
 mod passes;
 mod weights;
 

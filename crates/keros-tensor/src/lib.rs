@@ -8,7 +8,8 @@
 //! `[kh, kw, in, out]`, dense kernels `[in, out]`; values are `f32` unless said otherwise.
 //!
 //! Results are the same bit for bit for any number of threads.
-//! They may differ in the last bits between processors, which have different vector units.
+//! They may differ in the last bits between processors, which have different vector instructions; see
+//! [`simd`].
 
 pub mod access;
 mod device;
@@ -25,7 +26,7 @@ pub mod parallel;
 mod params;
 mod rng;
 mod scratch;
-mod simd;
+pub mod simd;
 mod upload;
 mod weights;
 mod workspace;

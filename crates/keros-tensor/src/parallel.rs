@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::simd;
+
 /// How long a thread without work watches for some before it sleeps.
 const SPIN: Duration = Duration::from_micros(30);
 
@@ -28,7 +30,11 @@ const SPIN: Duration = Duration::from_micros(30);
 /// # Panics
 /// With the panic of a task, after the others have ended; tasks that had not started are skipped.
 pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync) {
-    pool().for_each(tasks, &task);
+    match simd::forced() {
+        None => pool().for_each(tasks, &task),
+        // The helpers do not know of it.
+        forced => pool().for_each(tasks, &|index| simd::with_forced(forced, || task(index))),
+    }
 }
 
 /// Number of threads that [`for_each`] uses, the calling one included.

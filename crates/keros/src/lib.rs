@@ -63,8 +63,8 @@ pub mod prelude {
     };
     pub use keros_data::{
         Array, ArraySequence, Arrays, Batch, ClassMode, ColorMode, DataError, DirectoryOptions,
-        FillMode, FitImages, FlowOptions, ImageDataGenerator, ImageFileFlow, ImageFlow,
-        OnBrokenFile, Sequence, Shuffle, Subset, Table, TableOptions,
+        FillMode, FitImages, FlowOptions, GeneratorExt, ImageDataGenerator, ImageFileFlow,
+        ImageFlow, OnBrokenFile, Sequence, SequenceExt, Shuffle, Subset, Table, TableOptions,
     };
     pub use keros_nn::layers::{
         Autograd, AveragePooling2D, BatchNormalization, CandleModule, Conv1D, Conv2D,

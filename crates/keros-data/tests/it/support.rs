@@ -19,7 +19,7 @@ pub(crate) use options;
 
 /// A sequence whose batch (epoch, index) holds just these two numbers, with everything that tests
 /// want to know or provoke.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Probe {
     pub(crate) len: usize,
     /// Sleep up to this long in every batch, differently for each.

@@ -52,6 +52,11 @@ impl Weights {
         }
     }
 
+    /// The weights of a new pixel, cut at the borders, where `all` are those of all pixels.
+    pub(super) fn taps_of<'a, T>(&self, all: &'a [T], pixel: usize) -> &'a [T] {
+        &all[pixel * self.taps..][..self.lengths[pixel]]
+    }
+
     /// The original pixels that have a weight at all.
     pub(super) fn used(&self) -> Span {
         let start = self.starts.first().copied().unwrap_or(0);

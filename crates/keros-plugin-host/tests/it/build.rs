@@ -10,22 +10,42 @@ use tempfile::TempDir;
 
 /// The C plugins of this folder.
 pub(crate) const RECORDER: &str = include_str!("c/recorder.c");
+pub(crate) const EXTENSIONS: &str = include_str!("c/extensions.c");
 pub(crate) const ODD: &str = include_str!("c/odd.c");
+
+/// What a plugin can be compiled from: the variable that names the compiler, its usual name, the
+/// standard, and a file name of the language.
+type Language = (&'static str, &'static str, &'static str, &'static str);
+const C: Language = ("CC", "cc", "-std=c99", "plugin.c");
+const CPP: Language = ("CXX", "c++", "-std=c++11", "plugin.cpp");
 
 /// Compiles a C plugin against keros.h alone. `None`, with a word on stderr, if there is no C compiler;
 /// the README asks for one.
 pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathBuf)> {
+    compile(C, source, defines)
+}
+
+/// As [`c_plugin`], for C++.
+pub(crate) fn cpp_plugin(source: &str) -> Option<(TempDir, PathBuf)> {
+    compile(CPP, source, &[])
+}
+
+fn compile(
+    (variable, usual, standard, file): Language,
+    source: &str,
+    defines: &[&str],
+) -> Option<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("keros.h"), keros_abi::HEADER).unwrap();
-    fs::write(folder.path().join("plugin.c"), source).unwrap();
+    fs::write(folder.path().join(file), source).unwrap();
     let library = folder
         .path()
         .join(format!("plugin{}", env::consts::DLL_SUFFIX));
-    let compiler = env::var_os("CC").unwrap_or_else(|| OsString::from("cc"));
+    let compiler = env::var_os(variable).unwrap_or_else(|| OsString::from(usual));
     let output = Command::new(&compiler)
         .current_dir(folder.path())
         .args([
-            "-std=c99",
+            standard,
             "-Wall",
             "-Wextra",
             "-pedantic",
@@ -35,8 +55,9 @@ pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathB
             "-pthread",
         ])
         .args(defines.iter().map(|define| format!("-D{define}")))
-        .args(["plugin.c", "-o"])
+        .args([file, "-o"])
         .arg(&library)
+        .arg("-lm")
         .output();
     match output {
         Ok(output) => {
@@ -48,9 +69,7 @@ pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathB
             Some((folder, library))
         }
         Err(error) => {
-            eprintln!(
-                "skipped: no C compiler {compiler:?} can be started ({error}); see README.md"
-            );
+            eprintln!("skipped: no compiler {compiler:?} can be started ({error}); see README.md");
             None
         }
     }
@@ -66,18 +85,27 @@ pub(crate) fn odd() -> Option<&'static Path> {
 /// The library of plugins/csv-logger: the one `cargo xtask test` names, or built here.
 pub(crate) fn csv_logger() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| match env::var_os("KEROS_TEST_PLUGIN_CSV_LOGGER") {
-        Some(path) => path.into(),
-        None => build_csv_logger(),
-    })
+    LIBRARY.get_or_init(|| rust_plugin("csv-logger"))
 }
 
-fn build_csv_logger() -> PathBuf {
+/// The library of plugins/dashboard, as [`csv_logger`].
+pub(crate) fn dashboard() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| rust_plugin("dashboard"))
+}
+
+fn rust_plugin(package: &str) -> PathBuf {
+    let target = package.replace('-', "_");
+    let variable = format!("KEROS_TEST_PLUGIN_{}", target.to_uppercase());
+    if let Some(path) = env::var_os(variable) {
+        return path.into();
+    }
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args([
             "build",
-            "--package=csv-logger",
+            "--package",
+            package,
             "--lib",
             "--message-format=json",
         ])
@@ -93,7 +121,7 @@ fn build_csv_logger() -> PathBuf {
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| {
-            message["reason"] == "compiler-artifact" && message["target"]["name"] == "csv_logger"
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == *target
         })
         .flat_map(|artifact| {
             artifact["filenames"]

@@ -65,7 +65,7 @@ fn the_plugin_tells_what_it_is() {
         "{}",
         plugin.build()
     );
-    assert_eq!(plugin.abi(), (1, 0));
+    assert_eq!(plugin.abi(), (1, 1));
     assert!(plugin.path().is_absolute());
     assert_eq!(plugin.extension("no.such/1"), None);
 }

@@ -12,8 +12,14 @@ mod allocations;
 mod build;
 mod c_recorder;
 mod csv_logger;
+mod dashboard;
 mod events;
+mod extensions;
 mod files;
+mod grad_watch;
+#[cfg(unix)]
+mod guide;
 mod instances;
 mod records;
 mod run;
+mod timing;

@@ -61,7 +61,7 @@ fn a_later_record_is_good() {
 fn a_plugin_that_needs_a_later_host() {
     check_refused(
         &["MINOR=7", "MIN_HOST_MINOR=7"],
-        "needs a newer host (expected keros ABI 1.7 or later, found 1.0)",
+        "needs a newer host (expected keros ABI 1.7 or later, found 1.1)",
     );
 }
 

@@ -4,7 +4,10 @@ mod depthwise;
 mod direct;
 mod geometry;
 mod im2col;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, reason = "the other processors have no micro-kernels")
+)]
 mod microkernel;
 mod rows;
 mod transpose;
@@ -267,100 +270,4 @@ fn geometry(
         dims(op, "kernel", w, "[kh, kw, in / groups, out]")?,
         spec,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::{Level, level, with_level};
-    use crate::{Device, Stream};
-
-    fn random(stream: u64, shape: &[usize]) -> Tensor {
-        let mut values = vec![0.0; shape.iter().product()];
-        Stream::new(1, stream).fill_uniform(0, -1.0, 1.0, &mut values);
-        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-    }
-
-    /// Output, kernel gradient, bias gradient and input gradient.
-    fn run(
-        x: &Tensor,
-        w: &Tensor,
-        spec: &Conv2dSpec,
-        activation: Activation,
-        need_dx: bool,
-    ) -> Vec<Vec<f32>> {
-        let mut ws = Workspace::new(&Device::Cpu);
-        let co = w.dims()[3];
-        let bias = random(3, &[co]);
-        let y = conv2d(&mut ws, x, w, Some(&bias), spec, activation).unwrap();
-        let dy = random(4, y.dims());
-        let (dw, dbias) = (random(5, w.dims()), random(6, &[co]));
-        let dx = conv2d_backward(
-            &mut ws,
-            x,
-            w,
-            &y,
-            &dy,
-            spec,
-            activation,
-            &dw,
-            Some(&dbias),
-            need_dx,
-        )
-        .unwrap();
-        [Some(y), Some(dw), Some(dbias), dx]
-            .into_iter()
-            .flatten()
-            .map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
-            .collect()
-    }
-
-    fn check_levels_agree(x: [usize; 4], w: [usize; 4], spec: &Conv2dSpec, need_dx: bool) {
-        let (x, w) = (random(1, &x), random(2, &w));
-        for activation in [Activation::Linear, Activation::Relu] {
-            let portable = with_level(Level::Baseline, || run(&x, &w, spec, activation, need_dx));
-            let levels = [Level::Avx2, Level::Avx512];
-            for available in levels.into_iter().filter(|&l| l <= level()) {
-                let direct = with_level(available, || run(&x, &w, spec, activation, need_dx));
-                for (direct, portable) in direct.iter().zip(&portable) {
-                    for (a, b) in direct.iter().zip(portable) {
-                        assert!(
-                            (a - b).abs() <= 1e-4 * b.abs().max(1.0),
-                            "{available:?} {x:?} {w:?} {spec:?}: {a} instead of {b}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    /// Every tile width and number of vectors, with and without border, against matrix products.
-    #[test]
-    fn microkernels_agree_with_matrix_products() {
-        for padding in [Padding::Valid, Padding::Same] {
-            for (strides, dilation) in [((1, 1), (1, 1)), ((2, 3), (1, 1)), ((1, 1), (2, 2))] {
-                let spec = Conv2dSpec {
-                    strides,
-                    padding,
-                    dilation,
-                    groups: 1,
-                };
-                for (ci, co) in [
-                    (1, 16),
-                    (1, 32),
-                    (2, 8),
-                    (3, 48),
-                    (16, 64),
-                    (24, 80),
-                    (32, 16),
-                ] {
-                    for width in [5, 9, 14, 19, 31] {
-                        check_levels_agree([2, 7, width, ci], [3, 3, ci, co], &spec, false);
-                    }
-                    check_levels_agree([3, 6, 11, ci], [2, 3, ci, co], &spec, true);
-                    check_levels_agree([2, 6, 5, ci], [1, 1, ci, co], &spec, true);
-                }
-            }
-        }
-    }
 }

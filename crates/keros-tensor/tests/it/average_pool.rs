@@ -7,7 +7,7 @@ use keros_tensor::kernels::{
 use keros_tensor::{Device, Workspace};
 use proptest::prelude::*;
 
-use crate::support::{axis, check_close, flat, flat64, random, tensor};
+use crate::support::{axis, check_close, flat, flat64, random, same_bits_on_every_path, tensor};
 
 /// For each output the inputs of its window.
 fn windows(shape: [usize; 4], spec: &Pool2dSpec) -> Vec<Vec<usize>> {
@@ -47,54 +47,58 @@ proptest! {
         if spec.output_shape(shape).is_err() {
             return Ok(());
         }
-        let mut ws = Workspace::new(&Device::Cpu);
-        let x = random(1, &shape);
-        let y = average_pool2d(&mut ws, &x, &spec).unwrap();
-        let (x64, windows) = (flat64(&x), windows(shape, &spec));
-        let mean = |cells: &Vec<usize>| {
-            cells.iter().map(|&i| x64[i]).sum::<f64>() / cells.len() as f64
-        };
-        check_close("y", &y, &windows.iter().map(mean).collect::<Vec<_>>(), 1e-6);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let x = random(1, &shape);
+            let y = average_pool2d(&mut ws, &x, &spec).unwrap();
+            let (x64, windows) = (flat64(&x), windows(shape, &spec));
+            let mean = |cells: &Vec<usize>| {
+                cells.iter().map(|&i| x64[i]).sum::<f64>() / cells.len() as f64
+            };
+            check_close("y", &y, &windows.iter().map(mean).collect::<Vec<_>>(), 1e-6);
 
-        let dy = random(2, y.dims());
-        let mut dx64 = vec![0.0; x64.len()];
-        for (dy, cells) in flat64(&dy).iter().zip(&windows) {
-            cells.iter().for_each(|&i| dx64[i] += dy / cells.len() as f64);
-        }
-        let dx = average_pool2d_backward(&mut ws, &dy, shape, &spec).unwrap();
-        check_close("dx", &dx, &dx64, 2e-6);
+            let dy = random(2, y.dims());
+            let mut dx64 = vec![0.0; x64.len()];
+            for (dy, cells) in flat64(&dy).iter().zip(&windows) {
+                cells.iter().for_each(|&i| dx64[i] += dy / cells.len() as f64);
+            }
+            let dx = average_pool2d_backward(&mut ws, &dy, shape, &spec).unwrap();
+            check_close("dx", &dx, &dx64, 2e-6);
+        });
     }
 
     #[test]
     fn global_pools_match_naive_loops(
         (n, h, w, c) in (1usize..4, 1usize..9, 1usize..9, 1usize..20),
     ) {
-        let mut ws = Workspace::new(&Device::Cpu);
-        // Rounding makes ties.
-        let x = (random(1, &[n, h, w, c]) * 3.0).unwrap().round().unwrap();
-        let (x64, dy) = (flat64(&x), random(2, &[n, c]));
-        let dy64 = flat64(&dy);
-        let of = |i: usize| i / (h * w * c) * c + i % c;
-        let (mut mean, mut max) = (vec![0.0; n * c], vec![f64::NEG_INFINITY; n * c]);
-        for (i, &x) in x64.iter().enumerate() {
-            mean[of(i)] += x / (h * w) as f64;
-            max[of(i)] = max[of(i)].max(x);
-        }
-        let y = global_average_pool(&mut ws, &x).unwrap();
-        check_close("mean", &y, &mean, 1e-6);
-        let dx = global_average_pool_backward(&mut ws, &dy, x.dims()).unwrap();
-        let expected: Vec<f64> = (0..x64.len()).map(|i| dy64[of(i)] / (h * w) as f64).collect();
-        check_close("dx of mean", &dx, &expected, 1e-6);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            // Rounding makes ties.
+            let x = (random(1, &[n, h, w, c]) * 3.0).unwrap().round().unwrap();
+            let (x64, dy) = (flat64(&x), random(2, &[n, c]));
+            let dy64 = flat64(&dy);
+            let of = |i: usize| i / (h * w * c) * c + i % c;
+            let (mut mean, mut max) = (vec![0.0; n * c], vec![f64::NEG_INFINITY; n * c]);
+            for (i, &x) in x64.iter().enumerate() {
+                mean[of(i)] += x / (h * w) as f64;
+                max[of(i)] = max[of(i)].max(x);
+            }
+            let y = global_average_pool(&mut ws, &x).unwrap();
+            check_close("mean", &y, &mean, 1e-6);
+            let dx = global_average_pool_backward(&mut ws, &dy, x.dims()).unwrap();
+            let expected: Vec<f64> = (0..x64.len()).map(|i| dy64[of(i)] / (h * w) as f64).collect();
+            check_close("dx of mean", &dx, &expected, 1e-6);
 
-        let y = global_max_pool(&mut ws, &x).unwrap();
-        check_close("max", &y, &max, 0.0);
-        let mut ties = vec![0.0; n * c];
-        let is_max = |i: usize| x64[i] == max[of(i)];
-        (0..x64.len()).filter(|&i| is_max(i)).for_each(|i| ties[of(i)] += 1.0);
-        let share = |i: usize| if is_max(i) { dy64[of(i)] / ties[of(i)] } else { 0.0 };
-        let expected: Vec<f64> = (0..x64.len()).map(share).collect();
-        let dx = global_max_pool_backward(&mut ws, &x, &y, &dy).unwrap();
-        check_close("dx of max", &dx, &expected, 1e-6);
+            let y = global_max_pool(&mut ws, &x).unwrap();
+            check_close("max", &y, &max, 0.0);
+            let mut ties = vec![0.0; n * c];
+            let is_max = |i: usize| x64[i] == max[of(i)];
+            (0..x64.len()).filter(|&i| is_max(i)).for_each(|i| ties[of(i)] += 1.0);
+            let share = |i: usize| if is_max(i) { dy64[of(i)] / ties[of(i)] } else { 0.0 };
+            let expected: Vec<f64> = (0..x64.len()).map(share).collect();
+            let dx = global_max_pool_backward(&mut ws, &x, &y, &dy).unwrap();
+            check_close("dx of max", &dx, &expected, 1e-6);
+        });
     }
 }
 

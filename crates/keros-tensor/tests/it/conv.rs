@@ -4,7 +4,10 @@ use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d, conv2d_back
 use keros_tensor::{Device, Tensor, TensorError, Workspace};
 use proptest::prelude::*;
 
-use crate::support::{NaiveConv, check_close, finite_differences, flat, flat64, random};
+use crate::support::{
+    NaiveConv, check_close, finite_differences, flat, flat64, masked, on_every_path, random,
+    rounded,
+};
 
 fn check_conv(case: &NaiveConv, activation: Activation, with_bias: bool) {
     let mut ws = Workspace::new(&Device::Cpu);
@@ -30,12 +33,9 @@ fn check_conv(case: &NaiveConv, activation: Activation, with_bias: bool) {
     check_close("y", &y, &expected, 2e-5);
 
     let dy = random(4, &case.output_shape());
-    // The mask of the kernel's own output: a value that rounds to the other side of zero is no error.
-    let dz: Vec<f64> = flat64(&dy)
-        .iter()
-        .zip(flat(&y))
-        .map(|(&dy, y)| if relu && y <= 0.0 { 0.0 } else { dy })
-        .collect();
+    // The reference's output: one that rounds to the other side of zero would mask other gradients.
+    let y = rounded(&expected, y.dims());
+    let dz = masked(&flat64(&dy), &flat(&y), relu);
     let (dx64, dw64, dbias64) = case.backward(&x64, &w64, &dz);
     for need_dx in [false, true] {
         // Gradients are overwritten: what is there before does not matter.
@@ -88,7 +88,7 @@ proptest! {
         let spec = Conv2dSpec { strides, padding, dilation, groups };
         let case = NaiveConv { x: [n, h, w, ci * groups], w: [kh, kw, ci, co * groups], spec };
         if spec.output_shape(case.x, case.w).is_ok() {
-            check_conv(&case, activation, with_bias);
+            on_every_path(|| check_conv(&case, activation, with_bias));
         } else {
             prop_assert_eq!(padding, Padding::Valid);
             prop_assert!((kh - 1) * dilation.0 >= h || (kw - 1) * dilation.1 >= w);
@@ -112,7 +112,36 @@ proptest! {
         let spec = Conv2dSpec { strides, padding, dilation, groups: 1 };
         let case = NaiveConv { x: [n, h, w, ci], w: [kh, kw, ci, co], spec };
         if spec.output_shape(case.x, case.w).is_ok() {
-            check_conv(&case, activation, with_bias);
+            on_every_path(|| check_conv(&case, activation, with_bias));
+        }
+    }
+}
+
+/// Every tile of the micro-kernels: all rests of columns, and of vectors of channels.
+#[test]
+fn every_tile_matches_naive_loops() {
+    for (padding, strides, dilation) in [
+        (Padding::Valid, (1, 1), (1, 1)),
+        (Padding::Same, (1, 1), (1, 1)),
+        (Padding::Same, (2, 2), (1, 1)),
+        (Padding::Valid, (2, 3), (1, 1)),
+        (Padding::Same, (1, 1), (2, 2)),
+    ] {
+        let spec = Conv2dSpec {
+            strides,
+            padding,
+            dilation,
+            groups: 1,
+        };
+        for (ci, co) in [(1, 4), (3, 8), (2, 16), (1, 24), (4, 32), (8, 48), (16, 64)] {
+            for width in (5..=17).chain([26, 31]) {
+                let case = NaiveConv {
+                    x: [1, 5, width, ci],
+                    w: [3, 3, ci, co],
+                    spec,
+                };
+                on_every_path(|| check_conv(&case, Activation::Relu, true));
+            }
         }
     }
 }
@@ -129,7 +158,8 @@ fn matches_naive_loops_beyond_one_block() {
         ([1, 60, 64, 3], [5, 5, 3, 2]),
         ([1, 20, 64, 3], [5, 5, 3, 32]),
     ] {
-        check_conv(&NaiveConv { x, w, spec }, Activation::Relu, true);
+        let case = NaiveConv { x, w, spec };
+        on_every_path(|| check_conv(&case, Activation::Relu, true));
     }
 }
 
@@ -216,7 +246,8 @@ fn extreme_steps_match_naive_loops() {
         ),
     ] {
         let x = [2, 5, 4, 16];
-        check_conv(&NaiveConv { x, w, spec }, Activation::Relu, true);
+        let case = NaiveConv { x, w, spec };
+        on_every_path(|| check_conv(&case, Activation::Relu, true));
     }
 }
 

@@ -4,7 +4,7 @@ use keros_tensor::kernels::{Activation, dense, dense_backward};
 use keros_tensor::{Device, Workspace};
 use proptest::prelude::*;
 
-use crate::support::{check_close, flat, flat64, random};
+use crate::support::{check_close, flat, flat64, random, same_bits_on_every_path};
 
 fn check_dense(outer: &[usize], inputs: usize, outputs: usize, relu: bool, with_bias: bool) {
     let mut ws = Workspace::new(&Device::Cpu);
@@ -77,7 +77,7 @@ proptest! {
         relu in any::<bool>(),
         with_bias in any::<bool>(),
     ) {
-        check_dense(&outer, inputs, outputs, relu, with_bias);
+        same_bits_on_every_path(|| check_dense(&outer, inputs, outputs, relu, with_bias));
     }
 }
 

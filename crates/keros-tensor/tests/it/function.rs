@@ -3,7 +3,9 @@
 use keros_tensor::kernels::{Function, function, function_backward, log_softmax};
 use keros_tensor::{Device, Tensor, Workspace};
 
-use crate::support::{check_close, finite_differences, flat, flat64, random, tensor};
+use crate::support::{
+    check_close, finite_differences, flat, flat64, random, same_bits_on_every_path, tensor,
+};
 
 fn relu(max_value: f32, negative_slope: f32, threshold: f32) -> Function {
     Function::Relu {
@@ -59,46 +61,48 @@ fn reference(f: Function, x: f64) -> f64 {
 
 #[test]
 fn values_and_gradients() {
-    let ws = &mut Workspace::new(&Device::Cpu);
-    for f in [
-        relu(f32::INFINITY, 0.0, 0.0),
-        relu(2.0, 0.1, 0.0),
-        relu(2.0, 0.1, 0.5),
-        relu(f32::INFINITY, -0.3, 0.0),
-        Function::Elu { alpha: 0.8 },
-        Function::Elu { alpha: -0.8 },
-        Function::Selu,
-        Function::Sigmoid,
-        Function::Tanh,
-        Function::Softplus,
-        Function::Softsign,
-        Function::Exponential,
-        Function::HardSigmoid,
-        Function::HardSilu,
-        Function::Silu,
-        Function::Gelu,
-        Function::Mish,
-    ] {
-        for size in [1, 7, 33] {
-            // In ±4, where every piece of every function is.
-            let values: Vec<f32> = flat(&random(size as u64, &[size]))
-                .iter()
-                .map(|x| 4.0 * x)
-                .collect();
-            let (x, dy) = (tensor(&values, &[size]), random(90, &[size]));
-            let y = function(ws, &x, f).unwrap();
-            let expected: Vec<f64> = flat64(&x).iter().map(|x| reference(f, *x)).collect();
-            check_close(&format!("{f:?}"), &y, &expected, 2e-6);
-            let kept = if f.keeps_output() { &y } else { &x };
-            let dx = function_backward(ws, kept, &dy, f).unwrap();
-            let weights = flat64(&dy);
-            let expected = finite_differences(&flat64(&x), |x| {
-                let terms = x.iter().zip(&weights);
-                terms.map(|(x, dy)| reference(f, *x) * dy).sum()
-            });
-            check_close(&format!("{f:?} backward"), &dx, &expected, 2e-5);
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(&Device::Cpu);
+        for f in [
+            relu(f32::INFINITY, 0.0, 0.0),
+            relu(2.0, 0.1, 0.0),
+            relu(2.0, 0.1, 0.5),
+            relu(f32::INFINITY, -0.3, 0.0),
+            Function::Elu { alpha: 0.8 },
+            Function::Elu { alpha: -0.8 },
+            Function::Selu,
+            Function::Sigmoid,
+            Function::Tanh,
+            Function::Softplus,
+            Function::Softsign,
+            Function::Exponential,
+            Function::HardSigmoid,
+            Function::HardSilu,
+            Function::Silu,
+            Function::Gelu,
+            Function::Mish,
+        ] {
+            for size in [1, 7, 33] {
+                // In ±4, where every piece of every function is.
+                let values: Vec<f32> = flat(&random(size as u64, &[size]))
+                    .iter()
+                    .map(|x| 4.0 * x)
+                    .collect();
+                let (x, dy) = (tensor(&values, &[size]), random(90, &[size]));
+                let y = function(ws, &x, f).unwrap();
+                let expected: Vec<f64> = flat64(&x).iter().map(|x| reference(f, *x)).collect();
+                check_close(&format!("{f:?}"), &y, &expected, 2e-6);
+                let kept = if f.keeps_output() { &y } else { &x };
+                let dx = function_backward(ws, kept, &dy, f).unwrap();
+                let weights = flat64(&dy);
+                let expected = finite_differences(&flat64(&x), |x| {
+                    let terms = x.iter().zip(&weights);
+                    terms.map(|(x, dy)| reference(f, *x) * dy).sum()
+                });
+                check_close(&format!("{f:?} backward"), &dx, &expected, 2e-5);
+            }
         }
-    }
+    });
 }
 
 #[test]

@@ -7,7 +7,9 @@ use keros_tensor::kernels::{
 use keros_tensor::{Device, TensorError, Workspace};
 use proptest::prelude::*;
 
-use crate::support::{check_close, finite_differences, flat, flat64, labels, random, tensor};
+use crate::support::{
+    check_close, finite_differences, flat, flat64, labels, random, same_bits_on_every_path, tensor,
+};
 
 fn naive_softmax(x: &[f64], classes: usize) -> Vec<f64> {
     x.chunks(classes)
@@ -32,18 +34,20 @@ proptest! {
 
     #[test]
     fn softmax_matches_the_formula(samples in 0usize..9, classes in 1usize..12) {
-        let mut ws = Workspace::new(&Device::Cpu);
-        let x = (random(1, &[samples, classes]) * 5.0).unwrap();
-        let y = softmax(&mut ws, &x).unwrap();
-        check_close("y", &y, &naive_softmax(&flat64(&x), classes), 1e-6);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let x = (random(1, &[samples, classes]) * 5.0).unwrap();
+            let y = softmax(&mut ws, &x).unwrap();
+            check_close("y", &y, &naive_softmax(&flat64(&x), classes), 1e-6);
 
-        let dy = random(2, &[samples, classes]);
-        let dy64 = flat64(&dy);
-        let expected = finite_differences(&flat64(&x), |x| {
-            naive_softmax(x, classes).iter().zip(&dy64).map(|(y, dy)| y * dy).sum()
+            let dy = random(2, &[samples, classes]);
+            let dy64 = flat64(&dy);
+            let expected = finite_differences(&flat64(&x), |x| {
+                naive_softmax(x, classes).iter().zip(&dy64).map(|(y, dy)| y * dy).sum()
+            });
+            let dx = softmax_backward(&mut ws, &y, &dy).unwrap();
+            check_close("dx", &dx, &expected, 1e-6);
         });
-        let dx = softmax_backward(&mut ws, &y, &dy).unwrap();
-        check_close("dx", &dx, &expected, 1e-6);
     }
 
     #[test]
@@ -53,36 +57,38 @@ proptest! {
         weighted in any::<bool>(),
         scale in 0.1f32..3.0,
     ) {
-        let mut ws = Workspace::new(&Device::Cpu);
-        let x = (random(1, &[samples, classes]) * 5.0).unwrap();
-        let truth: Vec<u32> = (0..samples).map(|n| (n * 7 % classes) as u32).collect();
-        let weights = random(3, &[samples]);
-        let weights64 = if weighted { flat64(&weights) } else { vec![1.0; samples] };
-        let weights = weighted.then_some(&weights);
-        let mut onehot = vec![0.0; samples * classes];
-        for (n, &label) in truth.iter().enumerate() {
-            onehot[n * classes + label as usize] = 1.0;
-        }
-        let soft = flat64(&random(4, &[samples, classes]).abs().unwrap());
-        let check = |targets: &[f64], losses, grads| {
-            let expected = naive_cross_entropy(&flat64(&x), targets, classes);
-            check_close("losses", losses, &expected, 1e-6);
-            let expected = finite_differences(&flat64(&x), |x| {
-                let losses = naive_cross_entropy(x, targets, classes);
-                f64::from(scale) * losses.iter().zip(&weights64).map(|(l, w)| l * w).sum::<f64>()
-            });
-            check_close("gradient", grads, &expected, 2e-6);
-        };
-        let (losses, grads) =
-            softmax_cross_entropy(&mut ws, &x, &labels(&truth), weights, scale).unwrap();
-        check(&onehot, &losses, &grads);
-        let soft_tensor = tensor(
-            &soft.iter().map(|&v| v as f32).collect::<Vec<_>>(),
-            &[samples, classes],
-        );
-        let (losses, grads) =
-            categorical_cross_entropy(&mut ws, &x, &soft_tensor, weights, scale).unwrap();
-        check(&soft, &losses, &grads);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let x = (random(1, &[samples, classes]) * 5.0).unwrap();
+            let truth: Vec<u32> = (0..samples).map(|n| (n * 7 % classes) as u32).collect();
+            let weights = random(3, &[samples]);
+            let weights64 = if weighted { flat64(&weights) } else { vec![1.0; samples] };
+            let weights = weighted.then_some(&weights);
+            let mut onehot = vec![0.0; samples * classes];
+            for (n, &label) in truth.iter().enumerate() {
+                onehot[n * classes + label as usize] = 1.0;
+            }
+            let soft = flat64(&random(4, &[samples, classes]).abs().unwrap());
+            let check = |targets: &[f64], losses, grads| {
+                let expected = naive_cross_entropy(&flat64(&x), targets, classes);
+                check_close("losses", losses, &expected, 1e-6);
+                let expected = finite_differences(&flat64(&x), |x| {
+                    let losses = naive_cross_entropy(x, targets, classes);
+                    f64::from(scale) * losses.iter().zip(&weights64).map(|(l, w)| l * w).sum::<f64>()
+                });
+                check_close("gradient", grads, &expected, 2e-6);
+            };
+            let (losses, grads) =
+                softmax_cross_entropy(&mut ws, &x, &labels(&truth), weights, scale).unwrap();
+            check(&onehot, &losses, &grads);
+            let soft_tensor = tensor(
+                &soft.iter().map(|&v| v as f32).collect::<Vec<_>>(),
+                &[samples, classes],
+            );
+            let (losses, grads) =
+                categorical_cross_entropy(&mut ws, &x, &soft_tensor, weights, scale).unwrap();
+            check(&soft, &losses, &grads);
+        });
     }
 }
 

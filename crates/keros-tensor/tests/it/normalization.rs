@@ -7,7 +7,9 @@ use keros_tensor::kernels::{
 use keros_tensor::{Device, Workspace, parallel};
 use proptest::prelude::*;
 
-use crate::support::{check_close, finite_differences, flat, flat64, random, tensor};
+use crate::support::{
+    check_close, finite_differences, flat, flat64, random, same_bits_on_every_path, tensor,
+};
 
 const EPSILON: f32 = 1e-3;
 
@@ -50,42 +52,44 @@ proptest! {
         let shape = [shape.0, shape.1, shape.2, shape.3];
         let (channels, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
         let channel = move |i: usize| i / inner % channels;
-        let mut ws = Workspace::new(&Device::Cpu);
-        let (x, gamma, beta) = (random(1, &shape), random(2, &[channels]), random(3, &[channels]));
-        let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
-        let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| {
-            naive(x, &channel, &channel, gamma, beta)
-        };
-        let (mean, variance) = channel_statistics(&mut ws, &x, axis).unwrap();
-        let (g, b) = (Some(&gamma), Some(&beta));
-        let y = batch_norm(&mut ws, &x, axis, &mean, &variance, g, b, EPSILON).unwrap();
-        check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let (x, gamma, beta) = (random(1, &shape), random(2, &[channels]), random(3, &[channels]));
+            let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
+            let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| {
+                naive(x, &channel, &channel, gamma, beta)
+            };
+            let (mean, variance) = channel_statistics(&mut ws, &x, axis).unwrap();
+            let (g, b) = (Some(&gamma), Some(&beta));
+            let y = batch_norm(&mut ws, &x, axis, &mean, &variance, g, b, EPSILON).unwrap();
+            check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
 
-        let dy = random(4, &shape);
-        let dy64 = flat64(&dy);
-        let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
-        let dx = batch_norm_backward(
-            &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, true,
-            Some(&dgamma), Some(&dbeta), true,
-        ).unwrap().unwrap();
-        let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
-        check_close("dx", &dx, &expected, 2e-4);
-        let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
-        check_close("dgamma", &dgamma, &expected, 1e-4);
-        let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
-        check_close("dbeta", &dbeta, &expected, 1e-4);
+            let dy = random(4, &shape);
+            let dy64 = flat64(&dy);
+            let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
+            let dx = batch_norm_backward(
+                &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, true,
+                Some(&dgamma), Some(&dbeta), true,
+            ).unwrap().unwrap();
+            let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
+            check_close("dx", &dx, &expected, 2e-4);
+            let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
+            check_close("dgamma", &dgamma, &expected, 1e-4);
+            let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
+            check_close("dbeta", &dbeta, &expected, 1e-4);
 
-        // With constants for statistics the gradient is a scale.
-        let variance64 = flat64(&variance);
-        let dx = batch_norm_backward(
-            &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, false, None, None, true,
-        ).unwrap().unwrap();
-        let scaled = |(i, dy): (usize, &f64)| {
-            let c = channel(i);
-            dy * gamma64[c] / (variance64[c] + f64::from(EPSILON)).sqrt()
-        };
-        let expected: Vec<f64> = dy64.iter().enumerate().map(scaled).collect();
-        check_close("dx of constants", &dx, &expected, 1e-5);
+            // With constants for statistics the gradient is a scale.
+            let variance64 = flat64(&variance);
+            let dx = batch_norm_backward(
+                &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, false, None, None, true,
+            ).unwrap().unwrap();
+            let scaled = |(i, dy): (usize, &f64)| {
+                let c = channel(i);
+                dy * gamma64[c] / (variance64[c] + f64::from(EPSILON)).sqrt()
+            };
+            let expected: Vec<f64> = dy64.iter().enumerate().map(scaled).collect();
+            check_close("dx of constants", &dx, &expected, 1e-5);
+        });
     }
 
     #[test]
@@ -101,27 +105,29 @@ proptest! {
             row * after + i % after
         };
         let len = if trailing { kept * after } else { before * after };
-        let mut ws = Workspace::new(&Device::Cpu);
-        let shape = [outer, before, kept, after];
-        let (x, gamma, beta) = (random(1, &shape), random(2, &[len]), random(3, &[len]));
-        let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
-        let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| naive(x, &set, &param, gamma, beta);
-        let (g, b) = (Some(&gamma), Some(&beta));
-        let (y, statistics) = normalize(&mut ws, &x, &layout, g, b, params, EPSILON).unwrap();
-        check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let shape = [outer, before, kept, after];
+            let (x, gamma, beta) = (random(1, &shape), random(2, &[len]), random(3, &[len]));
+            let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
+            let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| naive(x, &set, &param, gamma, beta);
+            let (g, b) = (Some(&gamma), Some(&beta));
+            let (y, statistics) = normalize(&mut ws, &x, &layout, g, b, params, EPSILON).unwrap();
+            check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
 
-        let dy = random(4, &shape);
-        let dy64 = flat64(&dy);
-        let (dgamma, dbeta) = (random(5, &[len]), random(6, &[len]));
-        let dx = normalize_backward(
-            &mut ws, &x, &statistics, &dy, &layout, g, params, Some(&dgamma), Some(&dbeta), true,
-        ).unwrap().unwrap();
-        let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
-        check_close("dx", &dx, &expected, 5e-4);
-        let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
-        check_close("dgamma", &dgamma, &expected, 2e-4);
-        let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
-        check_close("dbeta", &dbeta, &expected, 2e-5);
+            let dy = random(4, &shape);
+            let dy64 = flat64(&dy);
+            let (dgamma, dbeta) = (random(5, &[len]), random(6, &[len]));
+            let dx = normalize_backward(
+                &mut ws, &x, &statistics, &dy, &layout, g, params, Some(&dgamma), Some(&dbeta), true,
+            ).unwrap().unwrap();
+            let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
+            check_close("dx", &dx, &expected, 5e-4);
+            let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
+            check_close("dgamma", &dgamma, &expected, 2e-4);
+            let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
+            check_close("dbeta", &dbeta, &expected, 2e-5);
+        });
     }
 
     #[test]
@@ -135,15 +141,17 @@ proptest! {
             (0..x.len()).for_each(|i| squares[set(i)] += x[i] * x[i]);
             (0..x.len()).map(|i| x[i] / squares[set(i)].max(1e-12).sqrt()).collect()
         };
-        let mut ws = Workspace::new(&Device::Cpu);
-        let x = (random(1, &[outer, before, kept, after]) + 0.1).unwrap();
-        let (y, factors) = unit_normalize(&mut ws, &x, &layout).unwrap();
-        check_close("y", &y, &formula(&flat64(&x)), 1e-6);
-        let dy = random(2, x.dims());
-        let dx = unit_normalize_backward(&mut ws, &y, &factors, &dy, &layout).unwrap();
-        let scale = flat(&factors).into_iter().fold(1.0, f32::max);
-        let expected = finite_differences(&flat64(&x), |x| dot(&formula(x), &flat64(&dy)));
-        check_close("dx", &dx, &expected, 1e-5 * f64::from(scale));
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let x = (random(1, &[outer, before, kept, after]) + 0.1).unwrap();
+            let (y, factors) = unit_normalize(&mut ws, &x, &layout).unwrap();
+            check_close("y", &y, &formula(&flat64(&x)), 1e-6);
+            let dy = random(2, x.dims());
+            let dx = unit_normalize_backward(&mut ws, &y, &factors, &dy, &layout).unwrap();
+            let scale = flat(&factors).into_iter().fold(1.0, f32::max);
+            let expected = finite_differences(&flat64(&x), |x| dot(&formula(x), &flat64(&dy)));
+            check_close("dx", &dx, &expected, 1e-5 * f64::from(scale));
+        });
     }
 }
 

@@ -1,6 +1,9 @@
 //! Test values, comparisons and the naive references that several tests share.
 
+use std::cell::RefCell;
+
 use keros_tensor::kernels::{Conv2dSpec, Padding};
+use keros_tensor::simd::{Level, with_level};
 use keros_tensor::{Device, Stream, Tensor};
 
 /// Reproducible values in [-1, 1).
@@ -32,10 +35,75 @@ pub(crate) fn flat64(tensor: &Tensor) -> Vec<f64> {
     flat(tensor).into_iter().map(f64::from).collect()
 }
 
+/// What a check on one path found, by name, with the tolerance that it had.
+type Found = Vec<(String, Vec<f32>, f64)>;
+
+thread_local! {
+    static FOUND: RefCell<Found> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs a check with the kernels of every level that this processor has: whatever it passes to
+/// [`check_close`] also agrees with what the portable kernels gave, to twice the tolerance.
+#[track_caller]
+pub(crate) fn on_every_path(check: impl Fn()) {
+    let portable = found_at(Level::Portable, &check);
+    for level in available_levels() {
+        for ((what, wide, tolerance), (_, plain, _)) in zip(level, &check, &portable) {
+            for (i, (a, b)) in wide.iter().zip(plain).enumerate() {
+                let error = f64::from((a - b).abs());
+                assert!(
+                    error <= 2.0 * tolerance * f64::from(b.abs()).max(1.0),
+                    "{what}[{i}]: {a} with {level}, {b} with portable kernels"
+                );
+            }
+        }
+    }
+}
+
+/// As [`on_every_path`], and the kernels agree in every bit.
+#[track_caller]
+pub(crate) fn same_bits_on_every_path(check: impl Fn()) {
+    let portable = found_at(Level::Portable, &check);
+    for level in available_levels() {
+        for ((what, wide, _), (_, plain, _)) in zip(level, &check, &portable) {
+            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+            let at = wide.iter().zip(plain).position(differs);
+            assert_eq!(at, None, "{what}: other bits with {level} there");
+        }
+    }
+}
+
+#[track_caller]
+fn zip<'a>(
+    level: Level,
+    check: &impl Fn(),
+    portable: &'a Found,
+) -> impl Iterator<Item = ((String, Vec<f32>, f64), &'a (String, Vec<f32>, f64))> {
+    let wide = found_at(level, check);
+    assert_eq!(wide.len(), portable.len(), "number of results with {level}");
+    wide.into_iter().zip(portable)
+}
+
+fn available_levels() -> impl Iterator<Item = Level> {
+    Level::ALL.into_iter().filter(|level| level.is_available())
+}
+
+fn found_at(level: Level, check: &impl Fn()) -> Found {
+    FOUND.take();
+    with_level(level, check).unwrap();
+    FOUND.take()
+}
+
+/// Keeps a result for [`on_every_path`].
+pub(crate) fn found(what: &str, tensor: &Tensor) {
+    FOUND.with_borrow_mut(|found| found.push((what.to_owned(), flat(tensor), 0.0)));
+}
+
 /// All elements agree to `tolerance`, relative for large and absolute for small ones.
 #[track_caller]
 pub(crate) fn check_close(what: &str, actual: &Tensor, expected: &[f64], tolerance: f64) {
     let actual = flat(actual);
+    FOUND.with_borrow_mut(|found| found.push((what.to_owned(), actual.clone(), tolerance)));
     assert_eq!(actual.len(), expected.len(), "{what}: number of elements");
     for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(a) - e).abs();
@@ -44,6 +112,20 @@ pub(crate) fn check_close(what: &str, actual: &Tensor, expected: &[f64], toleran
             "{what}[{i}]: {a} instead of {e}"
         );
     }
+}
+
+/// Values of a reference as a kernel takes them.
+pub(crate) fn rounded(values: &[f64], shape: &[usize]) -> Tensor {
+    let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+    tensor(&values, shape)
+}
+
+/// The gradient before the activation, by the mask of its output.
+pub(crate) fn masked(dy: &[f64], y: &[f32], relu: bool) -> Vec<f64> {
+    let pairs = dy.iter().zip(y);
+    pairs
+        .map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy })
+        .collect()
 }
 
 /// The derivative of `f` with respect to each element of `x`, by central differences.

@@ -3,11 +3,10 @@
 //! A tile is a few output pixels (or kernel cells) by a few vectors of output channels.
 //! Each step broadcasts one input value per row of the tile and multiplies it with a row of
 //! vectors, so that one load serves many multiplications.
-//! The tile sizes fill the registers: 32 of AVX-512, 16 of AVX2.
+//! The tile sizes fill the registers: 32 of AVX-512 and NEON, 16 of AVX2.
 //! A tile of 26 sums would fit as well, but the compiler unrolls no more than about 24 and would
 //! keep it in memory.
 
-#[cfg(target_arch = "x86_64")]
 use crate::simd::Level;
 
 /// A tile of [`Isa::forward`]: `P` neighbouring pixels of one output row by `V` vectors of channels.
@@ -88,27 +87,29 @@ pub(super) fn isa(channels: usize) -> Option<&'static Isa> {
         .find(|isa| channels.is_multiple_of(isa.lanes))
 }
 
-/// The kernels that this processor can run, widest first.
-#[cfg(target_arch = "x86_64")]
+/// The kernels of the current level, widest first.
 fn available() -> &'static [&'static Isa] {
-    static ALL: [&Isa; 2] = [&avx512::ISA, &avx2::ISA];
-    match crate::simd::level() {
-        Level::Avx512 => &ALL,
-        Level::Avx2 => &ALL[1..],
-        Level::Baseline => &[],
+    #[cfg(target_arch = "x86_64")]
+    static AVX512: [&Isa; 2] = [&avx512::ISA, &avx2::ISA];
+    #[cfg(target_arch = "aarch64")]
+    static NEON: [&Isa; 1] = [&neon::ISA];
+    match Level::current() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => &AVX512,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => &AVX512[1..],
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => &NEON,
+        _ => &[],
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn available() -> &'static [&'static Isa] {
-    &[]
-}
-
-/// The kernels of one instruction set, from its vector type and operations.
-#[cfg(target_arch = "x86_64")]
+/// The kernels of one instruction set, from its vector type and operations: `$fused(a, b, c)` is
+/// `a * b + c`, and `$max` keeps NaN in its second argument.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! kernels {
     (
-        $module:ident, $features:literal, $lanes:literal, $vector:ident,
+        $module:ident, $arch:ident, $features:literal, $lanes:literal, $vector:ident,
         $zero:ident, $broadcast:ident, $load:ident, $store:ident, $fused:ident, $max:ident,
         max_vectors: $max_vectors:literal,
         forward: [$([$forward_v:literal: $($forward_p:literal)*])*],
@@ -116,9 +117,9 @@ macro_rules! kernels {
         weights3: [$([$weights3_v:literal: $($weights3_l:literal)*])*],
     ) => {
         mod $module {
-            use std::arch::x86_64::*;
+            use std::arch::$arch::*;
 
-            use super::{ForwardTile, Isa, WeightTile};
+            use super::*;
 
             pub(super) static ISA: Isa = Isa {
                 lanes: $lanes,
@@ -169,7 +170,6 @@ macro_rules! kernels {
                     }
                     for p in 0..P {
                         for v in 0..V {
-                            // In this order the maximum keeps NaN.
                             let sum = sums[p][v];
                             let y = if tile.relu { $max($zero(), sum) } else { sum };
                             $store(tile.y.add(p * tile.y_step + $lanes * v), y);
@@ -221,7 +221,7 @@ macro_rules! kernels {
 
 #[cfg(target_arch = "x86_64")]
 kernels! {
-    avx512, "avx512f", 16, __m512,
+    avx512, x86_64, "avx512f", 16, __m512,
     _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
     _mm512_max_ps,
     max_vectors: 4,
@@ -245,7 +245,7 @@ kernels! {
 
 #[cfg(target_arch = "x86_64")]
 kernels! {
-    avx2, "avx2,fma", 8, __m256,
+    avx2, x86_64, "avx2,fma", 8, __m256,
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
     _mm256_max_ps,
     max_vectors: 2,
@@ -261,4 +261,45 @@ kernels! {
         [1: 1 2 3]
         [2: 1 2]
     ],
+}
+
+#[cfg(target_arch = "aarch64")]
+kernels! {
+    neon, aarch64, "neon", 4, float32x4_t,
+    neon_zero, vdupq_n_f32, vld1q_f32, vst1q_f32, neon_fused, vmaxq_f32,
+    max_vectors: 4,
+    forward: [
+        [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
+        [2: 1 2 3 4 5 6 7 8 9 10 11 12]
+        [3: 1 2 3 4 5 6 7 8]
+        [4: 1 2 3 4 5 6]
+    ],
+    weights: [
+        [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
+        [2: 1 2 3 4 5 6 7 8 9 10 11 12]
+        [3: 1 2 3 4 5 6 7 8]
+        [4: 1 2 3 4 5 6]
+    ],
+    weights3: [
+        [1: 1 2 3 4 5]
+        [2: 1 2 3 4]
+    ],
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+#[target_feature(enable = "neon")]
+fn neon_zero() -> std::arch::aarch64::float32x4_t {
+    std::arch::aarch64::vdupq_n_f32(0.0)
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+#[target_feature(enable = "neon")]
+fn neon_fused(
+    a: std::arch::aarch64::float32x4_t,
+    b: std::arch::aarch64::float32x4_t,
+    sum: std::arch::aarch64::float32x4_t,
+) -> std::arch::aarch64::float32x4_t {
+    std::arch::aarch64::vfmaq_f32(sum, a, b)
 }
