@@ -31,6 +31,7 @@
 //! **Threads.** The hooks run on the training thread; a [`LoadedCallback`] may be moved to another
 //! thread between events.
 
+mod allow_list;
 mod bridge;
 mod callback;
 mod error;
@@ -40,12 +41,16 @@ mod info;
 mod inspect;
 mod instance;
 mod plugin;
+mod private_copy;
+mod watchdog;
 
+pub use allow_list::{AllowList, AllowListError, AllowedPlugin};
 pub use callback::LoadedCallback;
 pub use error::{PluginError, Status};
 pub use info::PluginInfo;
 pub use inspect::{inspect, inspect_bytes};
 pub use plugin::Plugin;
+pub use watchdog::{HeldUp, Watchdog, Watched};
 
 use std::path::Path;
 

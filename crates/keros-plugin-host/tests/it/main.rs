@@ -9,6 +9,7 @@
 )]
 
 mod allocations;
+mod allow_list;
 mod build;
 mod c_recorder;
 mod csv_logger;
@@ -21,6 +22,8 @@ mod grad_watch;
 mod guide;
 mod inspect;
 mod instances;
+mod minors;
 mod records;
 mod run;
 mod timing;
+mod watchdog;
