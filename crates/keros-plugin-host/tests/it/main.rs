@@ -9,6 +9,7 @@
 )]
 
 mod allocations;
+mod allow_list;
 mod build;
 mod c_recorder;
 mod csv_logger;
@@ -19,7 +20,9 @@ mod files;
 mod grad_watch;
 #[cfg(unix)]
 mod guide;
+mod inspect;
 mod instances;
+mod minors;
 mod records;
 mod run;
 mod timing;
