@@ -17,6 +17,7 @@ mod dashboard;
 mod events;
 mod extensions;
 mod files;
+mod fuzz;
 mod grad_watch;
 #[cfg(unix)]
 mod guide;
