@@ -116,6 +116,7 @@ fn a_c_plugin_sees_every_event_and_steers_the_run() {
         batch_size: 32,
         augment: true,
         workers: 1,
+        processes: false,
         max_queue_size: 10,
         seed: 42,
         verbose: Verbose::Silent,
