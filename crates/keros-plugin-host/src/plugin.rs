@@ -264,8 +264,7 @@ impl Texts {
             summary: text("summary", &module.summary)?,
             build: text("build", &module.build)?,
         };
-        let in_id = |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-        if texts.id.is_empty() || !texts.id.chars().all(in_id) {
+        if !is_id(&texts.id) {
             let expected = "lower-case letters, digits, `-`, `_` and `.`";
             return Err(wrong("id", expected, format!("{:?}", texts.id)));
         }
@@ -274,6 +273,12 @@ impl Texts {
         }
         Ok(texts)
     }
+}
+
+/// Whether a text can be the identity of a plugin.
+pub(crate) fn is_id(text: &str) -> bool {
+    let in_id = |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
+    !text.is_empty() && text.chars().all(in_id)
 }
 
 /// Loads the library, for good, and finds its record.

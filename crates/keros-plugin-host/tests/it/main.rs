@@ -20,6 +20,8 @@ mod grad_watch;
 #[cfg(unix)]
 mod guide;
 mod instances;
+#[cfg(unix)]
+mod isolated;
 mod records;
 mod run;
 mod timing;
