@@ -25,3 +25,5 @@ mod isolated;
 mod records;
 mod run;
 mod timing;
+#[cfg(unix)]
+mod wire;
