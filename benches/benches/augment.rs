@@ -1,23 +1,92 @@
 //! Images per second of an `ImageDataGenerator` with everything turned on, compared with reading the
-//! same bytes and writing the same floats: the least that a generator of floats can do.
+//! same bytes and writing the same floats: the least that a generator of floats can do. With
+//! `--against`, compared with the augmentation of Python's libraries.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
 use std::hint::black_box;
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use keros::data::{Array, FlowOptions, ImageDataGenerator, ImageFlow, Sequence};
-use keros_benches::{Sides, Suite, Table, Times, bytes, quartiles, significant};
+use keros_benches::{
+    Contest, Peer, Rates, Sides, Suite, Table, Times, bytes, on_threads, quartiles, rate,
+    significant,
+};
 
 const BATCH: usize = 32;
 const RESCALE: f32 = 1.0 / 255.0;
 /// Height and width, channels, number of images.
 const SIZES: [(usize, usize, usize); 3] = [(28, 1, 2048), (32, 3, 1024), (224, 3, 64)];
 
-fn main() {
+/// Rotation by 15 degrees, shifts and zooms by a tenth, shear by 10 degrees, flip, rescale.
+const PEERS: [Peer; 4] = [
+    Peer {
+        name: "cv2",
+        modules: &["cv2", "numpy"],
+    },
+    Peer {
+        name: "keras",
+        modules: &["keras_preprocessing", "scipy", "numpy"],
+    },
+    Peer {
+        name: "albumentations",
+        modules: &["albumentations", "cv2", "numpy"],
+    },
+    Peer {
+        name: "torchvision",
+        modules: &["torch", "torchvision"],
+    },
+];
+
+#[allow(clippy::print_stderr, reason = "a bad request is answered there")]
+fn main() -> Result<ExitCode> {
+    match Contest::from_args("augment.py", &PEERS) {
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+        Ok(Some(contest)) => against(&contest)?,
+        Ok(None) => suite(),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Images per second beside those of other libraries.
+fn against(contest: &Contest) -> Result<()> {
+    let cases: Vec<_> = SIZES
+        .iter()
+        .map(|(size, channels, _)| (format!("{size}x{size}x{channels}"), vec![size.to_string()]))
+        .collect();
+    contest.play(&cases, |case| {
+        let (size, channels, images) = SIZES[case];
+        let flow = flow(size, channels, images)?;
+        let pass = |threads| {
+            let flow = &flow;
+            let batches = flow.len() / threads;
+            rate(threads, batches * BATCH, 0.7, move |thread| {
+                for batch in 0..batches {
+                    black_box(flow.batch(0, batch * threads + thread)?);
+                }
+                Ok(())
+            })
+        };
+        Ok(Rates {
+            one: pass(1)?,
+            two: pass(2)?,
+        })
+    })
+}
+
+fn flow(size: usize, channels: usize, images: usize) -> Result<ImageFlow> {
+    let shape = [images, size, size, channels];
+    let source = Array::from_vec(&shape, bytes(1, shape.iter().product()))?;
+    Ok(generator().flow(source, None, FlowOptions::default())?)
+}
+
+fn suite() {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 4.0,
@@ -32,11 +101,8 @@ fn main() {
             let name = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
             let work = BATCH * threads;
             suite.case_with_rate(&group, &name, work as u64, || {
-                let shape = [images, size, size, channels];
-                let pixels = bytes(1, shape.iter().product());
-                let source = Array::from_vec(&shape, pixels.clone())?;
-                let flow = generator().flow(source, None, FlowOptions::default())?;
-                let (flow, alone) = (Arc::new(flow), threads == 1);
+                let pixels = bytes(1, images * size * size * channels);
+                let (flow, alone) = (Arc::new(flow(size, channels, images)?), threads == 1);
                 let one = Arc::clone(&flow);
                 let buffers: Vec<_> = (0..threads)
                     .map(|_| Mutex::new(vec![1.0; BATCH * size * size * channels]))
@@ -109,32 +175,5 @@ fn copy(pixels: &[u8], buffers: &[Mutex<Vec<f32>>], batches: u64) -> Result<Dura
             black_box(&mut *out);
         }
         Ok(())
-    })
-}
-
-/// Runs `work` on so many threads and times it without their start.
-fn on_threads(threads: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<Duration> {
-    if threads == 1 {
-        let start = Instant::now();
-        work(0)?;
-        return Ok(start.elapsed());
-    }
-    let barrier = Barrier::new(threads + 1);
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (barrier, work) = (&barrier, &work);
-                scope.spawn(move || {
-                    barrier.wait();
-                    work(thread)
-                })
-            })
-            .collect();
-        barrier.wait();
-        let start = Instant::now();
-        for handle in handles {
-            handle.join().ok().context("a thread panicked")??;
-        }
-        Ok(start.elapsed())
     })
 }

@@ -11,16 +11,22 @@
 //! cargo xtask bench ops -- conv2d --quick     some, not so carefully
 //! cargo xtask bench train --model mlp --against keras-tf,torch
 //!                                             whole trainings beside those of other libraries
+//! cargo xtask bench augment --against cv2,keras
+//!                                             images per second beside other libraries
 //! ```
 
+mod contest;
 mod read_logs;
 mod rounds;
 mod suite;
 mod table;
+mod threads;
 mod values;
 
+pub use contest::{Contest, Peer, Rates, rate};
 pub use read_logs::ReadLogs;
 pub use rounds::{Measured, Quartiles, Sides, timed};
 pub use suite::{Suite, Times};
 pub use table::{Table, quartiles, significant};
+pub use threads::on_threads;
 pub use values::{bytes, floats, labels};

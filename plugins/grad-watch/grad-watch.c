@@ -692,7 +692,6 @@ static keros_status create(const keros_host *host, keros_str config, keros_callb
     self->config.max_norm = 1e6;
     self->config.every = 1;
     self->config.stop = 1;
-    self->config.per_parameter = 1;
     json.at = config.len > 0 ? config.ptr : "";
     json.end = json.at + config.len;
     if (!read_settings(&json, &self->config)) {
@@ -715,9 +714,55 @@ static keros_status create(const keros_host *host, keros_str config, keros_callb
     return KEROS_OK;
 }
 
+/* What `read_settings` takes, for hosts that show or check configurations. */
+static const char schema_text[] =
+    "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"grad-watch\",\"type\":\"object\","
+    "\"additionalProperties\":false,\"properties\":{"
+    "\"max_norm\":{\"type\":\"number\",\"exclusiveMinimum\":0,\"default\":1e6,"
+    "\"description\":\"Norm of all gradients together above which they have exploded.\"},"
+    "\"every\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000,\"default\":1,"
+    "\"description\":\"Measure the first of every so many batches.\"},"
+    "\"stop\":{\"type\":\"boolean\",\"default\":true,"
+    "\"description\":\"Stop the run when gradients explode, or only warn.\"},"
+    "\"per_parameter\":{\"type\":\"boolean\",\"default\":false,"
+    "\"description\":\"Set logs for each parameter, too.\"},"
+    "\"csv\":{\"type\":\"string\",\"minLength\":1,\"description\":\"The CSV file to write.\"},"
+    "\"append\":{\"type\":\"boolean\",\"default\":false,"
+    "\"description\":\"Add to the CSV file, instead of creating it anew.\"}}}";
+
+static const keros_schema schema = {sizeof(keros_schema), 0, {schema_text, sizeof schema_text - 1}};
+
+/* Whether sums come out right here: of 0, 1 ... 6, and of what must not pass for a number. */
+static keros_status run_self_test(const keros_host *host) {
+    float values[7] = {0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f};
+    int64_t len = 7;
+    keros_tensor tensor;
+    int good;
+    memset(&tensor, 0, sizeof tensor);
+    tensor.data = values;
+    tensor.ndim = 1;
+    tensor.shape = &len;
+    good = sum_of_squares(&tensor) == 91.0;
+    values[5] = (float)HUGE_VAL;
+    good = good && !is_finite(sum_of_squares(&tensor));
+    values[2] = (float)(HUGE_VAL - HUGE_VAL);
+    good = good && !is_finite(sum_of_squares(&tensor));
+    if (!good)
+        host->fail(host, keros_text("sums of squares are wrong: built with unsafe floating-point optimizations?"));
+    return good ? KEROS_OK : KEROS_E_OTHER;
+}
+
+static const keros_self_test self_test = {sizeof(keros_self_test), 0, run_self_test};
+
+static const void *module_extension(keros_str id) {
+    if (keros_text_is(id, KEROS_EXT_SCHEMA))
+        return &schema;
+    return keros_text_is(id, KEROS_EXT_SELF_TEST) ? &self_test : NULL;
+}
+
 const keros_plugin_module keros_plugin_v1 = {
     KEROS_MAGIC, sizeof(keros_plugin_module), KEROS_ABI_MAJOR, KEROS_ABI_MINOR, 1,
     "grad-watch", "0.1.0", "The keros developers", "MIT OR Apache-2.0",
     "Norms of gradients and weights, and a stop when gradients explode", "C99",
-    create, NULL
+    create, module_extension
 };

@@ -330,6 +330,17 @@ static keros_status create(const keros_host *host, keros_str config, keros_callb
     });
 }
 
+static const void *module_extension(keros_str id) {
+    static const char text[] =
+        R"({"$schema":"https://json-schema.org/draft/2020-12/schema","title":"timing","type":"object",)"
+        R"("additionalProperties":false,"properties":{"percentiles":{"type":"array","minItems":1,"maxItems":16,)"
+        R"("items":{"type":"number","minimum":0,"maximum":100},"default":[50,95,99],)"
+        R"("description":"Percentiles to set as logs."},"message":{"type":"boolean","default":true,)"
+        R"("description":"Whether to tell a sentence per epoch."}}})";
+    static const keros_schema schema = {sizeof(keros_schema), 0, {text, sizeof text - 1}};
+    return keros_text_is(id, KEROS_EXT_SCHEMA) ? &schema : nullptr;
+}
+
 const keros_plugin_module keros_plugin_v1 = {
     KEROS_MAGIC,
     sizeof(keros_plugin_module),
@@ -343,7 +354,7 @@ const keros_plugin_module keros_plugin_v1 = {
     "Percentiles of the time of a batch and of the wait for data, per epoch",
     "C++11",
     create,
-    nullptr,
+    module_extension,
 };
 
 } // extern "C"

@@ -5,6 +5,8 @@ use std::fmt;
 
 use lexopt::{Arg, ValueExt};
 
+use crate::fuzz;
+
 const HELP: &str = "\
 The developer's tool of keros.
 
@@ -14,6 +16,7 @@ Commands:
   demo [-- ARGS]         Train the image classifier with a loaded plugin
   test                   Check everything CI checks, the cheapest first
   fault                  Kill a training at random moments and go on with it
+  fuzz TARGET [--runs N] Give a reader of files what breaks it
   bench SUITE [ARGS]     Run one suite of benchmarks
 
 `cargo xtask <COMMAND> --help` says more about a command.
@@ -43,6 +46,17 @@ and checks that weights and history end as those of a training that was left alo
 Usage: cargo xtask fault
 ";
 
+const FUZZ: &str = "\
+Builds a fuzzer of the package in fuzz/ with libFuzzer (this needs a C++ compiler) and runs it on the files of its
+crate's tests and on what it makes of them. What breaks the target is kept in target/fuzz/found, and what leads to new
+code in target/fuzz/corpus, where the next run goes on.
+
+Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]
+
+TARGET is `csv` or `decode`. Without N it runs a million times.
+ARGS go to libFuzzer (`-- -help=1` lists them).
+";
+
 const BENCH: &str = "\
 Runs one suite of benchmarks of the package keros-benches.
 
@@ -61,6 +75,12 @@ ARGS go to the suite, with or without `--` before them. All suites know those of
   --against PEERS  Others in turn with keros: candle, keras-tf, keras-jax, torch, separated by commas
   --rounds N       Turns, 3 if not given
   --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
+
+`bench augment` and `bench decode` also run beside libraries of Python, on one thread and on two:
+  --against PEERS  cv2, keras, albumentations, torchvision; for decode PIL, PIL-draft, cv2, torchvision
+  --json           A line of JSON for each; also without peers
+  --images DIR     For decode: JPEG files of yours, instead of made-up ones
+  --rounds N, --python PATH as above
 ";
 
 /// What the command line asks for.
@@ -72,6 +92,11 @@ pub(crate) enum Task {
     },
     Test,
     Fault,
+    Fuzz {
+        target: Option<String>,
+        runs: u64,
+        args: Vec<OsString>,
+    },
     Bench {
         suite: Option<String>,
         args: Vec<OsString>,
@@ -89,6 +114,12 @@ impl Misuse {
     /// A request to `bench` without the name of a suite that exists.
     pub(crate) fn of_bench(sentence: String) -> Self {
         let help = BENCH;
+        Self { sentence, help }
+    }
+
+    /// A request to `fuzz` without the name of a target that exists.
+    pub(crate) fn of_fuzz(sentence: String) -> Self {
+        let help = FUZZ;
         Self { sentence, help }
     }
 
@@ -131,6 +162,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let mut values = Vec::new();
     let mut help_wanted = false;
     let mut fault = None;
+    let mut runs = None;
     let mut parser = lexopt::Parser::from_args(own);
     loop {
         match parser.next() {
@@ -140,6 +172,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
                 Ok(value) => values.push(value),
                 Err(error) => fault = fault.or(Some(error)),
             },
+            Ok(Some(Arg::Long("runs"))) if values.first().is_some_and(|c| c == "fuzz") => {
+                match parser.value().and_then(|value| value.parse()) {
+                    Ok(number) => runs = Some(number),
+                    Err(error) => fault = fault.or(Some(error)),
+                }
+            }
             Ok(Some(option)) => fault = fault.or(Some(option.unexpected())),
             Err(error) => fault = fault.or(Some(error)),
         }
@@ -150,6 +188,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         Some(&"demo") => DEMO,
         Some(&"test") => TEST,
         Some(&"fault") => FAULT,
+        Some(&"fuzz") => FUZZ,
         Some(&"bench") => BENCH,
         _ => HELP,
     };
@@ -167,12 +206,17 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["test"] => misuse("`test` takes no arguments".to_owned()),
         ["fault"] if args.is_empty() => Ok(Task::Fault),
         ["fault"] => misuse("`fault` takes no arguments".to_owned()),
+        ["fuzz", ref target @ ..] if target.len() < 2 => Ok(Task::Fuzz {
+            target: target.first().map(|target| (*target).to_owned()),
+            runs: runs.unwrap_or(fuzz::RUNS),
+            args,
+        }),
         ["bench"] => Ok(Task::Bench { suite: None, args }),
         ["bench", suite] => Ok(Task::Bench {
             suite: Some(suite.to_owned()),
             args,
         }),
-        ["demo" | "test" | "fault" | "bench", extra, ..] => {
+        ["demo" | "test" | "fault" | "fuzz" | "bench", extra, ..] => {
             misuse(format!("unexpected argument `{extra}`"))
         }
         [command, ..] => misuse(format!("there is no command `{command}`")),
@@ -181,7 +225,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
 
 #[cfg(test)]
 mod tests {
-    use super::{Misuse, Task, parse};
+    use super::{Misuse, Task, fuzz, parse};
 
     fn words(line: &str) -> Result<Task, Misuse> {
         parse(line.split_whitespace().map(Into::into))
@@ -197,6 +241,16 @@ mod tests {
     fn every_command_is_understood() {
         assert_eq!(words("test").expect("test"), Task::Test);
         assert_eq!(words("fault").expect("fault"), Task::Fault);
+        let fuzz = |target: Option<&str>, runs, args: &[&str]| Task::Fuzz {
+            target: target.map(str::to_owned),
+            runs,
+            args: args.iter().map(Into::into).collect(),
+        };
+        assert_eq!(words("fuzz").expect("fuzz"), fuzz(None, fuzz::RUNS, &[]));
+        assert_eq!(
+            words("fuzz decode --runs 5 -- -seed=1").expect("fuzz decode"),
+            fuzz(Some("decode"), 5, &["-seed=1"])
+        );
         let demo = Task::Demo {
             args: vec!["--epochs".into(), "2".into(), "--".into()],
         };
@@ -245,6 +299,7 @@ mod tests {
         check_refused("demo --epochs 2", "invalid option '--epochs'", DEMO);
         check_refused("demo fast", "unexpected argument `fast`", DEMO);
         check_refused("test -- -q", "`test` takes no arguments", TEST);
+        check_refused("test --runs 3", "invalid option '--runs'", TEST);
         check_refused("bench --quick ops", "invalid option '--quick'", BENCH);
     }
 }

@@ -1,7 +1,7 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault` and `bench`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz` and `bench`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
-//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo` and `bench` hand on the code of the program they run).
+//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz` and `bench` hand on the code of the program they run).
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -13,6 +13,7 @@ mod cargo;
 mod cli;
 mod demo;
 mod fault;
+mod fuzz;
 mod test;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         }
         Task::Demo { args } => demo::run(&args),
         Task::Fault => fault::run().map(|()| ExitCode::SUCCESS),
+        Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
         Task::Bench { suite, args } => bench::run(suite.as_deref(), &args),
     }

@@ -1,5 +1,7 @@
 //! Tables of text: what `flow_from_dataframe` reads file names and targets from.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use crate::DataError;
@@ -71,6 +73,21 @@ impl Table {
     /// two columns with one name.
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
+        match File::open(path) {
+            Ok(file) => Self::from_csv_reader(path, file),
+            Err(source) => Err(DataError::Io {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// As [`Table::from_csv`], from anything that can be read; errors call it by the given name.
+    ///
+    /// # Errors
+    /// As [`Table::from_csv`].
+    pub fn from_csv_reader(name: impl AsRef<Path>, reader: impl Read) -> Result<Self, DataError> {
+        let path = name.as_ref();
         let failed = |error: csv::Error| match error.into_kind() {
             csv::ErrorKind::Io(source) => DataError::Io {
                 path: path.to_owned(),
@@ -82,13 +99,24 @@ impl Table {
                 mismatch: Mismatch::boxed("a CSV file in UTF-8", describe(&kind)),
             },
         };
-        let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+        let mut reader = csv::Reader::from_reader(reader);
         let columns: Vec<String> = reader
             .headers()
             .map_err(failed)?
             .iter()
             .map(str::to_owned)
             .collect();
+        let twice = columns
+            .iter()
+            .enumerate()
+            .find(|(place, name)| columns[..*place].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(DataError::Format {
+                path: path.to_owned(),
+                what: "two columns have one name",
+                mismatch: Mismatch::boxed("different names", format!("{name:?} twice")),
+            });
+        }
         let mut rows: Vec<Vec<String>> = Vec::new();
         for row in reader.records() {
             rows.push(row.map_err(failed)?.iter().map(str::to_owned).collect());

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder as _, ImageFormat, ImageReader, Limits, Luma,
@@ -171,6 +172,17 @@ impl Decoder {
             length: bytes.len(),
             begin: bytes.iter().take(8).copied().collect(),
         })?;
+        // Decoders are other people's code: where one panics, the file is damaged and the program is
+        // not. Nothing of it is looked at again.
+        catch_unwind(AssertUnwindSafe(|| self.decode_as(format, bytes))).unwrap_or_else(|_| {
+            Err(ImageError::Undecodable {
+                format,
+                reason: "the decoder panicked".to_owned(),
+            })
+        })
+    }
+
+    fn decode_as(&self, format: Format, bytes: &[u8]) -> Result<Image, ImageError> {
         let undecodable = |error: image::ImageError| ImageError::Undecodable {
             format,
             reason: error.to_string(),

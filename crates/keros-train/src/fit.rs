@@ -246,7 +246,9 @@ impl<N: Network> Trainer<N> {
         let last = control.position.epoch.saturating_sub(1).max(initial_epoch);
         let end = self.event(EventKind::TrainEnd, last);
         let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
-        let _ = self.tell(callbacks, &end, telling)?;
+        let decision = self.tell(callbacks, &end, telling)?;
+        // What was swept or decayed in this run may be set back for the next one.
+        control.take(decision, self)?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod bad_input;
+mod c_plugin;
 mod fashion_mnist;
 mod image_folder;
 mod kills;

@@ -1,6 +1,7 @@
 //! What a user may choose.
 
 use keros_plugin::BoxError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,20 +13,23 @@ const MAX_LINGER_S: f64 = 86_400.0;
 const INTERVALS_MS: std::ops::RangeInclusive<u64> = 20..=60_000;
 
 /// The configuration of a [`Dashboard`](crate::Dashboard).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The port on the loopback interface; 0, the default, takes a free one.
     pub port: u16,
     /// The secret part of the address: 16 to 128 letters, digits, `-` and `_`. Random unless given;
     /// give one to have the same address in every run.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{16,128}$"))]
     pub token: Option<String>,
     /// The least time between two points of the batch curves, and between two looks of the page, in
     /// milliseconds: 20 to 60000, 250 unless given. Logs are read no more often.
+    #[schemars(range(min = 20, max = 60_000))]
     pub interval_ms: u64,
     /// How long the page can still be loaded when the training is over, in seconds: 0, the default,
     /// to 86400. The program waits for that long when it lets go of the callback, unless somebody
     /// closes the dashboard in the page.
+    #[schemars(range(min = 0, max = 86_400))]
     pub linger_s: f64,
     /// The file that the button "Save checkpoint" writes; no button unless given.
     pub checkpoint: Option<PathBuf>,

@@ -44,7 +44,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-keros_plugin::export_plugin!(Dashboard::new);
+keros_plugin::export_plugin!(Dashboard::new, schema: Config);
 
 /// Why the run is stopped, as others are told.
 const STOPPED: &str = "stopped in the dashboard";

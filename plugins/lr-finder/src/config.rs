@@ -1,11 +1,12 @@
 //! What a user may choose.
 
 use keros_plugin::BoxError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 
 /// The configuration of an [`LrFinder`](crate::LrFinder).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The CSV file of the curve.

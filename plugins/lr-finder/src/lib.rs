@@ -46,4 +46,4 @@ mod sweep;
 pub use config::Config;
 pub use finder::LrFinder;
 
-keros_plugin::export_plugin!(LrFinder::new);
+keros_plugin::export_plugin!(LrFinder::new, schema: Config);

@@ -1,13 +1,14 @@
 //! What a user may choose.
 
 use keros_plugin::BoxError;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// The configuration of a [`TensorBoard`](crate::TensorBoard). Fields that Keras's callback has are
 /// called as there and have the same defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The folder to write to; `logs` unless given.
@@ -36,8 +37,8 @@ pub struct Config {
 }
 
 /// How often losses and metrics are written in an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Given")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(from = "Given")]
 pub enum UpdateFreq {
     /// Not at all, only when the epoch ends: `"epoch"`.
     #[default]
@@ -47,7 +48,7 @@ pub enum UpdateFreq {
 }
 
 /// Where the channels of an image are, in Keras's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataFormat {
     /// Rows, columns, channels.
@@ -58,34 +59,30 @@ pub enum DataFormat {
 }
 
 /// An [`UpdateFreq`] in a configuration.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
-    expecting = "expected \"epoch\", \"batch\" or a number of batches"
+    expecting = "expected \"epoch\", \"batch\" or a number of batches from 1"
 )]
 enum Given {
-    Number(u64),
-    Word(String),
+    Number(NonZeroU64),
+    Word(Word),
 }
 
-impl TryFrom<Given> for UpdateFreq {
-    type Error = String;
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Epoch,
+    Batch,
+}
 
-    fn try_from(given: Given) -> Result<UpdateFreq, String> {
-        let found = match given {
-            Given::Word(word) if word == "epoch" => return Ok(UpdateFreq::Epoch),
-            Given::Word(word) if word == "batch" => {
-                return Ok(UpdateFreq::Batches(NonZeroU64::MIN));
-            }
-            Given::Word(word) => format!("{word:?}"),
-            Given::Number(number) => match NonZeroU64::new(number) {
-                Some(number) => return Ok(UpdateFreq::Batches(number)),
-                None => number.to_string(),
-            },
-        };
-        Err(format!(
-            "expected \"epoch\", \"batch\" or a number of batches from 1, found {found}"
-        ))
+impl From<Given> for UpdateFreq {
+    fn from(given: Given) -> UpdateFreq {
+        match given {
+            Given::Word(Word::Epoch) => UpdateFreq::Epoch,
+            Given::Word(Word::Batch) => UpdateFreq::Batches(NonZeroU64::MIN),
+            Given::Number(number) => UpdateFreq::Batches(number),
+        }
     }
 }
 

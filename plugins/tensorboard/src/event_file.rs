@@ -82,7 +82,7 @@ impl EventFile {
 }
 
 /// A file of a new name: TensorBoard reads those with `tfevents` in their names, in the order of
-/// their names, so the time comes first.
+/// their names, so the time comes first, and the number within a second has leading zeros.
 fn new_file(folder: &Path) -> io::Result<(PathBuf, File)> {
     let host = gethostname::gethostname();
     let host = host.to_string_lossy();
@@ -90,7 +90,7 @@ fn new_file(folder: &Path) -> io::Result<(PathBuf, File)> {
         let seconds = now().as_secs();
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let id = process::id();
-        let name = format!("events.out.tfevents.{seconds:010}.{host}.{id}.{number}.v2");
+        let name = format!("events.out.tfevents.{seconds:010}.{host}.{id}.{number:06}.v2");
         let path = folder.join(name);
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),

@@ -55,4 +55,4 @@ mod tensorboard;
 pub use config::{Config, DataFormat, UpdateFreq};
 pub use tensorboard::TensorBoard;
 
-keros_plugin::export_plugin!(TensorBoard::new);
+keros_plugin::export_plugin!(TensorBoard::new, schema: Config);

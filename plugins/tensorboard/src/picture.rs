@@ -37,6 +37,7 @@ pub(crate) fn samples(
     format: DataFormat,
     most: usize,
 ) -> Result<Option<(Pictures, String)>, BoxError> {
+    check_count(values, shape)?;
     let Some(mut layout) = Layout::of_samples(shape, format) else {
         return Ok(None);
     };
@@ -60,6 +61,7 @@ pub(crate) fn samples(
 /// below it, else black; the value farthest from zero is black or white. `None` if no picture comes
 /// out of the shape.
 pub(crate) fn weights(values: &[f32], shape: &[usize]) -> Result<Option<Pictures>, BoxError> {
+    check_count(values, shape)?;
     let sizes: Vec<usize> = shape.iter().copied().filter(|size| *size != 1).collect();
     let Some(layout) = Layout::of_weights(&sizes) else {
         return Ok(None);
@@ -161,6 +163,17 @@ impl Layout {
         });
         encoder.write_header()?.write_image_data(pixels)?;
         Ok(file)
+    }
+}
+
+/// Pixels are found by their shape, so there must be as many values as it says.
+fn check_count(values: &[f32], shape: &[usize]) -> Result<(), BoxError> {
+    let expected: usize = shape.iter().product();
+    match values.len() {
+        found if found == expected => Ok(()),
+        found => {
+            Err(format!("drawing {shape:?}: expected {expected} values, found {found}").into())
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod cases;
 mod decode;
 mod encode;
+mod fuzz;
 mod noise;
 mod pixel_ops;
 mod properties;

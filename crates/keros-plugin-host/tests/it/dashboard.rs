@@ -4,6 +4,7 @@
 use crate::build;
 use crate::run::FakeRun;
 use keros_callbacks::{Callback, CallbackList, EventKind, Message};
+use keros_plugin_host::Plugin;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Sender, channel};
@@ -57,6 +58,18 @@ fn the_loaded_dashboard_serves_stops_and_ends() {
     // Let go of in the middle of the training, it is gone.
     drop(callbacks);
     assert!(TcpStream::connect(host).is_err());
+}
+
+#[test]
+fn it_tells_its_configuration() {
+    let plugin = Plugin::load(build::dashboard()).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(plugin.config_schema().unwrap().unwrap()).unwrap();
+    let interval = &schema["properties"]["interval_ms"];
+    assert_eq!(
+        (&interval["default"], &interval["maximum"]),
+        (&250.into(), &60_000.into())
+    );
 }
 
 #[test]

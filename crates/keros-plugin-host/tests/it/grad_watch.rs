@@ -5,7 +5,7 @@ use keros_callbacks::{
     BoxError, Callback, CallbackError, CallbackList, CallbackResult, Context, Decision, Event,
     EventKind, Level, Logs, Message, ParamInfo, Run, RunInfo,
 };
-use keros_plugin_host::PluginError;
+use keros_plugin_host::{Plugin, PluginError};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -176,7 +176,7 @@ fn logs(values: &[(&str, f64)]) -> Logs {
 
 #[test]
 fn norms_are_logs_of_batches_and_epochs() {
-    let Some(record) = watch("", |net, callbacks| {
+    let Some(record) = watch(r#"{"per_parameter": true}"#, |net, callbacks| {
         net.epoch(callbacks, 0, &[1.0, 2.0]);
         net.epoch(callbacks, 1, &[4.0]);
     }) else {
@@ -201,7 +201,7 @@ fn norms_are_logs_of_batches_and_epochs() {
 
 #[test]
 fn fewer_batches_and_fewer_logs_are_a_choice() {
-    let config = r#"{"every": 2, "per_parameter": false}"#;
+    let config = r#"{"every": 2}"#;
     let Some(record) = watch(config, |net, callbacks| {
         net.epoch(callbacks, 0, &[1.0, 100.0, 3.0]);
     }) else {
@@ -348,7 +348,7 @@ fn an_epoch_goes_on_from_a_checkpoint() {
     let Some(library) = library() else {
         return;
     };
-    let load = || keros_plugin_host::load(library, r#"{"per_parameter": false}"#).unwrap();
+    let load = || keros_plugin_host::load(library, "").unwrap();
     let mut net = Net::new();
     let mut before = CallbackList::new().with(load());
     net.begin(&mut before);
@@ -385,6 +385,31 @@ fn check_refused(config: &str, expected: &str) {
         panic!("{error}")
     };
     assert_eq!(text, expected, "{config}");
+}
+
+#[test]
+fn it_tells_its_configuration_and_tests_itself() {
+    let Some(library) = library() else {
+        return;
+    };
+    let plugin = Plugin::load(library).unwrap();
+    assert_eq!((plugin.id(), plugin.abi()), ("grad-watch", (1, 1)));
+    let schema: serde_json::Value =
+        serde_json::from_str(plugin.config_schema().unwrap().unwrap()).unwrap();
+    for (field, about) in schema["properties"].as_object().unwrap() {
+        let value = about
+            .get("default")
+            .cloned()
+            .unwrap_or_else(|| "norms.csv".into());
+        assert!(
+            plugin
+                .callback(&serde_json::json!({ field: value }).to_string())
+                .is_ok(),
+            "{field}"
+        );
+    }
+    assert_eq!(schema["properties"].as_object().unwrap().len(), 6);
+    assert!(plugin.self_test().unwrap());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::run::FakeRun;
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, Logs, Message,
 };
-use keros_plugin_host::PluginError;
+use keros_plugin_host::{Plugin, PluginError};
 use std::path::Path;
 use std::sync::OnceLock;
 use tempfile::TempDir;
@@ -85,6 +85,23 @@ fn percentiles_are_a_choice_and_the_message_too() {
         "data_wait_ms_p100",
     ];
     assert_eq!(keys[2..], expected);
+}
+
+#[test]
+fn it_tells_its_configuration() {
+    let Some(library) = library() else {
+        return;
+    };
+    let plugin = Plugin::load(library).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(plugin.config_schema().unwrap().unwrap()).unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    let defaults = properties
+        .iter()
+        .map(|(field, about)| (field.clone(), about["default"].clone()));
+    let config = serde_json::Value::Object(defaults.collect());
+    assert_eq!(config.as_object().unwrap().len(), 2);
+    assert!(plugin.callback(&config.to_string()).is_ok());
 }
 
 fn check_refused(config: &str, expected: &str) {

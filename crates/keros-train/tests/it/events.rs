@@ -208,6 +208,23 @@ fn a_learning_rate_is_set_from_the_next_update_on() {
 }
 
 #[test]
+fn a_learning_rate_can_be_set_back_at_train_end() {
+    let (x, y) = problem(64);
+    let schedule = LambdaCallback::new()
+        .on(EventKind::EpochBegin, |_| {
+            Ok(Decision::set_learning_rate(0.5))
+        })
+        .on(EventKind::TrainEnd, |_| {
+            Ok(Decision::set_learning_rate(0.25))
+        });
+    let mut trainer = trainer();
+    trainer
+        .fit(x, y, options(CallbackList::new().with(schedule), 1))
+        .unwrap();
+    assert_eq!(trainer.optimizer().learning_rate(), 0.25);
+}
+
+#[test]
 fn keys_that_callbacks_add_reach_the_history() {
     let (x, y) = problem(32);
     let adder = LambdaCallback::new().on(EventKind::EpochEnd, |cx| {

@@ -100,10 +100,11 @@ function list(id, entries) {
   const element = byId(id);
   const nodes = [];
   for (const [key, value] of entries) {
-    const name = document.createElement("dt"), text = document.createElement("dd");
+    const line = document.createElement("div"), name = document.createElement("dt"), text = document.createElement("dd");
     name.textContent = key;
     text.textContent = value;
-    nodes.push(name, text);
+    line.append(name, text);
+    nodes.push(line);
   }
   element.replaceChildren(...nodes);
 }
@@ -288,24 +289,41 @@ function showMessages() {
 
 /** The facts as lines: what is nested becomes `outer.inner`. */
 function flat(value, name, lines) {
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+  if (Array.isArray(value)) lines.push([name, value.map(itemText).join(", ")]);
+  else if (value !== null && typeof value === "object") {
     for (const key of Object.keys(value)) flat(value[key], name ? `${name}.${key}` : key, lines);
-  } else {
-    const text = Array.isArray(value) ? value.map((item) => (typeof item === "object" ? JSON.stringify(item) : String(item))).join(", ") : String(value);
-    lines.push([name, text]);
-  }
+  } else lines.push([name, typeof value === "number" && !Number.isInteger(value) ? readable(value) : String(value)]);
   return lines;
+}
+
+/** An item of a list; of an array of the network its name, shape and loss. */
+function itemText(item) {
+  if (item === null || typeof item !== "object") return String(item);
+  const parts = [item.name, Array.isArray(item.shape) ? item.shape.join(" × ") : "", item.loss ?? ""];
+  return parts.filter(Boolean).join(": ") || JSON.stringify(item);
+}
+
+/** The kinds of the layers of a network in Keras's format. */
+function layers(network) {
+  const list = network?.config?.layers;
+  return Array.isArray(list) ? list.map((layer) => layer.class_name).join(" → ") : "";
 }
 
 function showFacts() {
   const { info } = state;
-  const facts = [
+  const lines = [
     ["epochs", info.initial_epoch ? `${info.initial_epoch + 1} to ${info.epochs}` : info.epochs],
     ["batches per epoch", info.steps ?? "not known beforehand"],
     ["validation", info.validation ? "yes" : "no"],
     ["metrics", info.metrics.join(", ")],
   ];
-  list("facts", flat(state.facts ?? {}, "", facts));
+  const { network, ...others } = state.facts ?? {};
+  // Told above already.
+  for (const key of [...Object.keys(info), "version"]) delete others[key];
+  flat(others, "", lines);
+  if (layers(network)) lines.push(["layers", layers(network)]);
+  if (state.facts?.version) lines.push(["keros", state.facts.version]);
+  list("facts", lines);
 }
 
 function showTable() {

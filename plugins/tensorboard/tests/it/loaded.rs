@@ -16,19 +16,30 @@ fn loaded(folder: &Path, mut fields: serde_json::Value) -> CallbackList<'static>
 
 #[test]
 fn the_library_writes_what_the_linked_in_callback_writes() {
-    let fields = serde_json::json!({ "update_freq": "batch" });
+    let fields = serde_json::json!({
+        "update_freq": "batch",
+        "histogram_freq": 1,
+        "write_images": true,
+        "write_gradients": true,
+        "images": 2,
+    });
     let runs = [loaded, writing_to].map(|make| {
         let folder = tempfile::tempdir().unwrap();
         let mut callbacks = make(folder.path(), fields.clone());
+        let facts = serde_json::json!({ "seed": 7, "network": { "class_name": "Sequential" } });
         let mut training = Training {
             rate: Some(0.25),
+            facts: Some(facts.to_string()),
             ..Training::default()
         };
+        training = training
+            .with_param("dense/kernel", &[2, 2], &[-1.0, 0.0, 1.0, 2.0])
+            .with_input("photo", &[3, 2, 1, 3], &[0.5; 18]);
         training.fit(&mut callbacks, &[&[3.0, 2.0], &[1.0]]);
         ["train", "validation"].map(|run| read_run(&folder.path().join(run)))
     });
     assert_eq!(runs[0], runs[1]);
-    assert_eq!(runs[0].each_ref().map(Vec::len), [7, 4]);
+    assert_eq!(runs[0].each_ref().map(Vec::len), [17, 4]);
 }
 
 #[test]

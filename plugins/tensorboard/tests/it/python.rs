@@ -4,12 +4,16 @@
 use crate::scalars::writing_to;
 use crate::training::Training;
 use std::env;
+use std::io::{self, Write};
 use std::process::Command;
 
 #[test]
 fn tensorboard_reads_the_files() {
     let Some(python) = env::var_os("KEROS_TEST_PYTHON") else {
-        eprintln!("not run: KEROS_TEST_PYTHON names no Python with the package `tensorboard`");
+        // Not by `eprintln!`, which the test harness shows for failures only.
+        let told = "tensorboard_reads_the_files: not run, since KEROS_TEST_PYTHON names no Python with \
+                    the package `tensorboard`";
+        writeln!(io::stderr(), "{told}").unwrap();
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -32,9 +32,7 @@ fn pictures(
 
 #[test]
 fn the_first_images_of_each_epoch_are_written() {
-    let values: Vec<f32> = (0..18)
-        .map(|value| value as f32 * 10.0)
-        .collect();
+    let values: Vec<f32> = (0..18).map(|value| value as f32 * 10.0).collect();
     let training = Training::default().with_input("photo", &[3, 2, 1, 3], &values);
     let found = pictures(serde_json::json!({ "images": 2 }), training);
     let levels: Vec<u8> = (0..12).map(|value| value * 10).collect();

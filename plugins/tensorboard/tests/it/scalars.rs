@@ -254,15 +254,15 @@ fn impossible_configurations_are_refused() {
         ),
         (
             r#"{"update_freq": 0}"#,
-            "expected \"epoch\", \"batch\" or a number of batches from 1, found 0",
+            "expected \"epoch\", \"batch\" or a number of batches from 1",
         ),
         (
             r#"{"update_freq": "step"}"#,
-            "expected \"epoch\", \"batch\" or a number of batches from 1, found \"step\"",
+            "expected \"epoch\", \"batch\" or a number of batches from 1",
         ),
         (
             r#"{"update_freq": -1}"#,
-            "expected \"epoch\", \"batch\" or a number of batches",
+            "expected \"epoch\", \"batch\" or a number of batches from 1",
         ),
         (
             r#"{"profile_batch": 2}"#,
