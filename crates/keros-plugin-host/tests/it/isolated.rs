@@ -10,6 +10,7 @@ use keros_callbacks::{
     FailurePolicy, Level, Message,
 };
 use keros_plugin_host::{IsolateError, IsolateOptions, IsolatedCallback, isolate};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -253,76 +254,46 @@ fn what_a_plugin_prints_is_shown_and_harms_nothing() {
     let Some(callback) = started("print", &options()) else {
         return;
     };
+    let mut callback = callback;
     let mut messages = Messages::default();
-    let mut callbacks = CallbackList::new().with(callback).with(&mut messages);
     let mut run = FakeRun::new();
-    for _ in 0..3 {
-        run.ping(&mut callbacks, EventKind::TrainBatchEnd).unwrap();
-    }
-    // What is said on stderr comes when it comes; here when the process has said more.
     let begin = Instant::now();
-    drop(callbacks);
-    let mut callbacks = CallbackList::new()
-        .with(started("print", &options()).unwrap())
-        .with(&mut messages);
-    while begin.elapsed() < Duration::from_secs(30) {
-        run.ping(&mut callbacks, EventKind::TrainBatchEnd).unwrap();
-        if begin.elapsed() > Duration::from_millis(200) {
-            break;
-        }
-    }
-    drop(callbacks);
+    // What is said on stderr comes with the next event after it is read.
     for line in ["to stdout", "to stderr"] {
-        assert!(
-            messages.0.iter().any(|message| message.text == line
-                && message.source == "hostile"
-                && message.level == Level::Info),
-            "{line}"
-        );
+        let is_said = |message: &Message| {
+            message.level == Level::Info && message.source == "hostile" && message.text == line
+        };
+        while !messages.0.iter().any(is_said) {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{line}");
+            let mut callbacks = CallbackList::new().with(&mut callback).with(&mut messages);
+            run.ping(&mut callbacks, EventKind::TrainBatchEnd).unwrap();
+        }
     }
 }
 
 #[test]
-#[cfg(target_os = "linux")]
-fn nothing_is_left_of_a_plugin() {
-    let Some(path) = hostile() else { return };
-    let children = || {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let children = |task: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_to_string(task.ok()?.path().join("children")).ok()
-        };
-        tasks.filter_map(children).collect::<String>()
+fn a_failure_of_the_training_is_told_and_its_panic_goes_on() {
+    let Some(odd) = odd() else { return };
+    let broken = |callback: &mut dyn Callback| {
+        let mut run = FakeRun::new();
+        run.broken = Some("the device is lost");
+        let mut callbacks = CallbackList::new().with(callback);
+        let error = run.ping(&mut callbacks, EventKind::TrainBatchEnd);
+        error.unwrap_err().to_string()
     };
-    let pid_of_new = |before: &str| -> Vec<String> {
-        let now = children();
-        let now = now
-            .split_whitespace()
-            .filter(|pid| !before.split_whitespace().any(|b| b == *pid));
-        now.map(str::to_owned).collect()
-    };
-    for mode in ["", "abort", "kill"] {
-        let before = children();
-        let callback = isolate(path, &config(mode), &options()).unwrap();
-        let plugins: Vec<String> = pid_of_new(&before)
-            .into_iter()
-            .filter(|pid| {
-                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                String::from_utf8_lossy(&line).contains(&path.display().to_string())
-            })
-            .collect();
-        assert!(!plugins.is_empty());
-        let mut callbacks = CallbackList::new();
-        callbacks.push_with(callback, FailurePolicy::Log);
-        FakeRun::new().fit_evaluate_predict(&mut callbacks).unwrap();
-        drop(callbacks);
-        // Other tests may have started others meanwhile: only ours are looked for.
-        let left = children();
-        let own = plugins.len();
-        let gone = plugins
-            .iter()
-            .filter(|pid| !left.split_whitespace().any(|l| l == **pid));
-        assert!(gone.count() >= 1, "{own} started, {left} left");
-    }
+    let mut callback = isolate(odd, &config("logs"), &options()).unwrap();
+    let told = broken(&mut callback);
+    assert!(told.contains("the device is lost"), "{told}");
+
+    let mut run = FakeRun::new();
+    run.panics = true;
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        let mut callbacks = CallbackList::new().with(&mut callback);
+        run.ping(&mut callbacks, EventKind::TrainBatchEnd)
+    }));
+    let panic = panic.unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"the training itself panics"));
+    assert!(!callback.is_running());
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod guide;
 mod instances;
 #[cfg(unix)]
 mod isolated;
+#[cfg(unix)]
+mod python;
 mod records;
 mod run;
 mod timing;
