@@ -26,7 +26,10 @@ fn rate(figures: &Figures) -> f64 {
 }
 
 /// Plays all rounds: keros, then every peer that is installed, then keros again.
-#[allow(clippy::print_stderr, reason = "what the wait is for is no result")]
+#[allow(
+    clippy::print_stderr,
+    reason = "what the wait is for is no result, and lines of JSON stay by themselves"
+)]
 pub(crate) fn run(request: &Request) -> Result<()> {
     let mut played = vec![Played {
         side: Side::Keros,
@@ -54,9 +57,11 @@ pub(crate) fn run(request: &Request) -> Result<()> {
             rounds.push(figures);
         }
     }
-    if !request.json {
-        let (model, batch_size) = (request.training.model.name(), request.training.batch_size);
-        println!("\n{model}, batch size {batch_size}\n{}", table(&played));
+    let (model, batch_size) = (request.training.model.name(), request.training.batch_size);
+    let ratios = format!("\n{model}, batch size {batch_size}\n{}", table(&played));
+    match request.json {
+        true => eprintln!("{ratios}"),
+        false => println!("{ratios}"),
     }
     Ok(())
 }

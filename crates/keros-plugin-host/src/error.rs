@@ -73,6 +73,14 @@ pub enum PluginError {
         /// Its length.
         found: u64,
     },
+    /// No private copy of the file can be made.
+    #[error("loading the plugin {}: making a private copy of it: {source}", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The dynamic linker refused the file.
     #[error("loading the plugin {}: {reason}", path.display())]
     Link {
@@ -90,6 +98,18 @@ pub enum PluginError {
     NotAPlugin {
         /// The file.
         path: PathBuf,
+    },
+    /// The symbol that makes a library a plugin is not at a place that is in the file.
+    #[error(
+        "loading the plugin {}: its record is not in the file (expected {expected} bytes at the symbol `{}`)",
+        path.display(),
+        keros_abi::SYMBOL
+    )]
+    NoRecord {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes were looked for.
+        expected: usize,
     },
     /// The record does not begin as one of keros.
     #[error(

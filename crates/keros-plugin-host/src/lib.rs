@@ -11,8 +11,9 @@
 //! ```
 //!
 //! **Which file.** A relative path is relative to the current directory; no search path is ever
-//! consulted. On Linux the file is looked at before it is given to the dynamic linker, so that a text
-//! file or half a download is an error and not a crash.
+//! consulted. The file is read and its record checked before it is given to the dynamic linker, so that a
+//! text file or half a download is an error and not a crash, and no code of a library that is no plugin
+//! is run. [`inspect()`] does that much alone.
 //!
 //! **Trust.** A plugin is native code with all rights of this process, and its code runs as soon as it
 //! is loaded. What it returns is checked; what it does is not, and cannot be. Loading is no `unsafe`
@@ -34,17 +35,24 @@
 //! **Threads.** The hooks run on the training thread; a [`LoadedCallback`] may be moved to another
 //! thread between events.
 
+mod allow_list;
 mod bridge;
 mod callback;
 mod error;
 mod extensions;
 mod file;
+mod info;
+mod inspect;
 mod instance;
 mod isolated;
 mod plugin;
+mod private_copy;
 
+pub use allow_list::{AllowList, AllowListError, AllowedPlugin};
 pub use callback::LoadedCallback;
 pub use error::{PluginError, Status};
+pub use info::PluginInfo;
+pub use inspect::{inspect, inspect_bytes};
 pub use isolated::{
     IsolateError, IsolateOptions, IsolatedCallback, WIRE_MAJOR, WIRE_MINOR, external, isolate,
     run_if_asked, run_plugin,

@@ -4,47 +4,87 @@ use crate::bridge::{self, Bridge};
 use crate::callback::{CREATE, LoadedCallback};
 use crate::error::{PluginError, Status};
 use crate::file;
+use crate::info::{Head, PluginInfo};
+use crate::inspect;
 use crate::instance::table;
+use crate::private_copy;
 use keros_abi::{
-    KEROS_ABI_MAJOR, KEROS_ABI_MINOR, KEROS_EXT_SCHEMA, KEROS_EXT_SELF_TEST, KEROS_MAGIC, KEROS_OK,
-    SYMBOL, keros_plugin_module, keros_schema, keros_self_test, keros_str,
+    KEROS_EXT_SCHEMA, KEROS_EXT_SELF_TEST, KEROS_OK, SYMBOL, keros_plugin_module, keros_schema,
+    keros_self_test, keros_str,
 };
 use std::ffi::c_void;
 use std::fmt;
-use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A loaded plugin, of which instances can be made.
 pub struct Plugin {
     path: PathBuf,
     module: keros_plugin_module,
-    texts: Texts,
+    info: PluginInfo,
 }
 
-/// The texts of the record, checked.
-#[derive(Default)]
-struct Texts {
-    id: String,
-    version: String,
-    vendor: String,
-    license: String,
-    summary: String,
-    build: String,
+/// A library loaded from bytes.
+struct Loaded {
+    sha256: [u8; 32],
+    module: Record,
 }
+
+struct Record(*const keros_plugin_module);
+
+// SAFETY: it points to a constant of a library that stays loaded.
+unsafe impl Send for Record {}
+
+/// What was loaded from bytes, for good.
+static LOADED: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
 
 impl Plugin {
-    /// Loads the dynamic library at `path`, for good, and checks that it is a plugin this host can
-    /// use. Loading the same file again gives the same library.
+    /// Loads the dynamic library at `path`, for good, after [`inspect`](crate::inspect()) has found that
+    /// it is a plugin this host can use: of anything else no code is run. Loading the same file again
+    /// gives the same library.
+    ///
+    /// A relative path is relative to the current directory; no folder is searched. The system opens
+    /// the file again by its path, so where others can write to the folder, use an
+    /// [`AllowList`](crate::AllowList).
     ///
     /// # Errors
     /// A [`PluginError`] that tells what is wrong with the file or with what it exports.
     pub fn load(path: impl AsRef<Path>) -> Result<Arc<Plugin>, PluginError> {
-        let path = file::check(path.as_ref())?;
-        let module = symbol(&path)?;
+        let path = file::absolute(path.as_ref())?;
+        inspect::check(&path, &file::read(&path)?)?;
+        let module = symbol(&path, &path)?;
         // SAFETY: a symbol of this name is such a record, by keros.h; its library stays loaded.
         unsafe { Plugin::check(path, module) }
+    }
+
+    /// Loads these bytes of the file at `path`; the same ones again give the same library.
+    pub(crate) fn load_bytes(
+        path: &Path,
+        bytes: &[u8],
+        sha256: [u8; 32],
+    ) -> Result<Arc<Plugin>, PluginError> {
+        inspect::check(path, bytes)?;
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = loaded.iter().find(|known| known.sha256 == sha256);
+        let module = match known {
+            Some(known) => known.module.0,
+            None => {
+                let copy = private_copy::make(path, bytes);
+                let copy = copy.map_err(|source| PluginError::Copy {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                let module = symbol(path, &copy)?;
+                loaded.push(Loaded {
+                    sha256,
+                    module: Record(module),
+                });
+                module
+            }
+        };
+        // SAFETY: a symbol of this name is such a record, by keros.h; its library stays loaded.
+        unsafe { Plugin::check(path.to_owned(), module) }
     }
 
     /// A plugin that is part of this program, such as a constant of
@@ -68,51 +108,24 @@ impl Plugin {
         path: PathBuf,
         module: *const keros_plugin_module,
     ) -> Result<Arc<Plugin>, PluginError> {
-        /// Reads a number that may be there without the rest.
-        macro_rules! peek {
-            ($field:ident) => {{
-                let field = module.wrapping_byte_add(offset_of!(keros_plugin_module, $field));
-                // SAFETY: in every version of the record the first four fields are there.
-                unsafe { ptr::read_unaligned(field.cast()) }
-            }};
-        }
-        let magic: u64 = peek!(magic);
-        if magic != KEROS_MAGIC {
-            return Err(PluginError::Magic { path, found: magic });
-        }
-        let major: u32 = peek!(abi_major);
-        if major != KEROS_ABI_MAJOR {
-            return Err(PluginError::Major { path, found: major });
-        }
-        let size: u32 = peek!(struct_size);
-        let expected = size_of::<keros_plugin_module>();
-        if (size as usize) < expected {
-            let found = size;
-            return Err(PluginError::Record {
-                path,
-                expected,
-                found,
-            });
-        }
+        // SAFETY: in every version of the record its first fields are there.
+        let head = unsafe { std::slice::from_raw_parts(module.cast::<u8>(), Head::BYTES) };
+        Head::read(&path, head)?.check(&path)?;
         // SAFETY: the record is at least as large as ours.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(module.cast::<u8>(), PluginInfo::RECORD_BYTES) };
+        let info = PluginInfo::read(&path, bytes)?;
+        info.check_host(&path)?;
+        // SAFETY: as before; whatever the functions are, they are pointers that may be null.
         let module = unsafe { ptr::read_unaligned(module) };
-        if module.min_host_minor > KEROS_ABI_MINOR {
-            let found = module.min_host_minor;
-            return Err(PluginError::NeedsNewerHost { path, found });
-        }
-        let texts = Texts::check(&path, &module)?;
         if module.create.is_none() {
             return Err(PluginError::NullFunction {
                 path,
-                id: texts.id,
+                id: info.id,
                 function: "create",
             });
         }
-        Ok(Arc::new(Plugin {
-            path,
-            module,
-            texts,
-        }))
+        Ok(Arc::new(Plugin { path, module, info }))
     }
 
     /// Makes an instance configured by a JSON text; the empty text stands for `{}`.
@@ -129,46 +142,52 @@ impl Plugin {
         &self.path
     }
 
+    /// What it tells about itself.
+    #[must_use]
+    pub fn info(&self) -> &PluginInfo {
+        &self.info
+    }
+
     /// Its identity, such as `csv-logger`; also the name of its callbacks.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.texts.id
+        &self.info.id
     }
 
     /// Its own version.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.texts.version
+        &self.info.version
     }
 
     /// Who made it; may be empty.
     #[must_use]
     pub fn vendor(&self) -> &str {
-        &self.texts.vendor
+        &self.info.vendor
     }
 
     /// Its licence, as an SPDX expression; may be empty.
     #[must_use]
     pub fn license(&self) -> &str {
-        &self.texts.license
+        &self.info.license
     }
 
     /// What it does; may be empty.
     #[must_use]
     pub fn summary(&self) -> &str {
-        &self.texts.summary
+        &self.info.summary
     }
 
     /// How it was built; may be empty.
     #[must_use]
     pub fn build(&self) -> &str {
-        &self.texts.build
+        &self.info.build
     }
 
     /// Major and minor version of the ABI it was built for.
     #[must_use]
     pub fn abi(&self) -> (u32, u32) {
-        (self.module.abi_major, self.module.abi_minor)
+        self.info.abi
     }
 
     /// The plugin's extension called `id` that needs no instance. What it points to is told by the
@@ -231,65 +250,22 @@ impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plugin")
             .field("path", &self.path)
-            .field("id", &self.texts.id)
-            .field("version", &self.texts.version)
+            .field("id", &self.info.id)
+            .field("version", &self.info.version)
             .field("abi", &self.abi())
             .finish_non_exhaustive()
     }
 }
 
-impl Texts {
-    fn check(path: &Path, module: &keros_plugin_module) -> Result<Texts, PluginError> {
-        let wrong = |field, expected, found| PluginError::Text {
-            path: path.to_owned(),
-            field,
-            expected,
-            found,
-        };
-        let text = |field, bytes: &[u8]| -> Result<String, PluginError> {
-            let Some(end) = bytes.iter().position(|byte| *byte == 0) else {
-                let found = format!("{} bytes without one", bytes.len());
-                return Err(wrong(field, "a zero at the end", found));
-            };
-            match std::str::from_utf8(&bytes[..end]) {
-                Ok(text) => Ok(text.to_owned()),
-                Err(error) => Err(wrong(field, "UTF-8", error.to_string())),
-            }
-        };
-        let texts = Texts {
-            id: text("id", &module.id)?,
-            version: text("version", &module.version)?,
-            vendor: text("vendor", &module.vendor)?,
-            license: text("license", &module.license)?,
-            summary: text("summary", &module.summary)?,
-            build: text("build", &module.build)?,
-        };
-        if !is_id(&texts.id) {
-            let expected = "lower-case letters, digits, `-`, `_` and `.`";
-            return Err(wrong("id", expected, format!("{:?}", texts.id)));
-        }
-        if texts.version.is_empty() {
-            return Err(wrong("version", "a text", "none".to_owned()));
-        }
-        Ok(texts)
-    }
-}
-
-/// Whether a text can be the identity of a plugin.
-pub(crate) fn is_id(text: &str) -> bool {
-    let in_id = |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-    !text.is_empty() && text.chars().all(in_id)
-}
-
-/// Loads the library, for good, and finds its record.
-fn symbol(path: &Path) -> Result<*const keros_plugin_module, PluginError> {
+/// Loads the library of the plugin `path` from the file `from`, for good, and finds its record.
+fn symbol(path: &Path, from: &Path) -> Result<*const keros_plugin_module, PluginError> {
     #[cfg(unix)]
     // SAFETY: this runs the library's initialization; whoever named the file trusts it.
     let opened = unsafe {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
         // NOW: what is missing is an error here and not a crash in the middle of a training. LOCAL:
         // two plugins with functions of one name do not meet.
-        Library::open(Some(path), RTLD_NOW | RTLD_LOCAL)
+        Library::open(Some(from), RTLD_NOW | RTLD_LOCAL)
     };
     #[cfg(windows)]
     // SAFETY: this runs the library's initialization; whoever named the file trusts it.
@@ -299,7 +275,7 @@ fn symbol(path: &Path) -> Result<*const keros_plugin_module, PluginError> {
         };
         // The libraries it needs come from its own folder or the system's, never the current one.
         let folders = LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
-        Library::load_with_flags(path, folders)
+        Library::load_with_flags(from, folders)
     };
     let library = opened.map_err(|error| PluginError::Link {
         path: path.to_owned(),

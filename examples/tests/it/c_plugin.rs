@@ -2,9 +2,9 @@
 //! linked-in callback sees of the same training, and steers it the same.
 
 use crate::support::{path, succeed};
-use keros_abi::HEADER;
 use keros::callbacks::{CallbackResult, Context};
 use keros::prelude::*;
+use keros_abi::HEADER;
 use keros_examples::fashion::{self, Fashion};
 use keros_examples::training::{Method, Settings, train};
 use std::env;

@@ -8,7 +8,7 @@ use super::wire::{
     Bytes, Create, FromPlugin, Hello, Number, ToPlugin, WIRE_MAJOR, WIRE_MINOR, Wire, WireDecision,
     WireEvent, WireLogs, nanoseconds,
 };
-use crate::plugin::is_id;
+use crate::info::is_id;
 use keros_callbacks::{
     BoxError, Callback, CallbackResult, Context, Decision, Event, EventKind, EventSet, Message,
     RunInfo,

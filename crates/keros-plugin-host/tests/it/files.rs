@@ -60,23 +60,26 @@ fn files_of_other_kinds() {
             &format!("not a dynamic library ({expected})"),
         );
     };
-    check_content(b"", "expected an ELF file, found an empty file");
+    check_content(b"", "expected a 64-bit ELF file, found an empty file");
     check_content(
         b"#!/bin/sh\n",
-        "expected an ELF file, found one that begins with the bytes 23 21 2f 62",
+        "expected a 64-bit ELF file, found one that begins with the bytes 23 21 2f 62",
     );
     check_content(
         b"\x7fE",
-        "expected an ELF file, found one that begins with the bytes 7f 45",
+        "expected a 64-bit ELF file, found one that begins with the bytes 7f 45",
     );
 
     let program = fs::read(std::env::current_exe().unwrap()).unwrap();
     let change = |at: usize, bytes: &[u8]| {
-        let mut changed = program[..4096].to_vec();
+        let mut changed = program.clone();
         changed[at..at + bytes.len()].copy_from_slice(bytes);
         changed
     };
-    check_content(&change(4, &[1]), "expected 64 bits, found ELF class 1");
+    check_content(
+        &change(4, &[1]),
+        "expected a 64-bit ELF file, found one of the kind Elf32",
+    );
     let other = if cfg!(target_endian = "little") { 2 } else { 1 };
     check_content(
         &change(5, &[other]),
@@ -84,40 +87,30 @@ fn files_of_other_kinds() {
     );
     check_content(
         &change(16, &1_u16.to_ne_bytes()),
-        "expected an ELF file of type 3, shared object, found type 1",
+        "expected a shared object, found Relocatable",
     );
     check_content(
         &change(18, &8_u16.to_ne_bytes()),
-        "expected a library for this processor, found one for ELF machine 8",
+        "expected a library for this processor, found one for Mips64",
     );
     check_content(
-        &change(54, &32_u16.to_ne_bytes()),
-        &format!(
-            "expected an ELF file with segments of 56 bytes, found {} of 32 bytes",
-            u16::from_ne_bytes([program[56], program[57]])
-        ),
+        &change(56, &0_u16.to_ne_bytes()),
+        "expected an ELF file with segments, found none",
     );
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_library_cut_off_anywhere_is_refused_or_still_whole() {
+fn a_library_cut_off_anywhere_is_refused() {
     let whole = fs::read(build::csv_logger()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.so");
-    let mut refusals = 0;
     for part in 1..=64 {
         let length = whole.len() * part / 65;
         fs::write(&path, &whole[..length]).unwrap();
-        // What is cut behind the last segment is not needed and loads.
-        if let Err(error) = Plugin::load(&path) {
-            assert!(matches!(error, PluginError::Truncated { .. }), "{error}");
-            refusals += 1;
-        }
-        // The next one is another file, not the one the dynamic linker knows already.
-        fs::remove_file(&path).unwrap();
+        let error = refused(&path);
+        assert!(matches!(error, PluginError::Truncated { .. }), "{error}");
     }
-    assert!(refusals > 0);
     for length in [4, 16, 63, 64, 100, 0x200] {
         fs::write(&path, &whole[..length]).unwrap();
         let error = refused(&path);

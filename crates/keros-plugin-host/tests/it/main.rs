@@ -9,6 +9,7 @@
 )]
 
 mod allocations;
+mod allow_list;
 mod build;
 mod c_recorder;
 mod csv_logger;
@@ -19,9 +20,11 @@ mod files;
 mod grad_watch;
 #[cfg(unix)]
 mod guide;
+mod inspect;
 mod instances;
 #[cfg(unix)]
 mod isolated;
+mod minors;
 #[cfg(unix)]
 mod python;
 mod records;

@@ -114,9 +114,9 @@ pub fn conv2d(
     Ok(y)
 }
 
-/// Inputs of one output above which a block of the kernel leaves the second-level cache, and the
-/// matrix products of [`im2col`] with their own blocking are faster.
-const DIRECT_INPUTS: usize = 2048;
+/// Weights above which the gradient leaves the second-level cache, and adding each image to it takes
+/// longer than matrix products of several images.
+const DIRECT_WEIGHTS: usize = 512 << 10;
 
 /// Rows and columns that a border may add to an image, beyond doubling it: the micro-kernels need
 /// the border in memory.
@@ -126,11 +126,13 @@ const BORDER: usize = 16;
 fn direct_isa(g: &Geometry, inputs: usize, channels: usize) -> Option<&'static Isa> {
     let small_border =
         (g.kh - 1) * g.dilation.0 <= g.h + BORDER && (g.kw - 1) * g.dilation.1 <= g.w + BORDER;
-    if g.groups == 1 && inputs <= DIRECT_INPUTS && small_border {
-        microkernel::isa(channels)
-    } else {
-        None
-    }
+    microkernel::isa(channels)
+        .filter(|isa| g.groups == 1 && inputs <= isa.max_inputs && small_border)
+}
+
+/// The micro-kernels for the input gradient, if there are.
+fn turned_isa(g: &Geometry) -> Option<&'static Isa> {
+    direct_isa(g, direct::turned_inputs(g)?, g.ci)
 }
 
 /// The gradients of [`conv2d`]: fills `dw` (as `w`) and `dbias` (`[out]`), returns `dx` (as `x`) if
@@ -171,64 +173,61 @@ pub fn conv2d_backward(
     } else {
         None
     };
-    let turned_isa = if need_dx && g.strides == (1, 1) {
-        direct_isa(&g, g.kh * g.kw * g.co, g.ci)
-    } else {
-        None
+    let turned_isa = if need_dx { turned_isa(&g) } else { None };
+    let weights_isa = match g.weights() <= DIRECT_WEIGHTS {
+        true => direct_isa(&g, 0, g.co),
+        false => None,
     };
-    let isa = direct_isa(&g, 0, g.co).filter(|_| !need_dx || turned_isa.is_some());
-    let turned = match (isa, turned_isa) {
-        (Some(_), Some(turned_isa)) => {
+    let turned = match turned_isa {
+        Some(isa) => {
             let packed = ws.take(w.dims(), DType::F32)?;
             let w = access::read::<f32>(w)?;
-            access::write(&packed, |packed| {
-                direct::pack_turned(turned_isa, &g, &w, packed);
-            })?;
-            Some((turned_isa, packed))
+            access::write(&packed, |packed| direct::pack_turned(isa, &g, &w, packed))?;
+            Some(packed)
         }
-        _ => None,
+        None => None,
     };
     {
         let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
         let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
         let (x, w, y, dy) = (&*x, &*w, &*y, &*dy);
-        let packed = turned
-            .as_ref()
-            .map(|(_, packed)| access::read::<f32>(packed))
-            .transpose()?;
-        let direct = isa.map(|isa| Backward {
-            isa,
+        let packed = turned.as_ref().map(access::read::<f32>).transpose()?;
+        let direct = Backward {
             g: &g,
             x,
             y,
             dy,
             activation,
+            weights: weights_isa,
             turned: turned_isa.zip(packed.as_deref()),
-        });
+        };
         let run = |sums: &mut [f32], dx: Option<&mut [f32]>| {
             let parts = (
                 chunks_mut(sums, partial_len),
                 dx.map(|dx| chunks_mut(dx, images_per_partial * g.image())),
             );
-            for_each_part(parts, |i, (sums, mut dx)| {
+            for_each_part(parts, |i, (sums, dx)| {
                 let (dw, dbias) = sums.split_at_mut(g.weights());
                 dw.fill(0.0);
                 dbias.fill(0.0);
                 let first = i * images_per_partial;
                 let images = first..g.n.min(first + images_per_partial);
-                if let Some(direct) = &direct {
-                    direct.images(images, dw, dbias, dx);
-                    return;
+                // Each gradient by the one or the other.
+                let (direct_weights, weights) = match weights_isa {
+                    Some(_) => (Some((dw, dbias)), None),
+                    None => (None, Some((dw, dbias))),
+                };
+                let (direct_dx, dx) = match turned_isa {
+                    Some(_) => (dx, None),
+                    None => (None, dx),
+                };
+                if direct_weights.is_some() || direct_dx.is_some() {
+                    direct.images(images.clone(), direct_weights, direct_dx);
                 }
-                for n in images {
-                    let dx = dx
-                        .as_deref_mut()
-                        .map(|dx| &mut dx[(n - first) * g.image()..][..g.image()]);
-                    let x = &x[n * g.image()..][..g.image()];
-                    let output = n * g.output()..(n + 1) * g.output();
-                    let (y, dy) = (&y[output.clone()], &dy[output]);
-                    im2col::backward_image(&g, x, w, y, dy, activation, dw, dbias, dx);
-                }
+                let x = &x[images.start * g.image()..images.end * g.image()];
+                let outputs = images.start * g.output()..images.end * g.output();
+                let (y, dy) = (&y[outputs.clone()], &dy[outputs]);
+                im2col::backward(&g, x, w, y, dy, activation, weights, dx);
             });
         };
         match &dx {
@@ -252,7 +251,7 @@ pub fn conv2d_backward(
         }
     }
     ws.give(&sums);
-    if let Some((_, packed)) = &turned {
+    if let Some(packed) = &turned {
         ws.give(packed);
     }
     Ok(dx)

@@ -7,6 +7,25 @@
 //!
 //! Backward functions take the output `y` of the forward pass where the activation is fused into
 //! it, and overwrite (never add to) the gradients that they are given to fill.
+//!
+//! ```
+//! use keros_tensor::kernels::{Activation, Conv2dSpec, conv2d, conv2d_backward};
+//! use keros_tensor::{DType, Device, Tensor, Workspace};
+//!
+//! let x = Tensor::ones((2, 5, 5, 3), DType::F32, &Device::Cpu)?;
+//! let w = Tensor::ones((3, 3, 3, 8), DType::F32, &Device::Cpu)?;
+//! let (spec, relu) = (Conv2dSpec::default(), Activation::Relu);
+//! let mut ws = Workspace::new(&Device::Cpu);
+//!
+//! let y = conv2d(&mut ws, &x, &w, None, &spec, relu)?;
+//! assert_eq!(y.dims(), [2, 3, 3, 8]);
+//! let (dy, dw) = (y.ones_like()?, w.zeros_like()?);
+//! let dx = conv2d_backward(&mut ws, &x, &w, &y, &dy, &spec, relu, &dw, None, true)?;
+//! assert_eq!(dx.map(|dx| dx.dims().to_vec()), Some(vec![2, 5, 5, 3]));
+//! // The next step takes its tensors from the same memory.
+//! ws.recycle();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod activation;
 mod affine;

@@ -35,24 +35,49 @@ pub(crate) fn flat64(tensor: &Tensor) -> Vec<f64> {
     flat(tensor).into_iter().map(f64::from).collect()
 }
 
-/// What a check on one path found, by name, with the tolerance that it had.
-type Found = Vec<(String, Vec<f32>, f64)>;
+/// What a check on one path found.
+struct Found {
+    what: String,
+    values: Vec<f32>,
+    tolerance: f64,
+}
 
 thread_local! {
-    static FOUND: RefCell<Found> = const { RefCell::new(Vec::new()) };
+    static FOUND: RefCell<Vec<Found>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs a check with the kernels of every level that this processor has: whatever it passes to
 /// [`check_close`] also agrees with what the portable kernels gave, to twice the tolerance.
 #[track_caller]
 pub(crate) fn on_every_path(check: impl Fn()) {
-    let portable = found_at(Level::Portable, &check);
-    for level in available_levels() {
-        for ((what, wide, tolerance), (_, plain, _)) in zip(level, &check, &portable) {
-            for (i, (a, b)) in wide.iter().zip(plain).enumerate() {
-                let error = f64::from((a - b).abs());
+    compare_levels(check, |a, b, tolerance| {
+        f64::from((a - b).abs()) <= 2.0 * tolerance * f64::from(b.abs()).max(1.0)
+    });
+}
+
+/// As [`on_every_path`], and the kernels agree in every bit.
+#[track_caller]
+pub(crate) fn same_bits_on_every_path(check: impl Fn()) {
+    compare_levels(check, |a, b, _| a.to_bits() == b.to_bits());
+}
+
+#[track_caller]
+fn compare_levels(check: impl Fn(), agree: impl Fn(f32, f32, f64) -> bool) {
+    let found_at = |level| {
+        FOUND.take();
+        with_level(level, &check).unwrap();
+        FOUND.take()
+    };
+    let portable = found_at(Level::Portable);
+    let others = Level::ALL.into_iter().skip(1);
+    for level in others.filter(|level| level.is_available()) {
+        let wide = found_at(level);
+        assert_eq!(wide.len(), portable.len(), "number of results with {level}");
+        for (wide, plain) in wide.iter().zip(&portable) {
+            let what = &wide.what;
+            for (i, (&a, &b)) in wide.values.iter().zip(&plain.values).enumerate() {
                 assert!(
-                    error <= 2.0 * tolerance * f64::from(b.abs()).max(1.0),
+                    agree(a, b, plain.tolerance),
                     "{what}[{i}]: {a} with {level}, {b} with portable kernels"
                 );
             }
@@ -60,50 +85,27 @@ pub(crate) fn on_every_path(check: impl Fn()) {
     }
 }
 
-/// As [`on_every_path`], and the kernels agree in every bit.
-#[track_caller]
-pub(crate) fn same_bits_on_every_path(check: impl Fn()) {
-    let portable = found_at(Level::Portable, &check);
-    for level in available_levels() {
-        for ((what, wide, _), (_, plain, _)) in zip(level, &check, &portable) {
-            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
-            let at = wide.iter().zip(plain).position(differs);
-            assert_eq!(at, None, "{what}: other bits with {level} there");
-        }
-    }
-}
-
-#[track_caller]
-fn zip<'a>(
-    level: Level,
-    check: &impl Fn(),
-    portable: &'a Found,
-) -> impl Iterator<Item = ((String, Vec<f32>, f64), &'a (String, Vec<f32>, f64))> {
-    let wide = found_at(level, check);
-    assert_eq!(wide.len(), portable.len(), "number of results with {level}");
-    wide.into_iter().zip(portable)
-}
-
-fn available_levels() -> impl Iterator<Item = Level> {
-    Level::ALL.into_iter().filter(|level| level.is_available())
-}
-
-fn found_at(level: Level, check: &impl Fn()) -> Found {
-    FOUND.take();
-    with_level(level, check).unwrap();
-    FOUND.take()
+fn keep(what: &str, values: Vec<f32>, tolerance: f64) {
+    let what = what.to_owned();
+    FOUND.with_borrow_mut(|found| {
+        found.push(Found {
+            what,
+            values,
+            tolerance,
+        });
+    });
 }
 
 /// Keeps a result for [`on_every_path`].
 pub(crate) fn found(what: &str, tensor: &Tensor) {
-    FOUND.with_borrow_mut(|found| found.push((what.to_owned(), flat(tensor), 0.0)));
+    keep(what, flat(tensor), 0.0);
 }
 
 /// All elements agree to `tolerance`, relative for large and absolute for small ones.
 #[track_caller]
 pub(crate) fn check_close(what: &str, actual: &Tensor, expected: &[f64], tolerance: f64) {
     let actual = flat(actual);
-    FOUND.with_borrow_mut(|found| found.push((what.to_owned(), actual.clone(), tolerance)));
+    keep(what, actual.clone(), tolerance);
     assert_eq!(actual.len(), expected.len(), "{what}: number of elements");
     for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(a) - e).abs();

@@ -2,7 +2,8 @@
 //!
 //! - The output is a correlation of the input, with a border of zeros where there is padding.
 //! - The input gradient is a correlation of the output gradient, with a border of zeros, and the
-//!   kernel turned by half a turn with inputs and outputs swapped (strides of 1).
+//!   kernel turned by half a turn with inputs and outputs swapped. Where there are strides, it is one
+//!   for each [`Phase`]: neighbouring inputs see different cells of the kernel.
 //! - The weight gradient is summed image by image, a tile of it in registers at a time.
 
 use std::ops::Range;
@@ -20,16 +21,20 @@ const TASK: usize = 4 << 20;
 /// Floats of a part of the first-level cache.
 const CACHE: usize = 6 << 10;
 
+/// Floats of a part of the second-level cache: 640 KiB.
+const BLOCK: usize = 160 << 10;
+
 /// Cuts `len` into the fewest parts of at most `max`, as equal as can be.
 fn split(len: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = len.div_ceil(max);
     (0..parts).map(move |i| i * len / parts..(i + 1) * len / parts)
 }
 
-/// The column blocks of a matrix with `columns` columns: first column and number of vectors.
-fn blocks(isa: &Isa, columns: usize) -> impl Iterator<Item = (usize, usize)> {
-    split(columns / isa.lanes, isa.max_vectors)
-        .map(|vectors| (vectors.start * isa.lanes, vectors.len()))
+/// The column blocks of a matrix of `rows` × `columns`: first column and number of vectors. A block is
+/// as wide as a tile, or narrower to stay in the second-level cache while all pixels pass.
+fn blocks(isa: &Isa, rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    let vectors = (BLOCK / (rows * isa.lanes).max(1)).clamp(1, isa.max_vectors);
+    split(columns / isa.lanes, vectors).map(|vectors| (vectors.start * isa.lanes, vectors.len()))
 }
 
 /// Lays the columns of a kernel out in [`blocks`], each contiguous.
@@ -43,7 +48,7 @@ fn pack(
     packed: &mut [f32],
 ) {
     let mut rest = packed;
-    for (first, vectors) in blocks(isa, columns) {
+    for (first, vectors) in blocks(isa, rows, columns) {
         let width = vectors * isa.lanes;
         let (block, tail) = rest.split_at_mut(rows * width);
         for (row, values) in block.chunks_exact_mut(width).enumerate() {
@@ -66,14 +71,76 @@ pub(super) fn pack_forward(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32
     );
 }
 
-/// Packs the kernel for the input gradient, turned and with inputs and outputs swapped.
+/// Packs the kernel for the input gradient, turned and with inputs and outputs swapped: one part after
+/// the other for each pair of [`phases`].
 pub(super) fn pack_turned(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32]) {
-    let cells = g.kh * g.kw;
-    let element = |row: usize, column: usize| {
-        let (cell, output) = (cells - 1 - row / g.co, row % g.co);
-        w[(cell * g.ci + column) * g.co + output]
-    };
-    pack(isa, cells * g.co, g.ci, element, packed);
+    let mut rest = packed;
+    for (rows, columns) in phase_pairs(g) {
+        let cells = rows.cells * columns.cells;
+        let (part, tail) = rest.split_at_mut(cells * g.co * g.ci);
+        let element = |row: usize, column: usize| {
+            let (cell, output) = (cells - 1 - row / g.co, row % g.co);
+            let ky = rows.phase + cell / columns.cells * g.strides.0;
+            let kx = columns.phase + cell % columns.cells * g.strides.1;
+            w[((ky * g.kw + kx) * g.ci + column) * g.co + output]
+        };
+        pack(isa, cells * g.co, g.ci, element, part);
+        rest = tail;
+    }
+}
+
+/// Along one axis, the inputs that see the same cells of the kernel: every `stride`-th.
+#[derive(Clone, Copy)]
+struct Phase {
+    /// The first cell; the others are `stride` apart.
+    phase: usize,
+    /// Number of cells.
+    cells: usize,
+    /// The first input.
+    first: usize,
+    /// Number of inputs.
+    inputs: usize,
+    /// The first output gradient that the first input sees, in the bordered axis.
+    start: usize,
+}
+
+/// The phases of an axis with `n` inputs, `before` of padding and `k` cells. Where there are strides,
+/// there is no dilation.
+fn phases(
+    n: usize,
+    before: usize,
+    k: usize,
+    stride: usize,
+    dilation: usize,
+) -> impl Iterator<Item = Phase> + Clone {
+    (0..stride).map(move |phase| {
+        let cells = k.saturating_sub(phase).div_ceil(stride);
+        let first = (phase + stride - before % stride) % stride;
+        // Input and cell `i * stride + phase` meet at output `i`, counted from the padding.
+        let shift = (first + before) / stride - before / stride;
+        let seen = cells.saturating_sub(1) * dilation;
+        Phase {
+            phase,
+            cells,
+            first,
+            inputs: n.saturating_sub(first).div_ceil(stride),
+            start: (k - 1) * dilation / stride + shift - seen,
+        }
+    })
+}
+
+/// The phases of rows and columns, in the order of [`pack_turned`].
+fn phase_pairs(g: &Geometry) -> impl Iterator<Item = (Phase, Phase)> {
+    let rows = phases(g.h, g.top, g.kh, g.strides.0, g.dilation.0);
+    let columns = phases(g.w, g.left, g.kw, g.strides.1, g.dilation.1);
+    rows.flat_map(move |row| columns.clone().map(move |column| (row, column)))
+}
+
+/// Output gradients that one input sees at most, of all channels; `None` if there is no kernel for the
+/// input gradient.
+pub(super) fn turned_inputs(g: &Geometry) -> Option<usize> {
+    let cells = g.kh.div_ceil(g.strides.0) * g.kw.div_ceil(g.strides.1);
+    (g.strides == (1, 1) || g.dilation == (1, 1)).then_some(cells * g.co)
 }
 
 /// Correlation of an image with a packed kernel.
@@ -90,6 +157,8 @@ struct Correlation<'a> {
     packed: &'a [f32],
     bias: Option<&'a [f32]>,
     relu: bool,
+    /// From one output row or pixel to the next.
+    y_steps: (usize, usize),
 }
 
 impl Correlation<'_> {
@@ -101,7 +170,8 @@ impl Correlation<'_> {
         let last_column = (columns - 1) * self.strides.1 + (kw - 1) * self.dilation.1;
         assert!(last_row * self.pitch + (last_column + 1) * inputs <= self.input.len());
         assert_eq!(self.packed.len(), kh * kw * inputs * outputs);
-        assert_eq!(y.len(), rows * columns * outputs);
+        let last_output = (rows - 1) * self.y_steps.0 + (columns - 1) * self.y_steps.1;
+        assert!(last_output + outputs <= y.len());
         assert!(self.bias.is_none_or(|bias| bias.len() == outputs));
         let runs = if self.dilation.1 == 1 {
             (kh, 1, kw * inputs)
@@ -109,7 +179,7 @@ impl Correlation<'_> {
             (kh, kw, inputs)
         };
         let mut packed = self.packed;
-        for (first, vectors) in blocks(self.isa, outputs) {
+        for (first, vectors) in blocks(self.isa, kh * kw * inputs, outputs) {
             let width = vectors * self.isa.lanes;
             let (block, rest) = packed.split_at(kh * kw * inputs * width);
             packed = rest;
@@ -118,7 +188,7 @@ impl Correlation<'_> {
                 for pixels in split(columns, kernels.len()) {
                     let input =
                         row * self.strides.0 * self.pitch + pixels.start * self.strides.1 * inputs;
-                    let output = (row * columns + pixels.start) * outputs + first;
+                    let output = row * self.y_steps.0 + pixels.start * self.y_steps.1 + first;
                     let tile = ForwardTile {
                         x: self.input[input..].as_ptr(),
                         pixel_step: self.strides.1 * inputs,
@@ -131,7 +201,7 @@ impl Correlation<'_> {
                             .map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
                         relu: self.relu,
                         y: y[output..].as_mut_ptr(),
-                        y_step: outputs,
+                        y_step: self.y_steps.1,
                     };
                     // SAFETY: by the assertions above the farthest input and output of the tile are
                     // inside their slices; `isa` is one that this processor has.
@@ -202,6 +272,7 @@ pub(super) fn forward(
                 packed,
                 bias,
                 relu: activation == Activation::Relu,
+                y_steps: (g.ow * g.co, g.co),
             }
             .run(block.rows.len(), g.ow, block.outputs);
         };
@@ -240,18 +311,33 @@ impl GradientShape {
                 first: 0,
             };
         }
-        let (above, left) = ((g.kh - 1) * g.dilation.0, (g.kw - 1) * g.dilation.1);
-        let pitch = (g.w + left) * g.co;
+        let (above, rows) = bordered_axis(g.h, g.top, g.kh, g.strides.0, g.dilation.0);
+        let (left, columns) = bordered_axis(g.w, g.left, g.kw, g.strides.1, g.dilation.1);
+        let pitch = columns * g.co;
         Self {
-            rows: g.h + above,
+            rows,
             pitch,
-            first: (above - g.top) * pitch + (left - g.left) * g.co,
+            first: above * pitch + left * g.co,
         }
     }
 
     fn len(&self) -> usize {
         self.rows * self.pitch
     }
+}
+
+/// Zeros before the output gradients of an axis that the input gradient needs, and the length with
+/// those after them.
+fn bordered_axis(
+    n: usize,
+    before: usize,
+    k: usize,
+    stride: usize,
+    dilation: usize,
+) -> (usize, usize) {
+    let zeros = (k - 1) * dilation / stride;
+    let (first, last) = (before / stride, (n - 1 + before) / stride);
+    (zeros - first, zeros + last - first + 1)
 }
 
 /// The input gradient of one image from its bordered output gradient and the kernel of
@@ -264,22 +350,40 @@ fn correlate_turned(
     packed: &[f32],
     dx: &mut [f32],
 ) {
-    Correlation {
-        isa,
-        input: dz,
-        pitch,
-        channels: (g.co, g.ci),
-        kernel: (g.kh, g.kw),
-        strides: (1, 1),
-        dilation: g.dilation,
-        packed,
-        bias: None,
-        relu: false,
+    if g.kh < g.strides.0 || g.kw < g.strides.1 {
+        // Some inputs are seen by nobody.
+        dx.fill(0.0);
     }
-    .run(g.h, g.w, dx);
+    let mut packed = packed;
+    for (rows, columns) in phase_pairs(g) {
+        let cells = rows.cells * columns.cells;
+        let (part, rest) = packed.split_at(cells * g.co * g.ci);
+        packed = rest;
+        if cells == 0 || rows.inputs == 0 || columns.inputs == 0 {
+            continue;
+        }
+        Correlation {
+            isa,
+            input: &dz[rows.start * pitch + columns.start * g.co..],
+            pitch,
+            channels: (g.co, g.ci),
+            kernel: (rows.cells, columns.cells),
+            strides: (1, 1),
+            dilation: g.dilation,
+            packed: part,
+            bias: None,
+            relu: false,
+            y_steps: (g.strides.0 * g.w * g.ci, g.strides.1 * g.ci),
+        }
+        .run(
+            rows.inputs,
+            columns.inputs,
+            &mut dx[(rows.first * g.w + columns.first) * g.ci..],
+        );
+    }
 }
 
-/// The input gradients of all images for strides of 1, with the kernel of [`pack_turned`].
+/// The input gradients of all images, with the kernel of [`pack_turned`].
 pub(super) fn input_gradient(
     isa: &'static Isa,
     g: &Geometry,
@@ -303,28 +407,30 @@ pub(super) fn input_gradient(
 
 /// The gradients of a convolution: what they are made from, for all images.
 pub(super) struct Backward<'a> {
-    pub(super) isa: &'static Isa,
     pub(super) g: &'a Geometry,
     pub(super) x: &'a [f32],
     pub(super) y: &'a [f32],
     pub(super) dy: &'a [f32],
     pub(super) activation: Activation,
-    /// The kernels for the input gradient and the kernel of [`pack_turned`], if it is wanted.
+    /// The micro-kernels for the weight gradient.
+    pub(super) weights: Option<&'static Isa>,
+    /// The micro-kernels for the input gradient and the kernel of [`pack_turned`].
     pub(super) turned: Option<(&'static Isa, &'a [f32])>,
 }
 
 impl Backward<'_> {
-    /// The gradients of some images: adds to `dw` and `dbias`, overwrites `dx`, which holds these
-    /// images only.
+    /// The gradients of some images, as far as there are micro-kernels for them: adds to `dw` and
+    /// `dbias`, overwrites `dx`, which holds these images only.
     pub(super) fn images(
         &self,
         images: Range<usize>,
-        dw: &mut [f32],
-        dbias: &mut [f32],
-        mut dx: Option<&mut [f32]>,
+        weights: Option<(&mut [f32], &mut [f32])>,
+        dx: Option<&mut [f32]>,
     ) {
         let g = self.g;
-        let border = has_border(g);
+        let mut weights = self.weights.zip(weights);
+        let mut dx = self.turned.zip(dx);
+        let border = weights.is_some() && has_border(g);
         let x_size = bordered(g, g.oh);
         let x_len = if border {
             x_size.0 * x_size.1 * g.ci
@@ -343,22 +449,26 @@ impl Backward<'_> {
                     let outputs = n * g.output()..(n + 1) * g.output();
                     let dy = &self.dy[outputs.clone()];
                     let dz = if copy_dz {
-                        self.unapply_inside(&self.y[outputs], dy, &dz_shape, scratch, dbias);
+                        self.unapply_inside(&self.y[outputs], dy, &dz_shape, scratch);
                         &*scratch
                     } else {
-                        add_rows(dy, dbias);
                         dy
                     };
-                    let x = &self.x[n * g.image()..][..g.image()];
-                    let (x, x_pitch) = if border {
-                        copy_inside(g, x, 0, x_size, bordered_x);
-                        (&*bordered_x, x_size.1 * g.ci)
-                    } else {
-                        (x, g.w * g.ci)
-                    };
-                    let inside = &dz[dz_shape.first..];
-                    self.add_weights(x, x_pitch, inside, dz_shape.pitch, dw);
-                    if let (Some(dx), Some((isa, packed))) = (&mut dx, self.turned) {
+                    if let Some((isa, (dw, dbias))) = &mut weights {
+                        let x = &self.x[n * g.image()..][..g.image()];
+                        let (x, x_pitch) = if border {
+                            copy_inside(g, x, 0, x_size, bordered_x);
+                            (&*bordered_x, x_size.1 * g.ci)
+                        } else {
+                            (x, g.w * g.ci)
+                        };
+                        let inside = &dz[dz_shape.first..];
+                        for row in inside.chunks(dz_shape.pitch).take(g.oh) {
+                            add_rows(&row[..g.ow * g.co], dbias);
+                        }
+                        add_weights(isa, g, x, x_pitch, inside, dz_shape.pitch, dw);
+                    }
+                    if let Some(((isa, packed), dx)) = &mut dx {
                         let dx = &mut dx[i * g.image()..][..g.image()];
                         correlate_turned(isa, g, dz, dz_shape.pitch, packed, dx);
                     }
@@ -367,87 +477,86 @@ impl Backward<'_> {
         });
     }
 
-    /// Undoes the activation of one image into the inside of `dz` and adds to the bias gradient.
-    fn unapply_inside(
-        &self,
-        y: &[f32],
-        dy: &[f32],
-        shape: &GradientShape,
-        dz: &mut [f32],
-        dbias: &mut [f32],
-    ) {
+    /// Undoes the activation of one image into the inside of `dz`.
+    fn unapply_inside(&self, y: &[f32], dy: &[f32], shape: &GradientShape, dz: &mut [f32]) {
         let row_len = self.g.ow * self.g.co;
         let rows = y.chunks_exact(row_len).zip(dy.chunks_exact(row_len));
         for (row, (y, dy)) in rows.enumerate() {
             let dz = &mut dz[shape.first + row * shape.pitch..][..row_len];
             unapply(y, dy, dz, self.activation);
-            add_rows(dz, dbias);
         }
     }
+}
 
-    /// Adds the weight gradient of one image.
-    fn add_weights(&self, x: &[f32], x_pitch: usize, dz: &[f32], dz_pitch: usize, dw: &mut [f32]) {
-        let g = self.g;
-        let (height, width) = bordered(g, g.oh);
-        assert!((height - 1) * x_pitch + width * g.ci <= x.len());
-        assert!((g.oh - 1) * dz_pitch + g.ow * g.co <= dz.len());
-        assert_eq!(dw.len(), g.weights());
-        // Output rows whose inputs and gradients stay in the first-level cache while all tiles pass.
-        let row_len = g.strides.0 * x_pitch + dz_pitch;
-        let band = (CACHE / row_len).clamp(1, g.oh);
-        for rows in split(g.oh, band) {
-            let x = &x[rows.start * g.strides.0 * x_pitch..];
-            let dz = &dz[rows.start * dz_pitch..];
-            self.add_weights_of_rows(rows.len(), x, x_pitch, dz, dz_pitch, dw);
-        }
+/// Adds the weight gradient of one image.
+fn add_weights(
+    isa: &Isa,
+    g: &Geometry,
+    x: &[f32],
+    x_pitch: usize,
+    dz: &[f32],
+    dz_pitch: usize,
+    dw: &mut [f32],
+) {
+    let (height, width) = bordered(g, g.oh);
+    assert!((height - 1) * x_pitch + width * g.ci <= x.len());
+    assert!((g.oh - 1) * dz_pitch + g.ow * g.co <= dz.len());
+    assert_eq!(dw.len(), g.weights());
+    // Output rows whose inputs and gradients stay in the first-level cache while all tiles pass.
+    let row_len = g.strides.0 * x_pitch + dz_pitch;
+    let band = (CACHE / row_len).clamp(1, g.oh);
+    for rows in split(g.oh, band) {
+        let x = &x[rows.start * g.strides.0 * x_pitch..];
+        let dz = &dz[rows.start * dz_pitch..];
+        add_weights_of_rows(isa, g, rows.len(), x, x_pitch, dz, dz_pitch, dw);
     }
+}
 
-    /// The share of some output rows in [`add_weights`](Self::add_weights), which has checked the
-    /// sizes.
-    fn add_weights_of_rows(
-        &self,
-        output_rows: usize,
-        x: &[f32],
-        x_pitch: usize,
-        dz: &[f32],
-        dz_pitch: usize,
-        dw: &mut [f32],
-    ) {
-        let g = self.g;
-        // Cells of a kernel row that lie side by side in the input.
-        let (runs, run) = if g.dilation.1 == 1 {
-            (1, g.kw * g.ci)
-        } else {
-            (g.kw, g.ci)
+/// The share of some output rows in [`add_weights`], which has checked the sizes.
+#[allow(clippy::too_many_arguments)]
+fn add_weights_of_rows(
+    isa: &Isa,
+    g: &Geometry,
+    output_rows: usize,
+    x: &[f32],
+    x_pitch: usize,
+    dz: &[f32],
+    dz_pitch: usize,
+    dw: &mut [f32],
+) {
+    // Cells of a kernel row that lie side by side in the input.
+    let (runs, run) = if g.dilation.1 == 1 {
+        (1, g.kw * g.ci)
+    } else {
+        (g.kw, g.ci)
+    };
+    for (first, vectors) in blocks(isa, 1, g.co) {
+        // Rows of few cells are handled three at a time, to fill the registers.
+        let three_rows = isa.weights3.get(vectors - 1);
+        let (rows, kernels) = match three_rows {
+            Some(kernels) if g.kh.is_multiple_of(3) && run <= kernels.len() => (3, *kernels),
+            _ => (1, isa.weights[vectors - 1]),
         };
-        for (first, vectors) in blocks(self.isa, g.co) {
-            // Rows of few cells are handled three at a time, to fill the registers.
-            let three_rows = self.isa.weights3.get(vectors - 1);
-            let (rows, kernels) = match three_rows {
-                Some(kernels) if g.kh.is_multiple_of(3) && run <= kernels.len() => (3, *kernels),
-                _ => (1, self.isa.weights[vectors - 1]),
-            };
-            for ky in (0..g.kh).step_by(rows) {
-                for part in 0..runs {
-                    for cells in split(run, kernels.len()) {
-                        let input =
-                            ky * g.dilation.0 * x_pitch + part * g.dilation.1 * g.ci + cells.start;
-                        let cell = ky * g.kw * g.ci + part * g.ci + cells.start;
-                        let tile = WeightTile {
-                            x: x[input..].as_ptr(),
-                            x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
-                            x_kernel_step: g.dilation.0 * x_pitch,
-                            dz: dz[first..].as_ptr(),
-                            dz_steps: (dz_pitch, g.co),
-                            outputs: (output_rows, g.ow),
-                            dw: dw[cell * g.co + first..].as_mut_ptr(),
-                            dw_steps: (g.kw * g.ci * g.co, g.co),
-                        };
-                        // SAFETY: by the assertions above the farthest input, output gradient and
-                        // weight of the tile are inside their slices; `isa` is one that this
-                        // processor has.
-                        unsafe { kernels[cells.len() - 1](&tile) };
-                    }
+        for ky in (0..g.kh).step_by(rows) {
+            for part in 0..runs {
+                for cells in split(run, kernels.len()) {
+                    let input =
+                        ky * g.dilation.0 * x_pitch + part * g.dilation.1 * g.ci + cells.start;
+                    let cell = ky * g.kw * g.ci + part * g.ci + cells.start;
+                    let tile = WeightTile {
+                        x: x[input..].as_ptr(),
+                        x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
+                        x_kernel_step: g.dilation.0 * x_pitch,
+                        dz: dz[first..].as_ptr(),
+                        dz_steps: (dz_pitch, g.co),
+                        outputs: (output_rows, g.ow),
+                        dw: dw[cell * g.co + first..].as_mut_ptr(),
+                        dw_steps: (g.kw * g.ci * g.co, g.co),
+                    };
+                    // SAFETY: by the assertions above the farthest input, output gradient and
+                    // weight of the tile are inside their slices; `isa` is one that this
+                    // processor has.
+                    unsafe { kernels[cells.len() - 1](&tile) };
                 }
             }
         }

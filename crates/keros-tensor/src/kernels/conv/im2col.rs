@@ -1,21 +1,28 @@
-//! Convolution of any kernel, stride, dilation and grouping as matrix products: the patches that a
-//! few output rows see are laid out as a matrix small enough for the cache.
+//! Convolution of any kernel, stride, dilation and grouping as matrix products: the patches that some
+//! output rows see are laid out as a matrix.
+//!
+//! Rows are counted through all images: small images with many channels share a product, since each
+//! product reads the whole kernel.
 
 use std::ops::Range;
 
 use super::super::activation::{Activation, add, add_rows, finish_row, unapply};
 use super::super::matmul::{Matrix, MatrixMut, matmul};
 use super::geometry::Geometry;
-use super::rows::RowBlocks;
-use crate::parallel::for_each_part;
+use crate::parallel::{chunks_mut, for_each_part};
 use crate::scratch::with_scratch;
 
 /// Floats of a patch matrix: 256 KiB, a part of the second-level cache.
 const PATCHES: usize = 64 * 1024;
+/// Fewest pixels of a patch matrix, however large: reading the kernel has to pay.
+const PIXELS: usize = 256;
+/// Blocks of the forward pass that threads share, if each has a quarter of [`PIXELS`].
+const BLOCKS: usize = 16;
 
-/// Output rows whose patches are handled at once.
-fn block_rows(g: &Geometry) -> usize {
-    (PATCHES / (g.ow * g.patch())).clamp(1, g.oh)
+/// Output rows whose patches are handled at once, of `rows`.
+fn block_rows(g: &Geometry, rows: usize) -> usize {
+    let pixels = (PATCHES / g.patch()).max(PIXELS);
+    (pixels / g.ow).clamp(1, rows.max(1))
 }
 
 /// `y = activation(conv(x, w) + bias)` for all images.
@@ -27,13 +34,15 @@ pub(super) fn forward(
     activation: Activation,
     y: &mut [f32],
 ) {
-    for_each_part(RowBlocks::new(y, g, block_rows(g)), |_, block| {
-        let x = &x[block.image * g.image()..][..g.image()];
-        let y = block.outputs;
-        let pixels = block.rows.len() * g.ow;
+    let rows = g.n * g.oh;
+    let shared = rows.div_ceil(BLOCKS).max((PIXELS / 4).div_ceil(g.ow));
+    let block = block_rows(g, rows).min(shared);
+    for_each_part(chunks_mut(y, block * g.ow * g.co), |i, y: &mut [f32]| {
+        let pixels = y.len() / g.co;
+        let rows = i * block..i * block + pixels / g.ow;
         with_scratch(pixels * g.patch(), |patches| {
             for group in 0..g.groups {
-                gather(g, x, group, block.rows.clone(), patches);
+                gather(g, x, group, rows.clone(), patches);
                 let first = group * g.co_group();
                 let mut y = MatrixMut::new(&mut y[first..], pixels, g.co_group(), g.co);
                 let patches = Matrix::new(patches, pixels, g.patch(), g.patch());
@@ -46,49 +55,51 @@ pub(super) fn forward(
     });
 }
 
-/// The gradients of one image: adds to `dw` and `dbias`, overwrites `dx`.
+/// The gradients of some images, which all slices hold: adds to `dw` and `dbias`, overwrites `dx`; what
+/// is not wanted is left out.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn backward_image(
+pub(super) fn backward(
     g: &Geometry,
     x: &[f32],
     w: &[f32],
     y: &[f32],
     dy: &[f32],
     activation: Activation,
-    dw: &mut [f32],
-    dbias: &mut [f32],
+    mut weights: Option<(&mut [f32], &mut [f32])>,
     mut dx: Option<&mut [f32]>,
 ) {
+    if weights.is_none() && dx.is_none() {
+        return;
+    }
     if let Some(dx) = &mut dx {
         dx.fill(0.0);
     }
-    let block = block_rows(g);
+    let all = y.len() / (g.ow * g.co);
+    let block = block_rows(g, all);
     with_scratch(block * g.ow * g.co, |dz| {
         with_scratch(block * g.ow * g.patch(), |patches| {
-            for first in (0..g.oh).step_by(block) {
-                let rows = first..g.oh.min(first + block);
+            for first in (0..all).step_by(block) {
+                let rows = first..all.min(first + block);
                 let pixels = rows.len() * g.ow;
                 let outputs = rows.start * g.ow * g.co..rows.end * g.ow * g.co;
                 let dz = &mut dz[..outputs.len()];
                 unapply(&y[outputs.clone()], &dy[outputs], dz, activation);
-                add_rows(dz, dbias);
+                if let Some((_, dbias)) = &mut weights {
+                    add_rows(dz, dbias);
+                }
                 let patches = &mut patches[..pixels * g.patch()];
                 for group in 0..g.groups {
                     let dz = Matrix::new(dz, pixels, g.co, g.co)
                         .columns(group * g.co_group(), g.co_group());
-                    gather(g, x, group, rows.clone(), patches);
-                    let mut dw = MatrixMut::new(
-                        &mut dw[group * g.co_group()..],
-                        g.patch(),
-                        g.co_group(),
-                        g.co,
-                    );
-                    let a = Matrix::new(patches, pixels, g.patch(), g.patch()).transposed();
-                    matmul(&mut dw, true, a, dz);
+                    if let Some((dw, _)) = &mut weights {
+                        gather(g, x, group, rows.clone(), patches);
+                        let dw = &mut dw[group * g.co_group()..];
+                        let mut dw = MatrixMut::new(dw, g.patch(), g.co_group(), g.co);
+                        let a = Matrix::new(patches, pixels, g.patch(), g.patch()).transposed();
+                        matmul(&mut dw, true, a, dz);
+                    }
                     if let Some(dx) = &mut dx {
-                        let mut a = MatrixMut::new(patches, pixels, g.patch(), g.patch());
-                        matmul(&mut a, false, dz, group_weights(g, w, group).transposed());
-                        scatter(g, patches, group, rows.clone(), dx);
+                        add_input_gradient(g, w, dz, group, rows.clone(), patches, dx);
                     }
                 }
             }
@@ -96,25 +107,39 @@ pub(super) fn backward_image(
     });
 }
 
-/// The input gradient of one image, which is overwritten.
-pub(super) fn input_gradient_image(g: &Geometry, w: &[f32], dz: &[f32], dx: &mut [f32]) {
+/// The input gradient of some images, which both slices hold; it is overwritten.
+pub(super) fn input_gradient(g: &Geometry, w: &[f32], dz: &[f32], dx: &mut [f32]) {
     dx.fill(0.0);
-    let block = block_rows(g);
+    let all = dz.len() / (g.ow * g.co);
+    let block = block_rows(g, all);
     with_scratch(block * g.ow * g.patch(), |patches| {
-        for first in (0..g.oh).step_by(block) {
-            let rows = first..g.oh.min(first + block);
+        for first in (0..all).step_by(block) {
+            let rows = first..all.min(first + block);
             let pixels = rows.len() * g.ow;
-            let dz = &dz[first * g.ow * g.co..];
+            let dz = Matrix::new(&dz[first * g.ow * g.co..], pixels, g.co, g.co);
             let patches = &mut patches[..pixels * g.patch()];
             for group in 0..g.groups {
-                let dz =
-                    Matrix::new(dz, pixels, g.co, g.co).columns(group * g.co_group(), g.co_group());
-                let mut a = MatrixMut::new(patches, pixels, g.patch(), g.patch());
-                matmul(&mut a, false, dz, group_weights(g, w, group).transposed());
-                scatter(g, patches, group, rows.clone(), dx);
+                let dz = dz.columns(group * g.co_group(), g.co_group());
+                add_input_gradient(g, w, dz, group, rows.clone(), patches, dx);
             }
         }
     });
+}
+
+/// The share of some output rows and one group in the input gradient; the patches are overwritten.
+fn add_input_gradient(
+    g: &Geometry,
+    w: &[f32],
+    dz: Matrix<'_>,
+    group: usize,
+    rows: Range<usize>,
+    patches: &mut [f32],
+    dx: &mut [f32],
+) {
+    let mut products = MatrixMut::new(patches, rows.len() * g.ow, g.patch(), g.patch());
+    let w = group_weights(g, w, group).transposed();
+    matmul(&mut products, false, dz, w);
+    scatter(g, patches, group, rows, dx);
 }
 
 /// The kernel of one group as a matrix of [`Geometry::patch`] rows.
@@ -122,9 +147,8 @@ fn group_weights<'a>(g: &Geometry, w: &'a [f32], group: usize) -> Matrix<'a> {
     Matrix::new(w, g.patch(), g.co, g.co).columns(group * g.co_group(), g.co_group())
 }
 
-/// Visits the patches of the output pixels of `rows` in pieces that are contiguous in the image:
-/// where a piece lies in the patches, its length, and where it lies in the image unless it is
-/// padding.
+/// Visits the patches of the output pixels of `rows` in pieces that are contiguous in an image: where
+/// a piece lies in the patches, its length, and where it lies in the images unless it is padding.
 #[inline(always)]
 fn for_each_piece(
     g: &Geometry,
@@ -135,7 +159,8 @@ fn for_each_piece(
     let channels = g.ci_group();
     let joined = g.dilation.1 == 1 && g.groups == 1;
     let mut patch = 0;
-    for oy in rows {
+    for row in rows {
+        let (image, oy) = (row / g.oh, row % g.oh);
         for ox in 0..g.ow {
             for ky in 0..g.kh {
                 // Wraps below 0 above and left of the image, and so fails the comparisons below.
@@ -148,7 +173,8 @@ fn for_each_piece(
                         (true, true) => (g.kw - kx).min(g.w - x),
                         _ => 1,
                     };
-                    let pixel = inside.then(|| (y * g.w + x) * g.ci + group * channels);
+                    let pixel =
+                        inside.then(|| ((image * g.h + y) * g.w + x) * g.ci + group * channels);
                     visit(patch, cells * channels, pixel);
                     patch += cells * channels;
                     kx += cells;

@@ -62,6 +62,9 @@ pub(super) struct Isa {
     pub(super) lanes: usize,
     /// Most vectors in a tile.
     pub(super) max_vectors: usize,
+    /// Inputs of one output above which matrix products with their own blocking are faster: each tile
+    /// reads its part of the whole kernel.
+    pub(super) max_inputs: usize,
     /// `forward_kernels[vectors - 1][pixels - 1]`.
     ///
     /// # Safety
@@ -111,7 +114,7 @@ macro_rules! kernels {
     (
         $module:ident, $arch:ident, $features:literal, $lanes:literal, $vector:ident,
         $zero:ident, $broadcast:ident, $load:ident, $store:ident, $fused:ident, $max:ident,
-        max_vectors: $max_vectors:literal,
+        max_vectors: $max_vectors:literal, max_inputs: $max_inputs:literal,
         forward: [$([$forward_v:literal: $($forward_p:literal)*])*],
         weights: [$([$weights_v:literal: $($weights_l:literal)*])*],
         weights3: [$([$weights3_v:literal: $($weights3_l:literal)*])*],
@@ -124,6 +127,7 @@ macro_rules! kernels {
             pub(super) static ISA: Isa = Isa {
                 lanes: $lanes,
                 max_vectors: $max_vectors,
+                max_inputs: $max_inputs,
                 forward: &[$(&[$(forward::<$forward_p, $forward_v>),*]),*],
                 weights: &[$(&[$(weights::<1, $weights_l, $weights_v>),*]),*],
                 weights3: &[$(&[$(weights::<3, $weights3_l, $weights3_v>),*]),*],
@@ -224,7 +228,7 @@ kernels! {
     avx512, x86_64, "avx512f", 16, __m512,
     _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
     _mm512_max_ps,
-    max_vectors: 4,
+    max_vectors: 4, max_inputs: 8192,
     forward: [
         [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
         [2: 1 2 3 4 5 6 7 8 9 10 11 12]
@@ -248,7 +252,7 @@ kernels! {
     avx2, x86_64, "avx2,fma", 8, __m256,
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
     _mm256_max_ps,
-    max_vectors: 2,
+    max_vectors: 2, max_inputs: 2048,
     forward: [
         [1: 1 2 3 4 5 6 7 8 9 10]
         [2: 1 2 3 4 5 6]
@@ -267,7 +271,7 @@ kernels! {
 kernels! {
     neon, aarch64, "neon", 4, float32x4_t,
     neon_zero, vdupq_n_f32, vld1q_f32, vst1q_f32, neon_fused, vmaxq_f32,
-    max_vectors: 4,
+    max_vectors: 4, max_inputs: 2048,
     forward: [
         [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
         [2: 1 2 3 4 5 6 7 8 9 10 11 12]

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::super::activation::{Activation, add_rows, finish_row, unapply};
 use super::super::{CHUNK, dims, expect_dims};
 use super::geometry::Geometry;
-use super::{Conv2dSpec, conv2d, conv2d_backward, direct, direct_isa, im2col};
+use super::{Conv2dSpec, PARTIALS, conv2d, conv2d_backward, direct, im2col, turned_isa};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
 
@@ -33,12 +33,9 @@ pub fn conv2d_transpose(
         expect_dims(OP, "bias", bias, &[g.ci])?;
     }
     let y = ws.take(&[g.n, g.h, g.w, g.ci], DType::F32)?;
-    let isa = (g.strides == (1, 1))
-        .then(|| direct_isa(&g, g.kh * g.kw * g.co, g.ci))
-        .flatten();
     let x = access::read::<f32>(x)?;
     let x = &*x;
-    match isa {
+    match turned_isa(&g) {
         Some(isa) => {
             let packed = ws.take(w.dims(), DType::F32)?;
             {
@@ -56,9 +53,11 @@ pub fn conv2d_transpose(
             let w = access::read::<f32>(w)?;
             let w = &*w;
             access::write(&y, |y| {
-                for_each_part(chunks_mut(y, g.image()), |n, y| {
-                    let x = &x[n * g.output()..][..g.output()];
-                    im2col::input_gradient_image(&g, w, x, y);
+                let images = g.n.div_ceil(PARTIALS).max(1);
+                for_each_part(chunks_mut(y, images * g.image()), |i, y: &mut [f32]| {
+                    let count = y.len() / g.image();
+                    let x = &x[i * images * g.output()..][..count * g.output()];
+                    im2col::input_gradient(&g, w, x, y);
                 });
             })?;
         }

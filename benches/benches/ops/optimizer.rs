@@ -1,0 +1,153 @@
+//! Fused updates of the optimizers.
+
+use anyhow::Result;
+use candle_core::{Tensor, Var};
+use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, SGD};
+use keros::tensor::kernels::{self, FtrlStrengths};
+
+use crate::{Case, Ops, Step, Work, tensor};
+
+/// Elements of the parameter.
+const LEN: usize = 1 << 21;
+const LR: f64 = 1e-3;
+const EPSILON: f64 = 1e-7;
+
+/// One update, of the parameter, its gradient and the tensors of its state.
+type Update = fn(&Tensor, &Tensor, &[Tensor]) -> Result<()>;
+
+/// candle's optimizer, if it has this one.
+type Candle = Option<fn() -> Result<Step>>;
+
+pub(crate) fn cases(ops: &mut Ops) {
+    let updates: [(&str, usize, Update, Candle); 12] = [
+        ("sgd", 0, sgd, Some(candle_sgd)),
+        ("sgd momentum", 1, momentum, None),
+        ("sgd nesterov", 1, nesterov, None),
+        ("rmsprop", 1, rmsprop, None),
+        ("adam", 2, adam, Some(candle_adam)),
+        ("adam amsgrad", 3, amsgrad, None),
+        ("adagrad", 1, adagrad, None),
+        ("adadelta", 2, adadelta, None),
+        ("adamax", 2, adamax, None),
+        ("nadam", 2, nadam, None),
+        ("lion", 1, lion, None),
+        ("ftrl", 2, ftrl, None),
+    ];
+    for (name, states, update, candle) in updates {
+        // The gradient is read, parameter and state are read and written.
+        let work = Work::Floats((3 + 2 * states) * LEN);
+        ops.case("optimizer", name, work, || {
+            // From 0 on: an accumulator is not negative.
+            let of = |seed| Ok::<_, anyhow::Error>(tensor(seed, &[LEN])?.abs()?);
+            let (w, g) = (tensor(1, &[LEN])?, tensor(2, &[LEN])?);
+            let state = (0..states).map(|i| of(3 + i as u64));
+            let state = state.collect::<Result<Vec<_>>>()?;
+            Ok(Case {
+                keros: Box::new(move || update(&w, &g, &state)),
+                candle: candle.map(|candle| candle()).transpose()?,
+            })
+        });
+    }
+}
+
+fn sgd(w: &Tensor, g: &Tensor, _: &[Tensor]) -> Result<()> {
+    Ok(kernels::sgd_update(w, g, None, LR, false)?)
+}
+
+fn momentum(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::sgd_update(w, g, Some((&s[0], 0.9)), LR, false)?)
+}
+
+fn nesterov(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::sgd_update(w, g, Some((&s[0], 0.9)), LR, true)?)
+}
+
+fn rmsprop(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::rmsprop_update(
+        w, g, &s[0], None, None, LR, 0.9, EPSILON,
+    )?)
+}
+
+fn adam(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::adam_update(
+        w, g, &s[0], &s[1], LR, 0.9, 0.999, EPSILON,
+    )?)
+}
+
+fn amsgrad(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    let (m, v, max) = (&s[0], &s[1], &s[2]);
+    Ok(kernels::amsgrad_update(
+        w, g, m, v, max, LR, 0.9, 0.999, EPSILON,
+    )?)
+}
+
+fn adagrad(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::adagrad_update(w, g, &s[0], LR, EPSILON)?)
+}
+
+fn adadelta(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::adadelta_update(
+        w, g, &s[0], &s[1], LR, 0.95, EPSILON,
+    )?)
+}
+
+fn adamax(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::adamax_update(
+        w, g, &s[0], &s[1], LR, 0.9, 0.999, EPSILON,
+    )?)
+}
+
+fn nadam(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    let (m, v) = (&s[0], &s[1]);
+    Ok(kernels::nadam_update(
+        w,
+        g,
+        m,
+        v,
+        (LR, LR),
+        1.0,
+        0.9,
+        0.999,
+        EPSILON,
+    )?)
+}
+
+fn lion(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    Ok(kernels::lion_update(w, g, &s[0], LR, 0.9, 0.99)?)
+}
+
+fn ftrl(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+    let strengths = FtrlStrengths {
+        l1: 0.0,
+        l2: 0.0,
+        l2_shrinkage: 0.0,
+    };
+    Ok(kernels::ftrl_update(
+        w, g, &s[0], &s[1], LR, -0.5, strengths,
+    )?)
+}
+
+/// A parameter of candle's and the gradients of the sum of its squares.
+fn candle_parameter() -> Result<(Var, candle_core::backprop::GradStore)> {
+    let w = Var::from_tensor(&tensor(1, &[LEN])?)?;
+    let grads = w.sqr()?.sum_all()?.backward()?;
+    Ok((w, grads))
+}
+
+fn candle_sgd() -> Result<Step> {
+    let (w, grads) = candle_parameter()?;
+    let mut optimizer = SGD::new(vec![w], LR)?;
+    Ok(Box::new(move || Ok(optimizer.step(&grads)?)))
+}
+
+/// Without weight decay it is Adam.
+fn candle_adam() -> Result<Step> {
+    let (w, grads) = candle_parameter()?;
+    let params = ParamsAdamW {
+        lr: LR,
+        weight_decay: 0.0,
+        ..ParamsAdamW::default()
+    };
+    let mut optimizer = AdamW::new(vec![w], params)?;
+    Ok(Box::new(move || Ok(optimizer.step(&grads)?)))
+}
