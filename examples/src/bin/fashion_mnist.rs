@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use keros::callbacks::{BackupAndRestore, SaveFreq};
 use keros::nn::Sequential;
-use keros::plugin_host;
+use keros::plugin_host::{self, IsolateOptions};
 use keros::prelude::*;
 use keros::tensor::save_params;
 use keros_examples::fashion::{self, CLASSES, Fashion, to_unit};
@@ -62,6 +62,9 @@ struct Args {
     /// A callback plugin to load, with its configuration; may be given several times.
     #[arg(long, value_name = "PATH[={JSON}]")]
     plugin: Vec<PluginArg>,
+    /// Run each plugin in a process of its own, whose crash or hang does not end the training.
+    #[arg(long, requires = "plugin")]
+    isolate: bool,
     /// Folder for the weights, the history and the pictures.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -101,6 +104,8 @@ struct Results {
 }
 
 fn main() -> ExitCode {
+    // Isolated plugins run in this program, started again.
+    plugin_host::run_if_asked();
     keros::data::worker::serve_if_asked();
     let args = Args::parse();
     // Everything the user gave is checked before anything is written.
@@ -126,7 +131,13 @@ fn prepare(args: &Args) -> Result<Prepared> {
     let data = Fashion::load(&folder, args.limit)?;
     let mut callbacks = CallbackList::new();
     for plugin in &args.plugin {
-        callbacks.push(plugin_host::load(&plugin.path, &plugin.config)?);
+        if args.isolate {
+            let options = IsolateOptions::default();
+            let isolated = plugin_host::isolate(&plugin.path, &plugin.config, &options)?;
+            callbacks.push_with(isolated, FailurePolicy::Disable);
+        } else {
+            callbacks.push(plugin_host::load(&plugin.path, &plugin.config)?);
+        }
     }
     if let (Some(out), Some(batches)) = (&args.out, args.checkpoint_every) {
         callbacks.push(checkpoints(out, batches, args)?);

@@ -23,7 +23,13 @@ mod grad_watch;
 mod guide;
 mod inspect;
 mod instances;
+#[cfg(unix)]
+mod isolated;
 mod minors;
+#[cfg(unix)]
+mod python;
 mod records;
 mod run;
 mod timing;
+#[cfg(unix)]
+mod wire;
