@@ -1,5 +1,5 @@
-//! What a batch event costs when its callback comes from a dynamic library, compared with the same
-//! callback linked in.
+//! What a batch event costs when its callback comes from a dynamic library, and when that runs in a
+//! process of its own, compared with the same callback linked in.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use keros::callbacks::{BoxError, CallbackList, Event, EventKind, Logs, Run, RunInfo};
+use keros::plugin_host::IsolateOptions;
 use keros_benches::{ReadLogs, Sides, Suite, Table, Times, quartiles, significant, timed};
 
 fn main() {
+    // Isolated plugins run in this program, started again.
+    keros::plugin_host::run_if_asked();
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 3.0,
@@ -32,6 +35,7 @@ fn main() {
         "linked in, ns",
         "loaded, ns",
         "loaded − linked in, ns",
+        "isolated, ns",
     ];
     let table = Table::new(headings, &suite.finish(), |m| {
         let mut excess = m.excess_seconds(1);
@@ -43,20 +47,26 @@ fn main() {
             significant(m.seconds(0) * 1e9),
             significant(m.seconds(1) * 1e9),
             quartiles(excess),
+            significant(m.seconds(2) * 1e9),
         ]
     });
     println!("{table}");
 }
 
-/// The callback linked in, then loaded.
+/// The callback linked in, then loaded, then isolated.
 fn sides(kind: EventKind) -> Result<Sides<'static>> {
-    let loaded = keros::plugin_host::load(library()?, "")?;
-    let mut linked = CallbackList::new().with(ReadLogs::default());
-    let mut loaded = CallbackList::new().with(loaded);
-    let mut run = Training::new();
-    let mut other_run = Training::new();
-    Ok(Sides::of(1.0, move |n| run.send(&mut linked, kind, n))
-        .against(1.0, move |n| other_run.send(&mut loaded, kind, n)))
+    let library = library()?;
+    let loaded = keros::plugin_host::load(&library, "")?;
+    let isolated = keros::plugin_host::isolate(&library, "", &IsolateOptions::default())?;
+    let side = |mut callbacks: CallbackList<'static>| {
+        let mut run = Training::new();
+        move |n| run.send(&mut callbacks, kind, n)
+    };
+    Ok(
+        Sides::of(1.0, side(CallbackList::new().with(ReadLogs::default())))
+            .against(1.0, side(CallbackList::new().with(loaded)))
+            .against(1.0, side(CallbackList::new().with(isolated))),
+    )
 }
 
 /// A training that only sends events.

@@ -1,35 +1,81 @@
-//! How long a training waits for data that come as fast as it takes them: a source and a step that
-//! both sleep 5 ms a batch, compared with the slower of the two alone.
+//! How long a training waits for data that come as fast as it takes them (a source and a step that
+//! both sleep 5 ms a batch, compared with the slower of the two alone), and how many augmented
+//! images a loader delivers to one that does nothing else.
+//!
+//! `--json` prints a line per case of the second kind, as the scripts that time other libraries do,
+//! instead of the tables.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
+use std::fs;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use keros::data::{Array, Batch, DataError, Loader, LoaderOptions, Sequence};
-use keros_benches::{Sides, Suite, Table, Times, quartiles, significant, timed};
+use anyhow::{Context as _, Result, ensure};
+use keros::data::{
+    Array, Batch, DataError, FlowOptions, ImageDataGenerator, Loader, LoaderOptions, Recipe,
+    Sequence, worker,
+};
+use keros_benches::{Quartiles, Sides, Suite, Table, Times, bytes, quartiles, significant, timed};
+use serde_json::json;
 
 /// Batches of one iteration; the wait for the first one is part of it.
 const BATCHES: u64 = 100;
 const GENERATION: Duration = Duration::from_millis(5);
 const STEP: Duration = Duration::from_millis(5);
+/// Images of a batch of the delivery cases.
+const BATCH_SIZE: usize = 128;
+/// Epochs of a delivery case with `--json`.
+const EPOCHS: u64 = 5;
 
-fn main() {
+/// Who prepares.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Threads,
+    Processes,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Threads => "threads",
+            Kind::Processes => "processes",
+        }
+    }
+}
+
+/// Workers and their kind, in the order of the tables.
+const CREWS: [(Kind, usize); 6] = [
+    (Kind::Threads, 0),
+    (Kind::Threads, 1),
+    (Kind::Threads, 2),
+    (Kind::Threads, 4),
+    (Kind::Processes, 1),
+    (Kind::Processes, 2),
+];
+
+fn main() -> Result<()> {
+    worker::Registry::new()
+        .with(Slow::NAME, |()| Slow::new())
+        .serve_if_asked();
+    if std::env::args().any(|argument| argument == "--json") {
+        return lines();
+    }
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 10.0,
         rounds: 10,
     };
     let Some(mut suite) = Suite::from_args(times) else {
-        return;
+        return Ok(());
     };
-    for workers in [0, 1, 2, 4] {
-        suite.case("workers", &workers.to_string(), || {
+    for (kind, workers) in CREWS {
+        suite.case("overlap", &format!("{} {workers}", kind.name()), || {
             let source: Arc<dyn Sequence> = Arc::new(Slow::new()?);
             let work = BATCHES as f64;
-            Ok(Sides::of(work, move |n| train(&source, workers, n))
+            let mut loader = endless(&source, kind, workers)?;
+            Ok(Sides::of(work, move |n| train(&mut loader, n))
                 // Both take the same time, so either alone is the limit.
                 .against(1.0, |n| {
                     timed(n, || {
@@ -54,35 +100,100 @@ fn main() {
         ]
     });
     println!("{table}");
+    Ok(())
 }
 
-/// Consumes `BATCHES` batches `times` times, each time with a new loader.
-fn train(source: &Arc<dyn Sequence>, workers: usize, times: u64) -> Result<Duration> {
-    let start = Instant::now();
-    for _ in 0..times {
-        let options = LoaderOptions {
-            workers,
-            limit: Some(BATCHES),
-            ..LoaderOptions::default()
-        };
-        let mut batches = 0;
-        for loaded in Loader::from_sequence(Arc::clone(source), options)? {
-            loaded?;
-            thread::sleep(STEP);
-            batches += 1;
+/// A line of JSON for each delivery case.
+fn lines() -> Result<()> {
+    for (side, channels, images) in [(28, 1, 12_800), (32, 3, 6_400), (224, 3, 256)] {
+        let source: Arc<dyn Sequence> = Arc::new(flow(side, channels, images)?);
+        for (kind, workers) in CREWS {
+            // The first epoch has the start of the workers in it.
+            let mut rates = Vec::new();
+            let mut loader = endless(&source, kind, workers)?;
+            for _ in 0..=EPOCHS {
+                let start = Instant::now();
+                for _ in 0..source.len() {
+                    loader.next().context("the stream has no end")??;
+                }
+                rates.push(images as f64 / start.elapsed().as_secs_f64());
+            }
+            let rates = &rates[1..];
+            println!(
+                "{}",
+                json!({
+                    "impl": "keros",
+                    "what": format!("{side}x{side}x{channels}"),
+                    "bs": BATCH_SIZE.min(images),
+                    "workers": workers,
+                    "kind": kind.name(),
+                    "ips": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+                    "median": Quartiles::of(rates.to_vec()).median.round(),
+                    "rss_mb": peak_kb()?.div_ceil(1024),
+                    "verdict": loader.stats().verdict().to_string(),
+                })
+            );
         }
-        ensure!(
-            batches == BATCHES,
-            "expected {BATCHES} batches, got {batches}"
-        );
     }
+    Ok(())
+}
+
+/// The augmentation that all libraries are timed with.
+fn flow(side: usize, channels: usize, images: usize) -> Result<impl Sequence, DataError> {
+    let pixels = bytes(1, images * side * side * channels);
+    let x = Array::from_vec(&[images, side, side, channels], pixels)?;
+    let options = FlowOptions {
+        batch_size: BATCH_SIZE,
+        ..FlowOptions::default()
+    };
+    ImageDataGenerator::new()
+        .rotation_range(15.0)
+        .width_shift_range(0.1)
+        .height_shift_range(0.1)
+        .shear_range(10.0)
+        .zoom_range(0.1)
+        .horizontal_flip(true)
+        .rescale(1.0 / 255.0)
+        .flow(x, None, options)
+}
+
+fn endless(source: &Arc<dyn Sequence>, kind: Kind, workers: usize) -> Result<Loader, DataError> {
+    let options = LoaderOptions {
+        workers,
+        use_multiprocessing: matches!(kind, Kind::Processes),
+        ..LoaderOptions::default()
+    };
+    Loader::from_sequence(Arc::clone(source), options)
+}
+
+/// Consumes `BATCHES` batches `times` times.
+fn train(loader: &mut Loader, times: u64) -> Result<Duration> {
+    let start = Instant::now();
+    let batches = BATCHES * times;
+    let mut taken = 0;
+    for loaded in loader.take(usize::try_from(batches)?) {
+        loaded?;
+        thread::sleep(STEP);
+        taken += 1;
+    }
+    ensure!(taken == batches, "expected {batches} batches, got {taken}");
     Ok(start.elapsed())
+}
+
+/// The most memory this process ever had, in kB; its workers have their own.
+fn peak_kb() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.context("/proc/self/status has no line `VmHWM`")?;
+    Ok(peak.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 /// A source that waits, as for a disk.
 struct Slow(Array);
 
 impl Slow {
+    const NAME: &'static str = "slow";
+
     fn new() -> Result<Slow, DataError> {
         Ok(Slow(Array::from_vec(&[1, 1], vec![0_u8])?))
     }
@@ -96,5 +207,9 @@ impl Sequence for Slow {
     fn batch(&self, _: u64, _: usize) -> Result<Batch, DataError> {
         thread::sleep(GENERATION);
         Ok(Batch::inputs_only(self.0.clone()))
+    }
+
+    fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+        Ok(Recipe::new(Self::NAME, &()))
     }
 }

@@ -48,6 +48,8 @@ pub struct Settings {
     pub augment: bool,
     /// Threads that prepare batches, for `fit_generator`.
     pub workers: usize,
+    /// Whether these are processes.
+    pub processes: bool,
     /// Batches that may wait, for `fit_generator`.
     pub max_queue_size: usize,
     /// Seed of the order of the images and of their augmentation.
@@ -92,6 +94,7 @@ pub fn train(
                 validation_data: Some(validation_flow(data, settings)?.into()),
                 max_queue_size: settings.max_queue_size,
                 workers: settings.workers,
+                use_multiprocessing: settings.processes,
                 // The flow shuffles single images, so there is no need to permute its batches.
                 shuffle: false,
                 ..FitGeneratorOptions::default()

@@ -15,9 +15,10 @@ use crate::cargo;
 use crate::cli::Misuse;
 
 /// A fuzzer: the name of its bin, and the folder of its seeds.
-const TARGETS: [(&str, &str); 2] = [
+const TARGETS: [(&str, &str); 3] = [
     ("csv", "fuzz/seeds/csv"),
     ("decode", "crates/keros-image/tests/it/files"),
+    ("plugin", "fuzz/seeds/plugin"),
 ];
 
 /// How often a target runs unless `--runs` says otherwise.
@@ -58,7 +59,7 @@ pub(crate) fn run(target: Option<&str>, runs: u64, args: &[OsString]) -> Result<
     fuzzer
         .arg(format!("-runs={runs}"))
         .arg(format!("-artifact_prefix={artifacts}/"))
-        .args(["-timeout=20", "-rss_limit_mb=2048", "-max_len=4096"])
+        .args(["-timeout=20", "-rss_limit_mb=2048", "-max_len=8192"])
         .args(["-print_final_stats=1", "-verbosity=1"])
         .args(args)
         .arg(corpus)

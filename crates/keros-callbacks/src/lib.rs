@@ -45,6 +45,7 @@ mod progress;
 mod requests;
 mod run;
 pub mod state;
+mod watchdog;
 mod weights;
 
 #[cfg(feature = "remote")]
@@ -66,4 +67,5 @@ pub use logs::{LogValue, Logs};
 pub use progress::{ProgbarLogger, Verbose};
 pub use requests::{RequestQueue, RequestSink, Requests};
 pub use run::{ArrayInfo, QueueStats, Run, RunInfo};
+pub use watchdog::{Stall, Watchdog, Watched};
 pub use weights::{ParamInfo, Weights};

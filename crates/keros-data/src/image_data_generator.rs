@@ -513,7 +513,30 @@ impl ImageDataGenerator {
     }
 
     /// Applies a transformation to one image. Apply the same parameters to an image and its mask to
-    /// keep them together.
+    /// keep them together:
+    ///
+    /// ```
+    /// use keros_data::rng::{Purpose, stream};
+    /// use keros_data::{Array, ImageDataGenerator, ImageParams, ImageShape};
+    ///
+    /// # fn main() -> Result<(), keros_data::DataError> {
+    /// let image = Array::from_vec(&[32, 32, 3], vec![200_u8; 32 * 32 * 3])?;
+    /// let mask = Array::from_vec(&[32, 32, 1], vec![1_u8; 32 * 32])?;
+    /// let images = ImageDataGenerator::new().rotation_range(20.0).brightness_range(0.8, 1.2);
+    /// // Classes must not be blended, and have no brightness.
+    /// let masks = ImageDataGenerator::new().interpolation_order(0);
+    ///
+    /// let mut rng = stream(42, Purpose::Custom, 0, 0);
+    /// let params = images.get_random_transform(ImageShape::new(32, 32, 3), &mut rng)?;
+    /// let image = images.apply_transform(&image, &params)?;
+    /// let geometry = ImageParams { pixels: Default::default(), ..params };
+    /// let mask = masks.apply_transform(&mask, &geometry)?;
+    /// assert_eq!((image.shape(), mask.shape()), (&[32, 32, 3][..], &[32, 32, 1][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// For whole flows of images and masks see [`SequenceExt::zip`](crate::SequenceExt::zip).
     ///
     /// # Shapes
     /// `image` is `[height, width, channels]`, or as [`data_format`](Self::data_format) says, of `u8`

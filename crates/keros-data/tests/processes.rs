@@ -10,6 +10,8 @@ mod deaths;
 mod faults;
 #[path = "processes/leftovers.rs"]
 mod leftovers;
+#[path = "processes/memory.rs"]
+mod memory;
 #[path = "processes/portable.rs"]
 mod portable;
 #[path = "processes/streams.rs"]
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         faults::trials(),
         deaths::trials(),
         leftovers::trials(),
+        memory::trials(),
     ];
     let arguments = Arguments::from_args();
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

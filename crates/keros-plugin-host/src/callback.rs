@@ -147,6 +147,16 @@ impl LoadedCallback {
         NonNull::new(found.cast_mut())
     }
 
+    /// Whether the plugin wants to hear what is said to the user.
+    pub(crate) fn hears_messages(&self) -> bool {
+        self.tables.message.is_some()
+    }
+
+    /// Whether the plugin can tell and load its state.
+    pub(crate) fn keeps_state(&self) -> bool {
+        self.tables.save_state.is_some()
+    }
+
     /// Checks what the plugin asked for.
     fn decision(&self, answer: &keros_decision) -> Result<Decision, PluginError> {
         let actions = answer.actions;

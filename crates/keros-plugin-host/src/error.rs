@@ -73,6 +73,14 @@ pub enum PluginError {
         /// Its length.
         found: u64,
     },
+    /// No private copy of the file can be made.
+    #[error("loading the plugin {}: making a private copy of it: {source}", path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The dynamic linker refused the file.
     #[error("loading the plugin {}: {reason}", path.display())]
     Link {

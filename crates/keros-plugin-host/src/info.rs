@@ -129,8 +129,7 @@ impl PluginInfo {
             ),
             min_host_minor: number!(u32, path, record, min_host_minor),
         };
-        let in_id = |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-        if info.id.is_empty() || !info.id.chars().all(in_id) {
+        if !is_id(&info.id) {
             let expected = "lower-case letters, digits, `-`, `_` and `.`";
             let found = format!("{:?}", info.id);
             return Err(wrong(path, "id", expected, found));
@@ -171,4 +170,10 @@ fn text(path: &Path, field: &'static str, bytes: &[u8]) -> Result<String, Plugin
         Ok(text) => Ok(text.to_owned()),
         Err(error) => Err(wrong(path, field, "UTF-8", error.to_string())),
     }
+}
+
+/// Whether a text can be the identity of a plugin.
+pub(crate) fn is_id(text: &str) -> bool {
+    let in_id = |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
+    !text.is_empty() && text.chars().all(in_id)
 }

@@ -24,6 +24,10 @@
 //! in it may still be reached by threads, thread-local destructors and `atexit` functions that it left
 //! behind, and Rust libraries cannot be unloaded soundly at all.
 //!
+//! **Isolation.** [`isolate`] runs the same file in a process of its own, and [`external`] any program
+//! that speaks the wire format of `docs/wire-format.md`: its crash or hang is an error of its callback.
+//! It has the same rights as this process all the same.
+//!
 //! **Failure.** Whatever a plugin reports or does wrong in an event is an error of its callback and
 //! falls under its [`FailurePolicy`](keros_callbacks::FailurePolicy). A plugin that panicked gets no
 //! more events.
@@ -31,6 +35,7 @@
 //! **Threads.** The hooks run on the training thread; a [`LoadedCallback`] may be moved to another
 //! thread between events.
 
+mod allow_list;
 mod bridge;
 mod callback;
 mod error;
@@ -39,12 +44,19 @@ mod file;
 mod info;
 mod inspect;
 mod instance;
+mod isolated;
 mod plugin;
+mod private_copy;
 
+pub use allow_list::{AllowList, AllowListError, AllowedPlugin};
 pub use callback::LoadedCallback;
 pub use error::{PluginError, Status};
 pub use info::PluginInfo;
 pub use inspect::{inspect, inspect_bytes};
+pub use isolated::{
+    IsolateError, IsolateOptions, IsolatedCallback, WIRE_MAJOR, WIRE_MINOR, external, isolate,
+    run_if_asked, run_plugin,
+};
 pub use plugin::Plugin;
 
 use std::path::Path;

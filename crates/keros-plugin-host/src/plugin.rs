@@ -7,6 +7,7 @@ use crate::file;
 use crate::info::{Head, PluginInfo};
 use crate::inspect;
 use crate::instance::table;
+use crate::private_copy;
 use keros_abi::{
     KEROS_EXT_SCHEMA, KEROS_EXT_SELF_TEST, KEROS_OK, SYMBOL, keros_plugin_module, keros_schema,
     keros_self_test, keros_str,
@@ -15,7 +16,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A loaded plugin, of which instances can be made.
 pub struct Plugin {
@@ -24,13 +25,28 @@ pub struct Plugin {
     info: PluginInfo,
 }
 
+/// A library loaded from bytes.
+struct Loaded {
+    sha256: [u8; 32],
+    module: Record,
+}
+
+struct Record(*const keros_plugin_module);
+
+// SAFETY: it points to a constant of a library that stays loaded.
+unsafe impl Send for Record {}
+
+/// What was loaded from bytes, for good.
+static LOADED: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
+
 impl Plugin {
     /// Loads the dynamic library at `path`, for good, after [`inspect`](crate::inspect()) has found that
     /// it is a plugin this host can use: of anything else no code is run. Loading the same file again
     /// gives the same library.
     ///
     /// A relative path is relative to the current directory; no folder is searched. The system opens
-    /// the file again by its path, so the folder should be one that only trusted people can write to.
+    /// the file again by its path, so where others can write to the folder, use an
+    /// [`AllowList`](crate::AllowList).
     ///
     /// # Errors
     /// A [`PluginError`] that tells what is wrong with the file or with what it exports.
@@ -40,6 +56,35 @@ impl Plugin {
         let module = symbol(&path, &path)?;
         // SAFETY: a symbol of this name is such a record, by keros.h; its library stays loaded.
         unsafe { Plugin::check(path, module) }
+    }
+
+    /// Loads these bytes of the file at `path`; the same ones again give the same library.
+    pub(crate) fn load_bytes(
+        path: &Path,
+        bytes: &[u8],
+        sha256: [u8; 32],
+    ) -> Result<Arc<Plugin>, PluginError> {
+        inspect::check(path, bytes)?;
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = loaded.iter().find(|known| known.sha256 == sha256);
+        let module = match known {
+            Some(known) => known.module.0,
+            None => {
+                let copy = private_copy::make(path, bytes);
+                let copy = copy.map_err(|source| PluginError::Copy {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                let module = symbol(path, &copy)?;
+                loaded.push(Loaded {
+                    sha256,
+                    module: Record(module),
+                });
+                module
+            }
+        };
+        // SAFETY: a symbol of this name is such a record, by keros.h; its library stays loaded.
+        unsafe { Plugin::check(path.to_owned(), module) }
     }
 
     /// A plugin that is part of this program, such as a constant of

@@ -51,6 +51,7 @@ impl<N: Network> Trainer<N> {
         let mut pass = LonePass::new(source.into(), options, names, self.network.params())?;
         let steps = pass.steps;
         let mut pull = pass.feed.start(0, 0, steps)?;
+        self.loader = Some(pull.stats());
         pass.callbacks.queue = pull.meter();
         let result = self.test(&mut pull, steps, None, &mut pass.callbacks);
         self.tell_error(&mut pass.callbacks, result)?;

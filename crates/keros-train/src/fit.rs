@@ -9,7 +9,7 @@ use crate::run::{Callbacks, LogsOf, Telling};
 use crate::source::{Pull, Source, ValidationData};
 use crate::trainer::Trainer;
 use keros_callbacks::{Decision, Event, EventKind, History, ProgbarLogger, RunInfo};
-use keros_data::{ArraySequence, Arrays, Batch, DataError};
+use keros_data::{ArraySequence, Arrays, Batch, DataError, Verdict};
 use keros_nn::Network;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ impl<N: Network> Trainer<N> {
         )
     }
 
-    /// Trains on batches from a source, prepared by worker threads beside the running model. At most
+    /// Trains on batches from a source, prepared by worker threads or processes beside the running model. At most
     /// `max_queue_size` batches wait, however long the epoch and however slow the training.
     ///
     /// # Errors
@@ -186,6 +186,7 @@ impl<N: Network> Trainer<N> {
             };
             let limit = plan.limit;
             let mut pull = plan.start(control.position.epoch, control.position.batch)?;
+            self.loader = Some(pull.stats());
             callbacks.queue = pull.meter();
             while control.position.epoch < epochs {
                 let epoch = control.position.epoch;
@@ -244,12 +245,25 @@ impl<N: Network> Trainer<N> {
         }
         self.optimizer.finalize(self.network.params())?;
         let last = control.position.epoch.saturating_sub(1).max(initial_epoch);
+        self.tell_who_waited(callbacks);
         let end = self.event(EventKind::TrainEnd, last);
         let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
         let decision = self.tell(callbacks, &end, telling)?;
         // What was swept or decayed in this run may be set back for the next one.
         control.take(decision, self)?;
         Ok(())
+    }
+
+    /// Tells the user of a training that was long enough to be worth it if it waited for its data.
+    fn tell_who_waited(&self, callbacks: &mut Callbacks<'_>) {
+        const WORTH_A_WORD: Duration = Duration::from_secs(10);
+        let Some(stats) = self.loader_stats() else {
+            return;
+        };
+        let verdict = stats.verdict();
+        if stats.elapsed >= WORTH_A_WORD && matches!(verdict, Verdict::ModelWaits { .. }) {
+            callbacks.inform(verdict.to_string());
+        }
     }
 
     /// The rest of the epoch at the control's position, without its validation; leaves its results

@@ -6,7 +6,7 @@
 //! * [`Trainer::train_on_batch`]: one update on exactly the rows given; you write the loop.
 //! * [`Trainer::fit`]: arrays in memory; the trainer cuts batches and shuffles.
 //! * [`Trainer::fit_generator`]: batches from a [`Sequence`](keros_data::Sequence) or a generator,
-//!   prepared by worker threads beside the running model, in bounded memory.
+//!   prepared by worker threads or processes beside the running model, in bounded memory.
 //!
 //! `evaluate` and `predict` come in the same three forms.
 //!

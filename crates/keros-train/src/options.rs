@@ -3,7 +3,8 @@
 use crate::class_weight::ClassWeight;
 use crate::source::ValidationData;
 use keros_callbacks::{CallbackList, Verbose};
-use keros_data::{Arrays, Shuffle};
+use keros_data::{Arrays, LoaderOptions, Shuffle};
+use std::time::Duration;
 
 /// Arguments of [`Trainer::fit`](crate::Trainer::fit).
 pub struct FitOptions<'a> {
@@ -148,12 +149,19 @@ pub struct FitGeneratorOptions<'a> {
     pub class_weight: Option<ClassWeight>,
     /// Batches that may wait at most. Default 10.
     pub max_queue_size: usize,
-    /// Threads that prepare batches; 0 prepares them on the training thread. Default 1. The number
+    /// Threads or processes that prepare batches; 0 prepares them on the training thread. Default 1. The number
     /// never changes a value or an order.
     pub workers: usize,
-    /// Whether worker processes prepare the batches. Only false, the default, is possible: threads
-    /// make the same batches in the same order.
+    /// Whether the workers are processes, so that a decoder that crashes does not end the run. The
+    /// batches are those of threads. For sequences only, and the program has to serve as a worker:
+    /// see [`worker`](keros_data::worker). Default false.
     pub use_multiprocessing: bool,
+    /// Bytes that finished batches may hold while they wait, at most; see
+    /// [`LoaderOptions::max_queue_bytes`](keros_data::LoaderOptions::max_queue_bytes). Default: no
+    /// bound.
+    pub max_queue_bytes: Option<usize>,
+    /// Time that a worker process may take for a batch before it is replaced. Default: any.
+    pub worker_timeout: Option<Duration>,
     /// Whether the order of a sequence's batches is permuted in each epoch. Default true.
     pub shuffle: bool,
     /// Index of the first epoch, to go on with a run. Default 0.
@@ -177,9 +185,25 @@ impl Default for FitGeneratorOptions<'_> {
             max_queue_size: 10,
             workers: 1,
             use_multiprocessing: false,
+            max_queue_bytes: None,
+            worker_timeout: None,
             shuffle: true,
             initial_epoch: 0,
             limit_batches: None,
+        }
+    }
+}
+
+impl FitGeneratorOptions<'_> {
+    /// How the batches of a source are prepared.
+    pub(crate) fn loader(&self) -> LoaderOptions {
+        LoaderOptions {
+            workers: self.workers,
+            use_multiprocessing: self.use_multiprocessing,
+            max_queue_size: self.max_queue_size,
+            max_queue_bytes: self.max_queue_bytes,
+            worker_timeout: self.worker_timeout,
+            ..LoaderOptions::default()
         }
     }
 }
@@ -242,11 +266,18 @@ pub struct GeneratorOptions<'a> {
     pub callbacks: CallbackList<'a>,
     /// Batches that may wait at most. Default 10.
     pub max_queue_size: usize,
-    /// Threads that prepare batches; 0 prepares them on the calling thread. Default 1.
+    /// Threads or processes that prepare batches; 0 prepares them on the calling thread. Default 1.
     pub workers: usize,
-    /// Whether worker processes prepare the batches. Only false, the default, is possible: threads
-    /// make the same batches in the same order.
+    /// Whether the workers are processes, so that a decoder that crashes does not end the run. The
+    /// batches are those of threads. For sequences only, and the program has to serve as a worker:
+    /// see [`worker`](keros_data::worker). Default false.
     pub use_multiprocessing: bool,
+    /// Bytes that finished batches may hold while they wait, at most; see
+    /// [`LoaderOptions::max_queue_bytes`](keros_data::LoaderOptions::max_queue_bytes). Default: no
+    /// bound.
+    pub max_queue_bytes: Option<usize>,
+    /// Time that a worker process may take for a batch before it is replaced. Default: any.
+    pub worker_timeout: Option<Duration>,
     /// What is shown. Default: nothing.
     pub verbose: Verbose,
 }
@@ -259,6 +290,8 @@ impl Default for GeneratorOptions<'_> {
             max_queue_size: 10,
             workers: 1,
             use_multiprocessing: false,
+            max_queue_bytes: None,
+            worker_timeout: None,
             verbose: Verbose::Silent,
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::error::TrainError;
 use crate::options::GeneratorOptions;
-use crate::plan::threads_only;
 use crate::run::Callbacks;
 use crate::source::{Feed, Source};
 use keros_callbacks::{ProgbarLogger, RunInfo};
@@ -25,11 +24,12 @@ impl<'c> LonePass<'c> {
         metrics: Vec<String>,
         params: &Params,
     ) -> Result<LonePass<'c>, TrainError> {
-        threads_only(options.use_multiprocessing)?;
         let loader = LoaderOptions {
             workers: options.workers,
+            use_multiprocessing: options.use_multiprocessing,
             max_queue_size: options.max_queue_size,
-            shuffle: false,
+            max_queue_bytes: options.max_queue_bytes,
+            worker_timeout: options.worker_timeout,
             ..LoaderOptions::default()
         };
         let feed = Feed::new(source, loader, options.steps)?;

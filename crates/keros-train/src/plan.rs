@@ -23,14 +23,11 @@ impl Plan {
     ) -> Result<Plan, TrainError> {
         not_zero("steps_per_epoch", options.steps_per_epoch)?;
         not_zero("limit_batches", options.limit_batches)?;
-        threads_only(options.use_multiprocessing)?;
         let epochs = options.epochs.saturating_sub(options.initial_epoch);
         let loader = LoaderOptions {
-            workers: options.workers,
-            max_queue_size: options.max_queue_size,
             shuffle: options.shuffle,
             seed,
-            ..LoaderOptions::default()
+            ..options.loader()
         };
         let per_epoch = shorter(options.steps_per_epoch, options.limit_batches);
         let limit = per_epoch.map(|steps| steps.saturating_mul(epochs));
@@ -88,20 +85,6 @@ fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainErr
     Ok(())
 }
 
-/// Worker processes are asked for where there are only threads.
-pub(crate) fn threads_only(use_multiprocessing: bool) -> Result<(), TrainError> {
-    if use_multiprocessing {
-        let expected = "false: worker threads make the same batches in the same order";
-        return Err(TrainError::argument(
-            "preparing batches",
-            "use_multiprocessing",
-            expected,
-            true,
-        ));
-    }
-    Ok(())
-}
-
 /// The data of the validations, and when they are due.
 pub(crate) struct Validation {
     pub(crate) feed: Feed,
@@ -152,8 +135,7 @@ impl Validation {
         }
         let loader = LoaderOptions {
             workers,
-            max_queue_size: options.max_queue_size,
-            ..LoaderOptions::default()
+            ..options.loader()
         };
         let runs = (options.initial_epoch..options.epochs)
             .filter(|epoch| freq.is_due(*epoch))

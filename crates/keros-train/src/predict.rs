@@ -48,6 +48,7 @@ impl<N: Network> Trainer<N> {
         let mut pass = LonePass::new(source.into(), options, Vec::new(), params)?;
         let steps = pass.steps;
         let mut pull = pass.feed.start(0, 0, steps)?;
+        self.loader = Some(pull.stats());
         pass.callbacks.queue = pull.meter();
         let result = self.predict_all(&mut pull, steps, &mut pass.callbacks);
         let outputs = self.tell_error(&mut pass.callbacks, result)?;

@@ -111,8 +111,17 @@ impl<'c> Callbacks<'c> {
 
     /// Tells the user something that is not an error.
     pub(crate) fn warn(&mut self, text: String) {
+        self.message(Level::Warning, text);
+    }
+
+    /// Tells the user something that is good to know.
+    pub(crate) fn inform(&mut self, text: String) {
+        self.message(Level::Info, text);
+    }
+
+    fn message(&mut self, level: Level, text: String) {
         self.list.message(Message {
-            level: Level::Warning,
+            level,
             source: "trainer".to_owned(),
             text,
         });

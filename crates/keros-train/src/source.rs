@@ -239,6 +239,13 @@ impl QueueMeter {
 }
 
 impl Pull<'_> {
+    pub(crate) fn stats(&self) -> StatsHandle {
+        match self {
+            Pull::Owned(loader) => loader.stats_handle(),
+            Pull::Lent(loader) => loader.stats_handle(),
+        }
+    }
+
     /// The meter of the queue; `None` if batches are not prepared ahead.
     pub(crate) fn meter(&self) -> Option<QueueMeter> {
         let loader = match self {

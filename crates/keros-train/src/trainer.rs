@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
+use keros_data::{LoaderStats, StatsHandle};
 use keros_nn::{Loss, Metric, Network, NnError, Optimizer, Resolve, WeightedMean};
 use keros_tensor::{Device, Workspace};
 use std::rc::Rc;
@@ -15,6 +16,8 @@ pub struct Trainer<N> {
     pub(crate) trackers: Trackers,
     pub(crate) seed: u64,
     pub(crate) workspace: Workspace,
+    /// The counters of the last pass over data.
+    pub(crate) loader: Option<StatsHandle>,
 }
 
 /// What an output of the network is compared by.
@@ -61,6 +64,14 @@ impl<N: Network> Trainer<N> {
     /// The optimizer, to set its learning rate between calls.
     pub fn optimizer_mut(&mut self) -> &mut dyn Optimizer {
         self.optimizer.as_mut()
+    }
+
+    /// Who waited for whom in the last pass over data of `fit`, `fit_generator`, `evaluate` or
+    /// `predict` (of a fit, its training data);
+    /// [`LoaderStats::verdict`](keros_data::LoaderStats::verdict) says it in words. `None` before
+    /// the first.
+    pub fn loader_stats(&self) -> Option<LoaderStats> {
+        self.loader.as_ref().map(StatsHandle::read)
     }
 
     /// The log keys, in the order of the logs: `loss`; the losses of the outputs if there are
@@ -236,6 +247,7 @@ impl<N: Network> TrainerBuilder<N> {
             heads,
             trackers,
             seed: self.seed,
+            loader: None,
         })
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use keros::callbacks::{BackupAndRestore, SaveFreq};
 use keros::nn::Sequential;
-use keros::plugin_host;
+use keros::plugin_host::{self, IsolateOptions};
 use keros::prelude::*;
 use keros::tensor::save_params;
 use keros_examples::fashion::{self, CLASSES, Fashion, to_unit};
@@ -47,6 +47,9 @@ struct Args {
     /// Threads that prepare batches for fit_generator; 0 prepares them on the training thread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = in_range::<0, 1024>)]
     workers: usize,
+    /// Take processes instead of threads for fit_generator.
+    #[arg(long)]
+    processes: bool,
     /// Batches that may wait for the model in fit_generator.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = in_range::<1, 65_536>)]
     max_queue_size: usize,
@@ -59,6 +62,9 @@ struct Args {
     /// A callback plugin to load, with its configuration; may be given several times.
     #[arg(long, value_name = "PATH[={JSON}]")]
     plugin: Vec<PluginArg>,
+    /// Run each plugin in a process of its own, whose crash or hang does not end the training.
+    #[arg(long, requires = "plugin")]
+    isolate: bool,
     /// Folder for the weights, the history and the pictures.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -98,6 +104,9 @@ struct Results {
 }
 
 fn main() -> ExitCode {
+    // Isolated plugins run in this program, started again.
+    plugin_host::run_if_asked();
+    keros::data::worker::serve_if_asked();
     let args = Args::parse();
     // Everything the user gave is checked before anything is written.
     let prepared = match prepare(&args) {
@@ -122,7 +131,13 @@ fn prepare(args: &Args) -> Result<Prepared> {
     let data = Fashion::load(&folder, args.limit)?;
     let mut callbacks = CallbackList::new();
     for plugin in &args.plugin {
-        callbacks.push(plugin_host::load(&plugin.path, &plugin.config)?);
+        if args.isolate {
+            let options = IsolateOptions::default();
+            let isolated = plugin_host::isolate(&plugin.path, &plugin.config, &options)?;
+            callbacks.push_with(isolated, FailurePolicy::Disable);
+        } else {
+            callbacks.push(plugin_host::load(&plugin.path, &plugin.config)?);
+        }
     }
     if let (Some(out), Some(batches)) = (&args.out, args.checkpoint_every) {
         callbacks.push(checkpoints(out, batches, args)?);
@@ -173,6 +188,7 @@ fn run(args: &Args, prepared: Prepared) -> Result<()> {
         batch_size: args.batch_size,
         augment: !args.no_augment && args.method != Method::Fit,
         workers: args.workers,
+        processes: args.processes,
         max_queue_size: args.max_queue_size,
         seed: args.seed,
         verbose: Verbose::Auto,
@@ -189,6 +205,7 @@ fn run(args: &Args, prepared: Prepared) -> Result<()> {
     );
     let (history, meter) = train(&mut trainer, &data, &settings, callbacks)?;
     let peak_rss_bytes = peak_rss_bytes();
+    let verdict = trainer.loader_stats().map(|stats| stats.verdict());
 
     let predicted = predict(&mut trainer, &data.test_x)?;
     let labels = data.test_y.as_slice::<u8>().context("labels are bytes")?;
@@ -198,6 +215,9 @@ fn run(args: &Args, prepared: Prepared) -> Result<()> {
         meter.images_per_s(),
         100.0 * meter.data_wait_frac(),
     );
+    if let (Method::FitGenerator, Some(verdict)) = (args.method, verdict) {
+        println!("{verdict}");
+    }
     if let Some(out) = &args.out {
         save(out, &trainer, &history, &data, labels, &predicted)?;
         println!("weights, history and pictures are in {}", out.display());

@@ -38,12 +38,17 @@ struct Args {
     /// Threads that read and augment pictures.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1024))]
     workers: u16,
+    /// Take processes instead of threads, so that a picture that crashes its decoder does not end
+    /// the training.
+    #[arg(long)]
+    processes: bool,
     /// Seed of the weights, the order and the augmentation.
     #[arg(long, default_value_t = 42)]
     seed: u64,
 }
 
 fn main() -> ExitCode {
+    keros::data::worker::serve_if_asked();
     let args = Args::parse();
     match prepare(&args) {
         Err(error) => fail(&error, 2),
@@ -148,6 +153,7 @@ fn run(args: &Args, data: Data) -> Result<()> {
         FitGeneratorOptions {
             epochs: args.epochs,
             workers: args.workers.into(),
+            use_multiprocessing: args.processes,
             // The flow shuffles single pictures, so there is no need to permute its batches.
             shuffle: false,
             validation_data: Some(data.validation.clone().into()),
@@ -156,6 +162,9 @@ fn run(args: &Args, data: Data) -> Result<()> {
         },
     )?;
 
+    if let Some(stats) = trainer.loader_stats() {
+        println!("{}", stats.verdict());
+    }
     let confusion = confusion(&mut trainer, &data.validation, classes.len())?;
     println!("\n{}", confusion_table(classes, &confusion));
     let right: usize = (0..classes.len()).map(|i| confusion[i][i]).sum();

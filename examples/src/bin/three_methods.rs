@@ -66,6 +66,7 @@ fn one(args: &Args, method: Method) -> Result<()> {
         batch_size: 128,
         augment: false,
         workers: 1,
+        processes: false,
         max_queue_size: 10,
         seed: args.seed,
         verbose: Verbose::Silent,

@@ -2,9 +2,9 @@
 //! linked-in callback sees of the same training, and steers it the same.
 
 use crate::support::{path, succeed};
-use keros_abi::HEADER;
 use keros::callbacks::{CallbackResult, Context};
 use keros::prelude::*;
+use keros_abi::HEADER;
 use keros_examples::fashion::{self, Fashion};
 use keros_examples::training::{Method, Settings, train};
 use std::env;
@@ -116,6 +116,7 @@ fn a_c_plugin_sees_every_event_and_steers_the_run() {
         batch_size: 32,
         augment: true,
         workers: 1,
+        processes: false,
         max_queue_size: 10,
         seed: 42,
         verbose: Verbose::Silent,

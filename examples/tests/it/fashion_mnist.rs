@@ -101,6 +101,21 @@ fn a_run_with_a_loaded_plugin_leaves_everything_it_promises() {
 }
 
 #[test]
+fn a_plugin_in_its_own_process_writes_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["loaded.csv", "isolated.csv"].map(|name| folder.path().join(name));
+    for (file, isolate) in files.iter().zip([None, Some("--isolate")]) {
+        let config = serde_json::json!({ "path": file });
+        let plugin = format!("{}={config}", csv_logger().display());
+        let mut arguments = vec!["--limit", "100", "--epochs", "1", "--plugin", &plugin];
+        arguments.extend(isolate);
+        succeed(&arguments);
+    }
+    let [loaded, isolated] = files.map(|file| fs::read_to_string(file).unwrap());
+    assert_eq!(isolated, loaded);
+}
+
+#[test]
 fn the_seed_fixes_every_digit_for_any_workers_and_queue() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, more: &[&str]| {

@@ -17,3 +17,4 @@ mod requests;
 mod resume;
 mod support;
 mod swap_ema_weights;
+mod watchdog;

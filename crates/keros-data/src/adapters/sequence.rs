@@ -7,6 +7,9 @@ use crate::{Batch, DataError, Sequence};
 
 /// Adapters of a [`Sequence`]. Every sequence has them, also one behind an `Arc`.
 ///
+/// Threads run adapters as they are. [Worker processes](crate::worker) cannot be told of functions:
+/// for them make a sequence of your own that has a recipe and adapts inside.
+///
 /// # Determinism
 /// If batches of the source are pure functions of (epoch, index), so are those of the adapters.
 pub trait SequenceExt: Sequence + Sized {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Batch, DataError, Sequence};
+use crate::{Batch, DataError, Recipe, Sequence};
 
 macro_rules! behind_a_pointer {
     ($($pointer:ty),*) => {$(
@@ -21,6 +21,10 @@ macro_rules! behind_a_pointer {
 
             fn changes_on_epoch_end(&self) -> bool {
                 (**self).changes_on_epoch_end()
+            }
+
+            fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+                (**self).recipe()
             }
 
             fn num_samples(&self) -> Option<usize> {

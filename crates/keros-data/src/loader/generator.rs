@@ -181,8 +181,9 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        self.threads.cancel();
+        // In this order: a worker that is told finds no next job.
         self.queue.close();
+        self.threads.cancel();
     }
 }
 

@@ -161,8 +161,9 @@ impl SequenceSource {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.threads.cancel();
+        // In this order: a worker that is told finds no next job.
         self.queue.close();
+        self.threads.cancel();
     }
 }
 

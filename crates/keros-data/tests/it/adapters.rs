@@ -229,6 +229,19 @@ fn samples_keep_their_indices() {
 }
 
 #[test]
+fn worker_processes_are_told_of_a_source_behind_a_pointer_but_not_of_adapters() {
+    let source = Arc::new(numbers(10, 4, Shuffle::No));
+    assert_eq!(
+        source.recipe().unwrap().name(),
+        source.as_ref().recipe().unwrap().name()
+    );
+    let shared: Arc<dyn Sequence> = source;
+    assert!(Sequence::recipe(&shared).is_ok());
+    let error = shared.take(1).recipe().unwrap_err();
+    assert!(matches!(error, DataError::NotPortable { .. }), "{error}");
+}
+
+#[test]
 fn an_error_of_a_function_arrives_in_its_place() {
     let picky = |batch: Batch| match batch.indices[0] {
         8 => Err(DataError::source("no eights")),

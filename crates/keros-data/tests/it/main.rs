@@ -8,6 +8,7 @@ mod array_sequence;
 mod arrays;
 mod augmentation;
 mod bad_files;
+mod bounds;
 mod failures;
 mod fuzz;
 mod generator_adapters;

@@ -41,6 +41,7 @@ pub(crate) fn other_program() -> Option<ExitCode> {
             println!("{}", loader.next().unwrap().unwrap_err());
         }
         crate::leftovers::ROLE if !is_worker => return Some(crate::leftovers::run()),
+        crate::memory::ROLE => return Some(crate::memory::run()),
         // Works, prints the processes it started, and waits to be ended.
         _ if is_worker => registry().serve_if_asked(),
         role => {

@@ -7,6 +7,7 @@ use keros_callbacks::{
 };
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 /// Writes the same lines as `recorder.c`.
 #[derive(Default)]
@@ -84,16 +85,23 @@ impl Callback for Half {
 
 #[test]
 fn a_c_plugin_sees_and_steers_the_run() {
-    let Some((folder, library)) = c_plugin(RECORDER, &[]) else {
-        return;
-    };
-    let record = folder.path().join("record.txt");
+    if let Some((folder, library)) = c_plugin(RECORDER, &[]) {
+        check_recorder(folder.path(), |config| {
+            keros_plugin_host::load(&library, config).unwrap()
+        });
+    }
+}
+
+/// Compares what the recorder writes into the folder, however it is run, with what is seen here.
+pub(crate) fn check_recorder<C: Callback>(folder: &Path, start: impl FnOnce(&str) -> C) {
+    let record = folder.join("record.txt");
     let config = serde_json::json!(record).to_string();
     let mut trace = Trace::default();
     let mut half = Half(Vec::new());
     let mut run = FakeRun::new();
     let mut callbacks = CallbackList::new().with(Setter).with(&mut trace);
-    callbacks.push(keros_plugin_host::load(&library, &config).unwrap());
+    let recorder = start(&config);
+    callbacks.push(recorder);
     callbacks.push(&mut half);
     let stop = run.fit_evaluate_predict(&mut callbacks).unwrap();
     drop(callbacks);

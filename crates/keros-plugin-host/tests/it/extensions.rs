@@ -542,9 +542,13 @@ fn every_extension_works_from_strict_c() {
     let Some((_folder, path)) = c_plugin(EXTENSIONS, &[]) else {
         return;
     };
-    let mut plugin = keros_plugin_host::load(&path, "").unwrap();
+    check_every_extension(&mut keros_plugin_host::load(&path, "").unwrap());
+}
+
+/// Has `extensions.c` do what it does, however it is run.
+pub(crate) fn check_every_extension(plugin: &mut dyn Callback) {
     let mut run = Rich::new();
-    let decision = send(&mut plugin, &mut run).unwrap();
+    let decision = send(plugin, &mut run).unwrap();
     assert_eq!(decision.checkpoints, [Path::new("one.safetensors")]);
     assert_eq!(run.values[0], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
     assert_eq!(run.done, ["set beta_1 = 0.5", "swap", "save weights w.npz"]);

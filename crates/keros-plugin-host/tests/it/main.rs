@@ -9,6 +9,7 @@
 )]
 
 mod allocations;
+mod allow_list;
 mod build;
 mod c_recorder;
 mod csv_logger;
@@ -16,12 +17,20 @@ mod dashboard;
 mod events;
 mod extensions;
 mod files;
+mod fuzz;
 mod grad_watch;
 #[cfg(unix)]
 mod guide;
 mod inspect;
 mod instances;
+#[cfg(unix)]
+mod isolated;
+mod minors;
 mod policies;
+#[cfg(unix)]
+mod python;
 mod records;
 mod run;
 mod timing;
+#[cfg(unix)]
+mod wire;
