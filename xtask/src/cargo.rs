@@ -79,7 +79,7 @@ pub(crate) fn words(command: &Command) -> String {
 }
 
 /// The folder of the workspace's manifest.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::iter;
+use std::path::PathBuf;
 
 use lexopt::{Arg, ValueExt};
 
@@ -18,6 +20,9 @@ Commands:
   fault                  Kill a training at random moments and go on with it
   fuzz TARGET [--runs N] Give a reader of files what breaks it
   bench SUITE [ARGS]     Run one suite of benchmarks
+  plugin check PATH      Tell whether a file is a valid plugin, and why not
+  plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
+  plugin new NAME        Make a plugin that builds and passes its test
 
 `cargo xtask <COMMAND> --help` says more about a command.
 ";
@@ -83,6 +88,29 @@ ARGS go to the suite, with or without `--` before them. All suites know those of
   --rounds N, --python PATH as above
 ";
 
+const PLUGIN: &str = "\
+Checks a plugin, or shows what its file tells. `cargo xtask plugin new --help` tells how to make one.
+
+Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]
+
+`check` inspects the file without running it. Then a process of its own loads it, reads its schema, makes an instance
+with the configuration JSON, runs its self-test, sends it every event of a short training, has it tell its state and go
+on from it, and ends it; no call may take longer than N seconds, 10 if not given. A crash or a hang is a finding, but
+the plugin runs with all rights of its user. The exit code is 0 for a valid plugin, 1 for another file.
+
+`inspect` runs nothing of the file.
+";
+
+const PLUGIN_NEW: &str = "\
+Makes a plugin that builds and passes its test.
+
+Usage: cargo xtask plugin new NAME [--c] [--path DIR]
+
+NAME is of lower-case letters, digits and single hyphens.
+The plugin is plugins/NAME, a member of this workspace; or DIR/NAME, a package of its own that uses this checkout.
+With `--c` it is in C, with a Makefile.
+";
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Task {
@@ -101,6 +129,21 @@ pub(crate) enum Task {
         suite: Option<String>,
         args: Vec<OsString>,
     },
+    /// The words for keros-plugin-check.
+    PluginCheck {
+        args: Vec<OsString>,
+    },
+    PluginNew(NewPlugin),
+}
+
+/// The plugin that is to be made.
+#[derive(Debug, PartialEq)]
+pub(crate) struct NewPlugin {
+    pub(crate) name: String,
+    /// In C instead of Rust.
+    pub(crate) c: bool,
+    /// The folder its folder is in, if not that of this workspace's plugins.
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// A request that cannot be met as it stands: the sentence that says why, and the help of the command it was made to.
@@ -120,6 +163,12 @@ impl Misuse {
     /// A request to `fuzz` without the name of a target that exists.
     pub(crate) fn of_fuzz(sentence: String) -> Self {
         let help = FUZZ;
+        Self { sentence, help }
+    }
+
+    /// A request to `plugin new` for a plugin that cannot be made.
+    pub(crate) fn of_plugin_new(sentence: String) -> Self {
+        let help = PLUGIN_NEW;
         Self { sentence, help }
     }
 
@@ -157,6 +206,11 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             .partition(|word| word == "-h" || word == "--help");
         own.extend(help);
         args.splice(0..0, of_suite);
+    }
+
+    if own.first().is_some_and(|command| command == "plugin") {
+        own.extend(args);
+        return plugin(own.split_off(1));
     }
 
     let mut values = Vec::new();
@@ -223,9 +277,52 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     }
 }
 
+/// Reads the words after `plugin`. What follows `check` and `inspect` is read by the program that does it.
+fn plugin(words: Vec<OsString>) -> Result<Task, Misuse> {
+    let is_new = words.first().is_some_and(|command| command == "new");
+    let help = if is_new { PLUGIN_NEW } else { PLUGIN };
+    if words.iter().any(|word| word == "-h" || word == "--help") {
+        return Ok(Task::Help(help));
+    }
+    let mut args = words.into_iter();
+    let command = args.next().unwrap_or_default();
+    let sentence = match command.to_str() {
+        Some("check") => {
+            let args = args.collect();
+            return Ok(Task::PluginCheck { args });
+        }
+        Some("inspect") => {
+            let args = iter::once("--inspect".into()).chain(args).collect();
+            return Ok(Task::PluginCheck { args });
+        }
+        Some("new") => match new_plugin(args.collect()) {
+            Ok(plugin) => return Ok(Task::PluginNew(plugin)),
+            Err(error) => error.to_string(),
+        },
+        Some("") => "`plugin` needs a command".to_owned(),
+        _ => format!("there is no command `plugin {}`", command.display()),
+    };
+    Err(Misuse { sentence, help })
+}
+
+fn new_plugin(words: Vec<OsString>) -> Result<NewPlugin, lexopt::Error> {
+    let (mut name, mut c, mut folder) = (None, false, None);
+    let mut parser = lexopt::Parser::from_args(words);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("c") => c = true,
+            Arg::Long("path") => folder = Some(PathBuf::from(parser.value()?)),
+            Arg::Value(value) if name.is_none() => name = Some(value.string()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let name = name.ok_or("no name is given")?;
+    Ok(NewPlugin { name, c, folder })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Misuse, Task, fuzz, parse};
+    use super::{Misuse, NewPlugin, Task, fuzz, parse};
 
     fn words(line: &str) -> Result<Task, Misuse> {
         parse(line.split_whitespace().map(Into::into))
@@ -272,12 +369,41 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_is_checked_inspected_or_made() {
+        let check = |args: &[&str]| Task::PluginCheck {
+            args: args.iter().map(Into::into).collect(),
+        };
+        assert_eq!(
+            words("plugin check a.so --config {}").expect("check"),
+            check(&["a.so", "--config", "{}"])
+        );
+        assert_eq!(
+            words("plugin inspect a.so").expect("inspect"),
+            check(&["--inspect", "a.so"])
+        );
+        let new = |c, folder: Option<&str>| {
+            Task::PluginNew(NewPlugin {
+                name: "mine".to_owned(),
+                c,
+                folder: folder.map(Into::into),
+            })
+        };
+        assert_eq!(words("plugin new mine").expect("new"), new(false, None));
+        assert_eq!(
+            words("plugin new --c mine --path ..").expect("new"),
+            new(true, Some(".."))
+        );
+    }
+
+    #[test]
     fn help_is_that_of_the_command() {
         for (line, beginning) in [
             ("--help", "The developer's tool"),
             ("-h demo", "Builds the csv-logger plugin"),
             ("test --help", "Checks everything"),
             ("bench ops -h", "Runs one suite"),
+            ("plugin check --help", "Checks a plugin"),
+            ("plugin new a -h", "Makes a plugin"),
         ] {
             let task = words(line).expect(line);
             assert!(
@@ -300,6 +426,13 @@ mod tests {
         check_refused("demo fast", "unexpected argument `fast`", DEMO);
         check_refused("test -- -q", "`test` takes no arguments", TEST);
         check_refused("test --runs 3", "invalid option '--runs'", TEST);
+        const PLUGIN: &str =
+            "Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]";
+        const NEW: &str = "Usage: cargo xtask plugin new NAME [--c] [--path DIR]";
+        check_refused("plugin", "`plugin` needs a command", PLUGIN);
+        check_refused("plugin make a", "there is no command `plugin make`", PLUGIN);
+        check_refused("plugin new", "no name is given", NEW);
+        check_refused("plugin new a b", "unexpected argument \"b\"", NEW);
         check_refused("bench --quick ops", "invalid option '--quick'", BENCH);
     }
 }

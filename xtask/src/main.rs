@@ -1,7 +1,8 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz` and `bench`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `bench` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
-//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz` and `bench` hand on the code of the program they run).
+//! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the
+//! program they run).
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,6 +15,8 @@ mod cli;
 mod demo;
 mod fault;
 mod fuzz;
+mod plugin;
+mod plugin_new;
 mod test;
 
 use std::process::ExitCode;
@@ -47,6 +50,8 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Fault => fault::run().map(|()| ExitCode::SUCCESS),
         Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
+        Task::PluginCheck { args } => plugin::check(&args),
+        Task::PluginNew(plugin) => plugin_new::run(&plugin).map(|()| ExitCode::SUCCESS),
         Task::Bench { suite, args } => bench::run(suite.as_deref(), &args),
     }
 }

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 pub(crate) const RECORDER: &str = include_str!("c/recorder.c");
 pub(crate) const EXTENSIONS: &str = include_str!("c/extensions.c");
 pub(crate) const ODD: &str = include_str!("c/odd.c");
+/// That of plugins/misbehaving.
+pub(crate) const MISBEHAVING: &str = include_str!("../../../../plugins/misbehaving/misbehaving.c");
 
 /// What a plugin can be compiled from: the variable that names the compiler, its usual name, the
 /// standard, and a file name of the language.
@@ -92,6 +94,12 @@ pub(crate) fn csv_logger() -> &'static Path {
 pub(crate) fn dashboard() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| rust_plugin("dashboard"))
+}
+
+/// The library of plugins/misbehaving, as [`csv_logger`].
+pub(crate) fn misbehaving() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| rust_plugin("misbehaving"))
 }
 
 fn rust_plugin(package: &str) -> PathBuf {

@@ -26,6 +26,7 @@ mod instances;
 #[cfg(unix)]
 mod isolated;
 mod minors;
+mod policies;
 #[cfg(unix)]
 mod python;
 mod records;
