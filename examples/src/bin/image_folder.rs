@@ -10,7 +10,7 @@ use keros::prelude::*;
 use keros_examples::report::fail;
 use keros_examples::table::table;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -64,8 +64,30 @@ struct Data {
     validation: Arc<ImageFileFlow>,
 }
 
+/// The folders that are classes: those with pictures in them that are not hidden.
+fn classes(folder: &Path) -> Result<Vec<String>> {
+    let all = ImageDataGenerator::new().flow_from_directory(folder, DirectoryOptions::default())?;
+    let of_picture = all.classes().context("pictures have classes")?;
+    let mut classes = Vec::new();
+    for (class, name) in all.class_names().iter().enumerate() {
+        match (name.starts_with('.'), of_picture.contains(&class)) {
+            (true, _) => {}
+            (false, true) => classes.push(name.clone()),
+            (false, false) => println!("left out: the folder {name} has no pictures"),
+        }
+    }
+    ensure!(
+        classes.len() > 1,
+        "expected at least two folders with pictures in {}, found {}",
+        folder.display(),
+        classes.len()
+    );
+    Ok(classes)
+}
+
 /// Finds the pictures and reads each once, so that a broken one is known before the training.
 fn prepare(args: &Args) -> Result<Data> {
+    let classes = classes(&args.folder)?;
     let part = |subset, shuffle| {
         let generator = ImageDataGenerator::new()
             .rotation_range(10.0)
@@ -78,6 +100,7 @@ fn prepare(args: &Args) -> Result<Data> {
         let options = DirectoryOptions {
             target_size: (args.size.into(), args.size.into()),
             class_mode: ClassMode::Sparse,
+            classes: Some(classes.clone()),
             batch_size: args.batch_size.into(),
             shuffle,
             seed: args.seed,
@@ -89,13 +112,6 @@ fn prepare(args: &Args) -> Result<Data> {
         generator.flow_from_directory(&args.folder, options)
     };
     let training = part(Subset::Training, true)?;
-    let classes = training.class_names();
-    ensure!(
-        classes.len() > 1,
-        "expected at least two folders in {}, found {}",
-        args.folder.display(),
-        classes.len()
-    );
     let validation = part(Subset::Validation, false)
         .with_context(|| format!("with a validation split of {}", args.validation_split))?;
     println!(
@@ -165,8 +181,11 @@ fn run(args: &Args, data: Data) -> Result<()> {
     if let Some(stats) = trainer.loader_stats() {
         println!("{}", stats.verdict());
     }
-    let confusion = confusion(&mut trainer, &data.validation, classes.len())?;
+    let (confusion, wrong) = confusion(&mut trainer, &data.validation)?;
     println!("\n{}", confusion_table(classes, &confusion));
+    for picture in wrong.iter().take(10) {
+        println!("{picture}");
+    }
     let right: usize = (0..classes.len()).map(|i| confusion[i][i]).sum();
     let all: usize = confusion.iter().flatten().sum();
     trainer.save(args.out.join("model.safetensors"))?;
@@ -180,30 +199,35 @@ fn run(args: &Args, data: Data) -> Result<()> {
     Ok(())
 }
 
-/// How often pictures of each class (rows) were taken for each class (columns).
+/// How often pictures of each class (rows) were taken for each class (columns), and the pictures
+/// that were taken for another.
 fn confusion(
     trainer: &mut Trainer<Sequential>,
     flow: &ImageFileFlow,
-    classes: usize,
-) -> Result<Vec<Vec<usize>>> {
-    let mut counts = vec![vec![0; classes]; classes];
+) -> Result<(Vec<Vec<usize>>, Vec<String>)> {
+    let names = flow.class_names();
+    let of_picture = flow.classes().context("pictures have classes")?;
+    let mut counts = vec![vec![0; names.len()]; names.len()];
+    let mut wrong = Vec::new();
     for index in 0..flow.len() {
         let batch = flow.batch(0, index)?;
-        let labels = batch.targets.as_ref().context("pictures have classes")?;
-        let labels = labels
-            .first()
-            .as_slice::<i64>()
-            .context("classes are numbers")?;
-        let outputs = trainer.predict_on_batch(batch.inputs.clone())?;
+        let outputs = trainer.predict_on_batch(batch.inputs)?;
         let rows = outputs[0]
             .as_slice::<f32>()
             .context("predictions are floats")?;
-        for (label, row) in labels.iter().zip(rows.chunks_exact(classes)) {
-            let best = (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
-            counts[usize::try_from(*label)?][best.unwrap_or(0)] += 1;
+        // Broken files are missing in the batch: the indices say which pictures these are.
+        for (picture, row) in batch.indices.iter().zip(rows.chunks_exact(names.len())) {
+            let is = of_picture[*picture];
+            let best = (0..names.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            let taken_for = best.unwrap_or(0);
+            counts[is][taken_for] += 1;
+            if is != taken_for {
+                let file = flow.filenames()[*picture].display();
+                wrong.push(format!("{file} was taken for {}", names[taken_for]));
+            }
         }
     }
-    Ok(counts)
+    Ok((counts, wrong))
 }
 
 fn confusion_table(classes: &[String], counts: &[Vec<usize>]) -> String {

@@ -42,6 +42,25 @@ fn a_folder_of_pictures_becomes_a_classifier() {
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
     pictures(&data, 60);
     fs::write(data.join("bag/broken.png"), "no picture").unwrap();
+    // Photographs of every mode, size and orientation are pictures too.
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/keros-image/tests/it/files");
+    for name in [
+        "cmyk.jpg",
+        "gray16.png",
+        "palette_alpha.png",
+        "progressive.jpg",
+        "turned.jpg",
+    ] {
+        fs::copy(files.join(name), data.join("bag").join(name)).unwrap();
+    }
+    // What else lies about in folders.
+    fs::create_dir(data.join("to sort")).unwrap();
+    fs::create_dir(data.join(".checkpoints")).unwrap();
+    fs::copy(
+        data.join("bag/broken.png"),
+        data.join(".checkpoints/old.png"),
+    )
+    .unwrap();
     let size = ["--size", "28", "--epochs", "6"];
     let output = image_folder(&[&[path(&data), "--out", path(&out)][..], &size].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -54,6 +73,12 @@ fn a_folder_of_pictures_becomes_a_classifier() {
         printed.contains("is ↓ taken for →  bag  boot  trouser"),
         "{printed}"
     );
+    assert!(
+        printed.contains("the folder to sort has no pictures"),
+        "{printed}"
+    );
+    assert!(!printed.contains(".checkpoints"), "{printed}");
+    assert_eq!(printed.matches("left out").count(), 2, "{printed}");
     let accuracy = printed.lines().last().unwrap().strip_prefix("accuracy ");
     let accuracy: f64 = accuracy.unwrap().parse().unwrap();
     assert!(accuracy > 0.8, "{printed}");

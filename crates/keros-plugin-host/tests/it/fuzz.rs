@@ -16,6 +16,10 @@ fn damaged_files_are_plugins_or_errors() {
         .collect();
     paths.sort();
     let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
-    assert!(seeds.iter().any(|seed| keros_plugin_host::inspect_bytes(seed).is_ok()));
+    assert!(
+        seeds
+            .iter()
+            .any(|seed| keros_plugin_host::inspect_bytes(seed).is_ok())
+    );
     mutate::seeds_and_copies(&seeds, 2000, plugin::target);
 }

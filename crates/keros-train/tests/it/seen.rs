@@ -163,7 +163,7 @@ fn weights_are_loaded_inside_a_run() {
     let (x, y) = problem(16);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("start.safetensors");
-    let mut other = trainer();
+    let other = trainer();
     other.save_weights(&path).unwrap();
     let start = weights(&other);
     let callback = At(EventKind::EpochEnd, |cx: &mut Context<'_>| {
