@@ -68,5 +68,7 @@ fn a_run_of_any_length_holds_the_same_memory() {
     trainer
         .fit_generator(Source::generator(endless), options)
         .unwrap();
-    assert_eq!(live[100], live[STEPS as usize - 1]);
+    // A byte for each step would be thousands; another thread may hold a few when it begins late.
+    let grown = live[STEPS as usize - 1] - live[100];
+    assert!(grown < 1024, "{grown} bytes more after {STEPS} steps");
 }
