@@ -20,10 +20,10 @@
 //! In a worker the function does not return. A program that has not called it is refused
 //! `use_multiprocessing` before anything is started.
 //!
-//! The sequences of this crate need no more: [`ArraySequence`](crate::ArraySequence),
-//! [`ImageFlow`](crate::ImageFlow) (unless it has a function of the user's) and
-//! [`ImageFileFlow`](crate::ImageFileFlow) tell the worker what they are. A sequence of your own
-//! tells it by [`Sequence::recipe`](crate::Sequence::recipe), and [`Registry`] says how it is made
+//! The sequences of this crate need no more: [`ArraySequence`],
+//! [`ImageFlow`] (unless it has a function of the user's) and
+//! [`ImageFileFlow`] tell the worker what they are. A sequence of your own
+//! tells it by [`Sequence::recipe`], and [`Registry`] says how it is made
 //! again:
 //!
 //! ```
@@ -166,7 +166,7 @@ impl Registry {
     }
 
     /// Says how a sequence is made from its description: the reverse of
-    /// [`Sequence::recipe`](crate::Sequence::recipe). Of two with one name the last one counts.
+    /// [`Sequence::recipe`]. Of two with one name the last one counts.
     #[must_use]
     pub fn with<D, S>(
         mut self,
