@@ -1,6 +1,7 @@
 //! The header compiles without a word in strict C99 and in C++, and a plugin needs nothing else.
 
-use crate::{cc, complaint};
+use crate::{cc, compilers, complaint};
+use std::ffi::OsString;
 use std::fs;
 
 /// As small as a plugin can be.
@@ -55,8 +56,9 @@ fn check_compiles(file: &str, arguments: &[&str]) {
         "-o",
         "out.o",
     ];
-    if let Some(output) = cc(folder.path(), &[arguments, &strict].concat()) {
-        assert_eq!(complaint(&output), "");
+    for compiler in compilers() {
+        let output = cc(&compiler, folder.path(), &[arguments, &strict].concat());
+        assert_eq!(complaint(&output), "", "{compiler:?}");
     }
 }
 
@@ -79,8 +81,12 @@ fn a_plugin_compiles_as_cpp() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("empty.cc"), "").expect("the source is written");
     // A C compiler alone is enough for keros; one for C++ may be missing.
-    match cc(folder.path(), &["-c", "empty.cc", "-o", "empty.o"]) {
-        Some(output) if output.status.success() => check_compiles("minimal.cc", &["-std=c++11"]),
-        _ => eprintln!("skipped: there is no C++ compiler"),
+    let compiles = |compiler: &OsString| {
+        let arguments = ["-c", "empty.cc", "-o", "empty.o"];
+        cc(compiler, folder.path(), &arguments).status.success()
+    };
+    match compilers().iter().all(compiles) {
+        true => check_compiles("minimal.cc", &["-std=c++11"]),
+        false => eprintln!("not run: there is no C++ compiler"),
     }
 }

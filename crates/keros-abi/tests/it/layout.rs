@@ -1,6 +1,6 @@
 //! Sizes, offsets and constants in Rust equal those a C compiler finds in the header.
 
-use crate::{cc, complaint};
+use crate::{cc, compilers, complaint};
 use keros_abi::*;
 use std::fmt::Write as _;
 use std::fs;
@@ -194,18 +194,19 @@ fn the_c_compiler_sees_the_same_layout_and_constants() {
     let folder = tempfile::tempdir().expect("a folder");
     let (expected, program) = expectation();
     fs::write(folder.path().join("layout.c"), program).expect("the source is written");
-    let Some(output) = cc(folder.path(), &["-std=c11", "layout.c", "-o", "layout"]) else {
-        return;
-    };
-    assert_eq!(complaint(&output), "");
-    let output = Command::new(folder.path().join("layout"))
-        .output()
-        .expect("the program runs");
-    let found = String::from_utf8(output.stdout).expect("the program prints text");
-    assert!(
-        found == expected,
-        "expected (Rust):\n{expected}\nfound (C):\n{found}"
-    );
+    for compiler in compilers() {
+        let build = ["-std=c11", "layout.c", "-o", "layout"];
+        let output = cc(&compiler, folder.path(), &build);
+        assert_eq!(complaint(&output), "", "{compiler:?}");
+        let output = Command::new(folder.path().join("layout"))
+            .output()
+            .expect("the program runs");
+        let found = String::from_utf8(output.stdout).expect("the program prints text");
+        assert!(
+            found == expected,
+            "expected (Rust):\n{expected}\nfound ({compiler:?}):\n{found}"
+        );
+    }
 }
 
 /// A hole at the end would swallow the next field without a change of `struct_size`; a hole elsewhere

@@ -4,28 +4,33 @@
 mod header;
 mod layout;
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs the C compiler in `folder` with the header on its path. Without a C compiler there is no
-/// answer; the README asks for one.
-fn cc(folder: &Path, arguments: &[&str]) -> Option<Output> {
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+/// The C compilers of this machine: `CC` or `cc`, and gcc and clang beside it. The README asks for one.
+fn compilers() -> Vec<OsString> {
+    let first = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let mut found: Vec<OsString> = vec![first, "gcc".into(), "clang".into()];
+    found.retain(|compiler| {
+        let started = Command::new(compiler).arg("--version").output();
+        if started.is_err() {
+            eprintln!("not compared with {compiler:?}, which cannot be started");
+        }
+        started.is_ok()
+    });
+    found
+}
+
+/// Runs a C compiler in `folder` with the header on its path.
+fn cc(compiler: &OsStr, folder: &Path, arguments: &[&str]) -> Output {
     let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include");
-    match Command::new(&compiler)
+    Command::new(compiler)
         .current_dir(folder)
         .arg(include)
         .args(arguments)
         .output()
-    {
-        Ok(output) => Some(output),
-        Err(error) => {
-            eprintln!(
-                "skipped: no C compiler {compiler:?} can be started ({error}); see README.md"
-            );
-            None
-        }
-    }
+        .expect("it could be started before")
 }
 
 /// The compiler's words if it failed.
