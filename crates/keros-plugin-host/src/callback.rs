@@ -275,6 +275,9 @@ impl Callback for LoadedCallback {
             unsafe { (self.on_event)(self.instance, &event, (&raw mut answer).cast()) }
         });
         bridge.deliver(cx);
+        if status == KEROS_OK && left.is_none() {
+            return Ok(self.decision(&answer.content)?);
+        }
         let left = left.map_or_else(Left::default, |left| *left);
         if let Some(panic) = left.panic {
             // The training's own panic goes on where it came from.

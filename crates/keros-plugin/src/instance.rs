@@ -122,8 +122,10 @@ impl Instance {
             )),
             None => guard(|| code(self)),
         };
-        for message in self.messages.drain(..) {
-            self.host.message(message.level, &message.text);
+        if !self.messages.is_empty() {
+            for message in self.messages.drain(..) {
+                self.host.message(message.level, &message.text);
+            }
         }
         match result {
             Ok(()) => KEROS_OK,
