@@ -9,23 +9,35 @@ use keros_nn::layers::Dense;
 use keros_tensor::Device;
 use keros_train::{FitGeneratorOptions, Source, Trainer};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 /// Counts the bytes that are allocated and not freed.
 struct Counting;
 
+/// By all threads.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+thread_local! {
+    /// By this one.
+    static OWN: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    LIVE.fetch_add(bytes, Ordering::Relaxed);
+    OWN.set(OWN.get() + bytes);
+}
 
 // SAFETY: hands everything on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        count(layout.size() as isize);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
+        count(-(layout.size() as isize));
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -55,7 +67,7 @@ fn a_run_of_any_length_holds_the_same_memory() {
     let mut live = Vec::with_capacity(STEPS as usize);
     let watch = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
         cx.logs()?;
-        live.push(LIVE.load(Ordering::Relaxed));
+        live.push((OWN.get(), LIVE.load(Ordering::Relaxed)));
         Ok(Decision::CONTINUE)
     });
     let options = FitGeneratorOptions {
@@ -68,7 +80,9 @@ fn a_run_of_any_length_holds_the_same_memory() {
     trainer
         .fit_generator(Source::generator(endless), options)
         .unwrap();
+    let (begin, end) = (live[100], live[STEPS as usize - 1]);
+    assert_eq!(begin.0, end.0, "held by the training thread");
     // A byte for each step would be thousands; another thread may hold a few when it begins late.
-    let grown = live[STEPS as usize - 1] - live[100];
+    let grown = end.1 - begin.1;
     assert!(grown < 1024, "{grown} bytes more after {STEPS} steps");
 }
