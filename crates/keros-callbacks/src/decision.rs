@@ -88,6 +88,18 @@ impl Decision {
         }
     }
 
+    /// Whether nothing is asked for, as after nearly every event.
+    #[must_use]
+    #[inline]
+    pub fn is_continue(&self) -> bool {
+        self.stop.is_none()
+            && !self.stop_epoch
+            && !self.skip_batch
+            && self.learning_rate.is_none()
+            && self.checkpoints.is_empty()
+            && self.resume.is_none()
+    }
+
     /// Adds the decision of a later callback.
     pub fn merge(&mut self, later: Decision) {
         if self.stop.is_none() {

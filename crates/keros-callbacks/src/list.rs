@@ -124,7 +124,8 @@ impl<'a> CallbackList<'a> {
             }
             let mut cx = Context::new(event, run, &entry.name, &mut self.messages);
             let outcome = match entry.callback.on_event(&mut cx) {
-                Ok(decision) => check(&entry.name, event.kind, decision),
+                Ok(decision) if decision.is_continue() => Ok(None),
+                Ok(decision) => check(&entry.name, event.kind, decision).map(Some),
                 Err(source) => Err(CallbackError::Failed {
                     callback: entry.name.clone(),
                     event: event.kind,
@@ -132,7 +133,8 @@ impl<'a> CallbackList<'a> {
                 }),
             };
             match outcome {
-                Ok(decision) => merged.merge(decision),
+                Ok(Some(decision)) => merged.merge(decision),
+                Ok(None) => {}
                 Err(error) if entry.policy == FailurePolicy::Abort => {
                     self.deliver_messages();
                     return Err(error);

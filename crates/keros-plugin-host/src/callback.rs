@@ -276,6 +276,9 @@ impl Callback for LoadedCallback {
         });
         bridge.deliver(cx);
         if status == KEROS_OK && left.is_none() {
+            if answer.content.actions == 0 {
+                return Ok(Decision::CONTINUE);
+            }
             return Ok(self.decision(&answer.content)?);
         }
         let left = left.map_or_else(Left::default, |left| *left);

@@ -169,6 +169,9 @@ impl Instance {
         let mut run = unsafe { HostRun::new(run, extensions, requests, logs, &mut self.info) };
         let mut cx = Context::new(&event, &mut run, &self.name, &mut self.messages);
         let answer = self.callback.on_event(&mut cx);
+        if matches!(&answer, Ok(decision) if decision.is_continue()) {
+            return Ok(());
+        }
         let Decision {
             stop,
             stop_epoch,
