@@ -19,6 +19,7 @@ Commands:
   test                   Check everything CI checks, the cheapest first
   fault                  Kill a training at random moments and go on with it
   fuzz TARGET [--runs N] Give a reader of files what breaks it
+  miri                   Look at the pointers of a plugin with Miri
   bench SUITE [ARGS]     Run one suite of benchmarks
   plugin check PATH      Tell whether a file is a valid plugin, and why not
   plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
@@ -58,8 +59,15 @@ code in target/fuzz/corpus, where the next run goes on.
 
 Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]
 
-TARGET is `csv` or `decode`. Without N it runs a million times.
+TARGET is `csv`, `decode` or `plugin`. Without N it runs a million times.
 ARGS go to libFuzzer (`-- -help=1` lists them).
+";
+
+const MIRI: &str = "\
+Runs the tests of keros-abi and keros-plugin in Miri, which finds what their unsafe code does wrong. This needs rustup and
+its nightly toolchain with the components miri and rust-src.
+
+Usage: cargo xtask miri
 ";
 
 const BENCH: &str = "\
@@ -120,6 +128,7 @@ pub(crate) enum Task {
     },
     Test,
     Fault,
+    Miri,
     Fuzz {
         target: Option<String>,
         runs: u64,
@@ -242,6 +251,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         Some(&"demo") => DEMO,
         Some(&"test") => TEST,
         Some(&"fault") => FAULT,
+        Some(&"miri") => MIRI,
         Some(&"fuzz") => FUZZ,
         Some(&"bench") => BENCH,
         _ => HELP,
@@ -258,6 +268,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["demo"] => Ok(Task::Demo { args }),
         ["test"] if args.is_empty() => Ok(Task::Test),
         ["test"] => misuse("`test` takes no arguments".to_owned()),
+        ["miri"] if args.is_empty() => Ok(Task::Miri),
+        ["miri"] => misuse("`miri` takes no arguments".to_owned()),
         ["fault"] if args.is_empty() => Ok(Task::Fault),
         ["fault"] => misuse("`fault` takes no arguments".to_owned()),
         ["fuzz", ref target @ ..] if target.len() < 2 => Ok(Task::Fuzz {
@@ -270,9 +282,11 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             suite: Some(suite.to_owned()),
             args,
         }),
-        ["demo" | "test" | "fault" | "fuzz" | "bench", extra, ..] => {
-            misuse(format!("unexpected argument `{extra}`"))
-        }
+        [
+            "demo" | "test" | "fault" | "miri" | "fuzz" | "bench",
+            extra,
+            ..,
+        ] => misuse(format!("unexpected argument `{extra}`")),
         [command, ..] => misuse(format!("there is no command `{command}`")),
     }
 }
@@ -338,6 +352,7 @@ mod tests {
     fn every_command_is_understood() {
         assert_eq!(words("test").expect("test"), Task::Test);
         assert_eq!(words("fault").expect("fault"), Task::Fault);
+        assert_eq!(words("miri").expect("miri"), Task::Miri);
         let fuzz = |target: Option<&str>, runs, args: &[&str]| Task::Fuzz {
             target: target.map(str::to_owned),
             runs,

@@ -1,4 +1,4 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `bench` and `plugin`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `miri`, `bench` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
 //! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the
@@ -15,6 +15,7 @@ mod cli;
 mod demo;
 mod fault;
 mod fuzz;
+mod miri;
 mod plugin;
 mod plugin_new;
 mod test;
@@ -49,6 +50,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo { args } => demo::run(&args),
         Task::Fault => fault::run().map(|()| ExitCode::SUCCESS),
         Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
+        Task::Miri => miri::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
         Task::PluginCheck { args } => plugin::check(&args),
         Task::PluginNew(plugin) => plugin_new::run(&plugin).map(|()| ExitCode::SUCCESS),

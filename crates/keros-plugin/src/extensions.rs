@@ -2,7 +2,7 @@
 
 use crate::error::HostError;
 use crate::host::Host;
-use crate::run::{check, items, missing, read_log, text};
+use crate::run::{RunPtr, check, items, missing, read_log, text};
 use keros_abi::{
     KEROS_ARRAY_TRAINABLE, KEROS_E_NOT_FOUND, KEROS_E_OTHER, KEROS_E_STATE, KEROS_E_UNSUPPORTED,
     KEROS_EXT_CHECKPOINT, KEROS_EXT_FACTS, KEROS_EXT_HISTORY, KEROS_EXT_INPUTS,
@@ -53,11 +53,8 @@ impl Extensions {
         }
     }
 
-    /// The extensions with the run of the event this thread is in.
-    ///
-    /// # Safety
-    /// `run` is that run, as keros.h tells, and the tables are its host's.
-    pub(crate) unsafe fn of<'a>(&'a self, run: &'a keros_run) -> InEvent<'a> {
+    /// The extensions with the run of the event this thread is in, whose host they are of.
+    pub(crate) fn of<'a>(&'a self, run: RunPtr<'a>) -> InEvent<'a> {
         InEvent {
             run,
             extensions: self,
@@ -68,7 +65,7 @@ impl Extensions {
 /// What the extensions offer inside an event, made safe.
 #[derive(Clone, Copy)]
 pub(crate) struct InEvent<'a> {
-    run: &'a keros_run,
+    run: RunPtr<'a>,
     extensions: &'a Extensions,
 }
 
@@ -90,7 +87,7 @@ impl<'a> InEvent<'a> {
         let error = self.extensions.facts?.error?;
         let mut found = keros_str::EMPTY;
         // SAFETY: called inside the event, with room for the answer.
-        if unsafe { error(self.run, &mut found) } != KEROS_OK {
+        if unsafe { error(self.run.as_ptr(), &mut found) } != KEROS_OK {
             return None;
         }
         // SAFETY: valid until the next failure of the event.
@@ -103,7 +100,7 @@ impl<'a> InEvent<'a> {
         let function = table.facts.ok_or_else(|| missing(ASKED))?;
         let mut found = keros_str::EMPTY;
         // SAFETY: called inside the event, with room for the answer.
-        self.check(ASKED, unsafe { function(self.run, &mut found) })?;
+        self.check(ASKED, unsafe { function(self.run.as_ptr(), &mut found) })?;
         // SAFETY: valid until the next call.
         Ok(unsafe { text(ASKED, found) }?.to_owned())
     }
@@ -112,7 +109,7 @@ impl<'a> InEvent<'a> {
         let function = self.extensions.facts?.detail?;
         let mut found = keros_str::EMPTY;
         // SAFETY: called inside the event, with room for the answer.
-        if unsafe { function(self.run, &mut found) } != KEROS_OK {
+        if unsafe { function(self.run.as_ptr(), &mut found) } != KEROS_OK {
             return None;
         }
         // SAFETY: valid until the event is over.
@@ -126,13 +123,13 @@ impl<'a> InEvent<'a> {
         let row = table.row.ok_or_else(|| missing(ASKED))?;
         let mut rows = 0;
         // SAFETY: called inside the event, with room for the answer.
-        self.check(ASKED, unsafe { count(self.run, &mut rows) })?;
+        self.check(ASKED, unsafe { count(self.run.as_ptr(), &mut rows) })?;
         let mut history = Vec::new();
         for index in 0..rows {
             let mut epoch = 0;
             let mut found = empty_logs();
             // SAFETY: called inside the event, with room for the answers, of the size told.
-            let status = unsafe { row(self.run, index, &mut epoch, &mut found) };
+            let status = unsafe { row(self.run.as_ptr(), index, &mut epoch, &mut found) };
             self.check(ASKED, status)?;
             let mut logs = Logs::new();
             // SAFETY: the host says that there are as many items, valid until the next call.
@@ -153,7 +150,7 @@ impl<'a> InEvent<'a> {
         let function = table.numbers.ok_or_else(|| missing(ASKED))?;
         let mut found = empty_logs();
         // SAFETY: called inside the event, with room for an answer of the size told.
-        self.check(ASKED, unsafe { function(self.run, &mut found) })?;
+        self.check(ASKED, unsafe { function(self.run.as_ptr(), &mut found) })?;
         let mut numbers = Vec::new();
         // SAFETY: the host says that there are as many items, valid until the next call.
         for log in unsafe { items(ASKED, found.items, found.count, found.stride as usize)? } {
@@ -170,7 +167,7 @@ impl<'a> InEvent<'a> {
         let table = table(ASKED, self.extensions.optimizer)?;
         let function = table.set_number.ok_or_else(|| missing(ASKED))?;
         // SAFETY: called inside the event; the name lives during the call.
-        let status = unsafe { function(self.run, keros_str::new(name), value) };
+        let status = unsafe { function(self.run.as_ptr(), keros_str::new(name), value) };
         self.check(ASKED, status)
     }
 
@@ -181,8 +178,9 @@ impl<'a> InEvent<'a> {
             .optimizer
             .and_then(|table| table.is_scheduled);
         // SAFETY: called inside the event, with room for the answer.
-        function.is_some_and(|function| unsafe { function(self.run, &mut scheduled) } == KEROS_OK)
-            && scheduled != 0
+        function.is_some_and(
+            |function| unsafe { function(self.run.as_ptr(), &mut scheduled) } == KEROS_OK,
+        ) && scheduled != 0
     }
 
     pub(crate) fn swap_averages(&self) -> Result<(), BoxError> {
@@ -190,7 +188,7 @@ impl<'a> InEvent<'a> {
         let table = table(ASKED, self.extensions.optimizer)?;
         let function = table.swap_averages.ok_or_else(|| missing(ASKED))?;
         // SAFETY: called inside the event.
-        self.check(ASKED, unsafe { function(self.run) })
+        self.check(ASKED, unsafe { function(self.run.as_ptr()) })
     }
 
     pub(crate) fn params(&self) -> Result<Vec<ParamInfo>, BoxError> {
@@ -253,7 +251,7 @@ impl<'a> InEvent<'a> {
             byte_offset: 0,
         };
         // SAFETY: called inside the event, with a tensor of this shape that lives during the call.
-        let status = unsafe { assign(self.run, index as u64, &tensor) };
+        let status = unsafe { assign(self.run.as_ptr(), index as u64, &tensor) };
         self.check(ASKED, status)
     }
 
@@ -304,7 +302,7 @@ impl<'a> InEvent<'a> {
             producer_wait_ns: 0,
         };
         // SAFETY: called inside the event, with room for an answer of the size told.
-        let status = unsafe { function(self.run, &mut found) };
+        let status = unsafe { function(self.run.as_ptr(), &mut found) };
         (status == KEROS_OK).then(|| QueueStats {
             ready: found.ready,
             capacity: found.capacity,
@@ -327,7 +325,7 @@ impl<'a> InEvent<'a> {
             path: path.to_owned(),
         })?;
         // SAFETY: called inside the event; the path lives during the call.
-        let status = unsafe { function(self.run, keros_str::new(path)) };
+        let status = unsafe { function(self.run.as_ptr(), keros_str::new(path)) };
         self.check(asked, status)
     }
 
@@ -341,7 +339,7 @@ impl<'a> InEvent<'a> {
         let describe = describe.ok_or_else(|| missing(asked))?;
         let mut number = 0;
         // SAFETY: called inside the event, with room for the answer.
-        self.check(asked, unsafe { count(self.run, &mut number) })?;
+        self.check(asked, unsafe { count(self.run.as_ptr(), &mut number) })?;
         (0..number)
             .map(|index| self.describe(asked, describe, index))
             .collect()
@@ -362,7 +360,9 @@ impl<'a> InEvent<'a> {
             ndim: 0,
         };
         // SAFETY: called inside the event, with room for an answer of the size told.
-        self.check(asked, unsafe { describe(self.run, index, &mut found) })?;
+        self.check(asked, unsafe {
+            describe(self.run.as_ptr(), index, &mut found)
+        })?;
         // SAFETY: the host says that there are as many lengths, and a name, valid in the event.
         let (name, shape) = unsafe {
             (
@@ -402,7 +402,7 @@ impl<'a> InEvent<'a> {
         };
         // SAFETY: called inside the event, with room for the answer.
         self.check(asked, unsafe {
-            function(self.run, index as u64, &mut found)
+            function(self.run.as_ptr(), index as u64, &mut found)
         })?;
         let kind = (found.dtype_code, found.dtype_bits, found.dtype_lanes);
         if kind != (2, 32, 1) || found.device_type != 1 || found.byte_offset != 0 {

@@ -2,13 +2,13 @@
 
 use crate::extensions::{Extensions, HostRequests};
 use crate::host::Host;
-use crate::run::HostRun;
+use crate::run::{HostRun, RunPtr};
 use keros_abi::{
     KEROS_E_ARG, KEROS_E_IO, KEROS_E_NOT_FOUND, KEROS_E_OTHER, KEROS_E_PANIC, KEROS_E_UNSUPPORTED,
     KEROS_ERROR, KEROS_EVENT_NESTED, KEROS_EXT_MESSAGES, KEROS_EXT_STATE, KEROS_INFO, KEROS_OK,
     KEROS_SET_LEARNING_RATE, KEROS_SKIP_BATCH, KEROS_STOP, KEROS_STOP_EPOCH, KEROS_WARNING,
-    keros_callback, keros_decision, keros_event, keros_messages, keros_run, keros_sink,
-    keros_state, keros_status, keros_str,
+    keros_callback, keros_decision, keros_event, keros_messages, keros_sink, keros_state,
+    keros_status, keros_str,
 };
 use keros_callbacks::{
     BoxError, Callback, Context, Decision, Event, EventKind, Level, Logs, Message, Requests,
@@ -139,12 +139,10 @@ impl Instance {
         }
     }
 
-    /// # Safety
-    /// `run` is the run of the event this thread is in.
-    unsafe fn handle(
+    fn handle(
         &mut self,
         event: &keros_event,
-        run: &keros_run,
+        run: RunPtr<'_>,
         out: &mut keros_decision,
     ) -> Result<(), Failure> {
         let kind = EventKind::from_number(event.kind).ok_or_else(|| {
@@ -163,10 +161,8 @@ impl Instance {
         };
         let logs = &mut self.logs[kind as usize];
         let requests = self.requests.as_ref().map(|(_, requests)| requests);
-        // SAFETY: the caller's promise.
-        let extensions = unsafe { self.extensions.of(run) };
-        // SAFETY: as above.
-        let mut run = unsafe { HostRun::new(run, extensions, requests, logs, &mut self.info) };
+        let extensions = self.extensions.of(run);
+        let mut run = HostRun::new(run, extensions, requests, logs, &mut self.info);
         let mut cx = Context::new(&event, &mut run, &self.name, &mut self.messages);
         let answer = self.callback.on_event(&mut cx);
         if matches!(&answer, Ok(decision) if decision.is_continue()) {
@@ -217,16 +213,14 @@ unsafe extern "C" fn on_event(
     };
     // SAFETY: null, or the host's memory, valid until we return.
     let (event, out) = unsafe { (event.as_ref(), decision.as_mut()) };
-    // SAFETY: as the event itself.
-    let run = event.and_then(|event| unsafe { event.run.as_ref() });
+    // SAFETY: as the event itself, which is the one this thread is in.
+    let run = event.and_then(|event| unsafe { RunPtr::new(event.run) });
     instance.run(|instance| match (event, run, out) {
         (Some(event), Some(run), Some(out))
             if event.struct_size as usize >= size_of::<keros_event>()
-                && run.struct_size as usize >= size_of::<keros_run>()
                 && out.struct_size as usize >= size_of::<keros_decision>() =>
         {
-            // SAFETY: the event is the one this thread is in.
-            unsafe { instance.handle(event, run, out) }
+            instance.handle(event, run, out)
         }
         _ => Err(Failure::new(
             KEROS_E_ARG,

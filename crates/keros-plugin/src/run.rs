@@ -11,17 +11,54 @@ use keros_callbacks::{
     ArrayInfo, BoxError, EpochLogs, LogValue, Logs, ParamInfo, QueueStats, Requests, Run, RunInfo,
 };
 use std::cell::{Cell, OnceCell};
+use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
 /// The kinds of values this version knows; logs of other kinds are passed over.
 const KINDS: [u32; 4] = [KEROS_F64, KEROS_I64, KEROS_BOOL, KEROS_TEXT];
 
+/// The host's run during an event: the functions it has, and the pointer they want back. A reference
+/// to it could not be given back: hosts reach what they keep behind the functions.
+#[derive(Clone, Copy)]
+pub(crate) struct RunPtr<'a> {
+    run: *const keros_run,
+    event: PhantomData<&'a keros_run>,
+}
+
+impl RunPtr<'_> {
+    /// The run of an event, if it has the functions of version 1.0.
+    ///
+    /// # Safety
+    /// If not null, `run` is the run of the event this thread is in, as keros.h tells.
+    pub(crate) unsafe fn new(run: *const keros_run) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let known = unsafe { run.as_ref() }?;
+        let event = PhantomData;
+        (known.struct_size as usize >= size_of::<keros_run>()).then_some(RunPtr { run, event })
+    }
+
+    /// What keros.h passes.
+    pub(crate) fn as_ptr(self) -> *const keros_run {
+        self.run
+    }
+}
+
+impl Deref for RunPtr<'_> {
+    type Target = keros_run;
+
+    fn deref(&self) -> &keros_run {
+        // SAFETY: `new` was promised that it lives during the event.
+        unsafe { &*self.run }
+    }
+}
+
 /// The run during one event. What is read is written over what an earlier event left in `logs` and
 /// `info`, so that reading the same names again allocates nothing.
 pub(crate) struct HostRun<'a> {
-    run: &'a keros_run,
+    run: RunPtr<'a>,
     extensions: InEvent<'a>,
     requests: Option<&'a Requests>,
     params: OnceCell<Vec<ParamInfo>>,
@@ -43,12 +80,9 @@ static NOTHING_TOLD: RunInfo = RunInfo {
 };
 
 impl<'a> HostRun<'a> {
-    /// A run whose functions may be called, with room left by earlier events.
-    ///
-    /// # Safety
-    /// `run` is the run of the event this thread is in, as keros.h tells.
-    pub(crate) unsafe fn new(
-        run: &'a keros_run,
+    /// The run with room left by earlier events.
+    pub(crate) fn new(
+        run: RunPtr<'a>,
         extensions: InEvent<'a>,
         requests: Option<&'a Requests>,
         logs: &'a mut Logs,
@@ -79,7 +113,7 @@ impl<'a> HostRun<'a> {
         };
         let function = self.run.info.ok_or_else(|| missing(ASKED))?;
         // SAFETY: called inside the event, with room for an answer of the size told.
-        check(ASKED, unsafe { function(self.run, &mut found) })?;
+        check(ASKED, unsafe { function(self.run.as_ptr(), &mut found) })?;
         info.epochs = found.epochs;
         info.initial_epoch = found.initial_epoch;
         info.steps = (found.steps != KEROS_UNKNOWN).then_some(found.steps);
@@ -116,7 +150,7 @@ impl<'a> HostRun<'a> {
         };
         let function = self.run.logs.ok_or_else(|| missing(ASKED))?;
         // SAFETY: called inside the event, with room for an answer of the size told.
-        check(ASKED, unsafe { function(self.run, &mut found) })?;
+        check(ASKED, unsafe { function(self.run.as_ptr(), &mut found) })?;
         // SAFETY: the host says that there are as many items, that far apart, valid until set_log.
         let items = unsafe { items(ASKED, found.items, found.count, found.stride as usize)? };
         let items = items.filter(|log| KINDS.contains(&log.value.kind));
@@ -210,7 +244,7 @@ impl Run for HostRun<'_> {
         let function = self.run.set_log.ok_or_else(|| missing(ASKED))?;
         // SAFETY: called inside the event; key and value live during the call.
         check(ASKED, unsafe {
-            function(self.run, keros_str::new(key), &told)
+            function(self.run.as_ptr(), keros_str::new(key), &told)
         })?;
         if self.read {
             self.logs.set(key, value);
@@ -221,7 +255,7 @@ impl Run for HostRun<'_> {
     fn learning_rate(&self) -> Option<f64> {
         let mut rate = 0.0;
         // SAFETY: called inside the event, with room for the answer.
-        let status = unsafe { self.run.learning_rate?(self.run, &mut rate) };
+        let status = unsafe { self.run.learning_rate?(self.run.as_ptr(), &mut rate) };
         (status == KEROS_OK).then_some(rate)
     }
 
@@ -229,7 +263,7 @@ impl Run for HostRun<'_> {
         let mut nanoseconds = 0;
         if let Some(function) = self.run.data_wait_ns {
             // SAFETY: called inside the event, with room for the answer.
-            let _ = unsafe { function(self.run, &mut nanoseconds) };
+            let _ = unsafe { function(self.run.as_ptr(), &mut nanoseconds) };
         }
         Duration::from_nanos(nanoseconds)
     }
