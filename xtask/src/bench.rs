@@ -24,7 +24,17 @@ pub(crate) fn run(suite: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
         Some(name) => name,
     };
     let mut bench = cargo::command("bench --package=keros-benches --bench");
-    bench.arg(suite).arg("--").args(args);
+    bench.arg(suite);
+    let mut args = args.iter();
+    let mut of_suite = Vec::new();
+    while let Some(arg) = args.next() {
+        if arg == "--features" {
+            bench.arg(arg).args(args.next());
+        } else {
+            of_suite.push(arg);
+        }
+    }
+    bench.arg("--").args(of_suite);
     let status = bench
         .status()
         .with_context(|| format!("cannot start `{}`", cargo::words(&bench)))?;

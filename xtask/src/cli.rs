@@ -77,7 +77,7 @@ Usage: cargo xtask bench SUITE [ARGS]
 
 SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist.
 ARGS go to the suite, with or without `--` before them. All suites know those of criterion
-(`cargo xtask bench SUITE -- --help` lists them).
+(`cargo xtask bench SUITE -- --help` lists them). `--features keros/turbojpeg` goes to cargo.
 
 `bench train` also runs whole trainings, each in a process of its own:
   --model mnist_convnet|cifar10_cnn|mlp

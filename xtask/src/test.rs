@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything CI checks, the cheapest first, each step announced with its command and its time.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -34,6 +34,12 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     step("tests", tests, cargo::run)?;
+    if ["cmake", "nasm"].into_iter().all(is_there) {
+        let turbojpeg = cargo::command("test --package=keros-image --features=turbojpeg --test=it");
+        step("turbojpeg", turbojpeg, cargo::run)?;
+    } else {
+        eprintln!("\n==> turbojpeg: not tested, that needs cmake and nasm");
+    }
     let doctests = cargo::command(&format!(
         "test --workspace --exclude=xtask --doc {FEATURES}"
     ));
@@ -44,6 +50,13 @@ pub(crate) fn run() -> Result<()> {
 
     eprintln!("\n==> all passed in {}", seconds(start));
     Ok(())
+}
+
+/// Whether a program of this name answers.
+fn is_there(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdout(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
 }
 
 /// Runs one step between two lines that say what it is and how long it took.

@@ -11,6 +11,8 @@ use image::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "turbojpeg")]
+use crate::turbo;
 use crate::{Image, ImageError, ImageShape, Pixels, jpeg};
 
 /// Which channels an image is read into.
@@ -56,7 +58,8 @@ impl fmt::Display for ColorMode {
 pub enum Format {
     /// Portable Network Graphics; of an animation the default picture.
     Png,
-    /// JPEG, baseline and progressive, gray, colour and CMYK.
+    /// JPEG, baseline and progressive, gray, colour and CMYK. The feature `turbojpeg` reads gray and
+    /// colour with libjpeg-turbo: with the pixels of Pillow, which other decoders come near.
     Jpeg,
     /// Windows bitmap.
     Bmp,
@@ -214,7 +217,17 @@ impl Decoder {
             true => Some(decoder.orientation().map_err(undecodable)?),
             false => None,
         };
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+        #[cfg(feature = "turbojpeg")]
+        let fast = match format {
+            Format::Jpeg => turbo::picture(bytes, width, height),
+            _ => None,
+        };
+        #[cfg(not(feature = "turbojpeg"))]
+        let fast = None;
+        let mut picture = match fast {
+            Some(picture) => picture,
+            None => DynamicImage::from_decoder(decoder).map_err(undecodable)?,
+        };
         if let Some(orientation) = orientation {
             picture.apply_orientation(orientation);
         }

@@ -37,6 +37,8 @@ mod resize;
 mod spline;
 mod standardize;
 mod statistics;
+#[cfg(feature = "turbojpeg")]
+mod turbo;
 
 pub use affine::Affine;
 pub use decode::{ColorMode, Decoder, Format};
