@@ -2,12 +2,13 @@
 //! both sleep 5 ms a batch, compared with the slower of the two alone), and how many augmented
 //! images a loader delivers to one that does nothing else.
 //!
-//! `--json` prints a line per case of the second kind, as the scripts that time other libraries do,
-//! instead of the tables.
+//! With `--against` the second kind runs beside libraries of Python; `--json` prints a line per case
+//! of it, as the scripts that time other libraries do, instead of the tables.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
 use std::fs;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,10 @@ use keros::data::{
     Array, Batch, DataError, FlowOptions, ImageDataGenerator, Loader, LoaderOptions, Recipe,
     Sequence, worker,
 };
-use keros_benches::{Quartiles, Sides, Suite, Table, Times, bytes, quartiles, significant, timed};
+use keros_benches::{
+    Contest, Peer, Quartiles, Rates, Sides, Suite, Table, Times, bytes, quartiles, significant,
+    timed,
+};
 use serde_json::json;
 
 /// Batches of one iteration; the wait for the first one is part of it.
@@ -55,20 +59,67 @@ const CREWS: [(Kind, usize); 6] = [
     (Kind::Processes, 2),
 ];
 
-fn main() -> Result<()> {
+/// Height and width, channels, images.
+const SIZES: [(usize, usize, usize); 3] = [(28, 1, 12_800), (32, 3, 6_400), (224, 3, 256)];
+
+const PEERS: [Peer; 2] = [
+    Peer {
+        name: "keras",
+        modules: &["keras", "scipy", "numpy"],
+    },
+    Peer {
+        name: "torchvision",
+        modules: &["torch", "torchvision", "numpy"],
+    },
+];
+
+#[allow(clippy::print_stderr, reason = "a bad request is answered there")]
+fn main() -> Result<ExitCode> {
     worker::Registry::new()
         .with(Slow::NAME, |()| Slow::new())
         .serve_if_asked();
-    if std::env::args().any(|argument| argument == "--json") {
-        return lines();
+    match Contest::from_args("prefetch.py", &PEERS) {
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+        Ok(Some(contest)) if contest.is_alone() => lines()?,
+        Ok(Some(contest)) => against(&contest)?,
+        Ok(None) => overlap(),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Images per second from one worker and from two beside those of other libraries, each with the kind
+/// of workers that its users have by default.
+fn against(contest: &Contest) -> Result<()> {
+    let cases: Vec<_> = SIZES
+        .iter()
+        .map(|(side, channels, _)| (format!("{side}x{side}x{channels}"), vec![side.to_string()]))
+        .collect();
+    contest.play(&cases, |case| {
+        let (side, channels, images) = SIZES[case];
+        let source: Arc<dyn Sequence> = Arc::new(flow(side, channels, images)?);
+        let median = |workers| -> Result<f64> {
+            let mut loader = endless(&source, Kind::Threads, workers)?;
+            Ok(Quartiles::of(delivered(&mut loader, source.len(), images)?).median)
+        };
+        Ok(Rates {
+            one: median(1)?,
+            two: median(2)?,
+        })
+    })
+}
+
+/// How a training and its data run beside each other.
+fn overlap() {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 10.0,
         rounds: 10,
     };
     let Some(mut suite) = Suite::from_args(times) else {
-        return Ok(());
+        return;
     };
     for (kind, workers) in CREWS {
         suite.case("overlap", &format!("{} {workers}", kind.name()), || {
@@ -100,25 +151,15 @@ fn main() -> Result<()> {
         ]
     });
     println!("{table}");
-    Ok(())
 }
 
 /// A line of JSON for each delivery case.
 fn lines() -> Result<()> {
-    for (side, channels, images) in [(28, 1, 12_800), (32, 3, 6_400), (224, 3, 256)] {
+    for (side, channels, images) in SIZES {
         let source: Arc<dyn Sequence> = Arc::new(flow(side, channels, images)?);
         for (kind, workers) in CREWS {
-            // The first epoch has the start of the workers in it.
-            let mut rates = Vec::new();
             let mut loader = endless(&source, kind, workers)?;
-            for _ in 0..=EPOCHS {
-                let start = Instant::now();
-                for _ in 0..source.len() {
-                    loader.next().context("the stream has no end")??;
-                }
-                rates.push(images as f64 / start.elapsed().as_secs_f64());
-            }
-            let rates = &rates[1..];
+            let rates = delivered(&mut loader, source.len(), images)?;
             println!(
                 "{}",
                 json!({
@@ -128,7 +169,7 @@ fn lines() -> Result<()> {
                     "workers": workers,
                     "kind": kind.name(),
                     "ips": rates.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
-                    "median": Quartiles::of(rates.to_vec()).median.round(),
+                    "median": Quartiles::of(rates).median.round(),
                     "rss_mb": peak_kb()?.div_ceil(1024),
                     "verdict": loader.stats().verdict().to_string(),
                 })
@@ -136,6 +177,20 @@ fn lines() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Images per second of each epoch but the first, which has the start of the workers in it.
+fn delivered(loader: &mut Loader, batches: usize, images: usize) -> Result<Vec<f64>> {
+    let mut rates = Vec::new();
+    for _ in 0..=EPOCHS {
+        let start = Instant::now();
+        for _ in 0..batches {
+            loader.next().context("the stream has no end")??;
+        }
+        rates.push(images as f64 / start.elapsed().as_secs_f64());
+    }
+    rates.remove(0);
+    Ok(rates)
 }
 
 /// The augmentation that all libraries are timed with.

@@ -13,12 +13,24 @@ BATCH = 32
 SECONDS = 0.7
 
 
-def images(size):
-    """Random bytes, channels last."""
+# The augmentation, in the words of Keras.
+KERAS = {
+    "rotation_range": 15,
+    "width_shift_range": 0.1,
+    "height_shift_range": 0.1,
+    "shear_range": 10,
+    "zoom_range": 0.1,
+    "horizontal_flip": True,
+    "rescale": 1 / 255,
+}
+
+
+def images(size, count=None):
+    """Random bytes, channels last; as many images as one pass takes if no number is given."""
     import numpy
 
-    count, channels = {28: (2048, 1), 32: (1024, 3), 224: (64, 3)}[size]
-    shape = (count, size, size, channels)
+    default, channels = {28: (2048, 1), 32: (1024, 3), 224: (64, 3)}[size]
+    shape = (count or default, size, size, channels)
     return numpy.random.default_rng(0).integers(0, 256, shape, dtype=numpy.uint8)
 
 
@@ -26,15 +38,7 @@ def with_keras(x):
     import numpy
     from keras_preprocessing.image import ImageDataGenerator
 
-    generator = ImageDataGenerator(
-        rotation_range=15,
-        width_shift_range=0.1,
-        height_shift_range=0.1,
-        shear_range=10,
-        zoom_range=0.1,
-        horizontal_flip=True,
-        rescale=1 / 255,
-    )
+    generator = ImageDataGenerator(**KERAS)
     flow = generator.flow(x.astype("float32"), numpy.zeros(len(x)), batch_size=BATCH)
     return lambda batch: flow[batch]
 
@@ -95,12 +99,12 @@ def with_albumentations(x):
     return lambda batch: numpy.stack([change(image=image)["image"] for image in rows(batch)])
 
 
-def with_torchvision(x):
+def torchvision_transform():
     import torch
     from torchvision.transforms import v2
 
     torch.set_num_threads(1)
-    change = v2.Compose(
+    return v2.Compose(
         [
             v2.RandomAffine(
                 15,
@@ -113,6 +117,12 @@ def with_torchvision(x):
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
+
+
+def with_torchvision(x):
+    import torch
+
+    change = torchvision_transform()
     x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
     return lambda batch: torch.stack([change(i) for i in x[batch * BATCH : (batch + 1) * BATCH]])
 

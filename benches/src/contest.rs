@@ -1,7 +1,7 @@
 //! Images per second of keros and of Python's libraries, in turn on one machine.
 //!
 //! A suite that has such peers takes, besides criterion's arguments, `--against NAMES` and `--json`. Each round
-//! measures keros in this process, then every peer in one of its own, on one thread and on two, case by case; the
+//! measures keros in this process, then every peer in one of its own, with one worker and with two, case by case; the
 //! table shows medians of the rounds and of the ratios within them.
 
 use std::ffi::OsString;
@@ -39,12 +39,12 @@ pub struct Contest {
     pub images: Option<PathBuf>,
 }
 
-/// Images per second of one side in one case: medians on one thread and on two.
+/// Images per second of one side in one case: medians with one worker and with two.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// On one thread.
+    /// With one worker.
     pub one: f64,
-    /// On two threads.
+    /// With two workers.
     pub two: f64,
 }
 
@@ -102,6 +102,12 @@ impl Contest {
         }
         ensure!(contest.rounds > 0, "--rounds is 0, expected at least 1");
         Ok(Some(contest))
+    }
+
+    /// Whether no peer was named.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.peers.is_empty()
     }
 
     /// Plays all rounds. A case is what is measured, in words, and the arguments of the script that say so; `ours`
@@ -169,11 +175,11 @@ impl Contest {
         if !self.json {
             let headings = [
                 "case, who",
-                "one thread, images/s",
-                "two threads, images/s",
-                "keros ÷ it, one thread",
-                "keros ÷ it, two threads",
-                "two threads ÷ one",
+                "one worker, images/s",
+                "two workers, images/s",
+                "keros ÷ it, one worker",
+                "keros ÷ it, two workers",
+                "two workers ÷ one",
             ];
             println!("{}", Table::new(headings, &rows, Clone::clone));
         }

@@ -89,8 +89,9 @@ ARGS go to the suite, with or without `--` before them. All suites know those of
   --rounds N       Turns, 3 if not given
   --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
 
-`bench augment` and `bench decode` also run beside libraries of Python, on one thread and on two:
-  --against PEERS  cv2, keras, albumentations, torchvision; for decode PIL, PIL-draft, cv2, torchvision
+`bench augment`, `decode` and `prefetch` also run beside libraries of Python, with one worker and with two:
+  --against PEERS  cv2, keras, albumentations, torchvision; for decode PIL, PIL-draft, cv2, torchvision;
+                   for prefetch keras, torchvision
   --json           A line of JSON for each; also without peers
   --images DIR     For decode: JPEG files of yours, instead of made-up ones
   --rounds N, --python PATH as above
