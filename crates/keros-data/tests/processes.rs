@@ -44,7 +44,11 @@ fn main() -> ExitCode {
 }
 
 fn registry() -> worker::Registry {
-    worker::Registry::new().with(faults::Faulty::NAME, |faulty: faults::Faulty| Ok(faulty))
+    worker::Registry::new()
+        .with(faults::Faulty::NAME, |faulty: faults::Faulty| Ok(faulty))
+        .with(streams::Growing::NAME, |length| {
+            Ok(streams::Growing::new(length))
+        })
 }
 
 /// A trial for each function.
