@@ -8,6 +8,8 @@
 
 mod bad_input;
 mod c_plugin;
+mod custom_layer;
+mod custom_loop;
 mod fashion_mnist;
 mod image_folder;
 mod kills;
