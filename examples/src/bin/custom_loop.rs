@@ -142,7 +142,7 @@ fn train(
         run.tell(&mut callbacks, EventKind::EpochEnd, place)?;
         place.epoch += 1;
     }
-    place.epoch -= 1;
+    place.epoch = place.epoch.saturating_sub(1);
     run.tell(&mut callbacks, EventKind::TrainEnd, place)?;
     Ok(chosen)
 }
