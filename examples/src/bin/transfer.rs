@@ -76,56 +76,33 @@ fn run(args: &Args, data: &Fashion, base: &Graph) -> Result<()> {
     let mut transferred = network(args.images.seed)?;
     println!("{}", take_over(base, &mut transferred)?);
     let train_y = departments(&data.train_y)?;
-    let test_y = departments(&data.test_y)?;
     let few = few_of_each(&train_y, args.images_of_each.into())?;
-    let train = (data.train_x.select(&few)?, train_y.select(&few)?);
-
-    let mut rows = Vec::new();
-    let mut report = |name: &str, network: Sequential| -> Result<Trainer<Sequential>> {
-        let learnt = network.params().num_elements(true);
-        let mut trainer = Trainer::builder(network)
-            .optimizer("adam")
-            .loss("sparse_categorical_crossentropy")
-            .metric("accuracy")
-            .seed(args.images.seed)
-            .compile()?;
-        let options = FitOptions {
-            batch_size: Some(8),
-            epochs: args.epochs,
-            verbose: Verbose::Silent,
-            ..FitOptions::default()
-        };
-        trainer.fit(to_unit(&train.0)?, train.1.clone(), options)?;
-        let options = EvaluateOptions {
-            verbose: Verbose::Silent,
-            ..EvaluateOptions::default()
-        };
-        let tested = trainer.evaluate(to_unit(&data.test_x)?, test_y.clone(), options)?;
-        let accuracy = tested.number("accuracy").context("accuracy is a metric")?;
-        rows.push(vec![
-            name.to_owned(),
-            learnt.to_string(),
-            format!("{accuracy:.3}"),
-        ]);
-        Ok(trainer)
+    let lesson = Lesson {
+        train_x: to_unit(&data.train_x.select(&few)?)?,
+        train_y: train_y.select(&few)?,
+        test_x: to_unit(&data.test_x)?,
+        test_y: departments(&data.test_y)?,
     };
-    let mut trainer = report("with what Keras has learned", transferred)?;
-    report("from scratch", network(args.images.seed)?)?;
     println!(
         "learned from {} images, tested on {}:\n",
         few.len(),
         data.test_x.len()
     );
-    println!(
-        "{}",
-        table(&["network", "trained parameters", "accuracy"], &rows)
-    );
+    let (mut trainer, with) = learn(args, transferred, &lesson)?;
+    let (_, without) = learn(args, network(args.images.seed)?, &lesson)?;
+    let row = |name: &str, [trained, accuracy]: [String; 2]| vec![name.into(), trained, accuracy];
+    let rows = [
+        row("with what Keras has learned", with),
+        row("from scratch", without),
+    ];
+    let header = ["network", "trained parameters", "accuracy"];
+    println!("{}", table(&header, &rows));
 
     if let Some(out) = &args.out {
         make_folder(out)?;
         trainer.save(out.join("model.safetensors"))?;
         let images = data.test_x.slice(0..data.test_x.len().min(16))?;
-        let labels = test_y.as_slice::<u8>().context("labels are bytes")?;
+        let labels = lesson.test_y.as_slice::<u8>().context("labels are bytes")?;
         let predicted = predict(&mut trainer, &images)?;
         let picture = predictions_svg(&images, labels, &predicted, &DEPARTMENTS)?;
         write_whole(&out.join("predictions.svg"), picture.as_bytes())?;
@@ -134,43 +111,94 @@ fn run(args: &Args, data: &Fashion, base: &Graph) -> Result<()> {
     Ok(())
 }
 
-/// Copies the parameters that `base` has under the same names and shapes, and freezes their layers.
+/// Copies the layers whose parameters `base` has under the same names and shapes, and freezes them.
 /// Returns a table of what was taken and what not.
 fn take_over(base: &Graph, network: &mut Sequential) -> Result<String> {
     let shape = |param: Option<&Param>| match param {
         Some(param) => format!("{:?}", param.value().dims()),
         None => "–".to_owned(),
     };
+    let in_file = |param: &Param| base.params().by_name(param.name());
+    let fits = |param: &Param| {
+        in_file(param).is_some_and(|found| found.value().dims() == param.value().dims())
+    };
     let mut rows = Vec::new();
+    let mut row = |param: &Param, found: Option<&Param>, here: Option<&Param>, what: &str| {
+        rows.push(vec![
+            param.name().to_owned(),
+            shape(found),
+            shape(here),
+            what.to_owned(),
+        ]);
+    };
     let mut taken = Vec::new();
-    for (_, param) in network.params().iter() {
-        let found = base.params().by_name(param.name());
-        let fits = found.filter(|found| found.value().dims() == param.value().dims());
-        if let Some(found) = fits {
-            param.set(found.value())?;
-            taken.extend(param.name().split('/').next().map(str::to_owned));
+    for layer in network.layers() {
+        let params: Vec<&Param> = layer
+            .params
+            .iter()
+            .map(|id| &network.params()[*id])
+            .collect();
+        let all_fit = params.iter().all(|param| fits(param));
+        for param in &params {
+            match in_file(param).filter(|_| all_fit) {
+                Some(found) => {
+                    param.set(found.value())?;
+                    row(param, Some(found), Some(param), "taken and frozen");
+                }
+                None => row(param, in_file(param), Some(param), "new"),
+            }
         }
-        let what = if fits.is_some() {
-            "taken and frozen"
-        } else {
-            "new"
-        };
-        rows.push([param.name(), &shape(found), &shape(Some(param)), what].map(str::to_owned));
+        if all_fit && !params.is_empty() {
+            taken.push(layer.name.to_owned());
+        }
     }
     for (_, param) in base.params().iter() {
         if network.params().by_name(param.name()).is_none() {
-            rows.push([param.name(), &shape(Some(param)), "–", "left out"].map(str::to_owned));
+            row(param, Some(param), None, "left out");
         }
     }
-    ensure!(
-        !taken.is_empty(),
-        "the file has no parameter of this network"
-    );
+    ensure!(!taken.is_empty(), "the file has no layer of this network");
     for layer in &taken {
         network.set_trainable(layer, false)?;
     }
-    let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
     Ok(table(&["parameter", "in the file", "here", ""], &rows))
+}
+
+/// What is learned, and what it is tested on.
+struct Lesson {
+    train_x: Array,
+    train_y: Array,
+    test_x: Array,
+    test_y: Array,
+}
+
+/// Trains what is not frozen. Returns the number of trained parameters and the accuracy too.
+fn learn(
+    args: &Args,
+    network: Sequential,
+    lesson: &Lesson,
+) -> Result<(Trainer<Sequential>, [String; 2])> {
+    let trained = network.params().num_elements(true);
+    let mut trainer = Trainer::builder(network)
+        .optimizer("adam")
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .seed(args.images.seed)
+        .compile()?;
+    let options = FitOptions {
+        batch_size: Some(8),
+        epochs: args.epochs,
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    };
+    trainer.fit(lesson.train_x.clone(), lesson.train_y.clone(), options)?;
+    let options = EvaluateOptions {
+        verbose: Verbose::Silent,
+        ..EvaluateOptions::default()
+    };
+    let tested = trainer.evaluate(lesson.test_x.clone(), lesson.test_y.clone(), options)?;
+    let accuracy = tested.number("accuracy").context("accuracy is a metric")?;
+    Ok((trainer, [trained.to_string(), format!("{accuracy:.3}")]))
 }
 
 fn departments(labels: &Array) -> Result<Array> {

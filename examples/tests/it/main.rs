@@ -13,6 +13,7 @@ mod custom_loop;
 mod fashion_mnist;
 mod image_folder;
 mod kills;
+mod readme;
 mod resnet;
 mod resume;
 mod support;
