@@ -157,3 +157,30 @@ pub fn trainer(device: &Device, seed: u64) -> Result<Trainer<Sequential>> {
         .seed(seed)
         .compile()?)
 }
+
+/// The most likely class of each image `[N, 28, 28, 1]` u8, and its probability.
+///
+/// # Errors
+/// Images of another form, or a network that does not end in the probabilities of the classes.
+pub fn predict<N: Network>(trainer: &mut Trainer<N>, images: &Array) -> Result<Vec<(usize, f32)>> {
+    let options = PredictOptions {
+        batch_size: 250,
+        verbose: Verbose::Silent,
+        ..PredictOptions::default()
+    };
+    let outputs = trainer.predict(to_unit(images)?, options)?;
+    let probabilities = outputs[0]
+        .as_slice::<f32>()
+        .context("predictions are floats")?;
+    let classes = outputs[0].shape().last().copied().unwrap_or(1);
+    let best = |row: &[f32]| {
+        let mut best = (0, f32::NEG_INFINITY);
+        for (class, probability) in row.iter().enumerate() {
+            if *probability > best.1 {
+                best = (class, *probability);
+            }
+        }
+        best
+    };
+    Ok(probabilities.chunks_exact(classes).map(best).collect())
+}

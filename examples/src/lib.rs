@@ -1,6 +1,8 @@
 //! Shared parts of the examples: the data, the network, the reports and the pictures.
 
 pub mod fashion;
+pub mod files;
+pub mod images_arg;
 pub mod memory;
 pub mod meter;
 pub mod pictures;

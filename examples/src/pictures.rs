@@ -12,7 +12,7 @@ const TILE_PX: usize = 84;
 const CELL_PX: (usize, usize) = (112, 132);
 
 /// An SVG grid of grayscale images `[N, H, W, 1]` u8: the true class above each, below it the
-/// predicted one with its probability, green where they agree and red where not.
+/// predicted one with its probability, green where they agree, red and bold where not.
 ///
 /// # Errors
 /// Images of another form.
@@ -44,7 +44,10 @@ pub fn predictions_svg(
             ExtendedColorType::L8,
         )?;
         let (truth, (class, probability)) = (usize::from(labels[i]), predicted[i]);
-        let color = if truth == class { "#1a7f37" } else { "#c62828" };
+        let style = match truth == class {
+            true => "fill=\"#1a7f37\"",
+            false => "fill=\"#c62828\" font-weight=\"bold\"",
+        };
         let (x, y) = ((i % COLUMNS) * cell_width, (i / COLUMNS) * cell_height);
         let middle = x + cell_width / 2;
         writeln!(
@@ -52,7 +55,7 @@ pub fn predictions_svg(
             "<text x=\"{middle}\" y=\"{}\" fill=\"#333\">{}</text>\
              <image x=\"{}\" y=\"{}\" width=\"{TILE_PX}\" height=\"{TILE_PX}\" \
              style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>\
-             <text x=\"{middle}\" y=\"{}\" fill=\"{color}\">{} {:.0}%</text>",
+             <text x=\"{middle}\" y=\"{}\" {style}>{} {:.0}%</text>",
             y + 16,
             classes[truth],
             x + (cell_width - TILE_PX) / 2,

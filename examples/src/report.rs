@@ -1,5 +1,6 @@
 //! Errors as one sentence.
 
+use anyhow::Result;
 use std::process::ExitCode;
 
 /// Prints `error` with those of its causes that it does not tell itself, and returns the exit code.
@@ -18,4 +19,13 @@ pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     }
     eprintln!("error: {text}");
     ExitCode::from(code)
+}
+
+/// The exit code of a program that has done its work, or has failed at it and says why.
+#[must_use]
+pub fn ended(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
 }

@@ -10,7 +10,8 @@ use keros::nn::Sequential;
 use keros::plugin_host::{self, IsolateOptions};
 use keros::prelude::*;
 use keros::tensor::save_params;
-use keros_examples::fashion::{self, CLASSES, Fashion, to_unit};
+use keros_examples::fashion::{self, CLASSES, Fashion, predict};
+use keros_examples::files::{make_folder, write_whole};
 use keros_examples::memory::peak_rss_bytes;
 use keros_examples::meter::Meter;
 use keros_examples::pictures::predictions_svg;
@@ -19,7 +20,6 @@ use keros_examples::report::fail;
 use keros_examples::table::table;
 use keros_examples::training::{Method, Settings, train};
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -180,7 +180,7 @@ fn run(args: &Args, prepared: Prepared) -> Result<()> {
         callbacks,
     } = prepared;
     if let Some(out) = &args.out {
-        fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
+        make_folder(out)?;
     }
     let settings = Settings {
         method: args.method,
@@ -228,32 +228,6 @@ fn run(args: &Args, prepared: Prepared) -> Result<()> {
         write_whole(file, text.as_bytes())?;
     }
     Ok(())
-}
-
-/// The most likely class of each image and its probability.
-fn predict(trainer: &mut Trainer<Sequential>, images: &Array) -> Result<Vec<(usize, f32)>> {
-    let options = PredictOptions {
-        batch_size: 250,
-        verbose: Verbose::Silent,
-        ..PredictOptions::default()
-    };
-    let outputs = trainer.predict(to_unit(images)?, options)?;
-    let probabilities = outputs[0]
-        .as_slice::<f32>()
-        .context("predictions are floats")?;
-    let best = |row: &[f32]| {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (class, probability) in row.iter().enumerate() {
-            if *probability > best.1 {
-                best = (class, *probability);
-            }
-        }
-        best
-    };
-    Ok(probabilities
-        .chunks_exact(CLASSES.len())
-        .map(best)
-        .collect())
 }
 
 fn per_class(labels: &[u8], predicted: &[(usize, f32)]) -> String {
@@ -312,13 +286,4 @@ fn results(args: &Args, history: &History, meter: &Meter, peak_rss_bytes: Option
         data_wait_frac: meter.data_wait_frac(),
         peak_rss_bytes,
     }
-}
-
-/// Writes a file that is never seen half-written.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    fs::write(&beside, bytes)
-        .and_then(|()| fs::rename(&beside, path))
-        .with_context(|| format!("writing {}", path.display()))
 }

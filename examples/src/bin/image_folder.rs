@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use keros::nn::Sequential;
 use keros::prelude::*;
+use keros_examples::files::make_folder;
 use keros_examples::report::fail;
 use keros_examples::table::table;
 use std::fs;
@@ -152,8 +153,7 @@ fn network(args: &Args, classes: usize) -> Result<Sequential> {
 }
 
 fn run(args: &Args, data: Data) -> Result<()> {
-    fs::create_dir_all(&args.out)
-        .with_context(|| format!("making the folder {}", args.out.display()))?;
+    make_folder(&args.out)?;
     let classes = data.training.class_names();
     let mut trainer = Trainer::builder(network(args, classes.len())?)
         .optimizer("adam")

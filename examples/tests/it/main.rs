@@ -8,9 +8,15 @@
 
 mod bad_input;
 mod c_plugin;
+mod custom_layer;
+mod custom_loop;
 mod fashion_mnist;
 mod image_folder;
 mod kills;
+mod readme;
+mod resnet;
+mod resume;
 mod support;
 mod three_methods;
+mod transfer;
 mod two_inputs;

@@ -15,9 +15,14 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Runs to the end and returns standard output.
+/// Runs `fashion_mnist` to the end and returns standard output.
 pub(crate) fn succeed(args: &[&str]) -> String {
-    let output = fashion_mnist(args);
+    run(env!("CARGO_BIN_EXE_fashion_mnist"), args)
+}
+
+/// Runs a program to the end and returns standard output.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
     assert!(
         output.status.success(),
         "{args:?}: {}",

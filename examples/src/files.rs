@@ -1,0 +1,25 @@
+//! Files that examples leave behind.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+
+/// Writes a file that is never seen half-written.
+///
+/// # Errors
+/// When the file cannot be written; the one that was there, if any, is unchanged.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    fs::write(&beside, bytes)
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("making the folder {}", path.display()))
+}

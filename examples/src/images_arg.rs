@@ -1,0 +1,31 @@
+//! Which images an example works on, as its command line says.
+
+use crate::fashion::{self, Fashion};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Which images, and the seed of everything random.
+#[derive(Args)]
+pub struct ImagesArg {
+    /// Folder with the four IDX files, plain or .gz; the shipped subset unless given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Use only the first N training images, and at most N test images.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Seed of the weights and the order of the images.
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+}
+
+impl ImagesArg {
+    /// The images.
+    ///
+    /// # Errors
+    /// As [`Fashion::load`].
+    pub fn load(&self) -> Result<Fashion> {
+        let folder = self.data.clone().unwrap_or_else(fashion::shipped);
+        Fashion::load(&folder, self.limit)
+    }
+}
