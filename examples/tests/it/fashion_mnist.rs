@@ -132,6 +132,10 @@ fn the_seed_fixes_every_digit_for_any_workers_and_queue() {
         run("four", &["--workers", "4", "--max-queue-size", "2"]),
         expected
     );
+    assert_eq!(
+        run("processes", &["--workers", "2", "--processes"]),
+        expected
+    );
     assert_eq!(run("own", &["--method", "train_on_batch"]), expected);
     assert_ne!(run("other", &["--seed", "43"]), expected);
 }
