@@ -91,3 +91,25 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct RepositoryReadme;
+
+/// The code of the guides, so that it compiles and does what they say.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/first-classifier.md")]
+    struct FirstClassifier;
+
+    #[doc = include_str!("../../../docs/three-methods.md")]
+    struct ThreeMethods;
+
+    #[doc = include_str!("../../../docs/own-generator.md")]
+    struct OwnGenerator;
+
+    #[doc = include_str!("../../../docs/own-layer.md")]
+    struct OwnLayer;
+
+    #[doc = include_str!("../../../docs/resume.md")]
+    struct Resume;
+
+    #[doc = include_str!("../../../docs/performance.md")]
+    struct Performance;
+}
