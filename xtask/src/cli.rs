@@ -21,6 +21,7 @@ Commands:
   fuzz TARGET [--runs N] Give a reader of files what breaks it
   miri                   Look at the pointers of a plugin with Miri
   bench SUITE [ARGS]     Run one suite of benchmarks
+  release --dry-run      Say what a release would publish
   plugin check PATH      Tell whether a file is a valid plugin, and why not
   plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
   plugin new NAME        Make a plugin that builds and passes its test
@@ -68,6 +69,13 @@ Runs the tests of keros-abi and keros-plugin in Miri, which finds what their uns
 its nightly toolchain with the components miri and rust-src.
 
 Usage: cargo xtask miri
+";
+
+const RELEASE: &str = "\
+Packs every crate that would be published, in the order in which the registry would need them, and says what is missing.
+A warning of cargo or a package without its README or licences is a failure. Nothing is built, and nothing is sent.
+
+Usage: cargo xtask release --dry-run
 ";
 
 const BENCH: &str = "\
@@ -130,6 +138,8 @@ pub(crate) enum Task {
     Test,
     Fault,
     Miri,
+    /// Without sending anything.
+    Release,
     Fuzz {
         target: Option<String>,
         runs: u64,
@@ -227,6 +237,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let mut help_wanted = false;
     let mut fault = None;
     let mut runs = None;
+    let mut dry_run = false;
     let mut parser = lexopt::Parser::from_args(own);
     loop {
         match parser.next() {
@@ -242,6 +253,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
                     Err(error) => fault = fault.or(Some(error)),
                 }
             }
+            Ok(Some(Arg::Long("dry-run"))) if values.first().is_some_and(|c| c == "release") => {
+                dry_run = true;
+            }
             Ok(Some(option)) => fault = fault.or(Some(option.unexpected())),
             Err(error) => fault = fault.or(Some(error)),
         }
@@ -255,6 +269,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         Some(&"miri") => MIRI,
         Some(&"fuzz") => FUZZ,
         Some(&"bench") => BENCH,
+        Some(&"release") => RELEASE,
         _ => HELP,
     };
     let misuse = |sentence| Err(Misuse { sentence, help });
@@ -271,6 +286,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["test"] => misuse("`test` takes no arguments".to_owned()),
         ["miri"] if args.is_empty() => Ok(Task::Miri),
         ["miri"] => misuse("`miri` takes no arguments".to_owned()),
+        ["release"] if dry_run && args.is_empty() => Ok(Task::Release),
+        ["release"] if dry_run => misuse("`release` takes no arguments".to_owned()),
+        ["release"] => misuse("`release` publishes nothing by itself: say `--dry-run`".to_owned()),
         ["fault"] if args.is_empty() => Ok(Task::Fault),
         ["fault"] => misuse("`fault` takes no arguments".to_owned()),
         ["fuzz", ref target @ ..] if target.len() < 2 => Ok(Task::Fuzz {
@@ -284,7 +302,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             args,
         }),
         [
-            "demo" | "test" | "fault" | "miri" | "fuzz" | "bench",
+            "demo" | "test" | "fault" | "miri" | "fuzz" | "bench" | "release",
             extra,
             ..,
         ] => misuse(format!("unexpected argument `{extra}`")),
@@ -354,6 +372,8 @@ mod tests {
         assert_eq!(words("test").expect("test"), Task::Test);
         assert_eq!(words("fault").expect("fault"), Task::Fault);
         assert_eq!(words("miri").expect("miri"), Task::Miri);
+        let release = words("release --dry-run").expect("release");
+        assert_eq!(release, Task::Release);
         let fuzz = |target: Option<&str>, runs, args: &[&str]| Task::Fuzz {
             target: target.map(str::to_owned),
             runs,
@@ -442,6 +462,10 @@ mod tests {
         check_refused("demo fast", "unexpected argument `fast`", DEMO);
         check_refused("test -- -q", "`test` takes no arguments", TEST);
         check_refused("test --runs 3", "invalid option '--runs'", TEST);
+        const RELEASE: &str = "Usage: cargo xtask release --dry-run";
+        let not_yet = "`release` publishes nothing by itself: say `--dry-run`";
+        check_refused("release", not_yet, RELEASE);
+        check_refused("test --dry-run", "invalid option '--dry-run'", TEST);
         const PLUGIN: &str =
             "Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]";
         const NEW: &str = "Usage: cargo xtask plugin new NAME [--c] [--path DIR]";

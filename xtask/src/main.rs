@@ -1,4 +1,5 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `miri`, `bench` and `plugin`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `miri`, `release`,
+//! `bench` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
 //! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the
@@ -13,11 +14,14 @@ mod bench;
 mod cargo;
 mod cli;
 mod demo;
+#[cfg(test)]
+mod documented;
 mod fault;
 mod fuzz;
 mod miri;
 mod plugin;
 mod plugin_new;
+mod release;
 mod test;
 
 use std::process::ExitCode;
@@ -52,6 +56,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
         Task::Miri => miri::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
+        Task::Release => release::dry_run().map(|()| ExitCode::SUCCESS),
         Task::PluginCheck { args } => plugin::check(&args),
         Task::PluginNew(plugin) => plugin_new::run(&plugin).map(|()| ExitCode::SUCCESS),
         Task::Bench { suite, args } => bench::run(suite.as_deref(), &args),

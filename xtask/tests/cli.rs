@@ -40,3 +40,21 @@ fn an_unknown_suite_is_refused_with_the_ones_that_exist() -> std::io::Result<()>
     );
     Ok(())
 }
+
+#[test]
+fn what_would_be_published_is_packed_in_the_order_of_its_dependencies() -> std::io::Result<()> {
+    let output = xtask(&["release", "--dry-run"])?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let place = |name: &str| {
+        let line = format!("  {name} ");
+        let place = stdout.lines().position(|told| told.starts_with(&line));
+        place.unwrap_or_else(|| panic!("no {name} in {stdout}"))
+    };
+    assert!(place("keros-image") < place("keros-data"));
+    assert!(place("keros-plugin") < place("keros-plugin-host"));
+    assert!(place("keros-train") < place("keros"));
+    assert!(!stdout.contains("csv-logger"), "{stdout}");
+    Ok(())
+}

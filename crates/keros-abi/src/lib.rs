@@ -35,3 +35,8 @@ pub const HEADER: &str = include_str!("../include/keros.h");
 
 /// Name of the one symbol a plugin exports, of type [`keros_plugin_module`].
 pub const SYMBOL: &str = "keros_plugin_v1";
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -69,3 +69,8 @@ pub use requests::{RequestQueue, RequestSink, Requests};
 pub use run::{ArrayInfo, QueueStats, Run, RunInfo};
 pub use watchdog::{Stall, Watchdog, Watched};
 pub use weights::{ParamInfo, Weights};
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

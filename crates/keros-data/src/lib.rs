@@ -87,3 +87,8 @@ pub use keros_image::{
     BrightnessStyle, ColorMode, FillMode, Format, Geometry, ImageError, ImageParams, ImageShape,
     Interpolation, PixelParams, Statistics, TransformParams, Whitening,
 };
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -56,3 +56,8 @@ pub use pixel_ops::{
 pub use resize::{Interpolation, Resize};
 pub use standardize::Standardize;
 pub use statistics::{Fit, Statistics, Whitening};
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -90,3 +90,8 @@ pub use schedule::{
 pub use sequential::{Sequential, SequentialBuilder};
 pub use summary::summary;
 pub use target::{Target, TargetKind};
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

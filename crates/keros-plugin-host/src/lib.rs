@@ -69,3 +69,8 @@ use std::path::Path;
 pub fn load(path: impl AsRef<Path>, config_json: &str) -> Result<LoadedCallback, PluginError> {
     Plugin::load(path)?.callback(config_json)
 }
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

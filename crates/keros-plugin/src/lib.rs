@@ -201,3 +201,8 @@ macro_rules! plugin_module {
         $crate::plugin_module!(@ ($create) [] [] [] $($($fields)*)?)
     };
 }
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

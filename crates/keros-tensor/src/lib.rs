@@ -44,3 +44,8 @@ pub use rng::Stream;
 pub use upload::upload;
 pub use weights::{check_params, load_params, load_tensors, save_params, save_tensors, set_params};
 pub use workspace::Workspace;
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -56,3 +56,8 @@ pub use save::{load_network, load_network_with};
 pub use source::{Source, ValidationData};
 pub use tensor::{array_from_tensor, tensor_from_array};
 pub use trainer::{Trainer, TrainerBuilder};
+
+/// The code of the README, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

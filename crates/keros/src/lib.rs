@@ -84,5 +84,32 @@ pub mod prelude {
 
 /// The code of the README, so that it compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the README of the repository, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct RepositoryReadme;
+
+/// The code of the guides, so that it compiles and does what they say.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/first-classifier.md")]
+    struct FirstClassifier;
+
+    #[doc = include_str!("../../../docs/three-methods.md")]
+    struct ThreeMethods;
+
+    #[doc = include_str!("../../../docs/own-generator.md")]
+    struct OwnGenerator;
+
+    #[doc = include_str!("../../../docs/own-layer.md")]
+    struct OwnLayer;
+
+    #[doc = include_str!("../../../docs/resume.md")]
+    struct Resume;
+
+    #[doc = include_str!("../../../docs/performance.md")]
+    struct Performance;
+}

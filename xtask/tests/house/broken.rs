@@ -7,7 +7,7 @@ use cargo_metadata::DependencyKind;
 use cargo_metadata::semver::Version;
 
 use super::rules::{self, Arrows};
-use super::workspace::{Dependency, Graph, Manifest, Package, Source};
+use super::workspace::{Dependency, Front, Graph, Manifest, Package, Source};
 
 const PAGE: &str = "\
 # A page
@@ -59,6 +59,8 @@ fn house(lines: &[&str]) -> Graph {
         "keros-callbacks",
         "keros-abi",
         "keros-plugin",
+        "keros-plugin-host",
+        "keros-plugin-check",
     ];
     house.extend(lines);
     graph(&house)
@@ -155,8 +157,10 @@ fn candle_is_found_behind_other_packages() {
 
 #[test]
 fn a_crate_that_is_gone_does_not_pass_for_one_without_candle() {
-    let lines = ["keros-image", "keros-data", "keros-callbacks", "keros-abi"];
-    let violations = rules::candle_where_none_belongs(&graph(&lines));
+    let mut gone = house(&[]);
+    gone.packages.remove("keros-plugin");
+    gone.members.retain(|name| name != "keros-plugin");
+    let violations = rules::candle_where_none_belongs(&gone);
     check_broken(&violations, &["keros-plugin is not in the workspace"]);
 }
 
@@ -281,4 +285,36 @@ fn a_file_without_its_reason_is_found() {
     )));
     let violations = rules::no_module_comment(&source("a.rs", "use std::fs;\n//! Late.\n"));
     check_broken(&violations, &["a.rs does not begin with a `//!` comment"]);
+}
+
+#[test]
+fn a_readme_that_is_wrong_about_its_crate_is_found() {
+    let graph = graph(&["keros-image", "keros-tensor → candle-core", "candle-core"]);
+    let check = |name: &str, features: &[&str], readme: &str| {
+        let front = Front {
+            name: name.to_owned(),
+            readme: readme.to_owned(),
+            features: features
+                .iter()
+                .map(|feature| (*feature).to_owned())
+                .collect(),
+            licensed: !readme.contains("unlicensed"),
+        };
+        rules::fronts_untold(&graph, &[front])
+    };
+    let none = "- **Features:** none.\n- **Depends on:** no candle.\n";
+    check_kept(&check("keros-image", &[], none));
+    let plots = "- **Features:** `plots`.\n- **Depends on:** candle.\n";
+    check_kept(&check("keros-tensor", &["plots"], plots));
+    for (name, features, readme, word) in [
+        ("keros-image", &[][..], "", "no README"),
+        ("keros-image", &[], "unlicensed", "licences"),
+        ("keros-image", &[], plots, "features"),
+        ("keros-tensor", &[], none, "wrong about candle"),
+        ("keros-tensor", &["plots", "remote"], plots, "`remote`"),
+    ] {
+        let violations = check(name, features, readme);
+        let told = violations.iter().any(|violation| violation.contains(word));
+        assert!(told, "no `{word}` in {violations:?}");
+    }
 }

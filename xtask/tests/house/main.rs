@@ -68,3 +68,13 @@ fn every_source_file_says_why_it_exists() -> Result<()> {
     check(&rules::no_module_comment(&Workspace::read()?.sources()?));
     Ok(())
 }
+
+#[test]
+fn crates_have_their_licences_and_tell_what_they_bring() -> Result<()> {
+    let workspace = Workspace::read()?;
+    check(&rules::fronts_untold(
+        &workspace.graph,
+        &workspace.fronts()?,
+    ));
+    Ok(())
+}

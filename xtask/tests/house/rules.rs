@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::DependencyKind;
 
-use super::workspace::{Graph, Manifest, Package, Source};
+use super::workspace::{Front, Graph, Manifest, Package, Source};
 
 /// The crates that must build without candle: data workers and plugins have no use for it.
-const WITHOUT_CANDLE: [&str; 5] = [
+const WITHOUT_CANDLE: [&str; 7] = [
     "keros-image",
     "keros-data",
     "keros-callbacks",
     "keros-abi",
     "keros-plugin",
+    "keros-plugin-host",
+    "keros-plugin-check",
 ];
 
 /// Who may know whom: each package of the workspace with the packages it may depend on.
@@ -179,6 +181,56 @@ pub(crate) fn dependencies_of_the_abi(graph: &Graph) -> Vec<String> {
             format!("keros-abi depends on {name}: outside its tests it must depend on nothing")
         })
         .collect()
+}
+
+/// Every published package has its licences, and a README that tells its features and whether it brings candle.
+pub(crate) fn fronts_untold(graph: &Graph, fronts: &[Front]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for front in fronts {
+        let name = &front.name;
+        if !front.licensed {
+            violations.push(format!(
+                "{name} has not the licences of the workspace: link LICENSE-APACHE and LICENSE-MIT there"
+            ));
+        }
+        let line = |label: &str| {
+            front
+                .readme
+                .lines()
+                .find_map(|line| line.strip_prefix(label))
+        };
+        let (Some(features), Some(dependencies)) =
+            (line("- **Features:** "), line("- **Depends on:** "))
+        else {
+            violations.push(format!(
+                "{name} has no README with its features and what it depends on: take another crate's as a model"
+            ));
+            continue;
+        };
+        let untold = front
+            .features
+            .iter()
+            .filter(|feature| !features.contains(&format!("`{feature}`")));
+        violations.extend(
+            untold.map(|feature| {
+                format!("the README of {name} does not tell its feature `{feature}`")
+            }),
+        );
+        if front.features.is_empty() != (features == "none.") {
+            violations.push(format!(
+                "the README of {name} has features where its manifest has none, or none where it has some"
+            ));
+        }
+        let with_candle = graph
+            .member(name)
+            .is_some_and(|package| path_to_candle(graph, package).is_some());
+        if dependencies.starts_with("candle") != with_candle {
+            violations.push(format!(
+                "the README of {name} is wrong about candle: begin what it depends on with `candle` if it brings it, and only then"
+            ));
+        }
+    }
+    violations
 }
 
 /// Every version, lint and licence is stated once, in the workspace's manifest.

@@ -55,6 +55,18 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
+/// A library or program that is published, as a newcomer meets it.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) name: String,
+    /// Empty if there is none.
+    pub(crate) readme: String,
+    /// The names of its features without `default`.
+    pub(crate) features: Vec<String>,
+    /// Whether it has the licences of the workspace.
+    pub(crate) licensed: bool,
+}
+
 /// The workspace that this test belongs to.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -99,6 +111,31 @@ impl Workspace {
             })
         };
         self.folders.iter().map(manifest).collect()
+    }
+
+    /// The packages under `crates`.
+    pub(crate) fn fronts(&self) -> Result<Vec<Front>> {
+        let mut fronts = Vec::new();
+        for Manifest { path, table } in self.manifests()? {
+            let Some(folder) = path.strip_suffix("/Cargo.toml") else {
+                continue;
+            };
+            let Some(name) = folder.strip_prefix("crates/") else {
+                continue;
+            };
+            let file = |name: &str| fs::read_to_string(self.root.join(folder).join(name)).ok();
+            let features = table.get("features").and_then(toml::Value::as_table);
+            let features = features.into_iter().flat_map(toml::Table::keys);
+            fronts.push(Front {
+                name: name.to_owned(),
+                readme: file("README.md").unwrap_or_default(),
+                features: features.filter(|f| *f != "default").cloned().collect(),
+                licensed: ["LICENSE-APACHE", "LICENSE-MIT"]
+                    .iter()
+                    .all(|name| file(name).is_some_and(|text| self.text(name).ok() == Some(text))),
+            });
+        }
+        Ok(fronts)
     }
 
     pub(crate) fn sources(&self) -> Result<Vec<Source>> {
