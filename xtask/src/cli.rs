@@ -17,6 +17,7 @@ Usage: cargo xtask <COMMAND>
 Commands:
   demo [-- ARGS]         Train the image classifier with a loaded plugin
   test                   Check everything CI checks, the cheapest first
+  standalone             Test the packages of examples/standalone
   fault                  Kill a training at random moments and go on with it
   fuzz TARGET [--runs N] Give a reader of files what breaks it
   miri                   Look at the pointers of a plugin with Miri
@@ -41,9 +42,16 @@ The plugin writes plugin.csv into the same folder; a `--plugin` of yours is load
 
 const TEST: &str = "\
 Checks everything CI checks, the cheapest first, and stops at the first step that fails:
-format, house rules, lints, plugins, tests, doctests, docs.
+format, house rules, lints, plugins, tests, doctests, docs, packages that stand alone.
 
 Usage: cargo xtask test
+";
+
+const STANDALONE: &str = "\
+Builds and tests each package of examples/standalone, a workspace of its own, and has the plugin among them checked.
+What is built is in target/standalone.
+
+Usage: cargo xtask standalone
 ";
 
 const FAULT: &str = "\
@@ -136,6 +144,7 @@ pub(crate) enum Task {
         args: Vec<OsString>,
     },
     Test,
+    Standalone,
     Fault,
     Miri,
     /// Without sending anything.
@@ -265,6 +274,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let help = match values.first() {
         Some(&"demo") => DEMO,
         Some(&"test") => TEST,
+        Some(&"standalone") => STANDALONE,
         Some(&"fault") => FAULT,
         Some(&"miri") => MIRI,
         Some(&"fuzz") => FUZZ,
@@ -284,6 +294,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["demo"] => Ok(Task::Demo { args }),
         ["test"] if args.is_empty() => Ok(Task::Test),
         ["test"] => misuse("`test` takes no arguments".to_owned()),
+        ["standalone"] if args.is_empty() => Ok(Task::Standalone),
+        ["standalone"] => misuse("`standalone` takes no arguments".to_owned()),
         ["miri"] if args.is_empty() => Ok(Task::Miri),
         ["miri"] => misuse("`miri` takes no arguments".to_owned()),
         ["release"] if dry_run && args.is_empty() => Ok(Task::Release),
@@ -302,7 +314,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             args,
         }),
         [
-            "demo" | "test" | "fault" | "miri" | "fuzz" | "bench" | "release",
+            "demo" | "test" | "standalone" | "fault" | "miri" | "fuzz" | "bench" | "release",
             extra,
             ..,
         ] => misuse(format!("unexpected argument `{extra}`")),
@@ -370,6 +382,8 @@ mod tests {
     #[test]
     fn every_command_is_understood() {
         assert_eq!(words("test").expect("test"), Task::Test);
+        let standalone = words("standalone").expect("standalone");
+        assert_eq!(standalone, Task::Standalone);
         assert_eq!(words("fault").expect("fault"), Task::Fault);
         assert_eq!(words("miri").expect("miri"), Task::Miri);
         let release = words("release --dry-run").expect("release");

@@ -1,4 +1,4 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `fault`, `fuzz`, `miri`, `release`,
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `standalone`, `fault`, `fuzz`, `miri`, `release`,
 //! `bench` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
@@ -22,6 +22,7 @@ mod miri;
 mod plugin;
 mod plugin_new;
 mod release;
+mod standalone;
 mod test;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
         Task::Miri => miri::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
+        Task::Standalone => standalone::run().map(|()| ExitCode::SUCCESS),
         Task::Release => release::dry_run().map(|()| ExitCode::SUCCESS),
         Task::PluginCheck { args } => plugin::check(&args),
         Task::PluginNew(plugin) => plugin_new::run(&plugin).map(|()| ExitCode::SUCCESS),

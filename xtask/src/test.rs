@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::cargo;
+use crate::{cargo, standalone};
 
 /// What is switched off by default and can be tested on any machine.
 const FEATURES: &str = "--features=keros/remote";
@@ -47,6 +47,14 @@ pub(crate) fn run() -> Result<()> {
     let mut docs = cargo::command(&format!("doc --workspace --no-deps {FEATURES}"));
     docs.env("RUSTDOCFLAGS", "--deny=warnings");
     step("docs", docs, cargo::run)?;
+    for folder in standalone::folders()? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let tests = standalone::test(&folder)?;
+        step(&format!("standalone {name}"), tests, |tests| {
+            cargo::run(tests)?;
+            standalone::check_plugin(&folder)
+        })?;
+    }
 
     eprintln!("\n==> all passed in {}", seconds(start));
     Ok(())

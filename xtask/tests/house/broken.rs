@@ -318,3 +318,25 @@ fn a_readme_that_is_wrong_about_its_crate_is_found() {
         assert!(told, "no `{word}` in {violations:?}");
     }
 }
+
+#[test]
+fn a_version_that_the_workspace_has_not_is_found() -> Result<()> {
+    let lock = |version: &str| -> Result<Manifest> {
+        let text = format!(
+            "[[package]]\nname = \"a\"\nversion = \"{version}\"\nsource = \"registry\"\n\
+             [[package]]\nname = \"own\"\nversion = \"9.0.0\"\n"
+        );
+        let path = "Cargo.lock".to_owned();
+        Ok(Manifest {
+            path,
+            table: text.parse()?,
+        })
+    };
+    check_kept(&rules::versions_untested(
+        &lock("1.0.0")?,
+        &[lock("1.0.0")?],
+    ));
+    let violations = rules::versions_untested(&lock("1.0.0")?, &[lock("1.0.1")?]);
+    check_broken(&violations, &["has a 1.0.1"]);
+    Ok(())
+}

@@ -78,3 +78,10 @@ fn crates_have_their_licences_and_tell_what_they_bring() -> Result<()> {
     ));
     Ok(())
 }
+
+#[test]
+fn packages_that_stand_alone_have_the_versions_of_the_workspace() -> Result<()> {
+    let (ours, theirs) = Workspace::read()?.locks()?;
+    check(&rules::versions_untested(&ours, &theirs));
+    Ok(())
+}

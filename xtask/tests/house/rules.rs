@@ -233,6 +233,34 @@ pub(crate) fn fronts_untold(graph: &Graph, fronts: &[Front]) -> Vec<String> {
     violations
 }
 
+/// The packages that stand alone are built with the versions that the workspace is tested with.
+pub(crate) fn versions_untested(ours: &Manifest, locks: &[Manifest]) -> Vec<String> {
+    let ours: BTreeSet<(&str, &str)> = locked(ours).collect();
+    let mut violations = Vec::new();
+    for lock in locks {
+        let others = locked(lock).filter(|package| !ours.contains(package));
+        violations.extend(others.map(|(name, version)| {
+            format!(
+                "{} has {name} {version}, which the workspace has not: \
+                 copy Cargo.lock there, and let cargo remove from it what is not needed",
+                lock.path
+            )
+        }));
+    }
+    violations
+}
+
+/// Name and version of every package of a lock file that comes from a registry.
+fn locked(lock: &Manifest) -> impl Iterator<Item = (&str, &str)> {
+    let packages = lock.table.get("package").and_then(toml::Value::as_array);
+    let packages = packages.into_iter().flatten();
+    packages.filter_map(|package| {
+        package.get("source")?;
+        let text = |key| package.get(key)?.as_str();
+        Some((text("name")?, text("version")?))
+    })
+}
+
 /// Every version, lint and licence is stated once, in the workspace's manifest.
 pub(crate) fn own_versions(manifests: &[Manifest]) -> Vec<String> {
     let mut violations = Vec::new();

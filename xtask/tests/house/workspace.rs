@@ -138,6 +138,27 @@ impl Workspace {
         Ok(fronts)
     }
 
+    /// The lock file of the workspace, and those of the packages under `examples/standalone`.
+    pub(crate) fn locks(&self) -> Result<(Manifest, Vec<Manifest>)> {
+        let lock = |path: &Path| {
+            let table = read(path)?.parse();
+            let table = table.with_context(|| format!("cannot parse {}", path.display()))?;
+            let path = self.relative(path);
+            anyhow::Ok(Manifest { path, table })
+        };
+        let folder = self.root.join("examples/standalone");
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let mut locks = Vec::new();
+        for entry in entries {
+            let folder = entry?.path();
+            if folder.join("Cargo.toml").is_file() {
+                locks.push(lock(&folder.join("Cargo.lock"))?);
+            }
+        }
+        Ok((lock(&self.root.join("Cargo.lock"))?, locks))
+    }
+
     pub(crate) fn sources(&self) -> Result<Vec<Source>> {
         let mut sources = Vec::new();
         for folder in &self.folders {
