@@ -1,11 +1,11 @@
 //! Element-wise activations that are kernels of their own.
 
-use candle_core::Tensor;
-use candle_core::cpu::erf::erf_f64;
-use std::f32::consts::FRAC_1_SQRT_2;
+use candle_core::{DType, Tensor};
 
-use super::elementwise::{map, zip_map};
-use crate::{TensorError, Workspace};
+use super::{CHUNK, expect_dims, math};
+use crate::parallel::{chunks_mut, for_each_part};
+use crate::simd::multiversion;
+use crate::{TensorError, Workspace, access};
 
 /// A function of each element, with Keras's definitions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,37 +78,21 @@ impl Function {
 
 /// `y = f(x)` for a tensor of any shape.
 ///
+/// Exponentials and their like are within 7 units in the last place of the true value, or within
+/// `1e-43` of it where that is more.
+///
 /// # Errors
 /// See [the module](super).
 pub fn function(ws: &mut Workspace, x: &Tensor, f: Function) -> Result<Tensor, TensorError> {
-    match f {
-        Function::Relu {
-            max_value,
-            negative_slope,
-            threshold,
-        } => map(ws, x, |x| {
-            // Neither NaN nor minus infinity may meet the slope 0.
-            if x > threshold {
-                if x > max_value { max_value } else { x }
-            } else if x <= threshold && negative_slope == 0.0 {
-                0.0
-            } else {
-                negative_slope * (x - threshold)
-            }
-        }),
-        Function::Elu { alpha } => map(ws, x, |x| elu(x, alpha)),
-        Function::Selu => map(ws, x, |x| SELU_SCALE * elu(x, SELU_ALPHA)),
-        Function::Sigmoid => map(ws, x, sigmoid),
-        Function::Tanh => map(ws, x, f32::tanh),
-        Function::Softplus => map(ws, x, softplus),
-        Function::Softsign => map(ws, x, |x| x / (1.0 + x.abs())),
-        Function::Exponential => map(ws, x, f32::exp),
-        Function::HardSigmoid => map(ws, x, hard_sigmoid),
-        Function::HardSilu => map(ws, x, |x| x * hard_sigmoid(x)),
-        Function::Silu => map(ws, x, |x| x * sigmoid(x)),
-        Function::Gelu => map(ws, x, |x| x * normal_cdf(x)),
-        Function::Mish => map(ws, x, |x| x * softplus(x).tanh()),
-    }
+    let y = ws.take(x.dims(), DType::F32)?;
+    let x = access::read::<f32>(x)?;
+    let x = &*x;
+    access::write(&y, |y| {
+        for_each_part(chunks_mut(y, CHUNK), |i, y| {
+            values(f, &x[i * CHUNK..], y);
+        });
+    })?;
+    Ok(y)
 }
 
 /// The gradient of [`function`]: `dx = dy * f'(x)`.
@@ -123,90 +107,162 @@ pub fn function_backward(
     dy: &Tensor,
     f: Function,
 ) -> Result<Tensor, TensorError> {
-    match f {
-        Function::Relu {
-            max_value,
-            negative_slope,
-            threshold,
-        } => {
-            // The output 0 stands for the threshold; where the output is not kept, `kept` is x.
-            zip_map(ws, kept, dy, |kept, dy| {
-                if kept >= max_value && kept > threshold {
-                    0.0
-                } else if kept > threshold {
-                    dy
-                } else if kept < threshold {
-                    negative_slope * dy
-                } else {
-                    0.0
-                }
-            })
-        }
-        Function::Elu { alpha } if f.keeps_output() => {
-            zip_map(ws, kept, dy, |y, dy| dy * elu_slope(y, alpha))
-        }
-        Function::Elu { alpha } => zip_map(ws, kept, dy, |x, dy| {
-            dy * if x < 0.0 { alpha * x.exp() } else { 1.0 }
-        }),
-        Function::Selu => zip_map(ws, kept, dy, |y, dy| {
-            dy * if y < 0.0 {
-                y + SELU_SCALE * SELU_ALPHA
-            } else {
-                SELU_SCALE
-            }
-        }),
-        Function::Sigmoid => zip_map(ws, kept, dy, |y, dy| dy * y * (1.0 - y)),
-        Function::Tanh => zip_map(ws, kept, dy, |y, dy| dy * (1.0 - y * y)),
-        Function::Softplus => zip_map(ws, kept, dy, |y, dy| dy * -(-y).exp_m1()),
-        Function::Softsign => zip_map(ws, kept, dy, |y, dy| {
-            let rest = 1.0 - y.abs();
-            dy * rest * rest
-        }),
-        Function::Exponential => zip_map(ws, kept, dy, |y, dy| dy * y),
-        Function::HardSigmoid => zip_map(ws, kept, dy, |y, dy| {
-            if y > 0.0 && y < 1.0 { dy / 6.0 } else { 0.0 }
-        }),
-        Function::HardSilu => zip_map(ws, kept, dy, |x, dy| {
-            let inside = x > -3.0 && x < 3.0;
-            dy * (hard_sigmoid(x) + if inside { x / 6.0 } else { 0.0 })
-        }),
-        Function::Silu => zip_map(ws, kept, dy, |x, dy| {
-            let s = sigmoid(x);
-            dy * s * (1.0 + x * (1.0 - s))
-        }),
-        Function::Gelu => zip_map(ws, kept, dy, |x, dy| {
-            let density = 0.398_942_3 * (-0.5 * x * x).exp();
-            dy * (normal_cdf(x) + x * density)
-        }),
-        Function::Mish => zip_map(ws, kept, dy, |x, dy| {
-            let t = softplus(x).tanh();
-            dy * (t + x * (1.0 - t * t) * sigmoid(x))
-        }),
+    expect_dims("function backward", "output gradient", dy, kept.dims())?;
+    let dx = ws.take(kept.dims(), DType::F32)?;
+    let (kept, dy) = (access::read::<f32>(kept)?, access::read::<f32>(dy)?);
+    let (kept, dy) = (&*kept, &*dy);
+    access::write(&dx, |dx| {
+        for_each_part(chunks_mut(dx, CHUNK), |i, dx| {
+            gradients(f, &kept[i * CHUNK..], &dy[i * CHUNK..], dx);
+        });
+    })?;
+    Ok(dx)
+}
+
+#[inline(always)]
+fn each(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f(x);
     }
 }
 
+/// `dx = dy · slope(kept)`.
+#[inline(always)]
+fn each_slope(kept: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32) {
+    for ((dx, &kept), &dy) in dx.iter_mut().zip(kept).zip(dy) {
+        *dx = dy * slope(kept);
+    }
+}
+
+// Each closure is called in one place, so that it is compiled into its loop: a loop that calls is
+// not turned into vector instructions.
+multiversion! {
+    fn values(f: Function, x: &[f32], y: &mut [f32]) {
+        match f {
+            // Neither NaN nor minus infinity may meet the slope 0.
+            Function::Relu { max_value, negative_slope: 0.0, threshold } => {
+                each(x, y, |x| {
+                    let above = if x > max_value { max_value } else { x };
+                    if x <= threshold { 0.0 } else { above }
+                });
+            }
+            Function::Relu { max_value, negative_slope, threshold } => each(x, y, |x| {
+                let above = if x > max_value { max_value } else { x };
+                let below = negative_slope * (x - threshold);
+                if x > threshold { above } else { below }
+            }),
+            Function::Elu { alpha } => each(x, y, |x| elu(x, alpha)),
+            Function::Selu => each(x, y, |x| SELU_SCALE * elu(x, SELU_ALPHA)),
+            Function::Sigmoid => each(x, y, math::sigmoid),
+            Function::Tanh => each(x, y, math::tanh),
+            Function::Softplus => each(x, y, math::softplus),
+            Function::Softsign => each(x, y, |x| x / (1.0 + x.abs())),
+            Function::Exponential => each(x, y, math::exp),
+            Function::HardSigmoid => each(x, y, hard_sigmoid),
+            Function::HardSilu => each(x, y, |x| x * hard_sigmoid(x)),
+            Function::Silu => each(x, y, |x| bounded_below(x) * math::sigmoid(x)),
+            Function::Gelu => each(x, y, |x| {
+                let (q, e) = math::normal_tail(x);
+                let beyond = math::between(x, -15.0, 15.0) * q * e;
+                if x <= 0.0 { beyond } else { x - beyond }
+            }),
+            Function::Mish => each(x, y, |x| {
+                let (part, rest) = tanh_of_softplus(x, math::decay(x));
+                bounded_below(x) * (part / (part + rest))
+            }),
+        }
+    }
+
+    fn gradients(f: Function, kept: &[f32], dy: &[f32], dx: &mut [f32]) {
+        match f {
+            Function::Relu { max_value, negative_slope, threshold } => {
+                // The output 0 stands for the threshold; where the output is not kept, `kept` is x.
+                for ((dx, &kept), &dy) in dx.iter_mut().zip(kept).zip(dy) {
+                    let above = if kept >= max_value { 0.0 } else { dy };
+                    let below = if kept < threshold { negative_slope * dy } else { 0.0 };
+                    *dx = if kept > threshold { above } else { below };
+                }
+            }
+            Function::Elu { alpha } if f.keeps_output() => {
+                each_slope(kept, dy, dx, |y| if y < 0.0 { y + alpha } else { 1.0 });
+            }
+            Function::Elu { alpha } => {
+                each_slope(kept, dy, dx, |x| if x < 0.0 { alpha * math::exp(x) } else { 1.0 });
+            }
+            Function::Selu => each_slope(kept, dy, dx, |y| {
+                if y < 0.0 { y + SELU_SCALE * SELU_ALPHA } else { SELU_SCALE }
+            }),
+            Function::Sigmoid => each_slope(kept, dy, dx, |y| y * (1.0 - y)),
+            Function::Tanh => each_slope(kept, dy, dx, |y| 1.0 - y * y),
+            Function::Softplus => each_slope(kept, dy, dx, |y| -math::exp_m1_below_0(-y)),
+            Function::Softsign => each_slope(kept, dy, dx, |y| {
+                let rest = 1.0 - y.abs();
+                rest * rest
+            }),
+            Function::Exponential => each_slope(kept, dy, dx, |y| y),
+            Function::HardSigmoid => {
+                for ((dx, &y), &dy) in dx.iter_mut().zip(kept).zip(dy) {
+                    *dx = if (y > 0.0) & (y < 1.0) { dy / 6.0 } else { 0.0 };
+                }
+            }
+            Function::HardSilu => each_slope(kept, dy, dx, |x| {
+                let inside = (x > -3.0) & (x < 3.0);
+                hard_sigmoid(x) + if inside { x / 6.0 } else { 0.0 }
+            }),
+            Function::Silu => each_slope(kept, dy, dx, |x| {
+                let e = math::decay(x);
+                let inverse = 1.0 / (1.0 + e);
+                let (s, rest) = if x < 0.0 { (e, 1.0) } else { (1.0, e) };
+                let s = s * inverse;
+                s + s * math::between(x, -120.0, 120.0) * (rest * inverse)
+            }),
+            Function::Gelu => each_slope(kept, dy, dx, |x| {
+                const DENSITY: f32 = 0.398_942_3;
+                let (q, e) = math::normal_tail(x);
+                let beyond = e * (q - DENSITY * math::between(x.abs(), 0.0, 15.0));
+                if x < 0.0 { beyond } else { 1.0 - beyond }
+            }),
+            // With t = tanh(softplus(x)) as part / whole, t' is 4 · q · p · (1 + e) / whole².
+            Function::Mish => each_slope(kept, dy, dx, |x| {
+                let e = math::decay(x);
+                let (part, rest) = tanh_of_softplus(x, e);
+                let inverse = 1.0 / (part + rest);
+                let product = if x < 0.0 { e } else { e * e };
+                let slope = 4.0 * product * (1.0 + e) * inverse;
+                (part + math::between(x, -120.0, 120.0) * slope) * inverse
+            }),
+        }
+    }
+}
+
+#[inline(always)]
 fn elu(x: f32, alpha: f32) -> f32 {
-    if x < 0.0 { alpha * x.exp_m1() } else { x }
+    if x < 0.0 {
+        alpha * math::exp_m1_below_0(x)
+    } else {
+        x
+    }
 }
 
-/// The slope of ELU from its output.
-fn elu_slope(y: f32, alpha: f32) -> f32 {
-    if y < 0.0 { y + alpha } else { 1.0 }
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
+#[inline(always)]
 fn hard_sigmoid(x: f32) -> f32 {
     (x + 3.0).clamp(0.0, 6.0) / 6.0
 }
 
-/// The part of the standard normal distribution below `x`.
-fn normal_cdf(x: f32) -> f32 {
-    (0.5 * (1.0 + erf_f64(f64::from(x * FRAC_1_SQRT_2)))) as f32
+/// Keeps minus infinity from meeting a 0.
+#[inline(always)]
+fn bounded_below(x: f32) -> f32 {
+    if x < -120.0 { -120.0 } else { x }
+}
+
+/// Two numbers, of which the first is so large a part of their sum; `e` is `exp(-|x|)`.
+///
+/// With `w = exp(x)` it is `(w² + 2w) / (w² + 2w + 2)`, here divided by `w²` where that is large.
+#[inline(always)]
+fn tanh_of_softplus(x: f32, e: f32) -> (f32, f32) {
+    if x < 0.0 {
+        (e * e + 2.0 * e, 2.0)
+    } else {
+        (1.0 + 2.0 * e, 2.0 * e * e)
+    }
 }

@@ -125,7 +125,18 @@ multiversion! {
     fn mean(x: &[f32], y: &mut [f32]) {
         y.fill(0.0);
         let channels = y.len();
-        for x in x.chunks_exact(channels) {
+        // Several positions for each sum that is read and written.
+        let groups = x.chunks_exact(4 * channels);
+        let rest = groups.remainder().chunks_exact(channels);
+        for x in groups {
+            let (a, b) = x.split_at(2 * channels);
+            let ((a, b), (c, d)) = (a.split_at(channels), b.split_at(channels));
+            let pairs = a.iter().zip(b).zip(c.iter().zip(d));
+            for (y, ((a, b), (c, d))) in y.iter_mut().zip(pairs) {
+                *y += (a + b) + (c + d);
+            }
+        }
+        for x in rest {
             for (y, &x) in y.iter_mut().zip(x) {
                 *y += x;
             }

@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::softmax::{exponentials, rows_chunk};
-use super::{expect_dims, rows};
+use super::softmax::{exponentials, maximum, rows_chunk, sum};
+use super::{expect_dims, math, rows};
 use crate::parallel::{chunks_mut, for_each_part};
+use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
 
 /// `y = x - ln Σ exp(x)` over the last axis; rows do not overflow.
@@ -21,14 +22,7 @@ pub fn log_softmax(ws: &mut Workspace, x: &Tensor) -> Result<Tensor, TensorError
     let chunk = rows_chunk(classes) * classes;
     access::write(&y, |y| {
         for_each_part(chunks_mut(y, chunk), |i, y| {
-            let x = x[i * chunk..].chunks_exact(classes);
-            for (y, x) in y.chunks_exact_mut(classes).zip(x) {
-                let (max, sum) = exponentials(x, y);
-                let log_sum = sum.ln();
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = x - max - log_sum;
-                }
-            }
+            forward(&x[i * chunk..], classes, y);
         });
     })?;
     Ok(y)
@@ -53,15 +47,30 @@ pub fn log_softmax_backward(
     let chunk = rows_chunk(classes) * classes;
     access::write(&dx, |dx| {
         for_each_part(chunks_mut(dx, chunk), |i, dx| {
-            let y = y[i * chunk..].chunks_exact(classes);
-            let dy = dy[i * chunk..].chunks_exact(classes);
-            for ((dx, y), dy) in dx.chunks_exact_mut(classes).zip(y).zip(dy) {
-                let sum: f32 = dy.iter().sum();
-                for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-                    *dx = dy - y.exp() * sum;
-                }
-            }
+            backward(&y[i * chunk..], &dy[i * chunk..], classes, dx);
         });
     })?;
     Ok(dx)
+}
+
+multiversion! {
+    fn forward(x: &[f32], classes: usize, y: &mut [f32]) {
+        exponentials(x, classes, y, |_, _| {});
+        for (y, x) in y.chunks_exact_mut(classes).zip(x.chunks_exact(classes)) {
+            let (max, log_sum) = (maximum(x), sum(y).ln());
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = x - max - log_sum;
+            }
+        }
+    }
+
+    fn backward(y: &[f32], dy: &[f32], classes: usize, dx: &mut [f32]) {
+        let inputs = y.chunks_exact(classes).zip(dy.chunks_exact(classes));
+        for (dx, (y, dy)) in dx.chunks_exact_mut(classes).zip(inputs) {
+            let sum = sum(dy);
+            for ((dx, &y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = dy - math::exp(y) * sum;
+            }
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::softmax::{exponentials, rows_chunk};
+use super::softmax::{exponentials, rows_chunk, sum, sum_of_pairs};
 use super::{dims, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
+use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
 
 /// Softmax cross-entropy with integer labels: the loss of each sample and the gradient.
@@ -35,13 +36,10 @@ pub fn softmax_cross_entropy(
         ws,
         logits,
         weights,
-        |sample, logits, max, sum, grad| {
-            let label = labels[sample] as usize;
-            grad.iter_mut().for_each(|g| *g /= sum);
-            grad[label] -= 1.0;
-            sum.ln() - (logits[label] - max)
-        },
         scale,
+        |first, logits, factors, losses, grads| {
+            of_labels(logits, &labels[first..], factors, losses, grads);
+        },
     )
 }
 
@@ -70,34 +68,88 @@ pub fn categorical_cross_entropy(
         ws,
         logits,
         weights,
-        |sample, logits, max, sum, grad| {
-            let targets = &targets[sample * classes..][..classes];
-            let total: f32 = targets.iter().sum();
-            let log_sum = sum.ln();
-            let mut loss = 0.0;
-            for ((grad, &target), &logit) in grad.iter_mut().zip(targets).zip(logits) {
-                *grad = *grad / sum * total - target;
-                if target != 0.0 {
-                    loss += target * (log_sum - (logit - max));
-                }
-            }
-            loss
-        },
         scale,
+        |first, logits, factors, losses, grads| {
+            of_targets(logits, &targets[first * classes..], factors, losses, grads);
+        },
     )
+}
+
+/// The factor of each sample's gradient.
+#[derive(Clone, Copy)]
+struct Factors<'a> {
+    weights: Option<&'a [f32]>,
+    scale: f32,
+}
+
+impl Factors<'_> {
+    #[inline(always)]
+    fn of(&self, sample: usize) -> f32 {
+        self.scale * self.weights.map_or(1.0, |weights| weights[sample])
+    }
+}
+
+multiversion! {
+    fn of_labels(
+        logits: &[f32],
+        labels: &[u32],
+        factors: Factors<'_>,
+        losses: &mut [f32],
+        grads: &mut [f32],
+    ) {
+        let classes = grads.len() / losses.len();
+        exponentials(logits, classes, grads, |n, max| losses[n] = max);
+        let rows = logits.chunks_exact(classes).zip(grads.chunks_exact_mut(classes));
+        for (n, ((logits, grad), loss)) in rows.zip(losses).enumerate() {
+            let label = labels[n] as usize;
+            let factor = factors.of(n);
+            let (max, sum) = (*loss, sum(grad));
+            *loss = sum.ln() - (logits[label] - max);
+            let of_label = (grad[label] / sum - 1.0) * factor;
+            let scale = factor / sum;
+            grad.iter_mut().for_each(|grad| *grad *= scale);
+            grad[label] = of_label;
+        }
+    }
+
+    fn of_targets(
+        logits: &[f32],
+        targets: &[f32],
+        factors: Factors<'_>,
+        losses: &mut [f32],
+        grads: &mut [f32],
+    ) {
+        let classes = grads.len() / losses.len();
+        exponentials(logits, classes, grads, |n, max| losses[n] = max);
+        let inputs = logits.chunks_exact(classes).zip(targets.chunks_exact(classes));
+        let rows = inputs.zip(grads.chunks_exact_mut(classes));
+        for (n, (((logits, targets), grad), loss)) in rows.zip(losses).enumerate() {
+            let factor = factors.of(n);
+            let (max, sum_of_row, total) = (*loss, sum(grad), sum(targets));
+            let log_sum = sum_of_row.ln();
+            *loss = sum_of_pairs(targets, logits, |target, logit| {
+                let part = target * (log_sum - (logit - max));
+                if target == 0.0 { 0.0 } else { part }
+            });
+            let scale = total / sum_of_row;
+            for (grad, &target) in grad.iter_mut().zip(targets) {
+                *grad = (*grad * scale - target) * factor;
+            }
+        }
+    }
 }
 
 /// The frame of both losses.
 ///
-/// `row(sample, logits, max, sum, grad)` finds `exp(logits - max)` in `grad`, with its sum, leaves
-/// the gradient there and returns the loss.
+/// `rows(first, logits, factors, losses, grads)` handles the samples from number `first` on that have
+/// a place in `losses`.
 fn cross_entropy(
     op: &'static str,
     ws: &mut Workspace,
     logits: &Tensor,
     weights: Option<&Tensor>,
-    row: impl Fn(usize, &[f32], f32, f32, &mut [f32]) -> f32 + Sync,
     scale: f32,
+    rows: impl Fn(usize, &[f32], Factors<'_>, &mut [f32], &mut [f32]) + Sync,
 ) -> Result<(Tensor, Tensor), TensorError> {
     let [samples, classes] = dims(op, "logits", logits, "[samples, classes]")?;
     if classes == 0 {
@@ -122,16 +174,11 @@ fn cross_entropy(
             chunks_mut(losses, chunk),
             chunks_mut(grads, chunk * classes),
         );
-        for_each_part(parts, |i, (losses, grads)| {
-            let samples = i * chunk..;
-            let grads = grads.chunks_exact_mut(classes);
-            for ((sample, loss), grad) in samples.zip(losses).zip(grads) {
-                let logits = &logits[sample * classes..][..classes];
-                let (max, sum) = exponentials(logits, grad);
-                *loss = row(sample, logits, max, sum, grad);
-                let factor = scale * weights.map_or(1.0, |w| w[sample]);
-                grad.iter_mut().for_each(|g| *g *= factor);
-            }
+        for_each_part(parts, |i, (losses, grads): (&mut [f32], &mut [f32])| {
+            let first = i * chunk;
+            let weights = weights.map(|weights| &weights[first..]);
+            let factors = Factors { weights, scale };
+            rows(first, &logits[first * classes..], factors, losses, grads);
         });
     })?;
     Ok((losses, grads))

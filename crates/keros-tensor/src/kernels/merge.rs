@@ -37,8 +37,10 @@ pub fn merge(ws: &mut Workspace, inputs: &[Tensor], op: MergeOp) -> Result<Tenso
     access::write(&y, |y| {
         for_each_part(chunks_mut(y, CHUNK), |i, y: &mut [f32]| {
             let mut inputs = inputs.iter().map(|input| &input[i * CHUNK..]);
-            if let Some(first) = inputs.next() {
-                y.copy_from_slice(&first[..y.len()]);
+            match (inputs.next(), inputs.next()) {
+                (Some(first), Some(second)) => pair(first, second, y, op),
+                (Some(first), None) => y.copy_from_slice(&first[..y.len()]),
+                (None, _) => {}
             }
             inputs.for_each(|input| fold(y, input, op));
             if op == MergeOp::Average {
@@ -134,6 +136,18 @@ fn keeps(best: f32, next: f32, op: MergeOp) -> bool {
 }
 
 multiversion! {
+    fn pair(a: &[f32], b: &[f32], y: &mut [f32], op: MergeOp) {
+        let all = y.iter_mut().zip(a.iter().zip(b));
+        match op {
+            MergeOp::Add | MergeOp::Average => all.for_each(|(y, (a, b))| *y = a + b),
+            MergeOp::Subtract => all.for_each(|(y, (a, b))| *y = a - b),
+            MergeOp::Multiply => all.for_each(|(y, (a, b))| *y = a * b),
+            MergeOp::Maximum | MergeOp::Minimum => {
+                all.for_each(|(y, (&a, &b))| *y = if keeps(a, b, op) { a } else { b });
+            }
+        }
+    }
+
     fn fold(y: &mut [f32], x: &[f32], op: MergeOp) {
         let pairs = y.iter_mut().zip(x);
         match op {

@@ -42,6 +42,7 @@ mod function;
 mod global_pool;
 mod log_softmax;
 mod loss;
+mod math;
 mod matmul;
 mod merge;
 mod normalize;

@@ -13,6 +13,8 @@ use crate::{TensorError, Workspace, access};
 
 /// Most partial sums of a parameter's gradient.
 const PARTIALS: usize = 32;
+/// Most columns whose sums are taken side by side.
+const TILE: usize = 128;
 /// Least squared length that [`unit_normalize`] divides by, as in Keras.
 const LEAST_SQUARE: f64 = 1e-12;
 
@@ -82,9 +84,83 @@ impl NormLayout {
         (before * self.kept + kept) * self.after
     }
 
+    /// Whether to walk through whole rows of `kept · after` values, since those of `after` alone are
+    /// too short to be fast.
+    fn by_columns(&self, params: NormParams) -> bool {
+        params == NormParams::Trailing && self.before > 1 && self.after <= TILE
+    }
+
+    /// Cuts the `kept · after` columns of a sample into tiles of whole sets.
+    fn tiles(&self) -> impl Iterator<Item = Tile> {
+        let (after, width) = (self.after, self.kept * self.after);
+        let most = TILE / after * after;
+        (0..width).step_by(most).map(move |first| {
+            let columns = most.min(width - first);
+            // Several short rows are as good as a long one.
+            let rows = if columns == width { TILE / width } else { 1 };
+            Tile {
+                first,
+                columns,
+                rows,
+                stride: rows * width,
+            }
+        })
+    }
+
     /// Values that a statistic is over.
     fn count(&self) -> f64 {
         (self.before * self.after) as f64
+    }
+}
+
+/// Columns that are walked through together.
+struct Tile {
+    first: usize,
+    columns: usize,
+    /// Rows of them that lie side by side and are taken as one; the last may be fewer.
+    rows: usize,
+    stride: usize,
+}
+
+impl Tile {
+    fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    #[inline(always)]
+    fn of<'a>(&self, sample: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        let (first, len) = (self.first, self.len());
+        let rows = sample.chunks(self.stride);
+        rows.map(move |row| &row[first..row.len().min(first + len)])
+    }
+
+    #[inline(always)]
+    fn of_mut<'a>(&self, sample: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> {
+        let (first, len) = (self.first, self.len());
+        let rows = sample.chunks_mut(self.stride);
+        rows.map(move |row| {
+            let end = row.len().min(first + len);
+            &mut row[first..end]
+        })
+    }
+
+    /// Adds the sums of rows that were taken as one to those of the first.
+    #[inline(always)]
+    fn join(&self, sums: &mut [f64; TILE]) {
+        let (first, others) = sums[..self.len()].split_at_mut(self.columns);
+        for other in others.chunks_exact(self.columns) {
+            for (sum, other) in first.iter_mut().zip(other) {
+                *sum += other;
+            }
+        }
+    }
+
+    /// Repeats the terms of the first row for those that are taken with it.
+    #[inline(always)]
+    fn repeat(&self, terms: &mut [f32; TILE]) {
+        for row in 1..self.rows {
+            terms.copy_within(..self.columns, row * self.columns);
+        }
     }
 }
 
@@ -143,7 +219,11 @@ pub fn normalize(
                     .zip(statistics.chunks_exact_mut(2 * layout.kept))
                     .zip(x[i * block * sample..].chunks_exact(sample));
                 for ((y, statistics), x) in samples {
-                    forward(layout, params, x, gamma, beta, epsilon, statistics, y);
+                    if layout.by_columns(params) {
+                        forward_by_columns(layout, x, gamma, beta, epsilon, statistics, y);
+                    } else {
+                        forward(layout, params, x, gamma, beta, epsilon, statistics, y);
+                    }
                 }
             });
         })?;
@@ -207,9 +287,15 @@ pub fn normalize_backward(
                     let values = n * sample..(n + 1) * sample;
                     let (x, dy) = (&x[values.clone()], &dy[values]);
                     let statistics = &statistics[n * 2 * kept..(n + 1) * 2 * kept];
+                    let dx = dx
+                        .as_mut()
+                        .map(|dx| &mut dx[(n - i * block) * sample..][..sample]);
+                    if layout.by_columns(params) {
+                        backward_by_columns(layout, x, dy, gamma, statistics, sums, dx);
+                        continue;
+                    }
                     add_param_gradients(layout, params, x, dy, statistics, sums);
-                    if let Some(dx) = &mut dx {
-                        let dx = &mut dx[(n - i * block) * sample..][..sample];
+                    if let Some(dx) = dx {
                         backward(layout, params, x, dy, gamma, statistics, dx);
                     }
                 }
@@ -310,6 +396,17 @@ pub fn unit_normalize_backward(
     Ok(dx)
 }
 
+/// The mean, and the inverse root of the variance, from the sums over `count` values.
+#[inline(always)]
+fn mean_and_root(sum: f64, squares: f64, count: f64, epsilon: f32) -> (f32, f32) {
+    let mean = sum / count;
+    let spread = squares / count - mean * mean;
+    // Rounding can make a variance of zero negative; NaN stays.
+    let variance = if spread < 0.0 { 0.0 } else { spread };
+    let root = 1.0 / (variance + f64::from(epsilon)).sqrt();
+    (mean as f32, root as f32)
+}
+
 /// `Σ f(i)` of both results in double precision, for indices below `len`.
 #[inline(always)]
 fn sums(len: usize, f: impl Fn(usize) -> (f64, f64)) -> (f64, f64) {
@@ -351,11 +448,7 @@ multiversion! {
                 sum += s;
                 squares += q;
             }
-            let mean = sum / layout.count();
-            let spread = squares / layout.count() - mean * mean;
-            // Rounding can make a variance of zero negative; NaN stays.
-            let variance = if spread < 0.0 { 0.0 } else { spread };
-            let (mean, root) = (mean as f32, (1.0 / (variance + f64::from(epsilon)).sqrt()) as f32);
+            let (mean, root) = mean_and_root(sum, squares, layout.count(), epsilon);
             statistics[2 * k] = mean;
             statistics[2 * k + 1] = root;
             for b in 0..layout.before {
@@ -374,6 +467,131 @@ multiversion! {
                     for (y, beta) in y.iter_mut().zip(&beta[param..]) {
                         *y += beta;
                     }
+                }
+            }
+        }
+    }
+
+    fn forward_by_columns(
+        layout: &NormLayout,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        beta: Option<&[f32]>,
+        epsilon: f32,
+        statistics: &mut [f32],
+        y: &mut [f32],
+    ) {
+        let after = layout.after;
+        for tile in layout.tiles() {
+            let (mut sums, mut squares) = ([0.0; TILE], [0.0; TILE]);
+            for x in tile.of(x) {
+                for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(x) {
+                    let x = f64::from(x);
+                    *sum += x;
+                    *square += x * x;
+                }
+            }
+            tile.join(&mut sums);
+            tile.join(&mut squares);
+            let (mut means, mut scales, mut shifts) = ([0.0; TILE], [1.0; TILE], [0.0; TILE]);
+            for first in (0..tile.columns).step_by(after) {
+                let set = first..first + after;
+                let sum: f64 = sums[set.clone()].iter().sum();
+                let squares: f64 = squares[set.clone()].iter().sum();
+                let (mean, root) = mean_and_root(sum, squares, layout.count(), epsilon);
+                let kept = (tile.first + first) / after;
+                statistics[2 * kept] = mean;
+                statistics[2 * kept + 1] = root;
+                means[set.clone()].fill(mean);
+                scales[set].fill(root);
+            }
+            let columns = tile.first..tile.first + tile.columns;
+            if let Some(gamma) = gamma {
+                for (scale, gamma) in scales.iter_mut().zip(&gamma[columns.clone()]) {
+                    *scale *= gamma;
+                }
+            }
+            if let Some(beta) = beta {
+                shifts[..tile.columns].copy_from_slice(&beta[columns]);
+            }
+            for terms in [&mut means, &mut scales, &mut shifts] {
+                tile.repeat(terms);
+            }
+            for (y, x) in tile.of_mut(y).zip(tile.of(x)) {
+                let terms = means.iter().zip(&scales).zip(&shifts);
+                for ((y, &x), ((mean, scale), shift)) in y.iter_mut().zip(x).zip(terms) {
+                    *y = (x - mean) * scale + shift;
+                }
+            }
+        }
+    }
+
+    /// Adds to the sums of the parameters' gradients, and fills `dx`.
+    fn backward_by_columns(
+        layout: &NormLayout,
+        x: &[f32],
+        dy: &[f32],
+        gamma: Option<&[f32]>,
+        statistics: &[f32],
+        param_sums: &mut [f32],
+        dx: Option<&mut [f32]>,
+    ) {
+        let after = layout.after;
+        let (dgamma, dbeta) = param_sums.split_at_mut(layout.kept * after);
+        let mut dx = dx;
+        for tile in layout.tiles() {
+            let columns = tile.first..tile.first + tile.columns;
+            let statistics = &statistics[2 * (tile.first / after)..];
+            let mut means = [0.0; TILE];
+            for (means, pair) in means[..tile.columns].chunks_exact_mut(after).zip(statistics.chunks_exact(2)) {
+                means.fill(pair[0]);
+            }
+            tile.repeat(&mut means);
+            let (mut sums, mut products) = ([0.0; TILE], [0.0; TILE]);
+            for (x, dy) in tile.of(x).zip(tile.of(dy)) {
+                let inputs = x.iter().zip(dy).zip(&means);
+                for ((sum, product), ((x, &dy), mean)) in
+                    sums.iter_mut().zip(&mut products).zip(inputs)
+                {
+                    let dy = f64::from(dy);
+                    *sum += dy;
+                    *product += dy * f64::from(x - mean);
+                }
+            }
+            tile.join(&mut sums);
+            tile.join(&mut products);
+
+            let (mut scales, mut shifts, mut slopes) = ([1.0; TILE], [0.0; TILE], [0.0; TILE]);
+            if let Some(gamma) = gamma {
+                scales[..tile.columns].copy_from_slice(&gamma[columns.clone()]);
+            }
+            for (first, pair) in (0..tile.columns).step_by(after).zip(statistics.chunks_exact(2)) {
+                let root = pair[1];
+                let (mut sum, mut product) = (0.0, 0.0);
+                for at in first..first + after {
+                    dbeta[tile.first + at] += sums[at] as f32;
+                    dgamma[tile.first + at] += (products[at] * f64::from(root)) as f32;
+                    sum += f64::from(scales[at]) * sums[at];
+                    product += f64::from(scales[at]) * products[at];
+                    scales[at] *= root;
+                }
+                let root = f64::from(root);
+                let set = first..first + after;
+                shifts[set.clone()].fill((sum / layout.count() * root) as f32);
+                slopes[set].fill((product / layout.count() * root * root * root) as f32);
+            }
+            let Some(dx) = &mut dx else { continue };
+            for terms in [&mut scales, &mut shifts, &mut slopes] {
+                tile.repeat(terms);
+            }
+            let inputs = tile.of(x).zip(tile.of(dy));
+            for (dx, (x, dy)) in tile.of_mut(dx).zip(inputs) {
+                let terms = means.iter().zip(&scales).zip(shifts.iter().zip(&slopes));
+                let inputs = x.iter().zip(dy);
+                for ((dx, (x, dy)), ((mean, scale), (shift, slope))) in
+                    dx.iter_mut().zip(inputs).zip(terms)
+                {
+                    *dx = scale * dy - shift - (x - mean) * slope;
                 }
             }
         }

@@ -4,7 +4,7 @@ use keros_tensor::kernels::{Function, function, function_backward, log_softmax};
 use keros_tensor::{Device, Tensor, Workspace};
 
 use crate::support::{
-    check_close, finite_differences, flat, flat64, random, same_bits_on_every_path, tensor,
+    check_close, finite_differences, flat, flat64, found, random, same_bits_on_every_path, tensor,
 };
 
 fn relu(max_value: f32, negative_slope: f32, threshold: f32) -> Function {
@@ -16,21 +16,37 @@ fn relu(max_value: f32, negative_slope: f32, threshold: f32) -> Function {
 }
 
 fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+    let e = (-x.abs()).exp();
+    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 fn elu(x: f64, alpha: f64) -> f64 {
-    if x < 0.0 { alpha * (x.exp() - 1.0) } else { x }
+    if x < 0.0 { alpha * x.exp_m1() } else { x }
 }
 
-/// The error function by its series, which converges everywhere.
-fn erf(x: f64) -> f64 {
-    let (mut term, mut sum) = (x, x);
-    for n in 1..200 {
-        term *= -x * x / f64::from(n);
-        sum += term / f64::from(2 * n + 1);
-    }
-    sum * std::f64::consts::FRAC_2_SQRT_PI
+/// The part of the standard normal distribution below `x`.
+fn normal(x: f64) -> f64 {
+    let z = x.abs() / 2.0_f64.sqrt();
+    let tail = if z < 2.0 {
+        // The series of the error function.
+        let (mut term, mut sum) = (z, z);
+        for n in 1..60 {
+            term *= -z * z / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        0.5 - sum / std::f64::consts::PI.sqrt()
+    } else {
+        // The continued fraction of its complement.
+        let fraction = (1..100)
+            .rev()
+            .fold(z, |rest, n| z + 0.5 * f64::from(n) / rest);
+        0.5 * (-z * z).exp() / (fraction * std::f64::consts::PI.sqrt())
+    };
+    if x < 0.0 { tail } else { 1.0 - tail }
 }
 
 fn reference(f: Function, x: f64) -> f64 {
@@ -47,16 +63,123 @@ fn reference(f: Function, x: f64) -> f64 {
         Function::Selu => 1.050_700_987_355_480_5 * elu(x, 1.673_263_242_354_377_2),
         Function::Sigmoid => sigmoid(x),
         Function::Tanh => x.tanh(),
-        Function::Softplus => x.exp().ln_1p(),
+        Function::Softplus => softplus(x),
         Function::Softsign => x / (1.0 + x.abs()),
         Function::Exponential => x.exp(),
         Function::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Function::HardSilu => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Function::Silu => x * sigmoid(x),
-        Function::Gelu => x / 2.0 * (1.0 + erf(x / 2.0_f64.sqrt())),
-        Function::Mish => x * x.exp().ln_1p().tanh(),
+        Function::Gelu => x * normal(x),
+        Function::Mish => x * softplus(x).tanh(),
         other => panic!("no reference for {other:?}"),
     }
+}
+
+/// Finite numbers of every size, and those around the ends of what an exponential can be.
+fn all_sizes() -> Vec<f32> {
+    let patterns = (0..=u32::MAX).step_by(32_771).map(f32::from_bits);
+    let mut values: Vec<f32> = patterns.filter(|x| x.is_finite()).collect();
+    let denormal = f32::from_bits(1);
+    for edge in [
+        0.0,
+        denormal,
+        f32::MIN_POSITIVE,
+        f32::MAX,
+        0.625,
+        15.0,
+        20.0,
+        104.5,
+        120.0,
+    ] {
+        values.extend([edge, -edge]);
+    }
+    for edge in [88.722_84_f32, -87.336_54, -103.972_08] {
+        let bits = edge.to_bits();
+        values.extend((bits - 9..bits + 9).map(f32::from_bits));
+    }
+    // Where most inputs are.
+    values.extend((-4000..4000).map(|k| k as f32 / 333.0));
+    values
+}
+
+/// Distance between neighbours among the `f32` of this size.
+fn last_place(value: f64) -> f64 {
+    let exponent = (value.abs().to_bits() >> 52) as i32 - 1023;
+    2.0_f64.powi(exponent.max(-126) - 23)
+}
+
+#[test]
+fn values_of_every_size_are_within_their_bounds() {
+    let values = all_sizes();
+    let x = tensor(&values, &[values.len()]);
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(&Device::Cpu);
+        for (f, bound) in [
+            (Function::Exponential, 1.0),
+            (Function::Tanh, 2.0),
+            (Function::Sigmoid, 3.0),
+            (Function::Softplus, 3.0),
+            (Function::Elu { alpha: 1.0 }, 1.0),
+            (Function::Selu, 4.0),
+            (Function::Silu, 4.0),
+            (Function::Gelu, 7.0),
+            (Function::Mish, 4.0),
+        ] {
+            let y = function(ws, &x, f).unwrap();
+            found(&format!("{f:?}"), &y);
+            for (&x, y) in values.iter().zip(flat(&y)) {
+                let expected = reference(f, f64::from(x));
+                if expected > f64::from(f32::MAX) {
+                    assert_eq!(y, f32::INFINITY, "{f:?}({x:e})");
+                    continue;
+                }
+                let error = (f64::from(y) - expected).abs();
+                let allowed = (bound * last_place(expected)).max(1e-43);
+                assert!(
+                    error <= allowed,
+                    "{f:?}({x:e}): {y:e} instead of {expected:e}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn edges_of_exponential_functions() {
+    let (infinity, nan) = (f32::INFINITY, f32::NAN);
+    let x = tensor(&[-infinity, -0.0, infinity, 89.0, -105.0], &[5]);
+    let nans = tensor(&[nan, -nan], &[2]);
+    let dy = tensor(&[1.0; 5], &[5]);
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(&Device::Cpu);
+        for (f, expected) in [
+            (Function::Exponential, [0.0, 1.0, infinity, infinity, 0.0]),
+            (Function::Tanh, [-1.0, -0.0, 1.0, 1.0, -1.0]),
+            (Function::Sigmoid, [0.0, 0.5, 1.0, 1.0, 0.0]),
+            (
+                Function::Softplus,
+                [0.0, std::f32::consts::LN_2, infinity, 89.0, 0.0],
+            ),
+            (
+                Function::Elu { alpha: 2.0 },
+                [-2.0, -0.0, infinity, 89.0, -2.0],
+            ),
+            (Function::Silu, [-0.0, -0.0, infinity, 89.0, -0.0]),
+            (Function::Gelu, [-0.0, -0.0, infinity, 89.0, -0.0]),
+            (Function::Mish, [-0.0, -0.0, infinity, 89.0, -0.0]),
+        ] {
+            let y = flat(&function(ws, &x, f).unwrap());
+            let bits =
+                |values: &[f32]| -> Vec<u32> { values.iter().map(|y| y.to_bits()).collect() };
+            assert_eq!(bits(&y), bits(&expected), "{f:?}: {y:?}");
+            let y = flat(&function(ws, &nans, f).unwrap());
+            assert!(y.iter().all(|y| y.is_nan()), "{f:?}");
+        }
+        for f in [Function::Silu, Function::Gelu, Function::Mish] {
+            let dx = flat(&function_backward(ws, &x, &dy, f).unwrap());
+            assert_eq!([dx[0], dx[2], dx[3], dx[4]], [0.0, 1.0, 1.0, 0.0], "{f:?}");
+        }
+    });
 }
 
 #[test]

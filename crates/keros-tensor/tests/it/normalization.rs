@@ -4,7 +4,7 @@ use keros_tensor::kernels::{
     NormLayout, NormParams, batch_norm, batch_norm_backward, channel_statistics, moving_average,
     normalize, normalize_backward, unit_normalize, unit_normalize_backward,
 };
-use keros_tensor::{Device, Workspace, parallel};
+use keros_tensor::{Device, Tensor, Workspace, parallel};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -127,6 +127,48 @@ proptest! {
             check_close("dgamma", &dgamma, &expected, 2e-4);
             let expected = finite_differences(&beta64, |b| dot(&formula(&x64, &gamma64, b), &dy64));
             check_close("dbeta", &dbeta, &expected, 2e-5);
+        });
+    }
+
+    /// More channels than are handled side by side.
+    #[test]
+    fn wide_groups_are_what_they_are_alone(
+        (outer, before) in (1usize..3, 2usize..9),
+        (kept, after) in (1usize..40, 1usize..150),
+    ) {
+        let layout = NormLayout { outer, before, kept, after };
+        let alone = NormLayout { kept: 1, ..layout };
+        let shape = [outer, before, kept, after];
+        let trailing = NormParams::Trailing;
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(&Device::Cpu);
+            let (x, dy) = (random(1, &shape), random(2, &shape));
+            let (gamma, beta) = (random(3, &[kept, after]), random(4, &[kept, after]));
+            let (dgamma, dbeta) = (random(5, &[kept, after]), random(6, &[kept, after]));
+            let (g, b) = (Some(&gamma), Some(&beta));
+            let (y, statistics) = normalize(&mut ws, &x, &layout, g, b, trailing, EPSILON).unwrap();
+            let dx = normalize_backward(
+                &mut ws, &x, &statistics, &dy, &layout, g, trailing, Some(&dgamma), Some(&dbeta), true,
+            ).unwrap().unwrap();
+            for k in 0..kept {
+                let part = |t: &Tensor, axis| t.narrow(axis, k, 1).unwrap().contiguous().unwrap();
+                let (x, dy, gamma, beta) = (part(&x, 2), part(&dy, 2), part(&gamma, 0), part(&beta, 0));
+                let normalized = NormParams::Normalized;
+                // Each row has the parameters, so that the other kernels can take them.
+                let rows = |t: &Tensor| t.broadcast_as((before, after)).unwrap().contiguous().unwrap();
+                let (gamma, beta) = (rows(&gamma), rows(&beta));
+                let (dg, db) = (random(7, &[before, after]), random(8, &[before, after]));
+                let (g, b) = (Some(&gamma), Some(&beta));
+                let (expected, s) =
+                    normalize(&mut ws, &x, &alone, g, b, normalized, EPSILON).unwrap();
+                check_close("y", &part(&y, 2), &flat64(&expected), 1e-5);
+                let expected = normalize_backward(
+                    &mut ws, &x, &s, &dy, &alone, g, normalized, Some(&dg), Some(&db), true,
+                ).unwrap().unwrap();
+                check_close("dx", &part(&dx, 2), &flat64(&expected), 2e-5);
+                check_close("dgamma", &part(&dgamma, 0), &flat64(&dg.sum(0).unwrap()), 2e-5);
+                check_close("dbeta", &part(&dbeta, 0), &flat64(&db.sum(0).unwrap()), 2e-5);
+            }
         });
     }
 
