@@ -68,7 +68,7 @@ code in target/fuzz/corpus, where the next run goes on.
 
 Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]
 
-TARGET is `csv`, `decode` or `plugin`. Without N it runs a million times.
+TARGET is `csv`, `decode`, `decode-turbojpeg` or `plugin`. Without N it runs a million times.
 ARGS go to libFuzzer (`-- -help=1` lists them).
 ";
 

@@ -14,10 +14,11 @@ use anyhow::{Context, Result};
 use crate::cargo;
 use crate::cli::Misuse;
 
-/// A fuzzer: the name of its bin, and the folder of its seeds.
-const TARGETS: [(&str, &str); 3] = [
+/// A fuzzer: the name of its bin, with the feature it needs behind a hyphen, and the folder of its seeds.
+const TARGETS: [(&str, &str); 4] = [
     ("csv", "fuzz/seeds/csv"),
     ("decode", "crates/keros-image/tests/it/files"),
+    ("decode-turbojpeg", "crates/keros-image/tests/it/files"),
     ("plugin", "fuzz/seeds/plugin"),
 ];
 
@@ -51,6 +52,9 @@ pub(crate) fn run(target: Option<&str>, runs: u64, args: &[OsString]) -> Result<
         .arg(format!("--target={platform}"))
         .env("CARGO_TARGET_DIR", &target_dir)
         .env("RUSTFLAGS", FLAGS);
+    if let Some((_, feature)) = name.split_once('-') {
+        build.arg(format!("--features={feature}"));
+    }
     cargo::run(build)?;
 
     let corpus = folder(&target_dir.join("corpus").join(name))?;
