@@ -20,17 +20,39 @@
 //! assert_eq!(y.to_vec1::<f32>()?, [1.0, 2.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The memory of a GPU is read and written through a copy on the host, which waits until the GPU has
+//! done what it was told before.
+//! So everything works on every device, and what has to be fast there is a kernel of
+//! [`kernels`](crate::kernels); [`host_copies`] tells how often this thread has gone the slow way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+
 use crate::{TensorError, device};
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait Sealed: Sized {
+        /// The elements of a storage on a GPU, copied to the host.
+        #[cfg(feature = "cuda")]
+        fn download(
+            storage: &candle_core::CudaStorage,
+            range: std::ops::Range<usize>,
+        ) -> candle_core::Result<Vec<Self>>;
+        /// Elements from the host into a storage on a GPU.
+        #[cfg(feature = "cuda")]
+        fn upload(
+            storage: &mut candle_core::CudaStorage,
+            range: std::ops::Range<usize>,
+            values: &[Self],
+        ) -> candle_core::Result<()>;
+    }
 }
 
 /// An element type whose memory can be accessed: `f32`, `f64`, `u8`, `u32` and `i64`.
@@ -45,7 +67,26 @@ pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + 'static {
 
 macro_rules! element {
     ($($type:ty, $variant:ident;)*) => {$(
-        impl sealed::Sealed for $type {}
+        impl sealed::Sealed for $type {
+            #[cfg(feature = "cuda")]
+            fn download(
+                storage: &CudaStorage,
+                range: Range<usize>,
+            ) -> candle_core::Result<Vec<Self>> {
+                let slice = storage.as_cuda_slice::<Self>()?;
+                storage.device.clone_dtoh(&slice.slice(range))
+            }
+            #[cfg(feature = "cuda")]
+            fn upload(
+                storage: &mut CudaStorage,
+                range: Range<usize>,
+                values: &[Self],
+            ) -> candle_core::Result<()> {
+                let device = storage.device.clone();
+                let slice = storage.as_cuda_slice_mut::<Self>()?;
+                device.memcpy_htod(values, &mut slice.slice_mut(range))
+            }
+        }
         impl Element for $type {
             const DTYPE: DType = DType::$variant;
             fn slice(storage: &CpuStorage) -> Option<&[Self]> {
@@ -81,6 +122,18 @@ struct Open {
 
 thread_local! {
     static OPEN: RefCell<Open> = RefCell::default();
+    static HOST_COPIES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many times this thread has copied the memory of a GPU to or from the host in order to
+/// [`read`] or [`write()`] it. Of a CPU's memory no copies are made.
+pub fn host_copies() -> u64 {
+    HOST_COPIES.get()
+}
+
+#[cfg(feature = "cuda")]
+fn count_host_copy() {
+    HOST_COPIES.set(HOST_COPIES.get() + 1);
 }
 
 /// Identity of a storage: its address, which is unique while a tensor keeps it alive.
@@ -116,12 +169,8 @@ fn check_dtype<T: Element>(op: &'static str, tensor: &Tensor) -> Result<(), Tens
 }
 
 fn check_dense(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
-    if !matches!(tensor.device(), Device::Cpu) {
-        return Err(TensorError::Device {
-            op,
-            expected: "cpu",
-            found: device::kind(tensor.device()),
-        });
+    if !matches!(tensor.device(), Device::Cpu) && !cfg!(feature = "cuda") {
+        return Err(not_on_cpu(op, tensor));
     }
     if !tensor.is_contiguous() {
         return Err(TensorError::NotContiguous {
@@ -132,6 +181,14 @@ fn check_dense(op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
     Ok(())
 }
 
+pub(crate) fn not_on_cpu(op: &'static str, tensor: &Tensor) -> TensorError {
+    TensorError::Device {
+        op,
+        expected: "cpu",
+        found: device::kind(tensor.device()),
+    }
+}
+
 fn range(layout: &Layout) -> Range<usize> {
     layout.start_offset()..layout.start_offset() + layout.shape().elem_count()
 }
@@ -140,7 +197,7 @@ fn range(layout: &Layout) -> Range<usize> {
 pub(crate) struct Reading<'a>(StorageRef<'a>);
 
 impl<'a> Reading<'a> {
-    /// Opens a contiguous tensor on the CPU and tells where its elements lie.
+    /// Opens a contiguous tensor and tells where its elements lie.
     pub(crate) fn start(
         op: &'static str,
         tensor: &'a Tensor,
@@ -175,7 +232,8 @@ impl Drop for Reading<'_> {
 pub struct Slice<'a, T> {
     reading: Reading<'a>,
     range: Range<usize>,
-    element: PhantomData<T>,
+    /// The elements, where they are not on the CPU.
+    copied: Vec<T>,
 }
 
 impl<T: Element> Deref for Slice<'_, T> {
@@ -183,23 +241,32 @@ impl<T: Element> Deref for Slice<'_, T> {
 
     fn deref(&self) -> &[T] {
         let values = self.reading.storage().and_then(T::slice);
-        values.map_or(&[], |values| &values[self.range.clone()])
+        values.map_or(&self.copied, |values| &values[self.range.clone()])
     }
 }
 
 /// Opens `tensor` for reading.
 ///
 /// # Errors
-/// The tensor is not on the CPU, is not of type `T` or is not contiguous, or the call is made
-/// inside the closure of a write.
+/// The tensor is not of type `T` or is not contiguous, or the call is made inside the closure of a
+/// write.
 pub fn read<T: Element>(tensor: &Tensor) -> Result<Slice<'_, T>, TensorError> {
     const OP: &str = "reading tensor";
     check_dtype::<T>(OP, tensor)?;
     let (reading, range) = Reading::start(OP, tensor)?;
+    let copied = match &*reading.0 {
+        Storage::Cpu(_) => Vec::new(),
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(storage) => {
+            count_host_copy();
+            T::download(storage, range.clone())?
+        }
+        _ => return Err(not_on_cpu(OP, tensor)),
+    };
     Ok(Slice {
         reading,
         range,
-        element: PhantomData,
+        copied,
     })
 }
 
@@ -219,6 +286,16 @@ impl<T: Element, F: FnOnce(&mut [T])> InplaceOp1 for Write<T, F> {
             run(&mut values[range(layout)]);
         }
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> candle_core::Result<()> {
+        count_host_copy();
+        let mut values = T::download(storage, range(layout))?;
+        if let Some(run) = self.run.take() {
+            run(&mut values);
+        }
+        T::upload(storage, range(layout), &values)
     }
 }
 
@@ -277,7 +354,7 @@ fn check_write<T: Element>(tensor: &Tensor) -> Result<usize, TensorError> {
 /// Views of the tensor, clones included, see the new values.
 ///
 /// # Errors
-/// The tensor is not on the CPU, is not of type `T`, is not contiguous or shares its storage with
+/// The tensor is not of type `T`, is not contiguous or shares its storage with
 /// one that this thread has open ([`TensorError::Aliased`]).
 pub fn write<T: Element, R>(
     tensor: &Tensor,

@@ -18,10 +18,40 @@ pub enum TensorError {
         name: Box<str>,
     },
     /// A device that this build cannot open.
-    #[error("opening device {name:?}: this build has no CUDA support (expected \"cpu\")")]
+    #[error(
+        "opening device {name:?}: this build has no CUDA support (expected \"cpu\", or a build with the feature \"cuda\")"
+    )]
     DeviceUnavailable {
         /// The name as given.
         name: Box<str>,
+    },
+    /// A GPU that this machine does not have, or cannot use.
+    #[error("opening device {name:?}: {reason}")]
+    NoGpu {
+        /// The name as given.
+        name: Box<str>,
+        /// What was expected and found, or what the driver says.
+        reason: Box<str>,
+    },
+    /// The memory of a GPU is used up.
+    #[error("{op}: the GPU has no {bytes} bytes left ({free} of {total} bytes are free)")]
+    OutOfMemory {
+        /// The operation.
+        op: &'static str,
+        /// Bytes that it asked for.
+        bytes: usize,
+        /// Bytes that were free.
+        free: usize,
+        /// Bytes that the GPU has.
+        total: usize,
+    },
+    /// A GPU or one of its libraries refused an operation.
+    #[error("{op}: {reason}")]
+    Gpu {
+        /// The operation.
+        op: &'static str,
+        /// What the driver or the library says.
+        reason: Box<str>,
     },
     /// A tensor that lives where the operation cannot reach it.
     #[error("{op}: tensor is on another device (expected {expected}, found {found})")]

@@ -12,6 +12,8 @@
 //! [`simd`].
 
 pub mod access;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod dlpack;
 mod error;

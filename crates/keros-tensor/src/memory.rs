@@ -5,7 +5,7 @@ use std::ops::{Deref, Range};
 use candle_core::{CpuStorage, DType, Tensor};
 
 use crate::TensorError;
-use crate::access::Reading;
+use crate::access::{self, Reading};
 
 /// The memory of a contiguous tensor, read-locked until dropped.
 pub(crate) struct Memory<'a> {
@@ -36,7 +36,10 @@ pub(crate) fn open<'a>(op: &'static str, tensor: &'a Tensor) -> Result<Memory<'a
         });
     }
     let (reading, range) = Reading::start(op, tensor)?;
-    Ok(Memory { reading, range })
+    match reading.storage() {
+        Some(_) => Ok(Memory { reading, range }),
+        None => Err(access::not_on_cpu(op, tensor)),
+    }
 }
 
 macro_rules! dtypes {

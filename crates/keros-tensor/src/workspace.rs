@@ -101,6 +101,8 @@ impl Workspace {
         let capacity = elements.max(1);
         let storage = Tensor::zeros(capacity + ALIGN_BYTES / size, dtype, &self.device)?;
         let start = match dtype {
+            // A GPU aligns its buffers by itself.
+            _ if !self.device.is_cpu() => 0,
             DType::F32 => aligned_start::<f32>(&storage)?,
             DType::F64 => aligned_start::<f64>(&storage)?,
             DType::U8 => aligned_start::<u8>(&storage)?,

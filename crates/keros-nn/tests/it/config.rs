@@ -1,5 +1,6 @@
 //! Networks to JSON and back, and what is refused on the way.
 
+use crate::test_device::test_device;
 use keros_nn::layers::{
     Activation as ActivationLayer, ActivityRegularization, Add, Average, AveragePooling2D,
     BatchNormalization, Concatenate, Conv1D, Conv2D, Conv2DTranspose, Cropping2D, Dense,
@@ -19,7 +20,7 @@ use keros_tensor::{Device, Tensor, Workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const CPU: Device = Device::Cpu;
+const CPU: Device = test_device();
 
 /// Chains that together have every layer of one input, with arguments that are not the defaults.
 fn chains() -> Vec<SequentialBuilder> {

@@ -20,3 +20,4 @@ mod penalties;
 mod rules;
 mod shape_errors;
 mod summary;
+mod test_device;

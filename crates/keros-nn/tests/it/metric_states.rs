@@ -1,5 +1,6 @@
 //! Every metric gives what it has gathered, and goes on from it bit for bit.
 
+use crate::test_device::test_device;
 use keros_nn::losses::Huber;
 use keros_nn::metrics::{
     Accuracy, Auc, Average, ClassAggregation, Curve, F1Score, FBetaScore, IoU, LossMetric, MeanIoU,
@@ -7,7 +8,7 @@ use keros_nn::metrics::{
     RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity, TopKCategoricalAccuracy,
 };
 use keros_nn::{Activation, Metric, NnError, Output, Target, WeightedMean};
-use keros_tensor::{Device, Stream, Tensor, Workspace};
+use keros_tensor::{Stream, Tensor, Workspace};
 
 const ROWS: usize = 7;
 const CLASSES: usize = 4;
@@ -36,15 +37,15 @@ impl Batch {
         for (row, label) in one_hot.chunks_exact_mut(CLASSES).zip(&labels) {
             row[*label as usize] = 1.0;
         }
-        let matrix = |values| Tensor::from_vec(values, (ROWS, CLASSES), &Device::Cpu).unwrap();
+        let matrix = |values| Tensor::from_vec(values, (ROWS, CLASSES), &test_device()).unwrap();
         Batch {
             output: Output {
                 logits: matrix(random(1, ROWS * CLASSES)),
                 activation: Activation::Linear,
             },
             one_hot: Target::Values(matrix(one_hot)),
-            labels: Target::Labels(Tensor::new(labels, &Device::Cpu).unwrap()),
-            weights: Tensor::new(random(2, ROWS), &Device::Cpu).unwrap(),
+            labels: Target::Labels(Tensor::new(labels, &test_device()).unwrap()),
+            weights: Tensor::new(random(2, ROWS), &test_device()).unwrap(),
         }
     }
 
@@ -53,7 +54,7 @@ impl Batch {
             true => &self.labels,
             false => &self.one_hot,
         };
-        let ws = &mut Workspace::new(&Device::Cpu);
+        let ws = &mut Workspace::new(&test_device());
         metric
             .update(ws, &self.output, target, Some(&self.weights))
             .unwrap();

@@ -1,16 +1,17 @@
 //! Regularizers and constraints, alone and as rules of a network's parameters.
 
+use crate::test_device::test_device;
 use keros_nn::{
     Constraint, Initializer, L1, L1L2, L2, Layer, LayerBuilder, MaxNorm, MinMaxNorm, Network,
     NnError, NonNeg, OrthogonalMode, OrthogonalRegularizer, ParamOptions, Pass, Regularizer,
     Resolve, Sequential, UnitNorm,
 };
+use keros_tensor::Tensor;
 use keros_tensor::access::{read, write};
-use keros_tensor::{Device, Tensor};
 use std::sync::Arc;
 
 fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
-    Tensor::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values.to_vec(), shape, &test_device()).unwrap()
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn a_network_keeps_the_rules_of_its_parameters() {
         ..ParamOptions::default()
     };
     let builder = Sequential::builder([2]).layer(Idle(options.clone()));
-    let mut network = builder.build(&Device::Cpu, 0).unwrap();
+    let mut network = builder.build(&test_device(), 0).unwrap();
     let penalty = |network: &Sequential| network.param_rules().penalty(network.params()).unwrap();
     assert_eq!(penalty(&network), 2.0);
     let (params, rules) = (network.params(), network.param_rules());
@@ -149,6 +150,6 @@ fn a_network_keeps_the_rules_of_its_parameters() {
     };
     let refused = Sequential::builder([2])
         .layer(Idle(options))
-        .build(&Device::Cpu, 0);
+        .build(&test_device(), 0);
     assert!(refused.is_err());
 }

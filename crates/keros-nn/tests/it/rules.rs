@@ -1,11 +1,12 @@
 //! Penalties, constraints and freezing as arguments of layers.
 
+use crate::test_device::test_device;
 use keros_nn::layers::{ActivityRegularization, BatchNormalization, Dense};
 use keros_nn::{Graph, L1L2, L2, MaxNorm, Mode, Network, NnError, Sequential, summary};
 use keros_tensor::access::read;
 use keros_tensor::{Device, Tensor, Workspace};
 
-const CPU: Device = Device::Cpu;
+const CPU: Device = test_device();
 const TRAINING: Mode = Mode::Training { seed: 1, step: 0 };
 
 fn batch(rows: usize, columns: usize) -> Tensor {

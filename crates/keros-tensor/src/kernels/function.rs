@@ -84,6 +84,7 @@ impl Function {
 /// # Errors
 /// See [the module](super).
 pub fn function(ws: &mut Workspace, x: &Tensor, f: Function) -> Result<Tensor, TensorError> {
+    on_gpu!(x, |gpu| cuda::function::function(gpu, ws, x, f));
     let y = ws.take(x.dims(), DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;

@@ -27,6 +27,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+/// Hands on to the function of [`cuda`](crate::cuda) that does the same, if the tensor is on a GPU.
+macro_rules! on_gpu {
+    ($tensor:expr, |$gpu:ident| $call:expr) => {
+        #[cfg(feature = "cuda")]
+        if let Some($gpu) = &crate::cuda::gpu($tensor) {
+            use crate::cuda;
+            return $call;
+        }
+    };
+}
+
 mod activation;
 mod affine;
 mod average_pool;

@@ -1,9 +1,10 @@
 //! Reading and writing tensor memory, and the mistakes that would otherwise hang.
 
 use keros_tensor::access::{read, write, write2, write3};
-use keros_tensor::{DType, Device, Tensor, TensorError};
+use keros_tensor::{DType, Tensor, TensorError};
 
 use crate::support::{flat, random, tensor};
+use crate::test_device::test_device;
 
 #[test]
 fn views_with_an_offset_are_read_and_written_in_place() {
@@ -80,6 +81,6 @@ fn wrong_types_and_strided_views_are_errors() {
         write(&transposed, |_: &mut [f32]| ()),
         Err(TensorError::NotContiguous { .. })
     ));
-    let labels = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[1u32, 2], &test_device()).unwrap();
     assert_eq!(*read::<u32>(&labels).unwrap(), [1, 2]);
 }

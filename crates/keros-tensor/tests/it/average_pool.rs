@@ -1,13 +1,14 @@
 //! Average and global pooling against naive loops.
 
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{
     Padding, Pool2dSpec, average_pool2d, average_pool2d_backward, global_average_pool,
     global_average_pool_backward, global_max_pool, global_max_pool_backward,
 };
-use keros_tensor::{Device, Workspace};
 use proptest::prelude::*;
 
 use crate::support::{axis, check_close, flat, flat64, random, same_bits_on_every_path, tensor};
+use crate::test_device::test_device;
 
 /// For each output the inputs of its window.
 fn windows(shape: [usize; 4], spec: &Pool2dSpec) -> Vec<Vec<usize>> {
@@ -48,7 +49,7 @@ proptest! {
             return Ok(());
         }
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&Device::Cpu);
+            let mut ws = Workspace::new(&test_device());
             let x = random(1, &shape);
             let y = average_pool2d(&mut ws, &x, &spec).unwrap();
             let (x64, windows) = (flat64(&x), windows(shape, &spec));
@@ -72,7 +73,7 @@ proptest! {
         (n, h, w, c) in (1usize..4, 1usize..9, 1usize..9, 1usize..20),
     ) {
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&Device::Cpu);
+            let mut ws = Workspace::new(&test_device());
             // Rounding makes ties.
             let x = (random(1, &[n, h, w, c]) * 3.0).unwrap().round().unwrap();
             let (x64, dy) = (flat64(&x), random(2, &[n, c]));
@@ -104,7 +105,7 @@ proptest! {
 
 #[test]
 fn nan_wins_and_wrong_shapes_are_errors() {
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     let x = tensor(&[1.0, f32::NAN, 3.0, 2.0], &[1, 2, 2, 1]);
     assert!(flat(&global_max_pool(&mut ws, &x).unwrap())[0].is_nan());
     assert!(flat(&global_average_pool(&mut ws, &x).unwrap())[0].is_nan());

@@ -7,13 +7,14 @@ use keros_tensor::kernels::{
     Activation, Conv2dSpec, Padding, Pool2dSpec, adam_update, conv2d, conv2d_backward, dense,
     dense_backward, dropout, max_pool2d, max_pool2d_backward, softmax_cross_entropy,
 };
-use keros_tensor::{Device, Stream, Tensor, Workspace, parallel};
+use keros_tensor::{Stream, Tensor, Workspace, parallel};
 
 use crate::support::{flat, labels, random};
+use crate::test_device::test_device;
 
 /// Two steps of a small network; a digest of every tensor on the way.
 fn digest() -> u64 {
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     let mut hasher = DefaultHasher::new();
     let mut add = |tensor: &Tensor| {
         for value in flat(tensor) {

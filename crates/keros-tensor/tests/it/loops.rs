@@ -7,13 +7,14 @@ use keros_tensor::kernels::{
     map, merge, merge_backward, permute, prelu, prelu_backward, resample, slice_axis, u8_to_f32,
     zero_pad2d, zip_map,
 };
-use keros_tensor::{Device, Stream, Tensor, Workspace};
+use keros_tensor::{Stream, Tensor, Workspace};
 use proptest::prelude::*;
 
 use crate::support::{
     check_close, finite_differences, flat, flat64, found, masked, random, same_bits_on_every_path,
     tensor,
 };
+use crate::test_device::test_device;
 
 /// Less than a vector, rests of vectors, and more than a task.
 fn len() -> impl Strategy<Value = usize> {
@@ -21,7 +22,7 @@ fn len() -> impl Strategy<Value = usize> {
 }
 
 fn workspace() -> Workspace {
-    Workspace::new(&Device::Cpu)
+    Workspace::new(&test_device())
 }
 
 /// What a merge gives for the values of all inputs at one place.
@@ -62,7 +63,7 @@ proptest! {
             check_close("zip_map", &y, &expected, 1e-6);
 
             let bytes: Vec<u8> = x64.iter().map(|x| (x * 127.0 + 128.0) as u8).collect();
-            let x = Tensor::from_slice(&bytes, len, &Device::Cpu).unwrap();
+            let x = Tensor::from_slice(&bytes, len, &test_device()).unwrap();
             let y = u8_to_f32(ws, &x, 1.0 / 255.0).unwrap();
             let expected: Vec<f64> = bytes.iter().map(|&b| f64::from(b) / 255.0).collect();
             check_close("u8_to_f32", &y, &expected, 1e-6);

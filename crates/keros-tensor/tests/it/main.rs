@@ -30,5 +30,6 @@ mod pool;
 mod rng;
 mod shape;
 mod support;
+mod test_device;
 mod weights;
 mod workspace;

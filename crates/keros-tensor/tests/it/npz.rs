@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 
-use keros_tensor::{DType, Device, Params, Tensor, TensorError, load_npz, save_npz};
+use keros_tensor::{DType, Params, Tensor, TensorError, load_npz, save_npz};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::support::{flat, random};
+use crate::test_device::test_device;
 
 /// What `tests/numpy/README.md` puts into the files, with values of `value(index)`.
 fn arrays(value: impl Fn(usize) -> f64) -> Params {
@@ -28,7 +29,7 @@ fn arrays(value: impl Fn(usize) -> f64) -> Params {
         ("empty", DType::F32, &[0, 2]),
     ] {
         let values: Vec<f64> = (0..shape.iter().product()).map(&value).collect();
-        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+        let tensor = Tensor::from_vec(values, shape, &test_device()).unwrap();
         params
             .add(name, &tensor.to_dtype(dtype).unwrap(), true)
             .unwrap();

@@ -1,10 +1,11 @@
 //! Max pooling against naive loops.
 
 use keros_tensor::kernels::{Padding, Pool2dSpec, max_pool2d, max_pool2d_backward};
-use keros_tensor::{DType, Device, Workspace};
+use keros_tensor::{DType, Workspace};
 use proptest::prelude::*;
 
 use crate::support::{axis, check_close, flat, flat64, random, same_bits_on_every_path, tensor};
+use crate::test_device::test_device;
 
 /// Outputs and, for each, the input that it is: the first maximum in row-major order.
 fn naive(x: &[f64], shape: [usize; 4], spec: &Pool2dSpec) -> (Vec<f64>, Vec<usize>) {
@@ -35,7 +36,7 @@ fn naive(x: &[f64], shape: [usize; 4], spec: &Pool2dSpec) -> (Vec<f64>, Vec<usiz
 }
 
 fn check_pool(shape: [usize; 4], spec: &Pool2dSpec, ties: bool) {
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     let mut x = random(1, &shape);
     if ties {
         x = (x * 2.0).unwrap().round().unwrap();
@@ -92,7 +93,7 @@ fn large_windows_have_wide_indices() {
         padding: Padding::Valid,
     };
     same_bits_on_every_path(|| check_pool([2, 18, 20, 3], &spec, false));
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     let (_, argmax) = max_pool2d(&mut ws, &random(1, &[1, 18, 20, 3]), &spec).unwrap();
     assert_eq!(argmax.dtype(), DType::U32);
 }
@@ -112,7 +113,7 @@ fn extreme_steps_match_naive_loops() {
 /// candle's own `max_pool2d` returns a quarter of this gradient.
 #[test]
 fn the_gradient_of_a_sum_counts_every_window() {
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     for size in [4, 5] {
         let shape = [1, size, size, 1];
         let spec = Pool2dSpec::new((2, 2));
@@ -124,7 +125,7 @@ fn the_gradient_of_a_sum_counts_every_window() {
 
 #[test]
 fn nan_wins() {
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     for at in 0..4 {
         let mut values = [1.0, 2.0, 3.0, 4.0];
         values[at] = f32::NAN;
@@ -143,7 +144,7 @@ fn nan_wins() {
 
 #[test]
 fn wrong_arguments_are_errors() {
-    let mut ws = Workspace::new(&Device::Cpu);
+    let mut ws = Workspace::new(&test_device());
     let x = random(1, &[1, 4, 4, 2]);
     for (window, strides) in [((5, 2), (1, 1)), ((0, 2), (1, 1)), ((2, 2), (1, 0))] {
         let spec = Pool2dSpec {

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
+use crate::test_device::test_device;
 use keros_tensor::kernels::{Conv2dSpec, Padding};
 use keros_tensor::simd::{Level, with_level};
-use keros_tensor::{Device, Stream, Tensor};
+use keros_tensor::{Stream, Tensor};
 
 /// Reproducible values in [-1, 1).
 pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
@@ -15,15 +16,15 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
 
 /// A tensor of [`values`].
 pub(crate) fn random(seed: u64, shape: &[usize]) -> Tensor {
-    Tensor::from_vec(values(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values(seed, shape.iter().product()), shape, &test_device()).unwrap()
 }
 
 pub(crate) fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
-    Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_slice(values, shape, &test_device()).unwrap()
 }
 
 pub(crate) fn labels(values: &[u32]) -> Tensor {
-    Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap()
+    Tensor::from_slice(values, values.len(), &test_device()).unwrap()
 }
 
 /// The elements in row-major order.

@@ -2,6 +2,7 @@
 
 use super::count;
 use crate::fixture::{Case, Outcome, numbers};
+use crate::test_device::test_device;
 use keros::callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping, EventKind, EventSet,
     History, LambdaCallback, LearningRateScheduler, ModelCheckpoint, ReduceLrOnPlateau,
@@ -10,7 +11,6 @@ use keros::callbacks::{
 use keros::data::{Array, ArraySequence, Batch, DataError, Shuffle};
 use keros::nn::layers::Dense;
 use keros::nn::{Sequential, Sgd};
-use keros::tensor::Device;
 use keros::train::{
     ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, PredictOptions, Source,
     TrainOnBatchOptions, Trainer, ValidationFreq,
@@ -33,7 +33,7 @@ fn rows(rows: usize) -> (Array, Array) {
 fn trainer(rate: f64) -> Trainer<Sequential> {
     let network = Sequential::builder([2])
         .layer(Dense::new(3).activation("softmax"))
-        .build(&Device::Cpu, 1)
+        .build(&test_device(), 1)
         .unwrap();
     Trainer::builder(network)
         .optimizer(Sgd::new(rate).unwrap())
@@ -326,7 +326,7 @@ fn terminate_on_nan(case: &mut Case) -> Outcome {
     let x = Array::from_vec(&[number, 2], values).unwrap();
     let network = Sequential::builder([2])
         .layer(Dense::new(3).activation("softmax"))
-        .build(&Device::Cpu, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let mut trainer = Trainer::builder(network)
         .optimizer("sgd")
@@ -516,7 +516,7 @@ fn is_refused(call: &str) -> Option<bool> {
         "loss None" => {
             let network = Sequential::builder([2])
                 .layer(Dense::new(3))
-                .build(&Device::Cpu, 1)
+                .build(&test_device(), 1)
                 .unwrap();
             Some(
                 Trainer::builder(network)

@@ -1,6 +1,7 @@
 //! The recorded layers that convolve, pool or normalize, and `Dense`.
 
 use crate::fixture::{Case, Outcome, numbers, run_some};
+use crate::test_device::test_device;
 use keros::nn::layers::{
     AveragePooling2D, Axes, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense,
     DepthwiseConv2D, GlobalAveragePooling2D, GlobalMaxPooling2D, GroupNormalization,
@@ -11,7 +12,7 @@ use keros::nn::{
     SequentialBuilder,
 };
 use keros::tensor::access::{read, write};
-use keros::tensor::{Device, ParamId, Tensor, Workspace};
+use keros::tensor::{ParamId, Tensor, Workspace};
 use serde_json::{Map, Value};
 
 /// The classes of this suite.
@@ -306,7 +307,7 @@ impl Layer for Input {
 
 fn tensor(value: &Value) -> Tensor {
     let numbers = numbers(value);
-    Tensor::from_vec(numbers.values, numbers.shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(numbers.values, numbers.shape, &test_device()).unwrap()
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -336,7 +337,7 @@ fn check(case: &mut Case) -> Outcome {
         Some(dialect) => return Err(format!("unknown dialect {dialect} of {class}")),
     };
     case.args.finish()?;
-    let built = builder.build(&Device::Cpu, 1);
+    let built = builder.build(&test_device(), 1);
     let mut network = built.map_err(|error| error.to_string())?;
 
     let x = tensor(&case.inputs["x"]);
@@ -362,7 +363,7 @@ fn check(case: &mut Case) -> Outcome {
         set(&format!("layer/{name}"), &tensor(value))?;
     }
 
-    let ws = &mut Workspace::new(&Device::Cpu);
+    let ws = &mut Workspace::new(&test_device());
     let inputs = std::slice::from_ref(&x);
     let y = numbers(&case.expected["y"]);
     if !training {

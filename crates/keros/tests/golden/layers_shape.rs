@@ -1,6 +1,7 @@
 //! Activations, shapes, borders, tables and merges: the layers without convolutions.
 
 use crate::fixture::{Args, Case, Numbers, Outcome, numbers, run_some};
+use crate::test_device::test_device;
 use keros::nn::layers::{
     Activation, Add, Average, Concatenate, Cropping2D, Dropout, ELU, Embedding, Flatten,
     Interpolation, LeakyReLU, Maximum, Minimum, Multiply, PReLU, Permute, ReLU, RepeatVector,
@@ -8,7 +9,7 @@ use keros::nn::layers::{
 };
 use keros::nn::{Layer, LayerBuilder, Merge, Mode, ParamRules, Pass};
 use keros::tensor::access::{read, write};
-use keros::tensor::{Device, Params, Tensor, Workspace};
+use keros::tensor::{Params, Tensor, Workspace};
 use serde_json::Value;
 
 /// The classes whose cases this file runs.
@@ -145,7 +146,7 @@ fn check_layer(case: &Case, mut layer: Box<dyn Layer>, training: bool) -> Outcom
     let x = tensor(&case.inputs["x"]);
     let mut params = Params::new();
     let mut rules = ParamRules::default();
-    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &Device::Cpu, 0);
+    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &test_device(), 0);
     let output = layer.build(&x.dims()[1..], &mut builder).map_err(words)?;
     let weights = case.inputs["weights"].as_object().unwrap();
     if weights.len() != params.len() {
@@ -166,7 +167,7 @@ fn check_layer(case: &Case, mut layer: Box<dyn Layer>, training: bool) -> Outcom
         .unwrap();
     }
 
-    let (mut workspace, mut tape) = (Workspace::new(&Device::Cpu), Vec::new());
+    let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
     let mode = match training {
         true => Mode::Training { seed: 0, step: 0 },
         false => Mode::Inference,
@@ -203,7 +204,7 @@ fn check_merge(case: &Case, mut merge: Box<dyn Merge>) -> Outcome {
     let inputs = ["a", "b"].map(|name| tensor(&case.inputs[name]));
     let shapes = inputs.each_ref().map(|x| x.dims()[1..].to_vec());
     let output = merge.build(&shapes).map_err(words)?;
-    let (mut workspace, mut tape) = (Workspace::new(&Device::Cpu), Vec::new());
+    let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
     let params = Params::new();
     let mut pass = Pass::new(&mut workspace, &params, &mut tape, Mode::Inference);
     let y = merge.forward(&inputs, &mut pass).map_err(words)?;
@@ -227,7 +228,7 @@ fn close(case: &Case, name: &str, found: &Tensor) -> Outcome {
 
 fn tensor(value: &Value) -> Tensor {
     let Numbers { shape, values } = numbers(value);
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values, shape, &test_device()).unwrap()
 }
 
 fn number(config: &mut Args, name: &str) -> Option<f32> {

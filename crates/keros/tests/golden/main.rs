@@ -12,6 +12,7 @@ mod layers_shape;
 mod losses;
 mod metrics;
 mod optimizers;
+mod test_device;
 mod training;
 
 #[test]

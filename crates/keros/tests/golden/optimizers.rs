@@ -1,6 +1,7 @@
 //! Optimizers, schedules, regularizers and constraints.
 
 use crate::fixture::{Args, Case, Numbers, Outcome, numbers, run};
+use crate::test_device::test_device;
 use keros::nn::optimizers::{AdamRule, RuleOptimizer, UpdateRule};
 use keros::nn::{
     Adadelta, Adagrad, Adamax, Constraint, CosineDecay, CosineDecayRestarts, ExponentialDecay,
@@ -9,7 +10,7 @@ use keros::nn::{
     Regularizer, RmsProp, Schedule, Sgd, UnitNorm,
 };
 use keros::tensor::access::{read, write};
-use keros::tensor::{Device, ParamId, Params, Tensor};
+use keros::tensor::{ParamId, Params, Tensor};
 use serde_json::Value;
 
 #[test]
@@ -213,7 +214,12 @@ fn compare(case: &Case, what: &str, params: &Params, id: ParamId, expected: &[f3
 }
 
 fn tensor(numbers: &Numbers) -> Tensor {
-    Tensor::from_vec(numbers.values.clone(), numbers.shape.clone(), &Device::Cpu).unwrap()
+    Tensor::from_vec(
+        numbers.values.clone(),
+        numbers.shape.clone(),
+        &test_device(),
+    )
+    .unwrap()
 }
 
 fn schedule(case: &mut Case, class: &str) -> Outcome {

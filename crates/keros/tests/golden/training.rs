@@ -3,14 +3,15 @@
 use crate::dirs;
 use crate::fixture::{Args, Case, Outcome, folder, numbers, run};
 use crate::optimizers;
+use crate::test_device::test_device;
 use keros::callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History, Logs,
     Verbose,
 };
 use keros::data::{Array, ArraySequence, Batch, DataError, DirectoryOptions, Shuffle, Subset};
 use keros::nn::{Network, Optimizer, Sequential};
+use keros::tensor::Tensor;
 use keros::tensor::access::read;
-use keros::tensor::{Device, Tensor};
 use keros::train::{
     ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, PredictOptions, Source,
     TrainOnBatchOptions, Trainer, ValidationData, ValidationFreq,
@@ -51,7 +52,7 @@ fn network(args: &mut Args) -> Sequential {
         layers.push(json!({ "class_name": layer[0], "config": config }));
     }
     let json = json!({ "class_name": "Sequential", "config": { "layers": layers } });
-    Sequential::from_json(&json.to_string(), &Device::Cpu, 0).unwrap()
+    Sequential::from_json(&json.to_string(), &test_device(), 0).unwrap()
 }
 
 /// Sets all parameters to the case's initial weights.
@@ -61,7 +62,7 @@ fn set_weights(network: &impl Network, weights: &Value) {
     assert_eq!(params.len(), weights.len());
     for (name, value) in weights {
         let value = numbers(value);
-        let tensor = Tensor::from_vec(value.values, value.shape, &Device::Cpu).unwrap();
+        let tensor = Tensor::from_vec(value.values, value.shape, &test_device()).unwrap();
         params.by_name(name).unwrap().set(&tensor).unwrap();
     }
 }

@@ -4,11 +4,11 @@ use super::{
     BatchLogs, array, check_history, check_logs, check_weights, list, optimizer, set_weights, text,
 };
 use crate::fixture::{Args, Case, Outcome, folder};
+use crate::test_device::test_device;
 use keros::callbacks::{CallbackList, Verbose};
 use keros::data::{Array, Arrays, Batch, DataError, Shuffle};
 use keros::nn::Graph;
 use keros::nn::layers::{Concatenate, Dense};
-use keros::tensor::Device;
 use keros::train::{FitGeneratorOptions, FitOptions, Source, Trainer};
 use std::fs;
 
@@ -23,7 +23,9 @@ pub(super) fn two_inputs(case: &mut Case) -> Outcome {
     let both = graph.merge(Concatenate::new(-1), &[first, second]);
     let output = Dense::new(1).activation("sigmoid").name("output");
     let output = graph.layer(output, both);
-    let graph = graph.build(&[("output", output)], &Device::Cpu, 0).unwrap();
+    let graph = graph
+        .build(&[("output", output)], &test_device(), 0)
+        .unwrap();
     let mut args = Args::of(Some(serde_json::Value::Object(Default::default())));
     std::mem::swap(&mut args, &mut case.args);
     set_weights(&graph, &case.inputs["initial_weights"]);
@@ -91,7 +93,9 @@ pub(super) fn several_outputs(case: &mut Case) -> Outcome {
     let h = graph.layer(Dense::new(5).activation("relu").name("h"), input);
     let a = graph.layer(Dense::new(3).activation("softmax").name("a"), h);
     let b = graph.layer(Dense::new(1).name("b"), h);
-    let graph = graph.build(&[("a", a), ("b", b)], &Device::Cpu, 0).unwrap();
+    let graph = graph
+        .build(&[("a", a), ("b", b)], &test_device(), 0)
+        .unwrap();
     set_weights(&graph, &case.inputs["initial_weights"]);
     let args = &mut case.args;
     let mut builder = Trainer::builder(graph).optimizer(optimizer(args)?);

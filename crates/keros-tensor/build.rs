@@ -1,0 +1,29 @@
+//! With the feature `cuda`, compiles the kernels for GPUs: each `.cu` file under `src/cuda` to PTX, which the driver
+//! of the machine translates further when a module is first used.
+//!
+//! `CUDA_COMPUTE_CAP` names the oldest GPU that is to be served, such as `80`; without it nvidia-smi is asked. It is
+//! the variable that candle's kernels take.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "cuda")]
+    compile();
+}
+
+#[cfg(feature = "cuda")]
+fn compile() {
+    println!("cargo::rerun-if-changed=src/cuda");
+    println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
+    let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
+    let list = std::path::Path::new(&folder).join("modules.rs");
+    let compiled = cudaforge::KernelBuilder::new()
+        .source_dir("src/cuda")
+        .arg("-std=c++17")
+        .arg("-O3")
+        .build_ptx()
+        .and_then(|modules| modules.write(&list));
+    if let Err(error) = compiled {
+        // The one way in which a build script can refuse.
+        println!("cargo::error=compiling the kernels for GPUs: {error}");
+    }
+}

@@ -1,0 +1,157 @@
+//! The kernels on NVIDIA GPUs: how they are found and started, and where their tensors lie.
+//!
+//! A kernel is written in CUDA C++ in one of the `.cu` files of this folder, each of which is a module that is loaded
+//! when the first of its kernels is used. The functions of [`kernels`](crate::kernels) check shapes and, for tensors
+//! of a GPU, hand on to the functions here, which only start work: nothing here waits for the GPU.
+//!
+//! Everything that one device is told to do happens in that order, on its stream. So a buffer may be used again, or
+//! given back to the driver, while the GPU is still at work on what was started before.
+//!
+//! Sums are taken in a fixed order, and no kernel adds floats from several threads to one place: the same seed gives
+//! the same numbers on the same GPU.
+
+pub(crate) mod function;
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaContext, DevicePtr as _, LaunchConfig, result,
+};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaFunc};
+use candle_core::{Device, Storage, Tensor};
+
+use crate::{TensorError, device};
+
+/// The compiled `.cu` files.
+pub(crate) mod modules {
+    include!(concat!(env!("OUT_DIR"), "/modules.rs"));
+}
+
+/// Threads in a block, as BLOCK in common.cuh.
+pub(crate) const BLOCK: usize = 256;
+/// Blocks that keep every GPU busy; kernels loop where they have more to do.
+const MOST_BLOCKS: usize = 1 << 16;
+
+/// The GPUs that were opened by name: a number names the same device each time.
+static OPENED: Mutex<Vec<(usize, Device)>> = Mutex::new(Vec::new());
+
+/// Opens a GPU, or says why that cannot be done.
+pub(crate) fn open(index: usize) -> Result<Device, Box<str>> {
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, device)) = opened.iter().find(|(other, _)| *other == index) {
+        return Ok(device.clone());
+    }
+    result::init().map_err(|error| format!("the CUDA driver does not start ({error})"))?;
+    let count =
+        CudaContext::device_count().map_err(|error| format!("no GPU is found ({error})"))?;
+    if index >= count.max(0) as usize {
+        let there_are = match count {
+            0 => "none".to_owned(),
+            _ => format!("cuda:0 to cuda:{}", count - 1),
+        };
+        return Err(format!("there is no such GPU (there are: {there_are})").into());
+    }
+    let device = Device::new_cuda_with_stream(index).map_err(|error| error.to_string())?;
+    if let Device::Cuda(gpu) = &device {
+        // SAFETY: candle's tensors are used on this one stream; what this crate copies on another one it orders by
+        // events of its own.
+        unsafe { gpu.disable_event_tracking() };
+    }
+    opened.push((index, device.clone()));
+    Ok(device)
+}
+
+/// The GPU that a tensor is on.
+pub(crate) fn gpu(tensor: &Tensor) -> Option<Gpu> {
+    match tensor.device() {
+        Device::Cuda(device) => Some(Gpu(device.clone())),
+        _ => None,
+    }
+}
+
+/// A GPU to start kernels on.
+pub(crate) struct Gpu(CudaDevice);
+
+impl Gpu {
+    pub(crate) fn function(
+        &self,
+        name: &str,
+        (module, ptx): (&str, &str),
+    ) -> Result<CudaFunc, TensorError> {
+        let function = self.0.get_or_load_custom_func(name, module, ptx);
+        function.map_err(|error| failure("loading kernel", &error))
+    }
+}
+
+/// An error of the driver or a library in an operation.
+pub(crate) fn failure(op: &'static str, reason: &dyn std::fmt::Display) -> TensorError {
+    TensorError::Gpu {
+        op,
+        reason: reason.to_string().into(),
+    }
+}
+
+/// Address of the first element of a contiguous tensor on a GPU, valid as long as the tensor.
+///
+/// # Errors
+/// The tensor is on another device, is of another type or has gaps.
+pub(crate) fn address<T: CudaDType>(op: &'static str, tensor: &Tensor) -> Result<u64, TensorError> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(storage) = &*storage else {
+        return Err(TensorError::Device {
+            op,
+            expected: "cuda",
+            found: device::kind(tensor.device()),
+        });
+    };
+    if !layout.is_contiguous() {
+        return Err(TensorError::NotContiguous {
+            op,
+            found: tensor.dims().into(),
+        });
+    }
+    let slice = storage.as_cuda_slice::<T>()?;
+    let (first, _no_event) = slice.device_ptr(slice.stream());
+    Ok(first + (layout.start_offset() * size_of::<T>()) as u64)
+}
+
+/// [`address`] of a tensor that may be missing, and 0 for none.
+pub(crate) fn address_or_null<T: CudaDType>(
+    op: &'static str,
+    tensor: Option<&Tensor>,
+) -> Result<u64, TensorError> {
+    tensor.map_or(Ok(0), |tensor| address::<T>(op, tensor))
+}
+
+/// Threads for `n` elements, each handled by one of them.
+pub(crate) fn each(n: usize) -> LaunchConfig {
+    blocks(n.div_ceil(BLOCK).clamp(1, MOST_BLOCKS))
+}
+
+/// So many blocks of [`BLOCK`] threads.
+pub(crate) fn blocks(n: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (n as u32, 1, 1),
+        block_dim: (BLOCK as u32, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// Starts a kernel: `launch!(gpu, MODULE.kernel, threads, arguments…)`.
+///
+/// The arguments are variables whose types are those of the kernel's parameters: `u64` for an address, `i64` for
+/// `long long`, `i32` for `int`, `f32` and `f64`.
+macro_rules! launch {
+    ($gpu:expr, $module:ident.$kernel:ident, $threads:expr, $($argument:expr),* $(,)?) => {{
+        use candle_core::cuda_backend::cudarc::driver::PushKernelArg as _;
+        let module = (stringify!($module), $crate::cuda::modules::$module);
+        let function = $gpu.function(stringify!($kernel), module)?;
+        let mut builder = function.builder();
+        $(builder.arg(&$argument);)*
+        // SAFETY: the arguments are those of the kernel, and tensors are as large as it expects: each call is beside
+        // the check of its shapes.
+        unsafe { builder.launch($threads) }
+            .map_err(|error| $crate::cuda::failure(concat!("starting kernel ", stringify!($kernel)), &error))?;
+    }};
+}
+pub(crate) use launch;

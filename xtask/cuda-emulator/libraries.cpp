@@ -1,0 +1,51 @@
+// cuBLAS and cuRAND, as far as keros and candle call them: matrix products with plain loops, and handles.
+#include "driver.hpp"
+
+namespace {
+
+struct Handle {
+    void *stream = nullptr;
+};
+
+} // namespace
+
+extern "C" {
+
+int cublasCreate_v2(Handle **handle) { *handle = new Handle(); return 0; }
+int cublasDestroy_v2(Handle *handle) { delete handle; return 0; }
+int cublasSetStream_v2(Handle *handle, void *stream) { handle->stream = stream; return 0; }
+int cublasSetMathMode(Handle *, int) { return 0; }
+int cublasSetWorkspace_v2(Handle *, void *, size_t) { return 0; }
+
+// Column-major, single precision, scalars of the host.
+int cublasGemmEx(Handle *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha, const void *a,
+                 int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
+                 int ldc, int, int) {
+    std::lock_guard<std::recursive_mutex> lock(driver_mutex());
+    if (type_a || type_b || type_c || lda < (trans_a ? k : m) || ldb < (trans_b ? n : k) || ldc < m)
+        return 7; // invalid value
+    float factor = *(const float *)alpha, keep = *(const float *)beta;
+    stream_of(handle->stream).add([=] {
+        auto *left = (const float *)a, *right = (const float *)b;
+        auto *out = (float *)c;
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < m; i++) {
+                float sum = 0;
+                for (int l = 0; l < k; l++) {
+                    float x = trans_a ? left[l + (size_t)i * lda] : left[i + (size_t)l * lda];
+                    float y = trans_b ? right[j + (size_t)l * ldb] : right[l + (size_t)j * ldb];
+                    sum += x * y;
+                }
+                float &at = out[i + (size_t)j * ldc];
+                at = factor * sum + (keep == 0 ? 0 : keep * at);
+            }
+    });
+    return 0;
+}
+
+int curandCreateGenerator(void **generator, int) { *generator = malloc(1); return 0; }
+int curandDestroyGenerator(void *generator) { free(generator); return 0; }
+int curandSetStream(void *, void *) { return 0; }
+int curandSetPseudoRandomGeneratorSeed(void *, unsigned long long) { return 0; }
+int curandSetGeneratorOffset(void *, unsigned long long) { return 0; }
+}
