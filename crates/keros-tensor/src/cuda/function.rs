@@ -37,7 +37,7 @@ pub(crate) fn function(
                 threshold
             );
         }
-        _ => todo!(),
+        _ => return Err(super::failure(OP, &"not there yet")),
     }
     Ok(y)
 }
