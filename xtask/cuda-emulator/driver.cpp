@@ -296,6 +296,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int) {
 }
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(intptr_t)(device + 1); return 0; }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
+int cuCtxDestroy_v2(void *) { return 0; }
 int cuCtxSetCurrent(void *) { return 0; }
 int cuCtxGetCurrent(void **context) { *context = (void *)1; return 0; }
 int cuCtxSynchronize() { LOCK; synchronize_all(); return 0; }
@@ -405,6 +406,7 @@ int cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, void *str
 }
 
 int cuModuleLoadData(void **module, const void *) { *module = malloc(1); return 0; }
+int cuModuleLoad(void **module, const char *) { *module = malloc(1); return 0; }
 int cuModuleUnload(void *module) { free(module); return 0; }
 int cuModuleGetFunction(void **function, void *, const char *name) {
     auto found = kernels().find(name);

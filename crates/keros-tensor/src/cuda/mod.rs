@@ -12,17 +12,18 @@
 
 pub(crate) mod function;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, DevicePtr as _, LaunchConfig, result,
+    CudaContext, CudaFunction, CudaStream, DevicePtr as _, LaunchConfig, result,
 };
-use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaFunc};
+use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::{Device, Storage, Tensor};
 
 use crate::{TensorError, device};
 
 /// The compiled `.cu` files.
+#[allow(unreachable_pub, reason = "they are written so when compiled")]
 pub(crate) mod modules {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 }
@@ -77,9 +78,15 @@ impl Gpu {
         &self,
         name: &str,
         (module, ptx): (&str, &str),
-    ) -> Result<CudaFunc, TensorError> {
+    ) -> Result<CudaFunction, TensorError> {
         let function = self.0.get_or_load_custom_func(name, module, ptx);
-        function.map_err(|error| failure("loading kernel", &error))
+        let function = function.map_err(|error| failure("loading kernel", &error))?;
+        Ok(function.into_cuda_function())
+    }
+
+    /// The stream on which everything happens.
+    pub(crate) fn stream(&self) -> Arc<CudaStream> {
+        self.0.cuda_stream()
     }
 }
 
@@ -146,7 +153,8 @@ macro_rules! launch {
         use candle_core::cuda_backend::cudarc::driver::PushKernelArg as _;
         let module = (stringify!($module), $crate::cuda::modules::$module);
         let function = $gpu.function(stringify!($kernel), module)?;
-        let mut builder = function.builder();
+        let stream = $gpu.stream();
+        let mut builder = stream.launch_builder(&function);
         $(builder.arg(&$argument);)*
         // SAFETY: the arguments are those of the kernel, and tensors are as large as it expects: each call is beside
         // the check of its shapes.
