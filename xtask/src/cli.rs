@@ -21,6 +21,7 @@ Commands:
   fault                  Kill a training at random moments and go on with it
   fuzz TARGET [--runs N] Give a reader of files what breaks it
   miri                   Look at the pointers of a plugin with Miri
+  cuda-check [--emulate] Compile the code for GPUs, and run it on an emulated one
   bench SUITE [ARGS]     Run one suite of benchmarks
   release --dry-run      Say what a release would publish
   plugin check PATH      Tell whether a file is a valid plugin, and why not
@@ -77,6 +78,16 @@ Runs the tests of keros-abi and keros-plugin in Miri, which finds what their uns
 its nightly toolchain with the components miri and rust-src.
 
 Usage: cargo xtask miri
+";
+
+const CUDA_CHECK: &str = "\
+Compiles and links all targets with the features cuda and cudnn where a CUDA toolkit with cuDNN is at hand, and says so
+where it is not. A GPU or a driver is not needed.
+
+Usage: cargo xtask cuda-check [--emulate]
+
+With `--emulate` the tests of tensors, networks and trainings run too, on a GPU that the processor plays: what the
+kernels compute and what they are given is tested, not how fast they are. This needs a C++ compiler, on Linux on x86-64.
 ";
 
 const RELEASE: &str = "\
@@ -147,6 +158,9 @@ pub(crate) enum Task {
     Standalone,
     Fault,
     Miri,
+    CudaCheck {
+        emulate: bool,
+    },
     /// Without sending anything.
     Release,
     Fuzz {
@@ -247,6 +261,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let mut fault = None;
     let mut runs = None;
     let mut dry_run = false;
+    let mut emulate = false;
     let mut parser = lexopt::Parser::from_args(own);
     loop {
         match parser.next() {
@@ -265,6 +280,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             Ok(Some(Arg::Long("dry-run"))) if values.first().is_some_and(|c| c == "release") => {
                 dry_run = true;
             }
+            Ok(Some(Arg::Long("emulate"))) if values.first().is_some_and(|c| c == "cuda-check") => {
+                emulate = true;
+            }
             Ok(Some(option)) => fault = fault.or(Some(option.unexpected())),
             Err(error) => fault = fault.or(Some(error)),
         }
@@ -277,6 +295,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         Some(&"standalone") => STANDALONE,
         Some(&"fault") => FAULT,
         Some(&"miri") => MIRI,
+        Some(&"cuda-check") => CUDA_CHECK,
         Some(&"fuzz") => FUZZ,
         Some(&"bench") => BENCH,
         Some(&"release") => RELEASE,
@@ -296,6 +315,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["test"] => misuse("`test` takes no arguments".to_owned()),
         ["standalone"] if args.is_empty() => Ok(Task::Standalone),
         ["standalone"] => misuse("`standalone` takes no arguments".to_owned()),
+        ["cuda-check"] if args.is_empty() => Ok(Task::CudaCheck { emulate }),
+        ["cuda-check"] => misuse("`cuda-check` takes no arguments but `--emulate`".to_owned()),
         ["miri"] if args.is_empty() => Ok(Task::Miri),
         ["miri"] => misuse("`miri` takes no arguments".to_owned()),
         ["release"] if dry_run && args.is_empty() => Ok(Task::Release),
@@ -314,7 +335,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             args,
         }),
         [
-            "demo" | "test" | "standalone" | "fault" | "miri" | "fuzz" | "bench" | "release",
+            "demo" | "test" | "standalone" | "fault" | "miri" | "cuda-check" | "fuzz" | "bench"
+            | "release",
             extra,
             ..,
         ] => misuse(format!("unexpected argument `{extra}`")),
@@ -386,6 +408,9 @@ mod tests {
         assert_eq!(standalone, Task::Standalone);
         assert_eq!(words("fault").expect("fault"), Task::Fault);
         assert_eq!(words("miri").expect("miri"), Task::Miri);
+        for (line, emulate) in [("cuda-check", false), ("cuda-check --emulate", true)] {
+            assert_eq!(words(line).expect(line), Task::CudaCheck { emulate });
+        }
         let release = words("release --dry-run").expect("release");
         assert_eq!(release, Task::Release);
         let fuzz = |target: Option<&str>, runs, args: &[&str]| Task::Fuzz {

@@ -13,6 +13,7 @@
 mod bench;
 mod cargo;
 mod cli;
+mod cuda_check;
 mod demo;
 #[cfg(test)]
 mod documented;
@@ -55,6 +56,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo { args } => demo::run(&args),
         Task::Fault => fault::run().map(|()| ExitCode::SUCCESS),
         Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
+        Task::CudaCheck { emulate } => cuda_check::run(emulate).map(|()| ExitCode::SUCCESS),
         Task::Miri => miri::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
         Task::Standalone => standalone::run().map(|()| ExitCode::SUCCESS),
