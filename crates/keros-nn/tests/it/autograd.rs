@@ -1,6 +1,5 @@
 //! Layers and networks in candle's operations.
 
-use crate::test_device::test_device;
 use candle_core::Module;
 use candle_nn::{Conv2dConfig, VarBuilder, VarMap, batch_norm, conv2d, linear};
 use keros_nn::layers::{Autograd, CandleModule, Conv2D, Dense, ForwardOnly, Lambda, Values};
@@ -11,7 +10,7 @@ use keros_nn::{
 use keros_tensor::access::read;
 use keros_tensor::{DType, Device, ParamId, Tensor, Workspace};
 
-const CPU: Device = test_device();
+const CPU: Device = Device::Cpu;
 const TRAINING: Mode = Mode::Training { seed: 1, step: 0 };
 
 fn waves(shape: &[usize]) -> Tensor {

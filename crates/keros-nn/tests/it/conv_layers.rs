@@ -80,7 +80,7 @@ fn values(network: &Sequential, name: &str) -> Vec<f32> {
 fn batch_norm_after(layer: BatchNormalization, freeze: bool) -> (Vec<f32>, Vec<f32>) {
     let mut network = Sequential::builder([1])
         .layer(layer.name("bn").momentum(0.5))
-        .build(&test_device(), 1)
+        .build(test_device(), 1)
         .unwrap();
     if freeze {
         for name in ["bn/gamma", "bn/beta"] {
@@ -92,8 +92,8 @@ fn batch_norm_after(layer: BatchNormalization, freeze: bool) -> (Vec<f32>, Vec<f
                 .set_trainable(false);
         }
     }
-    let x = Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0], (4, 1), &test_device()).unwrap();
-    let ws = &mut Workspace::new(&test_device());
+    let x = Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0], (4, 1), test_device()).unwrap();
+    let ws = &mut Workspace::new(test_device());
     let mode = Mode::Training { seed: 1, step: 0 };
     network.forward(ws, &[x], mode).unwrap();
     (
@@ -118,7 +118,7 @@ fn batch_normalization_moves_its_statistics_unless_it_is_frozen() {
 
     let network = Sequential::builder([3])
         .layer(BatchNormalization::new())
-        .build(&test_device(), 1)
+        .build(test_device(), 1)
         .unwrap();
     assert_eq!(network.params().num_elements(true), 6);
     assert_eq!(network.params().num_elements(false), 12);
@@ -129,7 +129,7 @@ fn batch_normalization_moves_its_statistics_unless_it_is_frozen() {
 fn the_axis_of_the_channels_may_be_any() {
     fn run(layer: impl Layer + 'static, x: &Tensor) -> Vec<f32> {
         let builder = Sequential::builder(&x.dims()[1..]).layer(layer);
-        let mut network = builder.build(&test_device(), 1).unwrap();
+        let mut network = builder.build(test_device(), 1).unwrap();
         for (k, name) in ["gamma", "beta"].iter().enumerate() {
             let (_, param) = network
                 .params()
@@ -137,10 +137,10 @@ fn the_axis_of_the_channels_may_be_any() {
                 .find(|(_, param)| param.name().ends_with(name))
                 .unwrap();
             let values: Vec<f32> = (0..4).map(|i| (3 * k + i) as f32 * 0.3 - 0.7).collect();
-            let values = Tensor::from_vec(values, 4, &test_device()).unwrap();
+            let values = Tensor::from_vec(values, 4, test_device()).unwrap();
             param.set(&values).unwrap();
         }
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         let mode = Mode::Training { seed: 1, step: 0 };
         let outputs = network.forward(ws, std::slice::from_ref(x), mode).unwrap();
         // Back to channels last, if they were first.
@@ -174,10 +174,10 @@ fn the_axis_of_the_channels_may_be_any() {
 fn output_shapes_are_those_of_keras() {
     fn shape(input: &[usize], layer: impl Layer + 'static) -> Vec<usize> {
         let builder = Sequential::builder(input).layer(layer);
-        let mut network = builder.build(&test_device(), 1).unwrap();
+        let mut network = builder.build(test_device(), 1).unwrap();
         let dims = [&[2], input].concat();
-        let x = Tensor::zeros(dims, DType::F32, &test_device()).unwrap();
-        let ws = &mut Workspace::new(&test_device());
+        let x = Tensor::zeros(dims, DType::F32, test_device()).unwrap();
+        let ws = &mut Workspace::new(test_device());
         let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
         let promised = network.outputs()[0].shape.clone();
         assert_eq!(outputs[0].logits.dims()[1..], promised);
@@ -211,7 +211,7 @@ fn output_shapes_are_those_of_keras() {
 fn what_cannot_work_is_refused_in_words() {
     fn refused(input: &[usize], layer: impl Layer + 'static) -> String {
         let builder = Sequential::builder(input).layer(layer);
-        builder.build(&test_device(), 0).err().unwrap().to_string()
+        builder.build(test_device(), 0).err().unwrap().to_string()
     }
     let image = &[8, 8, 4];
     assert_eq!(

@@ -9,7 +9,7 @@ use keros_nn::{
 use keros_tensor::{DType, Tensor, Workspace};
 
 fn refused(builder: SequentialBuilder) -> String {
-    builder.build(&test_device(), 0).err().unwrap().to_string()
+    builder.build(test_device(), 0).err().unwrap().to_string()
 }
 
 #[test]
@@ -57,15 +57,15 @@ fn an_input_of_another_shape_or_type_is_refused() {
     let mut network = Sequential::builder([4, 4, 1])
         .layer(Flatten::new())
         .layer(Dense::new(2).activation(Activation::Softmax))
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for (shape, dtype) in [
         (vec![3, 4, 5, 1], DType::F32),
         (vec![3, 16], DType::F32),
         (vec![3, 4, 4, 1], DType::U8),
     ] {
-        let x = Tensor::zeros(shape.clone(), dtype, &test_device()).unwrap();
+        let x = Tensor::zeros(shape.clone(), dtype, test_device()).unwrap();
         let error = network.forward(ws, &[x], Mode::Inference).err().unwrap();
         assert_eq!(
             error.to_string(),
@@ -78,12 +78,12 @@ fn an_input_of_another_shape_or_type_is_refused() {
 
 #[test]
 fn a_label_that_names_no_class_is_named() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let output = Output {
-        logits: Tensor::zeros((3, 4), DType::F32, &test_device()).unwrap(),
+        logits: Tensor::zeros((3, 4), DType::F32, test_device()).unwrap(),
         activation: Activation::Softmax,
     };
-    let labels = Target::Labels(Tensor::new(&[0_u32, 3, 4], &test_device()).unwrap());
+    let labels = Target::Labels(Tensor::new(&[0_u32, 3, 4], test_device()).unwrap());
     let loss = SparseCategoricalCrossentropy::new();
     let error = loss
         .compute(ws, &output, &labels, None, 1.0)

@@ -14,7 +14,7 @@ const MODE: Mode = Mode::Training { seed: 3, step: 5 };
 pub(crate) fn random(shape: &[usize], stream: u64) -> Tensor {
     let mut values = vec![0.0; shape.iter().product()];
     Stream::new(11, stream).fill_uniform(0, -1.0, 1.0, &mut values);
-    Tensor::from_vec(values, shape, &test_device()).unwrap()
+    Tensor::from_vec(values, shape, test_device()).unwrap()
 }
 
 /// Mean loss of the batch, in f64.
@@ -39,12 +39,12 @@ pub(crate) fn check_smooth(builder: SequentialBuilder, input: &[usize], classes:
 }
 
 fn check_with_step(builder: SequentialBuilder, input: &[usize], classes: u32, step: f32) {
-    let mut network = builder.build(&test_device(), 9).unwrap();
-    let ws = &mut Workspace::new(&test_device());
+    let mut network = builder.build(test_device(), 9).unwrap();
+    let ws = &mut Workspace::new(test_device());
     let batch = 3;
     let x = random(&[&[batch], input].concat(), 1);
     let labels: Vec<u32> = (0..batch as u32).map(|n| (7 * n + 1) % classes).collect();
-    let labels = Target::Labels(Tensor::new(labels, &test_device()).unwrap());
+    let labels = Target::Labels(Tensor::new(labels, test_device()).unwrap());
 
     ws.recycle();
     let outputs = network.forward(ws, std::slice::from_ref(&x), MODE).unwrap();

@@ -14,7 +14,7 @@ const MODE: Mode = Mode::Training { seed: 3, step: 5 };
 fn random(shape: &[usize], stream: u64) -> Tensor {
     let mut values = vec![0.0; shape.iter().product()];
     Stream::new(23, stream).fill_uniform(0, -1.0, 1.0, &mut values);
-    Tensor::from_vec(values, shape, &test_device()).unwrap()
+    Tensor::from_vec(values, shape, test_device()).unwrap()
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -38,7 +38,7 @@ fn loss(graph: &mut Graph, ws: &mut Workspace, inputs: &[Tensor], upstream: &[Te
 
 /// Compares the gradient of every parameter with central differences, as a whole.
 fn check(graph: &mut Graph) {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let batch = |shape: &[usize], stream| random(&[&[3], shape].concat(), stream);
     let inputs: Vec<Tensor> = (0..)
         .zip(graph.inputs())
@@ -105,7 +105,7 @@ fn branches_and_several_inputs_and_outputs() {
     let hidden = g.layer(ActivationLayer::new(Activation::Tanh), joined);
     let score = g.layer(Dense::new(1).activation(Activation::Sigmoid), hidden);
     let outputs = [("class", class), ("score", score), ("inner", residual)];
-    let mut graph = g.build(&outputs, &test_device(), 7).unwrap();
+    let mut graph = g.build(&outputs, test_device(), 7).unwrap();
 
     let names: Vec<&str> = graph.layers().iter().map(|layer| layer.name).collect();
     assert_eq!(
@@ -128,7 +128,7 @@ fn branches_and_several_inputs_and_outputs() {
     );
     assert_eq!(graph.inputs()[1].name, "facts");
     assert_eq!(graph.outputs()[0].shape, [3]);
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let inputs = [random(&[2, 6, 6, 1], 1), random(&[2, 4], 2)];
     let outputs = graph.forward(ws, &inputs, Mode::Inference).unwrap();
     let activations = [Activation::Softmax, Activation::Sigmoid, Activation::Linear];
@@ -148,7 +148,7 @@ fn gradients_of_shared_layers_add_up() {
     let joined = g.merge(Concatenate::new(1), &[squared, other, once]);
     let y = g.layer(Dense::new(2), joined);
     let mut graph = g
-        .build(&[("y", y), ("code", other)], &test_device(), 3)
+        .build(&[("y", y), ("code", other)], test_device(), 3)
         .unwrap();
     assert_eq!(graph.params().len(), 4);
     check(&mut graph);
@@ -162,8 +162,8 @@ fn a_shared_layer_gives_its_softmax_away_only_if_all_its_uses_are_outputs() {
         let head = g.shared(Dense::new(3).activation(Activation::Softmax));
         let (x, y) = (g.apply(head, a), g.apply(head, b));
         let z = if inner { g.layer(Dense::new(1), y) } else { y };
-        let mut graph = g.build(&[("x", x), ("z", z)], &test_device(), 3).unwrap();
-        let ws = &mut Workspace::new(&test_device());
+        let mut graph = g.build(&[("x", x), ("z", z)], test_device(), 3).unwrap();
+        let ws = &mut Workspace::new(test_device());
         let inputs = [random(&[2, 3], 1), random(&[2, 3], 2)];
         let outputs = graph.forward(ws, &inputs, Mode::Inference).unwrap();
         let sum: f32 = values(&outputs[0].values(ws).unwrap()).iter().sum();
@@ -188,12 +188,12 @@ fn a_frozen_branch_costs_no_work_and_the_others_are_trained() {
         frozen,
     );
     let sum = g.merge(Add::new(), &[trained, late]);
-    let mut graph = g.build(&[("sum", sum)], &test_device(), 1).unwrap();
+    let mut graph = g.build(&[("sum", sum)], test_device(), 1).unwrap();
     for name in ["frozen/kernel", "frozen/bias", "late/kernel", "late/bias"] {
         let id = graph.params().id(name).unwrap();
         graph.params_mut().get_mut(id).unwrap().set_trainable(false);
     }
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let outputs = graph.forward(ws, &[random(&[2, 4], 1)], MODE).unwrap();
     let grad = outputs[0].logits.ones_like().unwrap();
     graph.backward(ws, &[grad]).unwrap();
@@ -215,16 +215,16 @@ fn a_chain_is_the_same_as_a_sequential() {
         .layer(dense())
         .layer(Dropout::new(0.0))
         .layer(Dense::new(2))
-        .build(&test_device(), 5)
+        .build(test_device(), 5)
         .unwrap();
     let mut g = Graph::builder();
     let x = g.input("x", [3]);
     let h = g.layer(dense(), x);
     let h = g.layer(Dropout::new(0.0), h);
     let y = g.layer(Dense::new(2), h);
-    let mut graph = g.build(&[("y", y)], &test_device(), 5).unwrap();
+    let mut graph = g.build(&[("y", y)], test_device(), 5).unwrap();
     let run = |network: &mut dyn Network| {
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         let outputs = network.forward(ws, &[random(&[6, 3], 1)], MODE).unwrap();
         let y = values(&outputs[0].logits);
         network.backward(ws, &[random(&[6, 2], 2)]).unwrap();
@@ -242,8 +242,8 @@ fn backward_needs_a_forward_pass_in_training_mode() {
     let mut g = Graph::builder();
     let x = g.input("x", [3]);
     let y = g.layer(Dense::new(1), x);
-    let mut graph = g.build(&[("y", y)], &test_device(), 5).unwrap();
-    let ws = &mut Workspace::new(&test_device());
+    let mut graph = g.build(&[("y", y)], test_device(), 5).unwrap();
+    let ws = &mut Workspace::new(test_device());
     graph
         .forward(ws, &[random(&[2, 3], 1)], Mode::Inference)
         .unwrap();

@@ -27,7 +27,7 @@ fn trunk() -> SequentialBuilder {
 
 fn small() -> Sequential {
     let head = Dense::new(3).activation(Activation::Softmax);
-    trunk().layer(head).build(&test_device(), 1).unwrap()
+    trunk().layer(head).build(test_device(), 1).unwrap()
 }
 
 fn all_values(network: &Sequential) -> Vec<f32> {
@@ -45,8 +45,8 @@ fn predictions_are_those_of_keras() {
     for name in ["small.weights.h5", "small.keras"] {
         let mut network = small();
         load_keras_weights(&network, file(name)).unwrap();
-        let ws = &mut Workspace::new(&test_device());
-        let x = Tensor::from_vec(floats("x"), (4, 8, 8, 2), &test_device()).unwrap();
+        let ws = &mut Workspace::new(test_device());
+        let x = Tensor::from_vec(floats("x"), (4, 8, 8, 2), test_device()).unwrap();
         let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
         let found = outputs[0].values(ws).unwrap();
         for (found, expected) in read::<f32>(&found).unwrap().iter().zip(floats("y")) {
@@ -61,7 +61,7 @@ fn predictions_are_those_of_keras() {
 #[test]
 fn what_does_not_match_is_listed_by_name_and_nothing_changes() {
     let refused = |builder: SequentialBuilder| {
-        let network = builder.build(&test_device(), 1).unwrap();
+        let network = builder.build(test_device(), 1).unwrap();
         let before = all_values(&network);
         let error = load_keras_weights(&network, file("small.weights.h5")).unwrap_err();
         assert_eq!(all_values(&network), before);
@@ -127,7 +127,7 @@ fn a_file_of_keras_is_a_whole_network() {
     let recorded: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(file("small.json")).unwrap()).unwrap();
     let floats = |key: &str| -> Vec<f32> { serde_json::from_value(recorded[key].clone()).unwrap() };
-    let mut network = load_keras_model(file("small.keras"), &test_device()).unwrap();
+    let mut network = load_keras_model(file("small.keras"), test_device()).unwrap();
     let names: Vec<&str> = network.layers().iter().map(|layer| layer.name).collect();
     let expected = [
         "input_layer",
@@ -140,15 +140,15 @@ fn a_file_of_keras_is_a_whole_network() {
     ];
     assert_eq!(names, expected);
     assert_eq!(network.outputs()[0].name, "head");
-    let ws = &mut Workspace::new(&test_device());
-    let x = Tensor::from_vec(floats("x"), (4, 8, 8, 2), &test_device()).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x = Tensor::from_vec(floats("x"), (4, 8, 8, 2), test_device()).unwrap();
     let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
     let found = outputs[0].values(ws).unwrap();
     for (found, expected) in read::<f32>(&found).unwrap().iter().zip(floats("y")) {
         assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
     }
     for name in ["small.weights.h5", "nothing.keras"] {
-        let error = load_keras_model(file(name), &test_device())
+        let error = load_keras_model(file(name), test_device())
             .map(drop)
             .unwrap_err();
         assert!(error.to_string().contains(name), "{error}");

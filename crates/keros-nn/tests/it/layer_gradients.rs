@@ -19,7 +19,7 @@ const MODE: Mode = Mode::Training { seed: 3, step: 5 };
 fn random(shape: &[usize], stream: u64) -> Tensor {
     let mut values = vec![0.0; shape.iter().product()];
     Stream::new(17, stream).fill_uniform(0, -2.0, 2.0, &mut values);
-    Tensor::from_vec(values, shape, &test_device()).unwrap()
+    Tensor::from_vec(values, shape, test_device()).unwrap()
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -59,7 +59,7 @@ fn compare(what: &str, x: &Tensor, analytic: &[f32], mut loss: impl FnMut() -> f
 }
 
 fn forward(layer: &dyn Layer, params: &Params, x: &Tensor) -> Tensor {
-    let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+    let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
     let mut pass = Pass::new(&mut workspace, params, &mut tape, MODE);
     layer.forward(x, &mut pass).unwrap()
 }
@@ -68,11 +68,11 @@ fn forward(layer: &dyn Layer, params: &Params, x: &Tensor) -> Tensor {
 fn check(what: &str, mut layer: impl Layer, x: &Tensor) {
     let mut params = Params::new();
     let mut rules = ParamRules::default();
-    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &test_device(), 4);
+    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", test_device(), 4);
     let output = layer.build(&x.dims()[1..], &mut builder).unwrap();
     let upstream = random(&[&x.dims()[..1], &output].concat(), 2);
     let run = || {
-        let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+        let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
         let mut pass = Pass::new(&mut workspace, &params, &mut tape, MODE);
         let y = layer.forward(x, &mut pass).unwrap();
         assert_eq!(y.dims(), upstream.dims(), "{what}");
@@ -133,8 +133,8 @@ fn activations_alone_in_dense_and_in_conv2d() {
 
 #[test]
 fn extreme_inputs_stay_finite_where_keras_does() {
-    let x = Tensor::new(&[[-100.0_f32, -30.0, 0.0, 30.0, 80.0]], &test_device()).unwrap();
-    let ws = &mut Workspace::new(&test_device());
+    let x = Tensor::new(&[[-100.0_f32, -30.0, 0.0, 30.0, 80.0]], test_device()).unwrap();
+    let ws = &mut Workspace::new(test_device());
     for kind in KINDS {
         let y = kind.apply(ws, &x).unwrap();
         assert!(values(&y).iter().all(|y| y.is_finite()), "{kind:?}: {y}");
@@ -203,7 +203,7 @@ fn shapes_borders_and_tables() {
         Rescaling::new([0.5, 2.0, -1.0]).offset([1.0, 0.0, 2.0]),
         image,
     );
-    let words = Tensor::new(&[[0.0_f32, 4.0, 1.0], [4.0, 4.0, 2.0]], &test_device()).unwrap();
+    let words = Tensor::new(&[[0.0_f32, 4.0, 1.0], [4.0, 4.0, 2.0]], test_device()).unwrap();
     check("embedding", Embedding::new(5, 3), &words);
 }
 
@@ -214,9 +214,9 @@ fn large_inputs_do_not_depend_on_threads() {
     let run = |layer: &mut dyn Layer| {
         let mut params = Params::new();
         let mut rules = ParamRules::default();
-        let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &test_device(), 4);
+        let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", test_device(), 4);
         layer.build(&image.dims()[1..], &mut builder).unwrap();
-        let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+        let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
         let mut pass = Pass::new(&mut workspace, &params, &mut tape, MODE);
         let y = layer.forward(&image, &mut pass).unwrap();
         let (y, dy) = (values(&y), y.copy().unwrap());
@@ -247,7 +247,7 @@ fn check_merge(what: &str, mut merge: impl Merge, inputs: &[Tensor]) {
     let output = merge.build(&shapes).unwrap();
     let upstream = random(&[&[2], &output[..]].concat(), 9);
     let params = Params::new();
-    let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+    let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
     let mut pass = Pass::new(&mut workspace, &params, &mut tape, MODE);
     assert_eq!(
         merge.forward(inputs, &mut pass).unwrap().dims(),
@@ -259,7 +259,7 @@ fn check_merge(what: &str, mut merge: impl Merge, inputs: &[Tensor]) {
     for (k, (x, grad)) in inputs.iter().zip(&grads).enumerate() {
         assert_eq!(x.dims(), grad.dims());
         compare(&format!("{what}, input {k}"), x, &values(grad), || {
-            let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+            let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
             let mut pass = Pass::new(&mut workspace, &params, &mut tape, MODE);
             dot(&merge.forward(inputs, &mut pass).unwrap(), &upstream)
         });

@@ -17,17 +17,17 @@ use keros_tensor::{Stream, Tensor, Workspace};
 
 fn output(rows: &[[f32; 3]], activation: Activation) -> Output {
     Output {
-        logits: Tensor::from_vec(rows.concat(), (rows.len(), 3), &test_device()).unwrap(),
+        logits: Tensor::from_vec(rows.concat(), (rows.len(), 3), test_device()).unwrap(),
         activation,
     }
 }
 
 fn labels(labels: &[u32]) -> Target {
-    Target::Labels(Tensor::new(labels, &test_device()).unwrap())
+    Target::Labels(Tensor::new(labels, test_device()).unwrap())
 }
 
 fn values(rows: &[[f32; 3]]) -> Target {
-    Target::Values(Tensor::from_vec(rows.concat(), (rows.len(), 3), &test_device()).unwrap())
+    Target::Values(Tensor::from_vec(rows.concat(), (rows.len(), 3), test_device()).unwrap())
 }
 
 fn close(found: &[f32], expected: &[f32]) {
@@ -39,11 +39,11 @@ fn close(found: &[f32], expected: &[f32]) {
 
 #[test]
 fn both_crossentropies_agree_and_do_not_clip() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     // softmax([ln 1, ln 2, ln 5]) = [1/8, 2/8, 5/8]; the second row is a saturated miss.
     let rows = [[0.0, 2.0_f32.ln(), 5.0_f32.ln()], [40.0, 0.0, 0.0]];
     let out = output(&rows, Activation::Softmax);
-    let weights = Tensor::new(&[1.0_f32, 0.5], &test_device()).unwrap();
+    let weights = Tensor::new(&[1.0_f32, 0.5], test_device()).unwrap();
     let sparse = SparseCategoricalCrossentropy::new()
         .compute(ws, &out, &labels(&[1, 2]), Some(&weights), 0.5)
         .unwrap();
@@ -66,7 +66,7 @@ fn both_crossentropies_agree_and_do_not_clip() {
 
 #[test]
 fn crossentropy_tells_probabilities_from_logits() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let linear = output(&[[0.0; 3]], Activation::Linear);
     let probabilities = SparseCategoricalCrossentropy::new();
     let logits = probabilities.from_logits(true);
@@ -90,7 +90,7 @@ fn crossentropy_tells_probabilities_from_logits() {
 
 #[test]
 fn mean_squared_error_is_a_mean_over_values() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let out = output(&[[1.0, 2.0, 3.0]], Activation::Linear);
     let loss = MeanSquaredError::new();
     let result = loss
@@ -104,7 +104,7 @@ fn mean_squared_error_is_a_mean_over_values() {
 
 #[test]
 fn accuracy_resolves_by_the_shape_of_targets() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let rows = [
         [0.1, 0.9, 0.0],
         [0.5, 0.5, 0.2],
@@ -127,7 +127,7 @@ fn accuracy_resolves_by_the_shape_of_targets() {
     ]);
     dense.update(ws, &out, &one_hot, None).unwrap();
     assert_eq!(dense.result(), 0.5);
-    let weights = Tensor::new(&[3.0_f32, 0.0, 1.0, 0.0], &test_device()).unwrap();
+    let weights = Tensor::new(&[3.0_f32, 0.0, 1.0, 0.0], test_device()).unwrap();
     let mut weighted = AccuracyByShape::new();
     weighted
         .update(ws, &out, &labels(&[1, 0, 0, 1]), Some(&weights))
@@ -135,10 +135,10 @@ fn accuracy_resolves_by_the_shape_of_targets() {
     assert_eq!(weighted.result(), 0.75);
     // One value per sample: strictly above one half.
     let single = Output {
-        logits: Tensor::new(&[[0.5_f32], [0.6], [0.2]], &test_device()).unwrap(),
+        logits: Tensor::new(&[[0.5_f32], [0.6], [0.2]], test_device()).unwrap(),
         activation: Activation::Linear,
     };
-    let truth = Target::Values(Tensor::new(&[[1.0_f32], [1.0], [0.0]], &test_device()).unwrap());
+    let truth = Target::Values(Tensor::new(&[[1.0_f32], [1.0], [0.0]], test_device()).unwrap());
     let mut binary = AccuracyByShape::new();
     binary.update(ws, &single, &truth, None).unwrap();
     assert!((binary.result() - 2.0 / 3.0).abs() < 1e-9);
@@ -159,12 +159,12 @@ fn means_are_weighted() {
 fn random(dims: &[usize], stream: u64, low: f32, high: f32) -> Tensor {
     let mut values = vec![0.0; dims.iter().product()];
     Stream::new(5, stream).fill_uniform(0, low, high, &mut values);
-    Tensor::from_vec(values, dims, &test_device()).unwrap()
+    Tensor::from_vec(values, dims, test_device()).unwrap()
 }
 
 /// `scale · Σ weight · loss` in f64.
 fn total(loss: &dyn Loss, output: &Output, target: &Target, weights: &Tensor) -> f64 {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let scale = loss.scale(output, target, Some(weights)).unwrap();
     let result = loss
         .compute(ws, output, target, Some(weights), 1.0)
@@ -180,7 +180,7 @@ fn total(loss: &dyn Loss, output: &Output, target: &Target, weights: &Tensor) ->
 
 /// Compares the gradient with central differences, as a whole.
 fn check_gradient(loss: &dyn Loss, output: &Output, target: &Target) {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let dims = output.logits.dims();
     let weights = random(&dims[..1], 9, 0.5, 2.0);
     let scale = loss.scale(output, target, Some(&weights)).unwrap();
@@ -196,7 +196,7 @@ fn check_gradient(loss: &dyn Loss, output: &Output, target: &Target) {
             let mut moved = logits.clone();
             moved[i] += by;
             let moved = Output {
-                logits: Tensor::from_vec(moved, dims, &test_device()).unwrap(),
+                logits: Tensor::from_vec(moved, dims, test_device()).unwrap(),
                 activation: output.activation,
             };
             total(loss, &moved, target, &weights)
@@ -217,7 +217,7 @@ fn one_hot(dims: &[usize]) -> Tensor {
     let width = dims[dims.len() - 1];
     let size: usize = dims.iter().product();
     let hot = |i: usize| f32::from(u8::from(i % width == (i / width * 7 + 1) % width));
-    Tensor::from_vec((0..size).map(hot).collect::<Vec<_>>(), dims, &test_device()).unwrap()
+    Tensor::from_vec((0..size).map(hot).collect::<Vec<_>>(), dims, test_device()).unwrap()
 }
 
 const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Softmax, Activation::Sigmoid];
@@ -268,7 +268,7 @@ fn gradients_with_arguments_follow_differences() {
     let dims = &[4, 2, 3];
     let target = Target::Values(one_hot(dims));
     let labels =
-        Target::Labels(Tensor::new(&[[0_u32, 9], [1, 2], [9, 9], [2, 0]], &test_device()).unwrap());
+        Target::Labels(Tensor::new(&[[0_u32, 9], [1, 2], [9, 9], [2, 0]], test_device()).unwrap());
     for activation in ACTIVATIONS {
         let output = Output {
             logits: random(dims, 3, 0.1, 0.9),
@@ -303,8 +303,8 @@ fn gradients_with_arguments_follow_differences() {
 
 #[test]
 fn inner_axes_are_averaged_and_reductions_divide_as_they_say() {
-    let ws = &mut Workspace::new(&test_device());
-    let single = |values: &[f32]| Tensor::from_vec(values.to_vec(), (2, 2, 1), &test_device());
+    let ws = &mut Workspace::new(test_device());
+    let single = |values: &[f32]| Tensor::from_vec(values.to_vec(), (2, 2, 1), test_device());
     let out = Output {
         logits: single(&[1.0, 2.0, 3.0, 4.0]).unwrap(),
         activation: Activation::Linear,
@@ -313,7 +313,7 @@ fn inner_axes_are_averaged_and_reductions_divide_as_they_say() {
     let loss = MeanSquaredError::new();
     let result = loss.compute(ws, &out, &target, None, 1.0).unwrap();
     close(&read::<f32>(&result.per_sample).unwrap(), &[2.5, 12.5]);
-    let weights = Tensor::new(&[1.0_f32, 3.0], &test_device()).unwrap();
+    let weights = Tensor::new(&[1.0_f32, 3.0], test_device()).unwrap();
     let scale = |reduction, weights| {
         let loss = loss.with_reduction(reduction);
         loss.scale(&out, &target, weights).unwrap()
@@ -334,12 +334,12 @@ fn inner_axes_are_averaged_and_reductions_divide_as_they_say() {
 
 #[test]
 fn a_sigmoid_output_is_not_clipped_and_probabilities_are() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let out = |logit: f32, activation| Output {
-        logits: Tensor::new(&[[logit]], &test_device()).unwrap(),
+        logits: Tensor::new(&[[logit]], test_device()).unwrap(),
         activation,
     };
-    let truth = Target::Values(Tensor::new(&[[0.0_f32]], &test_device()).unwrap());
+    let truth = Target::Values(Tensor::new(&[[0.0_f32]], test_device()).unwrap());
     let loss = BinaryCrossentropy::new();
     let miss = out(40.0, Activation::Sigmoid);
     let result = loss.compute(ws, &miss, &truth, None, 1.0).unwrap();
@@ -371,7 +371,7 @@ fn arguments_out_of_range_and_wrong_targets_are_refused() {
     assert!(Auc::new().num_thresholds(1).is_err());
     assert!(FBetaScore::new().beta(0.0).is_err());
     assert!(OneHotIoU::new(3, [0, 3]).is_err());
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let out = output(&[[0.1, 0.2, 0.7]; 2], Activation::Linear);
     let error = Recall::new()
         .class_id(3)
@@ -382,7 +382,7 @@ fn arguments_out_of_range_and_wrong_targets_are_refused() {
         error.contains("class_id") && error.contains("below 3"),
         "{error}"
     );
-    let short = Tensor::new(&[1.0_f32], &test_device()).unwrap();
+    let short = Tensor::new(&[1.0_f32], test_device()).unwrap();
     let truth = values(&[[0.0; 3]; 2]);
     for name in ["mse", "precision", "f1_score", "accuracy", "dice"] {
         let mut metric: Box<dyn Metric> = name.parse().unwrap();
@@ -395,11 +395,11 @@ fn arguments_out_of_range_and_wrong_targets_are_refused() {
         assert_eq!(metric.result(), 0.0, "{name}");
     }
     let mut sparse = SparseCategoricalAccuracy::new();
-    let half = Target::Values(Tensor::new(&[1.0_f32, 0.5], &test_device()).unwrap());
+    let half = Target::Values(Tensor::new(&[1.0_f32, 0.5], test_device()).unwrap());
     let error = sparse.update(ws, &out, &half, None).unwrap_err();
     assert!(error.to_string().contains("row 1"), "{error}");
     let classes = Output {
-        logits: Tensor::new(&[1.0_f32, -1.0], &test_device()).unwrap(),
+        logits: Tensor::new(&[1.0_f32, -1.0], test_device()).unwrap(),
         activation: Activation::Linear,
     };
     let mut iou = MeanIoU::new(3);
@@ -434,7 +434,7 @@ fn metrics_have_the_names_they_are_given() {
 
 #[test]
 fn metrics_with_several_results_mean_them() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let out = output(&[[0.9, 0.4, 0.1], [0.2, 0.6, 0.8]], Activation::Linear);
     let truth = values(&[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]);
     let mut precision = Precision::new().thresholds([0.3, 0.5, 0.95]).unwrap();

@@ -37,15 +37,15 @@ impl Batch {
         for (row, label) in one_hot.chunks_exact_mut(CLASSES).zip(&labels) {
             row[*label as usize] = 1.0;
         }
-        let matrix = |values| Tensor::from_vec(values, (ROWS, CLASSES), &test_device()).unwrap();
+        let matrix = |values| Tensor::from_vec(values, (ROWS, CLASSES), test_device()).unwrap();
         Batch {
             output: Output {
                 logits: matrix(random(1, ROWS * CLASSES)),
                 activation: Activation::Linear,
             },
             one_hot: Target::Values(matrix(one_hot)),
-            labels: Target::Labels(Tensor::new(labels, &test_device()).unwrap()),
-            weights: Tensor::new(random(2, ROWS), &test_device()).unwrap(),
+            labels: Target::Labels(Tensor::new(labels, test_device()).unwrap()),
+            weights: Tensor::new(random(2, ROWS), test_device()).unwrap(),
         }
     }
 
@@ -54,7 +54,7 @@ impl Batch {
             true => &self.labels,
             false => &self.one_hot,
         };
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         metric
             .update(ws, &self.output, target, Some(&self.weights))
             .unwrap();

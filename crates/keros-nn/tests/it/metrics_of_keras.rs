@@ -28,18 +28,18 @@ const TARGETS: [[f32; 3]; 6] = [
 const WEIGHTS: [f32; 6] = [1.0, 0.5, 2.0, 1.5, 0.25, 3.0];
 
 fn tensor(rows: &[[f32; 3]]) -> Tensor {
-    Tensor::from_vec(rows.concat(), (rows.len(), 3), &test_device()).unwrap()
+    Tensor::from_vec(rows.concat(), (rows.len(), 3), test_device()).unwrap()
 }
 
 fn update(metric: &mut dyn Metric, predictions: &[[f32; 3]; 6], weighted: bool) {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for rows in [0..4, 4..6] {
         let output = Output {
             logits: tensor(&predictions[rows.clone()]),
             activation: Activation::Linear,
         };
         let target = Target::Values(tensor(&TARGETS[rows.clone()]));
-        let weights = Tensor::new(&WEIGHTS[rows], &test_device()).unwrap();
+        let weights = Tensor::new(&WEIGHTS[rows], test_device()).unwrap();
         let weights = weighted.then_some(&weights);
         metric.update(ws, &output, &target, weights).unwrap();
     }
@@ -146,7 +146,7 @@ fn what_cannot_be_measured_is_refused() {
     assert!(Auc::new().label_weights([]).is_err());
     assert!(Auc::new().label_weights([1.0, -1.0]).is_err());
     let refused = |mut metric: Box<dyn Metric>, activation, words: &str| {
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         let logits = tensor(&PREDICTIONS);
         let output = Output { logits, activation };
         let target = Target::Values(tensor(&TARGETS));
@@ -162,12 +162,12 @@ fn what_cannot_be_measured_is_refused() {
     refused(Box::new(logits), Activation::Sigmoid, "from_logits");
     let mut labels = Auc::new().multi_label(true);
     update(&mut labels, &PREDICTIONS, false);
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let output = Output {
-        logits: Tensor::new(&[[0.1_f32, 0.2]], &test_device()).unwrap(),
+        logits: Tensor::new(&[[0.1_f32, 0.2]], test_device()).unwrap(),
         activation: Activation::Linear,
     };
-    let target = Target::Values(Tensor::new(&[[1.0_f32, 0.0]], &test_device()).unwrap());
+    let target = Target::Values(Tensor::new(&[[1.0_f32, 0.0]], test_device()).unwrap());
     let error = labels.update(ws, &output, &target, None).unwrap_err();
     assert!(error.to_string().contains("3] as before"), "{error}");
 }

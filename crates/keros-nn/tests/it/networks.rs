@@ -19,7 +19,7 @@ fn mnist_convnet() -> SequentialBuilder {
 
 #[test]
 fn parameters_have_keras_names_shapes_and_counts() {
-    let network = mnist_convnet().build(&test_device(), 1).unwrap();
+    let network = mnist_convnet().build(test_device(), 1).unwrap();
     let found: Vec<(String, Vec<usize>)> = network
         .params()
         .iter()
@@ -49,7 +49,7 @@ fn parameters_have_keras_names_shapes_and_counts() {
 #[test]
 fn the_seed_fixes_the_parameters() {
     let values = |seed| {
-        let network = mnist_convnet().build(&test_device(), seed).unwrap();
+        let network = mnist_convnet().build(test_device(), seed).unwrap();
         let kernel = network.params().by_name("conv2d_1/kernel").unwrap();
         read::<f32>(kernel.value()).unwrap().to_vec()
     };
@@ -59,9 +59,9 @@ fn the_seed_fixes_the_parameters() {
 
 #[test]
 fn outputs_are_logits_with_their_activation_and_values_are_probabilities() {
-    let mut network = mnist_convnet().build(&test_device(), 1).unwrap();
-    let ws = &mut Workspace::new(&test_device());
-    let x = Tensor::rand(0.0_f32, 1.0, (4, 28, 28, 1), &test_device()).unwrap();
+    let mut network = mnist_convnet().build(test_device(), 1).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x = Tensor::rand(0.0_f32, 1.0, (4, 28, 28, 1), test_device()).unwrap();
     let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
     assert_eq!(outputs[0].activation, Activation::Softmax);
     let values = outputs[0].values(ws).unwrap();
@@ -72,9 +72,9 @@ fn outputs_are_logits_with_their_activation_and_values_are_probabilities() {
 
 #[test]
 fn dropout_depends_on_the_step_in_training_and_is_off_in_inference() {
-    let mut network = mnist_convnet().build(&test_device(), 1).unwrap();
-    let ws = &mut Workspace::new(&test_device());
-    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), &test_device()).unwrap();
+    let mut network = mnist_convnet().build(test_device(), 1).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), test_device()).unwrap();
     let mut run = |mode| {
         ws.recycle();
         let outputs = network.forward(ws, std::slice::from_ref(&x), mode).unwrap();
@@ -89,7 +89,7 @@ fn dropout_depends_on_the_step_in_training_and_is_off_in_inference() {
 
 #[test]
 fn frozen_layers_get_no_gradient_and_no_work_is_done_below_them() {
-    let mut network = mnist_convnet().build(&test_device(), 1).unwrap();
+    let mut network = mnist_convnet().build(test_device(), 1).unwrap();
     let ids: Vec<_> = network.params().iter().map(|(id, _)| id).collect();
     for id in &ids[..4] {
         network
@@ -99,8 +99,8 @@ fn frozen_layers_get_no_gradient_and_no_work_is_done_below_them() {
             .set_trainable(false);
     }
     assert_eq!(network.params().num_elements(true), 16_010);
-    let ws = &mut Workspace::new(&test_device());
-    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), &test_device()).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), test_device()).unwrap();
     let mode = Mode::Training { seed: 0, step: 0 };
     let outputs = network.forward(ws, &[x], mode).unwrap();
     let grad = outputs[0].logits.ones_like().unwrap();
@@ -119,10 +119,10 @@ fn frozen_layers_get_no_gradient_and_no_work_is_done_below_them() {
 
 #[test]
 fn backward_needs_a_forward_pass_in_training_mode() {
-    let mut network = mnist_convnet().build(&test_device(), 1).unwrap();
-    let ws = &mut Workspace::new(&test_device());
-    let grad = Tensor::zeros((1, 10), DType::F32, &test_device()).unwrap();
-    let x = Tensor::zeros((1, 28, 28, 1), DType::F32, &test_device()).unwrap();
+    let mut network = mnist_convnet().build(test_device(), 1).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let grad = Tensor::zeros((1, 10), DType::F32, test_device()).unwrap();
+    let x = Tensor::zeros((1, 28, 28, 1), DType::F32, test_device()).unwrap();
     network.forward(ws, &[x], Mode::Inference).unwrap();
     let error = network.backward(ws, &[grad]).unwrap_err();
     assert!(matches!(error, NnError::NoForward), "{error}");

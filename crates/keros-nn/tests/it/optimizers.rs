@@ -17,7 +17,7 @@ fn gradient(t: usize) -> [f64; 3] {
 /// Runs `steps` updates of one parameter and returns its values.
 fn run(optimizer: &mut dyn Optimizer, steps: usize) -> Vec<f32> {
     let mut params = Params::new();
-    let start = Tensor::new(&[1.0_f32, -2.0, 0.5], &test_device()).unwrap();
+    let start = Tensor::new(&[1.0_f32, -2.0, 0.5], test_device()).unwrap();
     let id = params.add("w", &start, true).unwrap();
     params.add("frozen", &start, false).unwrap();
     for t in 0..steps {
@@ -134,7 +134,7 @@ fn optimizers() -> Vec<Box<dyn Optimizer>> {
 fn pattern(len: usize) -> Params {
     let values: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 2.5).collect();
     let mut params = Params::new();
-    let value = Tensor::new(values, &test_device()).unwrap();
+    let value = Tensor::new(values, test_device()).unwrap();
     params.add("dense/kernel", &value, true).unwrap();
     params
 }
@@ -220,7 +220,7 @@ fn state_has_names_and_a_wrong_one_changes_nothing() {
     let mut wrong = state.clone();
     wrong[3] = (
         wrong[3].0.clone(),
-        Tensor::new(&[1.0_f32], &test_device()).unwrap(),
+        Tensor::new(&[1.0_f32], test_device()).unwrap(),
     );
     wrong[2].0 = "adam/momentum/dense_1/kernel".to_owned();
     let mut fresh = Adam::new(0.5).unwrap();
@@ -240,7 +240,7 @@ fn state_has_names_and_a_wrong_one_changes_nothing() {
     }
     let twice = [state.clone(), state[..1].to_vec()].concat();
     assert!(fresh.load_state(&params, &twice).is_err());
-    let negative = Tensor::new(-1_i64, &test_device()).unwrap();
+    let negative = Tensor::new(-1_i64, test_device()).unwrap();
     let mut before = state.clone();
     before[0].1 = negative;
     assert!(fresh.load_state(&params, &before).is_err());
@@ -264,7 +264,7 @@ fn weight_decay_leaves_out_what_is_excluded() {
     let sgd = Sgd::new(0.5).unwrap().weight_decay(0.5).unwrap();
     let mut sgd = sgd.exclude_from_weight_decay(["bias"]);
     let mut params = Params::new();
-    let start = Tensor::new(&[2.0_f32, -4.0], &test_device()).unwrap();
+    let start = Tensor::new(&[2.0_f32, -4.0], test_device()).unwrap();
     params.add("dense/kernel", &start, true).unwrap();
     params.add("dense/bias", &start, true).unwrap();
     sgd.step(&params).unwrap();

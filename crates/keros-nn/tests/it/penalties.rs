@@ -11,7 +11,7 @@ use keros_tensor::access::{read, write};
 use std::sync::Arc;
 
 fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
-    Tensor::from_vec(values.to_vec(), shape, &test_device()).unwrap()
+    Tensor::from_vec(values.to_vec(), shape, test_device()).unwrap()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_network_keeps_the_rules_of_its_parameters() {
         ..ParamOptions::default()
     };
     let builder = Sequential::builder([2]).layer(Idle(options.clone()));
-    let mut network = builder.build(&test_device(), 0).unwrap();
+    let mut network = builder.build(test_device(), 0).unwrap();
     let penalty = |network: &Sequential| network.param_rules().penalty(network.params()).unwrap();
     assert_eq!(penalty(&network), 2.0);
     let (params, rules) = (network.params(), network.param_rules());
@@ -150,6 +150,6 @@ fn a_network_keeps_the_rules_of_its_parameters() {
     };
     let refused = Sequential::builder([2])
         .layer(Idle(options))
-        .build(&test_device(), 0);
+        .build(test_device(), 0);
     assert!(refused.is_err());
 }

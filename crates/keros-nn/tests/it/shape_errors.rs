@@ -10,7 +10,7 @@ use keros_tensor::{Tensor, Workspace};
 
 fn refused(input: &[usize], layer: impl Layer + 'static) -> String {
     let builder = Sequential::builder(input).layer(layer);
-    builder.build(&test_device(), 0).err().unwrap().to_string()
+    builder.build(test_device(), 0).err().unwrap().to_string()
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn layers_name_the_expected_and_the_found() {
 fn an_index_out_of_the_table_is_named_with_its_row() {
     let mut network = Sequential::builder([2])
         .layer(Embedding::new(5, 3))
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for (bad, text) in [(5.0, "5"), (-1.0, "-1"), (0.5, "0.5"), (f32::NAN, "NaN")] {
-        let x = Tensor::new(&[[0.0_f32, 4.0], [1.0, 2.0], [3.0, bad]], &test_device()).unwrap();
+        let x = Tensor::new(&[[0.0_f32, 4.0], [1.0, 2.0], [3.0, bad]], test_device()).unwrap();
         let error = network.forward(ws, &[x], Mode::Inference).err().unwrap();
         assert_eq!(
             error.to_string(),
@@ -121,7 +121,7 @@ fn graphs_that_cannot_be_built() {
     let refused = |make: &dyn Fn(&mut GraphBuilder) -> Vec<(&'static str, Node)>| {
         let mut g = Graph::builder();
         let outputs = make(&mut g);
-        g.build(&outputs, &test_device(), 0)
+        g.build(&outputs, test_device(), 0)
             .err()
             .unwrap()
             .to_string()
@@ -189,9 +189,9 @@ fn inputs_of_a_graph_have_the_same_number_of_samples() {
     let mut g = Graph::builder();
     let (a, b) = (g.input("a", [3]), g.input("b", [3]));
     let sum = g.merge(Add::new(), &[a, b]);
-    let mut network = g.build(&[("sum", sum)], &test_device(), 0).unwrap();
-    let ws = &mut Workspace::new(&test_device());
-    let zeros = |n| Tensor::zeros((n, 3), keros_tensor::DType::F32, &test_device()).unwrap();
+    let mut network = g.build(&[("sum", sum)], test_device(), 0).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let zeros = |n| Tensor::zeros((n, 3), keros_tensor::DType::F32, test_device()).unwrap();
     let mut words = |inputs: &[Tensor]| {
         let error = network.forward(ws, inputs, Mode::Inference).err().unwrap();
         error.to_string()

@@ -38,7 +38,7 @@ fn the_table_is_that_of_keras() {
         .layer(Flatten::new())
         .layer(Dropout::new(0.5))
         .layer(Dense::new(10).name("a_head_with_a_very_long_name_that_wraps_around"))
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
     for name in ["conv2d/kernel", "conv2d/bias"] {
         let id = network.params().id(name).unwrap();

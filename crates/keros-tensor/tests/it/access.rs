@@ -81,6 +81,6 @@ fn wrong_types_and_strided_views_are_errors() {
         write(&transposed, |_: &mut [f32]| ()),
         Err(TensorError::NotContiguous { .. })
     ));
-    let labels = Tensor::new(&[1u32, 2], &test_device()).unwrap();
+    let labels = Tensor::new(&[1u32, 2], test_device()).unwrap();
     assert_eq!(*read::<u32>(&labels).unwrap(), [1, 2]);
 }

@@ -8,7 +8,7 @@ use crate::test_device::test_device;
 
 #[test]
 fn relu_and_its_gradient() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = tensor(&[-1.0, 0.0, 2.0, f32::NAN], &[2, 2]);
     let y = activation(&mut ws, &x, Activation::Relu).unwrap();
     assert_eq!(flat(&y)[..3], [0.0, 0.0, 2.0]);
@@ -24,7 +24,7 @@ fn relu_and_its_gradient() {
 
 #[test]
 fn maps_cover_every_element() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     for len in [0, 1, 1000, 50_000] {
         let (a, b) = (random(1, &[len]), random(2, &[len]));
         let doubled: Vec<f32> = flat(&a).iter().map(|v| v * 2.0).collect();
@@ -37,9 +37,9 @@ fn maps_cover_every_element() {
 
 #[test]
 fn bytes_become_scaled_floats() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let bytes: Vec<u8> = (0..=255).cycle().take(40_000).collect();
-    let x = Tensor::from_slice(&bytes, (2, 200, 100), &test_device()).unwrap();
+    let x = Tensor::from_slice(&bytes, (2, 200, 100), test_device()).unwrap();
     let y = u8_to_f32(&mut ws, &x, 1.0 / 255.0).unwrap();
     assert_eq!(y.dims(), [2, 200, 100]);
     for (y, x) in flat(&y).iter().zip(&bytes) {

@@ -49,7 +49,7 @@ proptest! {
             return Ok(());
         }
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let x = random(1, &shape);
             let y = average_pool2d(&mut ws, &x, &spec).unwrap();
             let (x64, windows) = (flat64(&x), windows(shape, &spec));
@@ -73,7 +73,7 @@ proptest! {
         (n, h, w, c) in (1usize..4, 1usize..9, 1usize..9, 1usize..20),
     ) {
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             // Rounding makes ties.
             let x = (random(1, &[n, h, w, c]) * 3.0).unwrap().round().unwrap();
             let (x64, dy) = (flat64(&x), random(2, &[n, c]));
@@ -105,7 +105,7 @@ proptest! {
 
 #[test]
 fn nan_wins_and_wrong_shapes_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = tensor(&[1.0, f32::NAN, 3.0, 2.0], &[1, 2, 2, 1]);
     assert!(flat(&global_max_pool(&mut ws, &x).unwrap())[0].is_nan());
     assert!(flat(&global_average_pool(&mut ws, &x).unwrap())[0].is_nan());

@@ -14,7 +14,7 @@ fn check_conv(case: &NaiveConv, activation: Activation, with_bias: bool) {
     // What rounding a sum over so many channels and all cells may cost.
     let tolerance =
         |channels: usize| 2e-5_f64.max(3e-8 * (channels * case.w[0] * case.w[1]) as f64);
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &case.x), random(2, &case.w));
     let co = case.w[3];
     let bias = random(3, &[co]);
@@ -260,7 +260,7 @@ fn extreme_steps_match_naive_loops() {
 
 #[test]
 fn an_empty_batch_has_zero_gradients() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &[0, 5, 5, 2]), random(2, &[3, 3, 2, 4]));
     let spec = Conv2dSpec::default();
     let y = conv2d(&mut ws, &x, &w, None, &spec, Activation::Linear).unwrap();
@@ -286,7 +286,7 @@ fn an_empty_batch_has_zero_gradients() {
 
 #[test]
 fn wrong_shapes_are_errors_that_name_the_tensor() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &[2, 5, 5, 3]), random(2, &[3, 3, 3, 4]));
     let spec = Conv2dSpec::default();
     let mut error = |x: &Tensor, w: &Tensor, bias: Option<&Tensor>, spec: &Conv2dSpec| {

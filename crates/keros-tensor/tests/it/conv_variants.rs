@@ -38,7 +38,7 @@ fn check_depthwise(
         w: [window.0, window.1, 1, c * m],
         spec: Conv2dSpec { groups: c, ..spec },
     };
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let w_shape = [window.0, window.1, c, m];
     let (xs, w, bias) = (random(1, &x), random(2, &w_shape), random(3, &[c * m]));
     let y = depthwise_conv2d(&mut ws, &xs, &w, Some(&bias), &spec, act).unwrap();
@@ -93,7 +93,7 @@ fn check_transpose(
         spec,
     };
     assert_eq!(mirrored.output_shape(), x);
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (xs, w, bias) = (random(1, &x), random(2, &mirrored.w), random(3, &[co]));
     let y = conv2d_transpose(&mut ws, &xs, &w, Some(&bias), size, &spec, act).unwrap();
     let (x64, w64) = (flat64(&xs), flat64(&w));
@@ -196,7 +196,7 @@ proptest! {
 
 #[test]
 fn wrong_arguments_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let spec = Conv2dSpec::default();
     let linear = Activation::Linear;
     let x = random(1, &[2, 5, 5, 3]);
@@ -217,7 +217,7 @@ fn wrong_arguments_are_errors() {
 #[test]
 fn threads_do_not_change_a_bit() {
     let run = || {
-        let mut ws = Workspace::new(&test_device());
+        let mut ws = Workspace::new(test_device());
         let (x, w) = (random(1, &[37, 7, 9, 5]), random(2, &[3, 3, 5, 2]));
         let spec = Conv2dSpec::default();
         let relu = Activation::Relu;

@@ -8,7 +8,7 @@ use crate::support::{check_close, flat, flat64, random, same_bits_on_every_path}
 use crate::test_device::test_device;
 
 fn check_dense(outer: &[usize], inputs: usize, outputs: usize, relu: bool, with_bias: bool) {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let batch: usize = outer.iter().product();
     let shape = |last| [outer, &[last]].concat();
     let (x, w) = (random(1, &shape(inputs)), random(2, &[inputs, outputs]));
@@ -91,7 +91,7 @@ fn matches_naive_loops_beyond_one_tile() {
 
 #[test]
 fn wrong_shapes_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &[4, 3]), random(2, &[3, 5]));
     let bad = dense(&mut ws, &random(1, &[4, 2]), &w, None, Activation::Linear).unwrap_err();
     assert_eq!(
@@ -119,7 +119,7 @@ fn wrong_shapes_are_errors() {
 /// A gradient buffer that is also an input would be overwritten while it is read.
 #[test]
 fn aliased_gradients_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &[4, 3]), random(2, &[3, 4]));
     let y = dense(&mut ws, &x, &w, None, Activation::Linear).unwrap();
     let dw = x.reshape((3, 4)).unwrap();

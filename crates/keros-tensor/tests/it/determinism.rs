@@ -14,7 +14,7 @@ use crate::test_device::test_device;
 
 /// Two steps of a small network; a digest of every tensor on the way.
 fn digest() -> u64 {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let mut hasher = DefaultHasher::new();
     let mut add = |tensor: &Tensor| {
         for value in flat(tensor) {

@@ -8,7 +8,7 @@ use crate::test_device::test_device;
 
 #[test]
 fn drops_the_rate_and_scales_the_rest() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = random(1, &[100, 1000]).ones_like().unwrap();
     for rate in [0.0f32, 0.1, 0.5, 0.9] {
         let y = flat(&dropout(&mut ws, &x, rate, Stream::new(1, 2)).unwrap());
@@ -26,7 +26,7 @@ fn drops_the_rate_and_scales_the_rest() {
 
 #[test]
 fn both_passes_use_one_mask() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     // Not a multiple of any vector or task size.
     let (x, dy) = (random(1, &[3, 12_345]), random(2, &[3, 12_345]));
     let stream = Stream::new(3, 4);
@@ -46,7 +46,7 @@ fn both_passes_use_one_mask() {
 
 #[test]
 fn a_rate_out_of_range_is_an_error() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     for rate in [-0.1, 1.0, f32::NAN] {
         let error = dropout(&mut ws, &random(1, &[2]), rate, Stream::new(0, 0)).unwrap_err();
         assert!(

@@ -114,7 +114,7 @@ fn values_of_every_size_are_within_their_bounds() {
     let values = all_sizes();
     let x = tensor(&values, &[values.len()]);
     same_bits_on_every_path(|| {
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         for (f, bound) in [
             (Function::Exponential, 1.0),
             (Function::Tanh, 2.0),
@@ -152,7 +152,7 @@ fn edges_of_exponential_functions() {
     let nans = tensor(&[nan, -nan], &[2]);
     let dy = tensor(&[1.0; 5], &[5]);
     same_bits_on_every_path(|| {
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         for (f, expected) in [
             (Function::Exponential, [0.0, 1.0, infinity, infinity, 0.0]),
             (Function::Tanh, [-1.0, -0.0, 1.0, 1.0, -1.0]),
@@ -186,7 +186,7 @@ fn edges_of_exponential_functions() {
 #[test]
 fn values_and_gradients() {
     same_bits_on_every_path(|| {
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         for f in [
             relu(f32::INFINITY, 0.0, 0.0),
             relu(2.0, 0.1, 0.0),
@@ -231,7 +231,7 @@ fn values_and_gradients() {
 
 #[test]
 fn not_a_number_stays_and_infinities_do_not_make_one() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let x = tensor(&[f32::NAN, f32::NEG_INFINITY, f32::INFINITY], &[3]);
     let y = flat(&function(ws, &x, relu(6.0, 0.0, 0.0)).unwrap());
     assert!(y[0].is_nan());
@@ -240,8 +240,8 @@ fn not_a_number_stays_and_infinities_do_not_make_one() {
 
 #[test]
 fn log_softmax_of_large_logits() {
-    let ws = &mut Workspace::new(&test_device());
-    let x = Tensor::new(&[[1000.0_f32, 999.0], [-1000.0, -1000.0]], &test_device()).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x = Tensor::new(&[[1000.0_f32, 999.0], [-1000.0, -1000.0]], test_device()).unwrap();
     let y = log_softmax(ws, &x).unwrap();
     let half = 0.5_f64.ln();
     let one = -(1.0_f64 + (-1.0_f64).exp()).ln();

@@ -22,7 +22,7 @@ fn len() -> impl Strategy<Value = usize> {
 }
 
 fn workspace() -> Workspace {
-    Workspace::new(&test_device())
+    Workspace::new(test_device())
 }
 
 /// What a merge gives for the values of all inputs at one place.
@@ -63,7 +63,7 @@ proptest! {
             check_close("zip_map", &y, &expected, 1e-6);
 
             let bytes: Vec<u8> = x64.iter().map(|x| (x * 127.0 + 128.0) as u8).collect();
-            let x = Tensor::from_slice(&bytes, len, &test_device()).unwrap();
+            let x = Tensor::from_slice(&bytes, len, test_device()).unwrap();
             let y = u8_to_f32(ws, &x, 1.0 / 255.0).unwrap();
             let expected: Vec<f64> = bytes.iter().map(|&b| f64::from(b) / 255.0).collect();
             check_close("u8_to_f32", &y, &expected, 1e-6);

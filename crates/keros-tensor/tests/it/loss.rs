@@ -36,7 +36,7 @@ proptest! {
     #[test]
     fn softmax_matches_the_formula(samples in 0usize..9, classes in 1usize..12) {
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let x = (random(1, &[samples, classes]) * 5.0).unwrap();
             let y = softmax(&mut ws, &x).unwrap();
             check_close("y", &y, &naive_softmax(&flat64(&x), classes), 1e-6);
@@ -59,7 +59,7 @@ proptest! {
         scale in 0.1f32..3.0,
     ) {
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let x = (random(1, &[samples, classes]) * 5.0).unwrap();
             let truth: Vec<u32> = (0..samples).map(|n| (n * 7 % classes) as u32).collect();
             let weights = random(3, &[samples]);
@@ -96,7 +96,7 @@ proptest! {
 /// Many rows, so that several tasks share them.
 #[test]
 fn long_batches_match_the_formula() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (samples, classes) = (1000, 10);
     let x = random(1, &[samples, classes]);
     let y = softmax(&mut ws, &x).unwrap();
@@ -113,7 +113,7 @@ fn long_batches_match_the_formula() {
 
 #[test]
 fn large_logits_do_not_overflow() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = tensor(&[1000.0, -1000.0, 1000.0, -1000.0], &[2, 2]);
     let (losses, grads) = softmax_cross_entropy(&mut ws, &x, &labels(&[0, 1]), None, 1.0).unwrap();
     assert_eq!(flat(&losses), [0.0, 2000.0]);
@@ -125,7 +125,7 @@ fn large_logits_do_not_overflow() {
 
 #[test]
 fn a_label_out_of_range_is_named() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = random(1, &[3, 10]);
     let bad = labels(&[9, 10, 11]);
     let error = softmax_cross_entropy(&mut ws, &x, &bad, None, 1.0).unwrap_err();
@@ -151,7 +151,7 @@ fn a_label_out_of_range_is_named() {
 
 #[test]
 fn wrong_shapes_and_types_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = random(1, &[3, 10]);
     assert!(softmax_cross_entropy(&mut ws, &x, &labels(&[0, 1]), None, 1.0).is_err());
     assert!(softmax_cross_entropy(&mut ws, &x, &random(1, &[3]), None, 1.0).is_err());
@@ -166,7 +166,7 @@ fn wrong_shapes_and_types_are_errors() {
 
 #[test]
 fn the_first_largest_logit_is_the_prediction() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = tensor(&[1.0, 1.0, 0.0, 0.0, 2.0, 2.0, -1.0, -3.0, -1.0], &[3, 3]);
     assert_eq!(count_correct(&x, &labels(&[0, 1, 0])).unwrap(), 3);
     assert_eq!(count_correct(&x, &labels(&[1, 2, 2])).unwrap(), 0);

@@ -54,7 +54,7 @@ proptest! {
         let (channels, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
         let channel = move |i: usize| i / inner % channels;
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let (x, gamma, beta) = (random(1, &shape), random(2, &[channels]), random(3, &[channels]));
             let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
             let formula = |x: &[f64], gamma: &[f64], beta: &[f64]| {
@@ -107,7 +107,7 @@ proptest! {
         };
         let len = if trailing { kept * after } else { before * after };
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let shape = [outer, before, kept, after];
             let (x, gamma, beta) = (random(1, &shape), random(2, &[len]), random(3, &[len]));
             let (x64, gamma64, beta64) = (flat64(&x), flat64(&gamma), flat64(&beta));
@@ -142,7 +142,7 @@ proptest! {
         let shape = [outer, before, kept, after];
         let trailing = NormParams::Trailing;
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let (x, dy) = (random(1, &shape), random(2, &shape));
             let (gamma, beta) = (random(3, &[kept, after]), random(4, &[kept, after]));
             let (dgamma, dbeta) = (random(5, &[kept, after]), random(6, &[kept, after]));
@@ -185,7 +185,7 @@ proptest! {
             (0..x.len()).map(|i| x[i] / squares[set(i)].max(1e-12).sqrt()).collect()
         };
         same_bits_on_every_path(|| {
-            let mut ws = Workspace::new(&test_device());
+            let mut ws = Workspace::new(test_device());
             let x = (random(1, &[outer, before, kept, after]) + 0.1).unwrap();
             let (y, factors) = unit_normalize(&mut ws, &x, &layout).unwrap();
             check_close("y", &y, &formula(&flat64(&x)), 1e-6);
@@ -200,7 +200,7 @@ proptest! {
 
 #[test]
 fn large_means_do_not_cancel() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = (random(1, &[4096, 3]) * 0.5).unwrap();
     let far = (&x + 1024.0).unwrap();
     let (_, near_variance) = channel_statistics(&mut ws, &x, 1).unwrap();
@@ -212,7 +212,7 @@ fn large_means_do_not_cancel() {
 
 #[test]
 fn moving_average_and_edges() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let moving = tensor(&[1.0, 2.0], &[2]);
     moving_average(&moving, &tensor(&[3.0, -2.0], &[2]), 0.75, 0.25).unwrap();
     assert_eq!(flat(&moving), [1.5, 1.0]);
@@ -242,7 +242,7 @@ fn moving_average_and_edges() {
 #[test]
 fn threads_do_not_change_a_bit() {
     let run = || {
-        let mut ws = Workspace::new(&test_device());
+        let mut ws = Workspace::new(test_device());
         let (x, dy) = (random(1, &[64, 9, 11, 24]), random(2, &[64, 9, 11, 24]));
         let (mean, variance) = channel_statistics(&mut ws, &x, 3).unwrap();
         let (dgamma, dbeta) = (random(3, &[24]), random(4, &[24]));

@@ -29,7 +29,7 @@ fn arrays(value: impl Fn(usize) -> f64) -> Params {
         ("empty", DType::F32, &[0, 2]),
     ] {
         let values: Vec<f64> = (0..shape.iter().product()).map(&value).collect();
-        let tensor = Tensor::from_vec(values, shape, &test_device()).unwrap();
+        let tensor = Tensor::from_vec(values, shape, test_device()).unwrap();
         params
             .add(name, &tensor.to_dtype(dtype).unwrap(), true)
             .unwrap();

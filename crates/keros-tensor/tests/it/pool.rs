@@ -36,7 +36,7 @@ fn naive(x: &[f64], shape: [usize; 4], spec: &Pool2dSpec) -> (Vec<f64>, Vec<usiz
 }
 
 fn check_pool(shape: [usize; 4], spec: &Pool2dSpec, ties: bool) {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let mut x = random(1, &shape);
     if ties {
         x = (x * 2.0).unwrap().round().unwrap();
@@ -93,7 +93,7 @@ fn large_windows_have_wide_indices() {
         padding: Padding::Valid,
     };
     same_bits_on_every_path(|| check_pool([2, 18, 20, 3], &spec, false));
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let (_, argmax) = max_pool2d(&mut ws, &random(1, &[1, 18, 20, 3]), &spec).unwrap();
     assert_eq!(argmax.dtype(), DType::U32);
 }
@@ -113,7 +113,7 @@ fn extreme_steps_match_naive_loops() {
 /// candle's own `max_pool2d` returns a quarter of this gradient.
 #[test]
 fn the_gradient_of_a_sum_counts_every_window() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     for size in [4, 5] {
         let shape = [1, size, size, 1];
         let spec = Pool2dSpec::new((2, 2));
@@ -125,7 +125,7 @@ fn the_gradient_of_a_sum_counts_every_window() {
 
 #[test]
 fn nan_wins() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     for at in 0..4 {
         let mut values = [1.0, 2.0, 3.0, 4.0];
         values[at] = f32::NAN;
@@ -144,7 +144,7 @@ fn nan_wins() {
 
 #[test]
 fn wrong_arguments_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let x = random(1, &[1, 4, 4, 2]);
     for (window, strides) in [((5, 2), (1, 1)), ((0, 2), (1, 1)), ((2, 2), (1, 0))] {
         let spec = Pool2dSpec {

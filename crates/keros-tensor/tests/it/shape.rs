@@ -11,7 +11,7 @@ use crate::test_device::test_device;
 
 #[test]
 fn permuting_follows_the_order() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for shape in [[1, 1, 1], [2, 3, 5], [7, 1, 9]] {
         let x = random(1, &shape);
         for order in [
@@ -34,7 +34,7 @@ fn permuting_follows_the_order() {
 
 #[test]
 fn repeating_summing_and_interpolating() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let x = tensor(&[1.0, 2.0, 5.0], &[1, 3]);
     let y = resample(ws, &x, 1, &Taps::repeat(3, 2)).unwrap();
     assert_eq!(flat(&y), [1.0, 1.0, 2.0, 2.0, 5.0, 5.0]);
@@ -57,7 +57,7 @@ fn repeating_summing_and_interpolating() {
 
 #[test]
 fn borders_come_and_go() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for border in [((0, 0), (0, 0)), ((1, 0), (2, 3)), ((3, 1), (0, 1))] {
         let x = random(3, &[2, 3, 5, 3]);
         let padded = zero_pad2d(ws, &x, border).unwrap();
@@ -77,7 +77,7 @@ fn borders_come_and_go() {
 
 #[test]
 fn joining_and_taking_apart() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for axis in 0..3 {
         let inputs: Vec<Tensor> = [1, 4, 2]
             .map(|length| {
@@ -99,7 +99,7 @@ fn joining_and_taking_apart() {
 
 #[test]
 fn merging_scaling_and_looking_up() {
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let inputs = [
         tensor(&[1.0, -2.0, f32::NAN], &[3]),
         tensor(&[4.0, -3.0, 1.0], &[3]),

@@ -16,15 +16,15 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
 
 /// A tensor of [`values`].
 pub(crate) fn random(seed: u64, shape: &[usize]) -> Tensor {
-    Tensor::from_vec(values(seed, shape.iter().product()), shape, &test_device()).unwrap()
+    Tensor::from_vec(values(seed, shape.iter().product()), shape, test_device()).unwrap()
 }
 
 pub(crate) fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
-    Tensor::from_slice(values, shape, &test_device()).unwrap()
+    Tensor::from_slice(values, shape, test_device()).unwrap()
 }
 
 pub(crate) fn labels(values: &[u32]) -> Tensor {
-    Tensor::from_slice(values, values.len(), &test_device()).unwrap()
+    Tensor::from_slice(values, values.len(), test_device()).unwrap()
 }
 
 /// The elements in row-major order.

@@ -38,7 +38,7 @@ fn what_is_saved_is_loaded() {
     load_params(&loaded, &path).unwrap();
     assert_eq!(snapshot(&saved), snapshot(&loaded));
 
-    let tensors = load_tensors(&path, &test_device()).unwrap();
+    let tensors = load_tensors(&path, test_device()).unwrap();
     let names: Vec<_> = tensors.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["z/kernel", "a/bias", "empty", "m/scalar"]);
 
@@ -66,7 +66,7 @@ fn tensors_of_every_type_come_back() {
         .collect();
     let refs: Vec<_> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
     save_tensors(&refs, &path).unwrap();
-    let back = load_tensors(&path, &test_device()).unwrap();
+    let back = load_tensors(&path, test_device()).unwrap();
     assert_eq!(back.len(), tensors.len());
     for ((name, tensor), (expected_name, expected)) in back.iter().zip(&tensors) {
         assert_eq!(name, expected_name);
@@ -75,7 +75,7 @@ fn tensors_of_every_type_come_back() {
         assert_eq!(as_f64(tensor), as_f64(expected));
     }
     save_tensors(&[], &path).unwrap();
-    assert!(load_tensors(&path, &test_device()).unwrap().is_empty());
+    assert!(load_tensors(&path, test_device()).unwrap().is_empty());
 
     let half = x.to_dtype(DType::F16).unwrap();
     assert!(matches!(
@@ -189,7 +189,7 @@ fn hostile_headers_are_errors() {
         ),
     ] {
         fs::write(&path, &bytes).unwrap();
-        let error = load_tensors(&path, &test_device()).unwrap_err();
+        let error = load_tensors(&path, test_device()).unwrap_err();
         assert!(matches!(error, TensorError::Format { .. }), "{error}");
     }
 }
@@ -207,7 +207,7 @@ fn files_of_other_writers_are_read_in_file_order() {
         &path,
     )
     .unwrap();
-    let back = load_tensors(&path, &test_device()).unwrap();
+    let back = load_tensors(&path, test_device()).unwrap();
     assert_eq!(back[0].0, "a");
     assert_eq!(flat(&back[1].1), flat(&tensors[0].1));
 }

@@ -10,7 +10,7 @@ fn address(tensor: &keros_tensor::Tensor) -> usize {
 
 #[test]
 fn a_step_reuses_the_memory_of_the_step_before() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let shapes: [&[usize]; 4] = [&[128, 26, 26, 32], &[128, 10], &[5000], &[5000]];
     let step = |ws: &mut Workspace| -> Vec<usize> {
         ws.recycle();
@@ -43,7 +43,7 @@ fn a_step_reuses_the_memory_of_the_step_before() {
 
 #[test]
 fn a_tensor_given_back_serves_again_in_the_same_step() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let a = ws.take(&[10_000], DType::F32).unwrap();
     let here = address(&a);
     assert_ne!(address(&ws.take(&[10_000], DType::F32).unwrap()), here);
@@ -56,7 +56,7 @@ fn a_tensor_given_back_serves_again_in_the_same_step() {
 
 #[test]
 fn small_requests_do_not_take_large_buffers() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let large = ws.take(&[1_000_000], DType::F32).unwrap();
     let here = address(&large);
     ws.recycle();
@@ -66,7 +66,7 @@ fn small_requests_do_not_take_large_buffers() {
 
 #[test]
 fn memory_does_not_grow_with_changing_shapes() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     let mut most = 0;
     for step in 0..500usize {
         ws.recycle();
@@ -82,7 +82,7 @@ fn memory_does_not_grow_with_changing_shapes() {
 
 #[test]
 fn types_do_not_mix_and_absurd_shapes_are_errors() {
-    let mut ws = Workspace::new(&test_device());
+    let mut ws = Workspace::new(test_device());
     for dtype in [DType::F32, DType::F64, DType::U8, DType::U32, DType::I64] {
         let tensor = ws.take(&[3, 4], dtype).unwrap();
         assert_eq!(tensor.dtype(), dtype);

@@ -33,7 +33,7 @@ fn rows(rows: usize) -> (Array, Array) {
 fn trainer(rate: f64) -> Trainer<Sequential> {
     let network = Sequential::builder([2])
         .layer(Dense::new(3).activation("softmax"))
-        .build(&test_device(), 1)
+        .build(test_device(), 1)
         .unwrap();
     Trainer::builder(network)
         .optimizer(Sgd::new(rate).unwrap())
@@ -326,7 +326,7 @@ fn terminate_on_nan(case: &mut Case) -> Outcome {
     let x = Array::from_vec(&[number, 2], values).unwrap();
     let network = Sequential::builder([2])
         .layer(Dense::new(3).activation("softmax"))
-        .build(&test_device(), 1)
+        .build(test_device(), 1)
         .unwrap();
     let mut trainer = Trainer::builder(network)
         .optimizer("sgd")
@@ -516,7 +516,7 @@ fn is_refused(call: &str) -> Option<bool> {
         "loss None" => {
             let network = Sequential::builder([2])
                 .layer(Dense::new(3))
-                .build(&test_device(), 1)
+                .build(test_device(), 1)
                 .unwrap();
             Some(
                 Trainer::builder(network)

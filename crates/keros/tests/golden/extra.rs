@@ -39,7 +39,7 @@ fn array(values: &serde_json::Value) -> Array {
 fn set(network: &Sequential, name: &str, values: &serde_json::Value) {
     let param = network.params().by_name(name).unwrap();
     let shape = param.value().dims().to_vec();
-    let tensor = Tensor::from_vec(numbers(values).values, shape, &test_device()).unwrap();
+    let tensor = Tensor::from_vec(numbers(values).values, shape, test_device()).unwrap();
     param.set(&tensor).unwrap();
 }
 
@@ -51,7 +51,7 @@ fn saturated(case: &mut Case) -> Outcome {
                 .use_bias(false)
                 .name("d"),
         )
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
     set(&network, "d/kernel", &case.args.take("kernel").unwrap());
     case.args.finish()?;
@@ -112,7 +112,7 @@ fn swap_ema(case: &mut Case) -> Outcome {
     let expected = &case.expected;
     let network = Sequential::builder([1])
         .layer(Dense::new(1).use_bias(false).name("d"))
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
     set(&network, "d/kernel", &json!([2.0]));
     let optimizer = Sgd::new(0.5).unwrap().use_ema(0.5, None).unwrap();
@@ -161,7 +161,7 @@ fn exhausted(case: &mut Case) -> Outcome {
         .collect();
     let network = Sequential::builder(&x.shape()[1..])
         .layer(Dense::new(1).name("d"))
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
     set(&network, "d/kernel", &case.inputs["initial_weights"][0]);
     set(&network, "d/bias", &case.inputs["initial_weights"][1]);
@@ -231,7 +231,7 @@ fn ordered(case: &mut Case) -> Outcome {
     case.args.finish()?;
     let network = Sequential::builder([1])
         .layer(Activation::new("linear"))
-        .build(&test_device(), 0)
+        .build(test_device(), 0)
         .unwrap();
     let mut trainer = Trainer::builder(network)
         .optimizer("sgd")

@@ -307,7 +307,7 @@ impl Layer for Input {
 
 fn tensor(value: &Value) -> Tensor {
     let numbers = numbers(value);
-    Tensor::from_vec(numbers.values, numbers.shape, &test_device()).unwrap()
+    Tensor::from_vec(numbers.values, numbers.shape, test_device()).unwrap()
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -337,7 +337,7 @@ fn check(case: &mut Case) -> Outcome {
         Some(dialect) => return Err(format!("unknown dialect {dialect} of {class}")),
     };
     case.args.finish()?;
-    let built = builder.build(&test_device(), 1);
+    let built = builder.build(test_device(), 1);
     let mut network = built.map_err(|error| error.to_string())?;
 
     let x = tensor(&case.inputs["x"]);
@@ -363,7 +363,7 @@ fn check(case: &mut Case) -> Outcome {
         set(&format!("layer/{name}"), &tensor(value))?;
     }
 
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let inputs = std::slice::from_ref(&x);
     let y = numbers(&case.expected["y"]);
     if !training {

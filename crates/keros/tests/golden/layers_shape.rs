@@ -146,7 +146,8 @@ fn check_layer(case: &Case, mut layer: Box<dyn Layer>, training: bool) -> Outcom
     let x = tensor(&case.inputs["x"]);
     let mut params = Params::new();
     let mut rules = ParamRules::default();
-    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &test_device(), 0);
+    let device = test_device();
+    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &device, 0);
     let output = layer.build(&x.dims()[1..], &mut builder).map_err(words)?;
     let weights = case.inputs["weights"].as_object().unwrap();
     if weights.len() != params.len() {
@@ -167,7 +168,7 @@ fn check_layer(case: &Case, mut layer: Box<dyn Layer>, training: bool) -> Outcom
         .unwrap();
     }
 
-    let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+    let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
     let mode = match training {
         true => Mode::Training { seed: 0, step: 0 },
         false => Mode::Inference,
@@ -204,7 +205,7 @@ fn check_merge(case: &Case, mut merge: Box<dyn Merge>) -> Outcome {
     let inputs = ["a", "b"].map(|name| tensor(&case.inputs[name]));
     let shapes = inputs.each_ref().map(|x| x.dims()[1..].to_vec());
     let output = merge.build(&shapes).map_err(words)?;
-    let (mut workspace, mut tape) = (Workspace::new(&test_device()), Vec::new());
+    let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
     let params = Params::new();
     let mut pass = Pass::new(&mut workspace, &params, &mut tape, Mode::Inference);
     let y = merge.forward(&inputs, &mut pass).map_err(words)?;
@@ -228,7 +229,7 @@ fn close(case: &Case, name: &str, found: &Tensor) -> Outcome {
 
 fn tensor(value: &Value) -> Tensor {
     let Numbers { shape, values } = numbers(value);
-    Tensor::from_vec(values, shape, &test_device()).unwrap()
+    Tensor::from_vec(values, shape, test_device()).unwrap()
 }
 
 fn number(config: &mut Args, name: &str) -> Option<f32> {

@@ -69,7 +69,7 @@ pub(crate) fn tensor(numbers: &Numbers) -> Tensor {
     Tensor::from_vec(
         numbers.values.clone(),
         numbers.shape.as_slice(),
-        &test_device(),
+        test_device(),
     )
     .unwrap()
 }
@@ -79,7 +79,7 @@ pub(crate) fn target(kind: TargetKind, numbers: &Numbers) -> Target {
         TargetKind::Values => Target::Values(tensor(numbers)),
         TargetKind::Labels => {
             let labels: Vec<u32> = numbers.values.iter().map(|label| *label as u32).collect();
-            Target::Labels(Tensor::new(labels, &test_device()).unwrap())
+            Target::Labels(Tensor::new(labels, test_device()).unwrap())
         }
     }
 }
@@ -104,7 +104,7 @@ fn check(case: &mut Case) -> Outcome {
     let output = output(&numbers(&inputs["y_pred"]));
     let target = target(loss.target_kind(), &numbers(&inputs["y_true"]));
     let weights = numbers(&inputs["sample_weight"]);
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     for (key, expected) in case.expected.as_object().unwrap() {
         let weighted = key.ends_with("_weighted").then(|| tensor(&weights));
         let key = key.trim_end_matches("_weighted");

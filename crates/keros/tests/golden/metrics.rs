@@ -107,7 +107,7 @@ fn check(case: &mut Case) -> Outcome {
     let class = case.id.split('_').next().unwrap().to_owned();
     let mut metric = metric(&class, &mut case.args)?;
     case.args.finish()?;
-    let ws = &mut Workspace::new(&test_device());
+    let ws = &mut Workspace::new(test_device());
     let inputs = &case.inputs;
     let expected = case.expected["result_after_each_batch"].as_array().unwrap();
     for (batch, expected) in expected.iter().enumerate() {
@@ -200,7 +200,7 @@ fn check_resolution(case: &Case) -> Result<(), String> {
             false => TargetKind::Values,
         };
         let target = target(kind, &y);
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         let mut value = |metric: &mut dyn Metric| -> Result<f64, NnError> {
             metric.update(ws, &output, &target, None)?;
             Ok(metric.result())

@@ -214,12 +214,7 @@ fn compare(case: &Case, what: &str, params: &Params, id: ParamId, expected: &[f3
 }
 
 fn tensor(numbers: &Numbers) -> Tensor {
-    Tensor::from_vec(
-        numbers.values.clone(),
-        numbers.shape.clone(),
-        &test_device(),
-    )
-    .unwrap()
+    Tensor::from_vec(numbers.values.clone(), numbers.shape.clone(), test_device()).unwrap()
 }
 
 fn schedule(case: &mut Case, class: &str) -> Outcome {

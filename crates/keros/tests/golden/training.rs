@@ -52,7 +52,7 @@ fn network(args: &mut Args) -> Sequential {
         layers.push(json!({ "class_name": layer[0], "config": config }));
     }
     let json = json!({ "class_name": "Sequential", "config": { "layers": layers } });
-    Sequential::from_json(&json.to_string(), &test_device(), 0).unwrap()
+    Sequential::from_json(&json.to_string(), test_device(), 0).unwrap()
 }
 
 /// Sets all parameters to the case's initial weights.
@@ -62,7 +62,7 @@ fn set_weights(network: &impl Network, weights: &Value) {
     assert_eq!(params.len(), weights.len());
     for (name, value) in weights {
         let value = numbers(value);
-        let tensor = Tensor::from_vec(value.values, value.shape, &test_device()).unwrap();
+        let tensor = Tensor::from_vec(value.values, value.shape, test_device()).unwrap();
         params.by_name(name).unwrap().set(&tensor).unwrap();
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn two_inputs(case: &mut Case) -> Outcome {
     let output = Dense::new(1).activation("sigmoid").name("output");
     let output = graph.layer(output, both);
     let graph = graph
-        .build(&[("output", output)], &test_device(), 0)
+        .build(&[("output", output)], test_device(), 0)
         .unwrap();
     let mut args = Args::of(Some(serde_json::Value::Object(Default::default())));
     std::mem::swap(&mut args, &mut case.args);
@@ -94,7 +94,7 @@ pub(super) fn several_outputs(case: &mut Case) -> Outcome {
     let a = graph.layer(Dense::new(3).activation("softmax").name("a"), h);
     let b = graph.layer(Dense::new(1).name("b"), h);
     let graph = graph
-        .build(&[("a", a), ("b", b)], &test_device(), 0)
+        .build(&[("a", a), ("b", b)], test_device(), 0)
         .unwrap();
     set_weights(&graph, &case.inputs["initial_weights"]);
     let args = &mut case.args;

@@ -373,7 +373,7 @@ fn no_layer_is_left_out() {
         {"class_name": "Nothing", "config": {}},
     ]);
     let network = json!({"class_name": "Sequential", "config": {"layers": layers}}).to_string();
-    let mut error = Graph::from_json(&network, &test_device(), 0).err().unwrap();
+    let mut error = Graph::from_json(&network, test_device(), 0).err().unwrap();
     while let NnError::Layer { source, .. } = error {
         error = *source;
     }

@@ -136,7 +136,7 @@ impl Case {
         let rows = self.rows;
         registry.layer("Source", move |_| Ok(Source { rows, value: None }));
         registry.layer("End", |_| Ok(End));
-        Graph::from_json_with(&json, &registry, &test_device(), 4).unwrap()
+        Graph::from_json_with(&json, &registry, test_device(), 4).unwrap()
     }
 
     /// Random numbers with a name.
@@ -159,7 +159,7 @@ impl Case {
                 values
                     .iter_mut()
                     .for_each(|x| *x = ((*x + 2.0) / 4.0 * words).floor());
-                Tensor::from_vec(values, shape, &test_device()).unwrap()
+                Tensor::from_vec(values, shape, test_device()).unwrap()
             })
             .collect();
         let mut trained = Vec::new();
@@ -174,13 +174,13 @@ impl Case {
             }
         }
 
-        let ws = &mut Workspace::new(&test_device());
+        let ws = &mut Workspace::new(test_device());
         let outputs = network.forward(ws, &inputs, MODE).unwrap();
         let shape = outputs[0].logits.dims().to_vec();
         let y = to_f64(&outputs[0].logits);
         let penalty = network.activity_penalty();
         let dy = self.random(77, &shape);
-        let upstream = Tensor::from_vec(dy.clone(), shape, &test_device()).unwrap();
+        let upstream = Tensor::from_vec(dy.clone(), shape, test_device()).unwrap();
         network.backward(ws, &[upstream]).unwrap();
 
         let param = |name: &String| network.params().by_name(name).unwrap();
