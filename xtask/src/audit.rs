@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use cargo_metadata::Package;
 
-use crate::cargo;
 use crate::cli::Misuse;
 use crate::tool::{self, DENY, HACK, SEMVER, TYPOS};
+use crate::{cargo, cuda_check};
 
 /// Misspelt words.
 pub(crate) fn typos() -> Result<()> {
@@ -62,6 +62,10 @@ pub(crate) fn features(wanted: Option<&str>) -> Result<()> {
     let mut hack = cargo::command("hack clippy --feature-powerset --depth=2");
     for name in chosen {
         hack.arg(format!("--package={name}"));
+    }
+    if cuda_check::toolkit().is_none() {
+        eprintln!("==> without the features `cuda` and `cudnn`, which need the CUDA toolkit");
+        hack.arg("--exclude-features=cuda,cudnn");
     }
     if !["cmake", "nasm"].into_iter().all(tool::is_there) {
         eprintln!("==> without the feature `turbojpeg`, which needs cmake and nasm");

@@ -54,7 +54,7 @@ pub(crate) fn run(emulate: bool) -> Result<()> {
 }
 
 /// The folder of the CUDA toolkit.
-fn toolkit() -> Option<PathBuf> {
+pub(crate) fn toolkit() -> Option<PathBuf> {
     let named = ["CUDA_HOME", "CUDA_PATH"]
         .into_iter()
         .filter_map(env::var_os);
