@@ -5,5 +5,6 @@ use keros_tensor::{Device, parse_device};
 /// The device of `KEROS_TEST_DEVICE`.
 pub(crate) fn test_device() -> Device {
     let name = std::env::var("KEROS_TEST_DEVICE");
+    keros_tensor::set_tf32(false);
     parse_device(name.as_deref().unwrap_or("cpu")).unwrap()
 }

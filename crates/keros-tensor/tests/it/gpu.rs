@@ -1,0 +1,129 @@
+//! Kernels of a GPU work there: nothing is copied to the host. On the CPU this says nothing.
+
+use keros_tensor::kernels::{
+    Activation, Conv2dSpec, Padding, Pool2dSpec, Taps, average_pool2d, average_pool2d_backward,
+    conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward, dense, dense_backward,
+    depthwise_conv2d, depthwise_conv2d_backward, global_average_pool, global_average_pool_backward,
+    global_max_pool, global_max_pool_backward, max_pool2d, max_pool2d_backward, resample,
+};
+use keros_tensor::{TensorError, Workspace, access};
+
+use crate::support::random;
+use crate::test_device::test_device;
+
+/// Runs something and counts the copies to the host that it made.
+#[track_caller]
+fn stays(run: impl FnOnce(&mut Workspace) -> Result<(), TensorError>) {
+    let mut ws = Workspace::new(&test_device());
+    let before = access::host_copies();
+    run(&mut ws).unwrap();
+    assert_eq!(access::host_copies(), before);
+}
+
+#[test]
+fn dense_stays_on_the_gpu() {
+    let (x, w, bias) = (
+        random(1, &[4, 3]),
+        random(2, &[3, 5]),
+        Some(&random(3, &[5])),
+    );
+    stays(|ws| {
+        let y = dense(ws, &x, &w, bias, Activation::Relu)?;
+        dense_backward(
+            ws,
+            &x,
+            &w,
+            &y,
+            &y,
+            Activation::Relu,
+            &random(4, &[3, 5]),
+            bias,
+            true,
+        )?;
+        Ok(())
+    });
+}
+
+#[test]
+fn convolution_stays_on_the_gpu() {
+    let same = Conv2dSpec {
+        padding: Padding::Same,
+        ..Conv2dSpec::default()
+    };
+    let relu = Activation::Relu;
+    // One that is padded alike on both sides, one that is not, one that is a matrix product, groups.
+    for (spec, size, groups) in [
+        (same, 3, 1),
+        (same, 2, 1),
+        (same, 1, 1),
+        (Conv2dSpec { groups: 2, ..same }, 3, 2),
+    ] {
+        let x = random(1, &[2, 6, 5, 4]);
+        let w = random(2, &[size, size, 4 / groups, 8]);
+        let (bias, dw) = (Some(&random(3, &[8])), random(4, w.dims()));
+        stays(|ws| {
+            let y = conv2d(ws, &x, &w, bias, &spec, relu)?;
+            conv2d_backward(ws, &x, &w, &y, &y, &spec, relu, &dw, bias, true)?;
+            Ok(())
+        });
+    }
+    let (x, w) = (random(1, &[2, 6, 5, 8]), random(2, &[3, 3, 4, 8]));
+    let (bias, dw) = (Some(&random(3, &[4])), random(4, w.dims()));
+    stays(|ws| {
+        let y = conv2d_transpose(ws, &x, &w, bias, (6, 5), &same, relu)?;
+        conv2d_transpose_backward(ws, &x, &w, &y, &y, &same, relu, &dw, bias, true)?;
+        Ok(())
+    });
+    for (channels, multiplier) in [(8, 1), (3, 2)] {
+        let x = random(1, &[2, 6, 5, channels]);
+        let w = random(2, &[3, 3, channels, multiplier]);
+        let (bias, dw) = (
+            Some(&random(3, &[channels * multiplier])),
+            random(4, w.dims()),
+        );
+        stays(|ws| {
+            let y = depthwise_conv2d(ws, &x, &w, bias, &same, relu)?;
+            depthwise_conv2d_backward(ws, &x, &w, &y, &y, &same, relu, &dw, bias, true)?;
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn pools_stay_on_the_gpu() {
+    let shape = [2, 6, 5, 3];
+    let x = random(1, &shape);
+    // Cells of a large window need larger numbers.
+    for window in [(2, 2), (16, 17)] {
+        let spec = Pool2dSpec {
+            padding: Padding::Same,
+            ..Pool2dSpec::new(window)
+        };
+        stays(|ws| {
+            let (y, argmax) = max_pool2d(ws, &x, &spec)?;
+            max_pool2d_backward(ws, &y, &argmax, shape, &spec)?;
+            let y = average_pool2d(ws, &x, &spec)?;
+            average_pool2d_backward(ws, &y, shape, &spec)?;
+            Ok(())
+        });
+    }
+    stays(|ws| {
+        let y = global_average_pool(ws, &x)?;
+        global_average_pool_backward(ws, &y, &shape)?;
+        let y = global_max_pool(ws, &x)?;
+        global_max_pool_backward(ws, &x, &y, &y)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn resampling_stays_on_the_gpu() {
+    let x = random(1, &[2, 3, 4]);
+    for taps in [Taps::repeat(3, 2), Taps::linear(3, 2)] {
+        stays(|ws| {
+            let y = resample(ws, &x, 1, &taps)?;
+            resample(ws, &y, 1, &taps.transposed())?;
+            Ok(())
+        });
+    }
+}
