@@ -12,6 +12,12 @@ static TF32: AtomicBool = AtomicBool::new(true);
 /// As in Keras on TensorFlow it is allowed by default.
 ///
 /// Holds for what is started after the call, on all threads and GPUs.
+///
+/// ```
+/// assert!(keros_tensor::tf32());
+/// keros_tensor::set_tf32(false);
+/// assert!(!keros_tensor::tf32());
+/// ```
 pub fn set_tf32(allowed: bool) {
     TF32.store(allowed, Ordering::Relaxed);
 }

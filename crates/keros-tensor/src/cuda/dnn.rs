@@ -43,7 +43,7 @@ impl Library {
     fn open(gpu: &Gpu) -> Result<Self, CudnnError> {
         let handle = result::create_handle()?;
         let stream = gpu.stream().cu_stream();
-        // SAFETY: the handle is new, and the device, which the program keeps, has the stream.
+        // SAFETY: the handle is new, and used with tensors of this device only, which keep its stream.
         unsafe { result::set_stream(handle, stream.cast()) }?;
         Ok(Self {
             handle,
