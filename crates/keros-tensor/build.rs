@@ -18,6 +18,7 @@ fn compile() {
     let list = std::path::Path::new(&folder).join("modules.rs");
     let compiled = cudaforge::KernelBuilder::new()
         .source_dir("src/cuda")
+        .watch(["src/cuda"])
         .arg("-std=c++17")
         .arg("-O3")
         .build_ptx()

@@ -22,6 +22,10 @@ template <class T> void affine(size_t n, size_t axes, const size_t *info, const 
     for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
         y[i] = (x ? x : y)[place(i, axes, info)] * mul + add;
 }
+void round_each(size_t n, size_t axes, const size_t *info, const float *x, float *y) {
+    for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        y[i] = roundf(x[place(i, axes, info)]);
+}
 template <class T> void const_set(size_t n, size_t axes, const size_t *info, T value, T *y) {
     for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
         y[place(i, axes, info)] = value;
@@ -40,6 +44,7 @@ template <class T> void copy2d(const T *x, T *y, uint32_t rows, uint32_t columns
         to_u8_##name("cast_" #name "_u8", convert<T, uint8_t>),                                    \
         to_u32_##name("cast_" #name "_u32", convert<T, uint32_t>),                                 \
         to_i64_##name("cast_" #name "_i64", convert<T, int64_t>);
+Kernel round_f32("uround_f32", round_each);
 OF_TYPE(float, f32)
 OF_TYPE(double, f64)
 OF_TYPE(uint8_t, u8)

@@ -18,29 +18,42 @@ int cublasSetMathMode(Handle *, int) { return 0; }
 int cublasSetWorkspace_v2(Handle *, void *, size_t) { return 0; }
 
 // Column-major, single precision, scalars of the host.
-int cublasGemmEx(Handle *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha, const void *a,
-                 int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
-                 int ldc, int, int) {
+int cublasGemmStridedBatchedEx(Handle *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha,
+                               const void *a, int type_a, int lda, long long step_a, const void *b, int type_b,
+                               int ldb, long long step_b, const void *beta, void *c, int type_c, int ldc,
+                               long long step_c, int count, int, int) {
     std::lock_guard<std::recursive_mutex> lock(driver_mutex());
-    if (type_a || type_b || type_c || lda < (trans_a ? k : m) || ldb < (trans_b ? n : k) || ldc < m)
+    if (type_a || type_b || type_c || lda < std::max(1, trans_a ? k : m) || ldb < std::max(1, trans_b ? n : k) ||
+        ldc < std::max(1, m) || count < 0)
         return 7; // invalid value
     float factor = *(const float *)alpha, keep = *(const float *)beta;
     stream_of(handle->stream).add([=] {
-        auto *left = (const float *)a, *right = (const float *)b;
-        auto *out = (float *)c;
-        for (int j = 0; j < n; j++)
-            for (int i = 0; i < m; i++) {
-                float sum = 0;
-                for (int l = 0; l < k; l++) {
-                    float x = trans_a ? left[l + (size_t)i * lda] : left[i + (size_t)l * lda];
-                    float y = trans_b ? right[j + (size_t)l * ldb] : right[l + (size_t)j * ldb];
-                    sum += x * y;
+        for (int at = 0; at < count; at++) {
+            auto *left = (const float *)a + at * step_a, *right = (const float *)b + at * step_b;
+            auto *out = (float *)c + at * step_c;
+            for (int j = 0; j < n; j++)
+                for (int i = 0; i < m; i++) {
+                    float sum = 0;
+                    for (int l = 0; l < k; l++) {
+                        float x = trans_a ? left[l + (size_t)i * lda] : left[i + (size_t)l * lda];
+                        float y = trans_b ? right[j + (size_t)l * ldb] : right[l + (size_t)j * ldb];
+                        sum += x * y;
+                    }
+                    float &value = out[i + (size_t)j * ldc];
+                    value = factor * sum + (keep == 0 ? 0 : keep * value);
                 }
-                float &at = out[i + (size_t)j * ldc];
-                at = factor * sum + (keep == 0 ? 0 : keep * at);
-            }
+        }
     });
     return 0;
+}
+int cublasGemmEx(Handle *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha, const void *a,
+                 int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
+                 int ldc, int compute, int algorithm) {
+    return cublasGemmStridedBatchedEx(handle, trans_a, trans_b, m, n, k, alpha, a, type_a, lda, 0, b, type_b, ldb, 0,
+                                      beta, c, type_c, ldc, 0, 1, compute, algorithm);
+}
+const char *cublasGetStatusString(int status) {
+    return status == 7 ? "the value is invalid" : "an error of the emulator";
 }
 
 int curandCreateGenerator(void **generator, int) { *generator = malloc(1); return 0; }

@@ -10,7 +10,19 @@
 //! Sums are taken in a fixed order, and no kernel adds floats from several threads to one place: the same seed gives
 //! the same numbers on the same GPU.
 
+pub(crate) mod bias;
+mod blas;
+pub(crate) mod conv;
+pub(crate) mod dense;
+pub(crate) mod depthwise;
+#[cfg(feature = "cudnn")]
+mod dnn;
 pub(crate) mod function;
+pub(crate) mod global_pool;
+mod patches;
+pub(crate) mod pool;
+pub(crate) mod resample;
+mod window;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +32,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::{Device, Storage, Tensor};
 
-use crate::{TensorError, device};
+use crate::{TensorError, access, device};
 
 /// The compiled `.cu` files.
 #[allow(unreachable_pub, reason = "they are written so when compiled")]
@@ -128,6 +140,48 @@ pub(crate) fn address_or_null<T: CudaDType>(
     tensor: Option<&Tensor>,
 ) -> Result<u64, TensorError> {
     tensor.map_or(Ok(0), |tensor| address::<T>(op, tensor))
+}
+
+/// A number of elements or the like as kernels and libraries take it.
+///
+/// # Errors
+/// It is 2³¹ or more.
+pub(crate) fn int(op: &'static str, n: usize) -> Result<i32, TensorError> {
+    i32::try_from(n)
+        .map_err(|_| TensorError::argument(op, "size for a GPU", "less than 2147483648", n))
+}
+
+/// Checks that no tensor that is written shares its storage with another one.
+pub(crate) fn check_separate(
+    op: &'static str,
+    written: &[Option<&Tensor>],
+    read: &[&Tensor],
+) -> Result<(), TensorError> {
+    let keys = |tensors: &[&Tensor]| {
+        let keys = tensors.iter().map(|tensor| access::storage_key(tensor));
+        keys.collect::<Result<Vec<_>, _>>()
+    };
+    let written: Vec<_> = written.iter().copied().flatten().collect();
+    let (written, read) = (keys(&written)?, keys(read)?);
+    let shared = |(i, key)| written[..i].contains(key) || read.contains(key);
+    match written.iter().enumerate().any(shared) {
+        true => Err(TensorError::Aliased { op }),
+        false => Ok(()),
+    }
+}
+
+/// Fills a tensor with zeros.
+pub(crate) fn zero(gpu: &Gpu, op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
+    let bytes = tensor.elem_count() * size_of::<f32>();
+    let (stream, first) = (gpu.stream(), address::<f32>(op, tensor)?);
+    if bytes == 0 {
+        return Ok(());
+    }
+    let bound = stream.context().bind_to_thread();
+    // SAFETY: the bytes are those of the tensor.
+    bound
+        .and_then(|()| unsafe { result::memset_d8_async(first, 0, bytes, stream.cu_stream()) })
+        .map_err(|error| failure(op, &error))
 }
 
 /// Threads for `n` elements, each handled by one of them.

@@ -21,6 +21,7 @@ pub fn average_pool2d(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "average_pool2d";
     let g = Geometry::new(OP, dims(OP, "input", x, "[N, H, W, C]")?, spec)?;
+    on_gpu!(x, |gpu| cuda::pool::average_pool2d(gpu, ws, &g, x));
     let y = ws.take(&[g.n, g.oh, g.ow, g.c], DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -52,6 +53,9 @@ pub fn average_pool2d_backward(
     const OP: &str = "average_pool2d backward";
     let g = Geometry::new(OP, x_shape, spec)?;
     expect_dims(OP, "output gradient", dy, &[g.n, g.oh, g.ow, g.c])?;
+    on_gpu!(dy, |gpu| cuda::pool::average_pool2d_backward(
+        gpu, ws, &g, dy
+    ));
     let dx = ws.take(&x_shape, DType::F32)?;
     let dy = access::read::<f32>(dy)?;
     let dy = &*dy;

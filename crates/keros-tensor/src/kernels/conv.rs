@@ -22,7 +22,7 @@ use super::{CHUNK, Padding, dims, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
 use direct::Backward;
-use geometry::Geometry;
+pub(crate) use geometry::Geometry;
 use microkernel::Isa;
 
 /// Strides, padding, dilation and groups of a convolution.
@@ -92,6 +92,9 @@ pub fn conv2d(
     if let Some(bias) = bias {
         expect_dims(OP, "bias", bias, &[g.co])?;
     }
+    on_gpu!(x, |gpu| cuda::conv::conv2d(
+        gpu, ws, &g, x, w, bias, activation
+    ));
     let y = ws.take(&g.output_shape(), DType::F32)?;
     let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
     let bias = bias.map(access::read::<f32>).transpose()?;
@@ -163,6 +166,16 @@ pub fn conv2d_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[g.co])?;
     }
+    on_gpu!(x, |gpu| cuda::conv::conv2d_backward(
+        gpu,
+        ws,
+        &g,
+        (x, w, y, dy),
+        activation,
+        dw,
+        dbias,
+        need_dx
+    ));
     let partial_len = g.weights() + g.co;
     let partials = (PARTIAL_FLOATS / partial_len).clamp(MIN_PARTIALS, PARTIALS);
     let images_per_partial = g.n.div_ceil(partials).max(1);

@@ -27,6 +27,15 @@ pub fn dense(
     if let Some(bias) = bias {
         expect_dims(OP, "bias", bias, &[outputs])?;
     }
+    on_gpu!(x, |gpu| cuda::dense::dense(
+        gpu,
+        ws,
+        (batch, inputs, outputs),
+        x,
+        w,
+        bias,
+        activation
+    ));
     let mut shape = x.dims().to_vec();
     shape.pop();
     shape.push(outputs);
@@ -84,6 +93,16 @@ pub fn dense_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[outputs])?;
     }
+    on_gpu!(x, |gpu| cuda::dense::dense_backward(
+        gpu,
+        ws,
+        (batch, inputs, outputs),
+        (x, w, y, dy),
+        activation,
+        dw,
+        dbias,
+        need_dx
+    ));
 
     let dz = match activation {
         Activation::Linear => None,

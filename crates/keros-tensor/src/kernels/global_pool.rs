@@ -14,7 +14,12 @@ use crate::{TensorError, Workspace, access};
 /// # Errors
 /// See [the module](super).
 pub fn global_average_pool(ws: &mut Workspace, x: &Tensor) -> Result<Tensor, TensorError> {
-    let (samples, positions, channels) = sizes("global_average_pool", x.dims())?;
+    const OP: &str = "global_average_pool";
+    let (samples, positions, channels) = sizes(OP, x.dims())?;
+    on_gpu!(x, |gpu| {
+        let sizes = (samples, positions, channels);
+        cuda::global_pool::average(gpu, ws, OP, sizes, x)
+    });
     let y = ws.take(&[samples, channels], DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -41,6 +46,10 @@ pub fn global_average_pool_backward(
     const OP: &str = "global_average_pool backward";
     let (samples, positions, channels) = sizes(OP, x_shape)?;
     expect_dims(OP, "output gradient", dy, &[samples, channels])?;
+    on_gpu!(dy, |gpu| {
+        let sizes = (samples, positions, channels);
+        cuda::global_pool::average_backward(gpu, ws, OP, sizes, dy, x_shape)
+    });
     let dx = ws.take(x_shape, DType::F32)?;
     let dy = access::read::<f32>(dy)?;
     let dy = &*dy;
@@ -59,7 +68,12 @@ pub fn global_average_pool_backward(
 /// # Errors
 /// See [the module](super).
 pub fn global_max_pool(ws: &mut Workspace, x: &Tensor) -> Result<Tensor, TensorError> {
-    let (samples, positions, channels) = sizes("global_max_pool", x.dims())?;
+    const OP: &str = "global_max_pool";
+    let (samples, positions, channels) = sizes(OP, x.dims())?;
+    on_gpu!(x, |gpu| {
+        let sizes = (samples, positions, channels);
+        cuda::global_pool::maximum(gpu, ws, OP, sizes, x)
+    });
     let y = ws.take(&[samples, channels], DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -89,6 +103,10 @@ pub fn global_max_pool_backward(
     let (samples, positions, channels) = sizes(OP, x.dims())?;
     expect_dims(OP, "output", y, &[samples, channels])?;
     expect_dims(OP, "output gradient", dy, &[samples, channels])?;
+    on_gpu!(x, |gpu| {
+        let sizes = (samples, positions, channels);
+        cuda::global_pool::maximum_backward(gpu, ws, OP, sizes, x, y, dy)
+    });
     let dx = ws.take(x.dims(), DType::F32)?;
     let shares = ws.take(&[samples, channels], DType::F32)?;
     {

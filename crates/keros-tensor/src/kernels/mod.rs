@@ -105,6 +105,11 @@ pub use softmax::{softmax, softmax_backward};
 
 mod padding;
 
+#[cfg(feature = "cuda")]
+pub(crate) use {
+    conv::Geometry as ConvGeometry, pool::Geometry as PoolGeometry, resample::Enlargement,
+};
+
 use candle_core::Tensor;
 
 use crate::TensorError;

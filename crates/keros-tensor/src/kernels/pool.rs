@@ -41,17 +41,17 @@ impl Pool2dSpec {
 
 /// The sizes of one pooling, checked.
 #[derive(Clone, Copy)]
-pub(super) struct Geometry {
-    pub(super) n: usize,
-    pub(super) h: usize,
-    pub(super) w: usize,
-    pub(super) c: usize,
-    pub(super) oh: usize,
-    pub(super) ow: usize,
-    pub(super) window: (usize, usize),
-    pub(super) strides: (usize, usize),
-    pub(super) top: usize,
-    pub(super) left: usize,
+pub(crate) struct Geometry {
+    pub(crate) n: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) c: usize,
+    pub(crate) oh: usize,
+    pub(crate) ow: usize,
+    pub(crate) window: (usize, usize),
+    pub(crate) strides: (usize, usize),
+    pub(crate) top: usize,
+    pub(crate) left: usize,
 }
 
 impl Geometry {
@@ -158,6 +158,13 @@ pub fn max_pool2d(
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "max_pool2d";
     let g = Geometry::new(OP, dims(OP, "input", x, "[N, H, W, C]")?, spec)?;
+    on_gpu!(x, |gpu| cuda::pool::max_pool2d(
+        gpu,
+        ws,
+        &g,
+        x,
+        index_dtype(spec)
+    ));
     let shape = [g.n, g.oh, g.ow, g.c];
     let y = ws.take(&shape, DType::F32)?;
     let argmax = ws.take(&shape, index_dtype(spec))?;
@@ -273,6 +280,14 @@ pub fn max_pool2d_backward(
     let shape = [g.n, g.oh, g.ow, g.c];
     expect_dims(OP, "output gradient", dy, &shape)?;
     expect_dims(OP, "argmax", argmax, &shape)?;
+    on_gpu!(dy, |gpu| cuda::pool::max_pool2d_backward(
+        gpu,
+        ws,
+        &g,
+        dy,
+        argmax,
+        index_dtype(spec)
+    ));
     let dx = ws.take(&x_shape, DType::F32)?;
     let dy = access::read::<f32>(dy)?;
     match index_dtype(spec) {

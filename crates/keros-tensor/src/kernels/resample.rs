@@ -15,6 +15,16 @@ pub struct Taps {
     /// Where the taps of each output begin, and the end of the last.
     starts: Vec<usize>,
     taps: Vec<(usize, f32)>,
+    enlargement: Enlargement,
+}
+
+/// What the taps come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Enlargement {
+    pub(crate) factor: usize,
+    pub(crate) is_linear: bool,
+    /// Whether it is the gradient of the enlargement.
+    pub(crate) is_transposed: bool,
 }
 
 impl Taps {
@@ -22,7 +32,8 @@ impl Taps {
     /// of length 1, broadcasting.
     #[must_use]
     pub fn repeat(inputs: usize, factor: usize) -> Taps {
-        Taps::collect(inputs, (0..inputs * factor).map(|i| [(i / factor, 1.0)]))
+        let outputs = (0..inputs * factor).map(|i| [(i / factor, 1.0)]);
+        Taps::collect(inputs, factor, outputs)
     }
 
     /// Linear interpolation between the two nearest positions, with half-pixel centers and the
@@ -36,11 +47,12 @@ impl Taps {
             let clamp = |at: f32| (at.max(0.0) as usize).min(inputs - 1);
             [(clamp(low), 1.0 - above), (clamp(low + 1.0), above)]
         });
-        Taps::collect(inputs, outputs)
+        Taps::collect(inputs, factor, outputs)
     }
 
     fn collect<const N: usize>(
         inputs: usize,
+        factor: usize,
         outputs: impl Iterator<Item = [(usize, f32); N]>,
     ) -> Taps {
         let (mut starts, mut taps) = (vec![0], Vec::new());
@@ -52,6 +64,12 @@ impl Taps {
             inputs,
             starts,
             taps,
+            enlargement: Enlargement {
+                factor,
+                // A repetition has one tap for each output.
+                is_linear: N > 1,
+                is_transposed: false,
+            },
         }
     }
 
@@ -73,6 +91,10 @@ impl Taps {
             inputs: self.outputs(),
             starts,
             taps,
+            enlargement: Enlargement {
+                is_transposed: !self.enlargement.is_transposed,
+                ..self.enlargement
+            },
         }
     }
 
@@ -113,6 +135,14 @@ pub fn resample(
         }
     }
     let inner: usize = shape[axis + 1..].iter().product();
+    on_gpu!(x, |gpu| cuda::resample::resample(
+        gpu,
+        ws,
+        x,
+        &shape,
+        axis,
+        taps.enlargement
+    ));
     let y = ws.take(&shape, DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;

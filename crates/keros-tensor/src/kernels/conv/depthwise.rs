@@ -41,6 +41,16 @@ pub fn depthwise_conv2d(
     if let Some(bias) = bias {
         expect_dims(OP, "bias", bias, &[g.co])?;
     }
+    on_gpu!(x, |gpu| cuda::depthwise::forward(
+        gpu,
+        ws,
+        g,
+        d.multiplier,
+        x,
+        w,
+        bias,
+        activation
+    ));
     let y = ws.take(&g.output_shape(), DType::F32)?;
     let planes = d.planes(ws, w)?;
     {
@@ -94,6 +104,17 @@ pub fn depthwise_conv2d_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[g.co])?;
     }
+    on_gpu!(x, |gpu| cuda::depthwise::backward(
+        gpu,
+        ws,
+        g,
+        d.multiplier,
+        (x, w, y, dy),
+        activation,
+        dw,
+        dbias,
+        need_dx
+    ));
     let partial_len = g.weights() + g.co;
     let images_per_partial = g.n.div_ceil(PARTIALS).max(1);
     let partials = g.n.div_ceil(images_per_partial).max(1);

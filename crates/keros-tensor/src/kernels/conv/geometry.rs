@@ -6,23 +6,23 @@ use crate::TensorError;
 /// All sizes of a convolution: `h × w × ci` images, a `kh × kw × (ci / groups) × co` kernel and
 /// `oh × ow × co` outputs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Geometry {
-    pub(super) n: usize,
-    pub(super) h: usize,
-    pub(super) w: usize,
-    pub(super) ci: usize,
-    pub(super) kh: usize,
-    pub(super) kw: usize,
-    pub(super) co: usize,
-    pub(super) oh: usize,
-    pub(super) ow: usize,
-    pub(super) strides: (usize, usize),
-    pub(super) dilation: (usize, usize),
-    pub(super) groups: usize,
+pub(crate) struct Geometry {
+    pub(crate) n: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
+    pub(crate) ci: usize,
+    pub(crate) kh: usize,
+    pub(crate) kw: usize,
+    pub(crate) co: usize,
+    pub(crate) oh: usize,
+    pub(crate) ow: usize,
+    pub(crate) strides: (usize, usize),
+    pub(crate) dilation: (usize, usize),
+    pub(crate) groups: usize,
     /// Rows of padding above the image.
-    pub(super) top: usize,
+    pub(crate) top: usize,
     /// Columns of padding left of the image.
-    pub(super) left: usize,
+    pub(crate) left: usize,
 }
 
 impl Geometry {

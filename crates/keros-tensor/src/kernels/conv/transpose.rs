@@ -32,6 +32,9 @@ pub fn conv2d_transpose(
     if let Some(bias) = bias {
         expect_dims(OP, "bias", bias, &[g.ci])?;
     }
+    on_gpu!(x, |gpu| cuda::conv::conv2d_transpose(
+        gpu, ws, &g, x, w, bias, activation
+    ));
     let y = ws.take(&[g.n, g.h, g.w, g.ci], DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -106,6 +109,16 @@ pub fn conv2d_transpose_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[g.ci])?;
     }
+    on_gpu!(x, |gpu| cuda::conv::conv2d_transpose_backward(
+        gpu,
+        ws,
+        &g,
+        (x, w, y, dy),
+        activation,
+        dw,
+        dbias,
+        need_dx
+    ));
     let own = match activation {
         Activation::Linear => None,
         _ => {

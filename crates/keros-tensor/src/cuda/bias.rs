@@ -1,0 +1,156 @@
+//! Starts what is around the matrix products of layers: bias and activation, and their gradients.
+
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+use candle_core::{DType, Tensor};
+
+use super::window::by_4;
+use super::{BLOCK, Gpu, address, address_or_null, blocks, each, int, launch};
+use crate::kernels::Activation;
+use crate::{TensorError, Workspace};
+
+/// Rows that a thread adds up, where there are so many.
+const ROWS: usize = 8;
+/// Blocks that sum, whatever the GPU: the order of summation depends on sizes only.
+const BLOCKS: usize = 1024;
+
+/// `y = activation(y + bias)` in one pass; `bias` is as long as the last axis.
+pub(crate) fn finish(
+    gpu: &Gpu,
+    op: &'static str,
+    y: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<(), TensorError> {
+    let n = int(op, y.elem_count())?;
+    if n == 0 || bias.is_none() && activation == Activation::Linear {
+        return Ok(());
+    }
+    let channels = int(op, y.dims().last().copied().unwrap_or(1))?;
+    let (y, bias) = (address::<f32>(op, y)?, address_or_null::<f32>(op, bias)?);
+    let relu = i32::from(activation == Activation::Relu);
+    if by_4(channels, &[y, bias]) {
+        let (n, channels) = (n / 4, channels / 4);
+        launch!(
+            gpu,
+            BIAS.finish_by_4_f32,
+            each(n as usize),
+            y,
+            bias,
+            n,
+            channels,
+            relu
+        );
+    } else {
+        launch!(
+            gpu,
+            BIAS.finish_f32,
+            each(n as usize),
+            y,
+            bias,
+            n,
+            channels,
+            relu
+        );
+    }
+    Ok(())
+}
+
+/// The gradient before the activation, unless it is `dy` itself, and its sums over all but the last
+/// axis in `dbias`.
+pub(crate) fn output_gradient(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    y: &Tensor,
+    dy: &Tensor,
+    activation: Activation,
+    dbias: Option<&Tensor>,
+) -> Result<Option<Tensor>, TensorError> {
+    let channels = y.dims().last().copied().unwrap_or(1);
+    let rows = y.elem_count().checked_div(channels).unwrap_or(0);
+    let dz = match activation {
+        Activation::Linear => None,
+        Activation::Relu => Some(ws.take(y.dims(), DType::F32)?),
+    };
+    if dz.is_some() || dbias.is_some() {
+        let output = match dz {
+            Some(_) => address::<f32>(op, y)?,
+            None => 0,
+        };
+        let dz = address_or_null::<f32>(op, dz.as_ref())?;
+        let (dy, sums) = (address::<f32>(op, dy)?, address_or_null::<f32>(op, dbias)?);
+        column_sums(gpu, ws, op, (rows, channels), (output, dy, dz), sums)?;
+    }
+    Ok(dz)
+}
+
+/// Columns that a block sums side by side.
+pub(crate) fn columns_of_block(columns: usize) -> usize {
+    columns.next_power_of_two().min(32)
+}
+
+/// How many parts some rows fall into, for blocks that each sum one part in `tiles` pieces with
+/// `lanes` rows of threads, and how many rows are in each part.
+pub(crate) fn parts(rows: usize, lanes: usize, tiles: usize) -> (usize, usize) {
+    let most = (BLOCKS / tiles).max(1);
+    let part = rows
+        .div_ceil(rows.div_ceil(lanes * ROWS).clamp(1, most))
+        .max(1);
+    (rows.div_ceil(part).max(1), part)
+}
+
+/// The sums of the columns of `dy`, masked by `y` if that is not null; see bias.cu.
+pub(crate) fn column_sums(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    (rows, columns): (usize, usize),
+    (y, dy, dz): (u64, u64, u64),
+    sums: u64,
+) -> Result<(), TensorError> {
+    if columns == 0 {
+        return Ok(());
+    }
+    int(op, rows * columns)?;
+    let block = columns_of_block(columns);
+    let tiles = columns.div_ceil(block);
+    let (parts, part) = parts(rows, BLOCK / block, tiles);
+    let start = |y: u64,
+                 dy: u64,
+                 dz: u64,
+                 sums: u64,
+                 rows: usize,
+                 parts: usize,
+                 part: usize|
+     -> Result<(), TensorError> {
+        let threads = LaunchConfig {
+            grid_dim: (tiles as u32, parts as u32, 1),
+            ..blocks(1)
+        };
+        let (rows, columns) = (int(op, rows)?, int(op, columns)?);
+        let (block, part) = (int(op, block)?, int(op, part)?);
+        launch!(
+            gpu,
+            BIAS.column_sums_f32,
+            threads,
+            y,
+            dy,
+            dz,
+            sums,
+            rows,
+            columns,
+            block,
+            part
+        );
+        Ok(())
+    };
+    if parts == 1 || sums == 0 {
+        return start(y, dy, dz, sums, rows, parts, part);
+    }
+    let partial = ws.take(&[parts, columns], DType::F32)?;
+    let of_parts = address::<f32>(op, &partial)?;
+    start(y, dy, dz, of_parts, rows, parts, part)?;
+    start(0, of_parts, 0, sums, parts, 1, parts)?;
+    ws.give(&partial);
+    Ok(())
+}
