@@ -10,7 +10,13 @@
 //! Sums are taken in a fixed order, and no kernel adds floats from several threads to one place: the same seed gives
 //! the same numbers on the same GPU.
 
+pub(crate) mod elementwise;
+pub(crate) mod embedding;
 pub(crate) mod function;
+pub(crate) mod merge;
+pub(crate) mod optimizer;
+pub(crate) mod prelu;
+pub(crate) mod shape;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -128,6 +134,20 @@ pub(crate) fn address_or_null<T: CudaDType>(
     tensor: Option<&Tensor>,
 ) -> Result<u64, TensorError> {
     tensor.map_or(Ok(0), |tensor| address::<T>(op, tensor))
+}
+
+/// The number of elements of a tensor, of which there may be as many as fit into 31 bits: places are then
+/// taken apart with divisions of 32 bits, which are much faster than longer ones.
+///
+/// # Errors
+/// There are more.
+pub(crate) fn small(op: &'static str, tensor: &Tensor) -> Result<u32, TensorError> {
+    let n = tensor.elem_count();
+    if n > i32::MAX as usize {
+        let expected = "less than 2^31 elements, on a GPU";
+        return Err(TensorError::shape(op, "tensor", expected, tensor.dims()));
+    }
+    Ok(n as u32)
 }
 
 /// Threads for `n` elements, each handled by one of them.

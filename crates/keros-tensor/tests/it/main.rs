@@ -18,6 +18,7 @@ mod device;
 mod dlpack;
 mod dropout;
 mod function;
+mod gpu;
 mod loops;
 mod loss;
 mod normalization;
