@@ -83,6 +83,15 @@ template <class T> T __shfl_up_sync(unsigned, T value, unsigned distance) {
     return exchange_as(value, lane >= distance ? lane - distance : lane);
 }
 
+inline unsigned __ballot_sync(unsigned, bool holds) {
+    unsigned bits = holds ? 1u << lane_of_thread() : 0;
+    for (int distance = 1; distance < 32; distance *= 2)
+        bits |= exchange_as(bits, lane_of_thread() ^ distance);
+    return bits;
+}
+inline int __ffs(int x) { return __builtin_ffs(x); }
+
+using std::isfinite;
 using std::max;
 using std::min;
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }

@@ -1,9 +1,10 @@
 //! Fused updates of the optimizers.
 
 use anyhow::Result;
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, SGD};
-use keros::tensor::kernels::{self, FtrlStrengths};
+use keros::tensor::TensorError;
+use keros::tensor::kernels::{self, FtrlStrengths, Update};
 
 use crate::{Case, Ops, Step, Work, tensor};
 
@@ -12,14 +13,14 @@ const LEN: usize = 1 << 21;
 const LR: f64 = 1e-3;
 const EPSILON: f64 = 1e-7;
 
-/// One update, of the parameter, its gradient and the tensors of its state.
-type Update = fn(&Tensor, &Tensor, &[Tensor]) -> Result<()>;
+/// One update.
+type Run = fn(&[Update<'_>]) -> Result<(), TensorError>;
 
 /// candle's optimizer, if it has this one.
 type Candle = Option<fn() -> Result<Step>>;
 
 pub(crate) fn cases(ops: &mut Ops) {
-    let updates: [(&str, usize, Update, Candle); 12] = [
+    let updates: [(&str, usize, Run, Candle); 12] = [
         ("sgd", 0, sgd, Some(candle_sgd)),
         ("sgd momentum", 1, momentum, None),
         ("sgd nesterov", 1, nesterov, None),
@@ -43,88 +44,70 @@ pub(crate) fn cases(ops: &mut Ops) {
             let state = (0..states).map(|i| of(3 + i as u64));
             let state = state.collect::<Result<Vec<_>>>()?;
             Ok(Case {
-                keros: Box::new(move || update(&w, &g, &state)),
+                keros: Box::new(move || {
+                    Ok(update(&[Update {
+                        param: &w,
+                        grad: &g,
+                        state: &state,
+                    }])?)
+                }),
                 candle: candle.map(|candle| candle()).transpose()?,
             })
         });
     }
 }
 
-fn sgd(w: &Tensor, g: &Tensor, _: &[Tensor]) -> Result<()> {
-    Ok(kernels::sgd_update(w, g, None, LR, false)?)
+fn sgd(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::sgd_update(updates, None, LR, false)
 }
 
-fn momentum(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::sgd_update(w, g, Some((&s[0], 0.9)), LR, false)?)
+fn momentum(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::sgd_update(updates, Some(0.9), LR, false)
 }
 
-fn nesterov(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::sgd_update(w, g, Some((&s[0], 0.9)), LR, true)?)
+fn nesterov(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::sgd_update(updates, Some(0.9), LR, true)
 }
 
-fn rmsprop(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::rmsprop_update(
-        w, g, &s[0], None, None, LR, 0.9, EPSILON,
-    )?)
+fn rmsprop(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::rmsprop_update(updates, false, None, LR, 0.9, EPSILON)
 }
 
-fn adam(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::adam_update(
-        w, g, &s[0], &s[1], LR, 0.9, 0.999, EPSILON,
-    )?)
+fn adam(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::adam_update(updates, LR, 0.9, 0.999, EPSILON)
 }
 
-fn amsgrad(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    let (m, v, max) = (&s[0], &s[1], &s[2]);
-    Ok(kernels::amsgrad_update(
-        w, g, m, v, max, LR, 0.9, 0.999, EPSILON,
-    )?)
+fn amsgrad(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::amsgrad_update(updates, LR, 0.9, 0.999, EPSILON)
 }
 
-fn adagrad(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::adagrad_update(w, g, &s[0], LR, EPSILON)?)
+fn adagrad(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::adagrad_update(updates, LR, EPSILON)
 }
 
-fn adadelta(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::adadelta_update(
-        w, g, &s[0], &s[1], LR, 0.95, EPSILON,
-    )?)
+fn adadelta(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::adadelta_update(updates, LR, 0.95, EPSILON)
 }
 
-fn adamax(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::adamax_update(
-        w, g, &s[0], &s[1], LR, 0.9, 0.999, EPSILON,
-    )?)
+fn adamax(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::adamax_update(updates, LR, 0.9, 0.999, EPSILON)
 }
 
-fn nadam(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    let (m, v) = (&s[0], &s[1]);
-    Ok(kernels::nadam_update(
-        w,
-        g,
-        m,
-        v,
-        (LR, LR),
-        1.0,
-        0.9,
-        0.999,
-        EPSILON,
-    )?)
+fn nadam(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::nadam_update(updates, (LR, LR), 1.0, 0.9, 0.999, EPSILON)
 }
 
-fn lion(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
-    Ok(kernels::lion_update(w, g, &s[0], LR, 0.9, 0.99)?)
+fn lion(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    kernels::lion_update(updates, LR, 0.9, 0.99)
 }
 
-fn ftrl(w: &Tensor, g: &Tensor, s: &[Tensor]) -> Result<()> {
+fn ftrl(updates: &[Update<'_>]) -> Result<(), TensorError> {
     let strengths = FtrlStrengths {
         l1: 0.0,
         l2: 0.0,
         l2_shrinkage: 0.0,
     };
-    Ok(kernels::ftrl_update(
-        w, g, &s[0], &s[1], LR, -0.5, strengths,
-    )?)
+    kernels::ftrl_update(updates, LR, -0.5, strengths)
 }
 
 /// A parameter of candle's and the gradients of the sum of its squares.

@@ -3,7 +3,7 @@
 use crate::error::NnError;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
-use keros_tensor::{Tensor, access};
+use keros_tensor::{Tensor, kernels};
 
 /// The gradients of all variables that `outputs` depend on, given those of the outputs.
 pub(crate) fn gradients(outputs: &[(Tensor, &Tensor)]) -> Result<GradStore, NnError> {
@@ -28,12 +28,8 @@ pub(crate) fn write_gradient(
     to: &Tensor,
 ) -> Result<(), NnError> {
     match grads.get(variable) {
-        None => access::write(to, |to: &mut [f32]| to.fill(0.0))?,
-        Some(grad) => {
-            let grad = grad.contiguous()?;
-            let grad = access::read::<f32>(&grad)?;
-            access::write(to, |to: &mut [f32]| to.copy_from_slice(&grad))?;
-        }
+        None => kernels::fill(to, 0.0)?,
+        Some(grad) => kernels::copy(&grad.contiguous()?, to)?,
     }
     Ok(())
 }

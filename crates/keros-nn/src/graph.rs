@@ -7,7 +7,8 @@ use crate::network::{LayerInfo, Mode, Network, Output, Port, check_inputs, unkno
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, check_sample};
 use crate::sequential::default_name;
-use keros_tensor::{Device, Params, Tensor, Workspace, kernels};
+use keros_tensor::kernels::{self, MergeOp};
+use keros_tensor::{Device, Params, Tensor, Workspace};
 use std::collections::{HashMap, HashSet};
 
 /// A tensor of a graph that is being built: an input, or what a layer makes. See [`GraphBuilder`].
@@ -541,7 +542,7 @@ fn accumulate(
     let next = match sum.take() {
         None => grad.clone(),
         Some(first) => {
-            let next = kernels::zip_map(workspace, &first, grad, |a, b| a + b)?;
+            let next = kernels::merge(workspace, &[first.clone(), grad.clone()], MergeOp::Add)?;
             workspace.give(&first);
             workspace.give(grad);
             next

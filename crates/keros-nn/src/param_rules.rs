@@ -3,6 +3,7 @@
 use crate::constraint::Constraint;
 use crate::error::NnError;
 use crate::regularizer::Regularizer;
+use keros_tensor::kernels::{self, L1L2};
 use keros_tensor::{Param, ParamId, Params};
 use std::sync::Arc;
 
@@ -80,11 +81,25 @@ impl ParamRules {
     /// # Errors
     /// When a regularizer fails.
     pub fn penalty(&self, params: &Params) -> Result<f64, NnError> {
+        let trained = |(id, regularizer): &'_ (ParamId, Arc<dyn Regularizer>)| {
+            let value = trained(params, *id)?.value().as_tensor();
+            Some((value, Arc::clone(regularizer)))
+        };
+        let penalized: Vec<_> = self.regularizers.iter().filter_map(trained).collect();
+        let common: Vec<L1L2<'_>> = penalized
+            .iter()
+            .filter_map(|(tensor, regularizer)| {
+                let (l1, l2) = regularizer.l1_l2()?;
+                Some(L1L2 { tensor, l1, l2 })
+            })
+            .collect();
+        let mut common = kernels::l1_l2_penalties(&common)?.into_iter();
         let mut total = 0.0;
-        for (id, regularizer) in &self.regularizers {
-            if let Some(param) = trained(params, *id) {
-                total += regularizer.penalty(param.value())?;
-            }
+        for (value, regularizer) in &penalized {
+            total += match regularizer.l1_l2().and_then(|_| common.next()) {
+                Some(penalty) => penalty,
+                None => regularizer.penalty(value)?,
+            };
         }
         Ok(total)
     }

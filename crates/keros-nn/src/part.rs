@@ -6,8 +6,7 @@ use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::param_rules::ParamRules;
 use crate::regularizer::Regularizer;
-use keros_tensor::parallel::{chunks_mut, for_each_part};
-use keros_tensor::{DType, Device, ParamId, Params, Tensor, access, kernels};
+use keros_tensor::{DType, Device, ParamId, Params, Tensor, kernels};
 
 /// A layer to be built, and what its configuration says of its place.
 pub(crate) struct PlannedLayer {
@@ -170,11 +169,13 @@ impl Part {
                 continue;
             }
             let grad = pass.grad(id);
-            before.push((grad, kernels::map(pass.workspace, grad, |grad| grad)?));
+            let before_grad = pass.workspace.take(grad.dims(), DType::F32)?;
+            kernels::copy(grad, &before_grad)?;
+            before.push((grad, before_grad));
         }
         let dx = self.backward(dy, pass)?;
         for (grad, before) in before {
-            add_to(grad, &before, 1.0)?;
+            kernels::accumulate(&[(grad, &before)], 1.0)?;
             pass.workspace.give(&before);
         }
         Ok(dx)
@@ -194,24 +195,9 @@ fn add_penalty(
     pass: &mut Pass<'_>,
 ) -> Result<(), NnError> {
     let slope = pass.workspace.take(y.dims(), DType::F32)?;
-    access::write(&slope, |slope: &mut [f32]| slope.fill(0.0))?;
+    kernels::fill(&slope, 0.0)?;
     regularizer.add_gradient(y, &slope)?;
-    add_to(dy, &slope, (1.0 / samples(y)) as f32)?;
+    kernels::accumulate(&[(dy, &slope)], 1.0 / samples(y))?;
     pass.workspace.give(&slope);
-    Ok(())
-}
-
-/// `target += scale · values`.
-fn add_to(target: &Tensor, values: &Tensor, scale: f32) -> Result<(), NnError> {
-    const CHUNK: usize = 16 * 1024;
-    let values = access::read::<f32>(values)?;
-    let values = &*values;
-    access::write(target, |target: &mut [f32]| {
-        for_each_part(chunks_mut(target, CHUNK), |i, target: &mut [f32]| {
-            for (target, value) in target.iter_mut().zip(&values[i * CHUNK..]) {
-                *target += scale * value;
-            }
-        });
-    })?;
     Ok(())
 }

@@ -32,6 +32,12 @@ pub trait Regularizer: Send + Sync {
     /// As [`penalty`](Self::penalty).
     fn add_gradient(&self, value: &Tensor, grad: &Tensor) -> Result<(), NnError>;
 
+    /// The strengths, if the penalty is no more than `l1 · Σ|w| + l2 · Σw²`: a network then works out the
+    /// [`penalty`](Self::penalty) itself, of all its parameters at once. Default: `None`.
+    fn l1_l2(&self) -> Option<(f64, f64)> {
+        None
+    }
+
     /// Class and arguments as Keras writes them, for `<dyn Regularizer>::from_config`;
     /// `None`, the default, if the regularizer cannot be written.
     fn config(&self) -> Option<Value> {
@@ -125,25 +131,28 @@ impl L1L2 {
     }
 }
 
+impl L1L2 {
+    fn of<'a>(&self, tensor: &'a Tensor) -> kernels::L1L2<'a> {
+        kernels::L1L2 {
+            tensor,
+            l1: self.l1,
+            l2: self.l2,
+        }
+    }
+}
+
 impl Regularizer for L1L2 {
     fn penalty(&self, value: &Tensor) -> Result<f64, NnError> {
-        let (l1, l2) = (self.l1, self.l2);
-        Ok(kernels::sum(value, |w| {
-            let w = f64::from(w);
-            l1 * w.abs() + l2 * (w * w)
-        })?)
+        Ok(kernels::l1_l2_penalties(&[self.of(value)])?.iter().sum())
     }
 
     fn add_gradient(&self, value: &Tensor, grad: &Tensor) -> Result<(), NnError> {
         check_grad(value, grad)?;
-        let (l1, l2) = (self.l1 as f32, 2.0 * self.l2 as f32);
-        let value = read::<f32>(value)?;
-        write(grad, |grad: &mut [f32]| {
-            for (g, &w) in grad.iter_mut().zip(value.iter()) {
-                *g += l1 * sign(w) + l2 * w;
-            }
-        })?;
-        Ok(())
+        Ok(kernels::add_l1_l2_gradient(grad, self.of(value))?)
+    }
+
+    fn l1_l2(&self) -> Option<(f64, f64)> {
+        Some((self.l1, self.l2))
     }
 
     fn config(&self) -> Option<Value> {
@@ -162,6 +171,11 @@ macro_rules! as_l1_l2 {
             fn add_gradient(&self, value: &Tensor, grad: &Tensor) -> Result<(), NnError> {
                 let $this = self;
                 L1L2 { l1: $l1, l2: $l2 }.add_gradient(value, grad)
+            }
+
+            fn l1_l2(&self) -> Option<(f64, f64)> {
+                let $this = self;
+                Some(($l1, $l2))
             }
 
             fn config(&self) -> Option<Value> {
@@ -312,16 +326,6 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// -1, 0 or 1.
-fn sign(w: f32) -> f32 {
-    if w > 0.0 {
-        1.0
-    } else if w < 0.0 {
-        -1.0
-    } else {
-        w
-    }
-}
-
 fn check_grad(value: &Tensor, grad: &Tensor) -> Result<(), NnError> {
     if grad.dims() == value.dims() {
         return Ok(());

@@ -150,6 +150,29 @@ pub(crate) fn storage_key(tensor: &Tensor) -> Result<usize, TensorError> {
     Ok(key(&tensor.storage_and_layout().0))
 }
 
+/// Whether each tensor of `changed` has a storage of its own, as a write through this module would check.
+///
+/// # Errors
+/// [`TensorError::Aliased`] if not, or inside the closure of a write.
+#[cfg(feature = "cuda")]
+pub(crate) fn check_apart(
+    op: &'static str,
+    changed: &[&Tensor],
+    read: Option<&Tensor>,
+) -> Result<(), TensorError> {
+    let keys: Vec<usize> = changed
+        .iter()
+        .copied()
+        .chain(read)
+        .map(storage_key)
+        .collect::<Result<_, _>>()?;
+    let own = |i: usize| !keys[..i].contains(&keys[i]);
+    if (1..keys.len()).all(own) {
+        return Ok(());
+    }
+    Err(TensorError::Aliased { op })
+}
+
 fn check_not_writing(op: &'static str) -> Result<(), TensorError> {
     if OPEN.with_borrow(|open| open.writing) {
         return Err(TensorError::Aliased { op });

@@ -32,6 +32,12 @@ impl Stream {
         Self { seed, stream }
     }
 
+    /// What the stream is a function of: seed and number.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn key(&self) -> (u64, u64) {
+        (self.seed, self.stream)
+    }
+
     /// Numbers `first..first + out.len()`, each uniform over all values of `u32`.
     pub fn fill_u32(&self, first: u64, out: &mut [u32]) {
         fill_u32(self, first, out);

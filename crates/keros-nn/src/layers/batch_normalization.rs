@@ -232,8 +232,9 @@ impl Layer for BatchNormalization {
                 true => rate * (values as f64 / (values as f64 - 1.0)),
                 false => rate,
             };
-            kernels::moving_average(moving_mean, &mean, momentum, rate)?;
-            kernels::moving_average(moving_variance, &variance, momentum, variance_rate)?;
+            kernels::moving_average(&[(moving_mean, &mean)], momentum, rate)?;
+            let variances = [(moving_variance, &variance)];
+            kernels::moving_average(&variances, momentum, variance_rate)?;
         }
         pass.save(&mean);
         pass.save(&variance);

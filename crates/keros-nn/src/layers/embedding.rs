@@ -4,7 +4,7 @@ use super::common::{Common, ParamSpec};
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
-use keros_tensor::{DType, ParamId, Tensor, access, kernels};
+use keros_tensor::{DType, ParamId, Tensor, kernels};
 
 /// Row `x` of a table for each number `x`, Keras's `Embedding`.
 ///
@@ -89,11 +89,12 @@ impl Layer for Embedding {
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let indices = pass.restore()?;
-        kernels::embedding_backward(&indices, dy, pass.grad(self.embeddings()?))?;
+        let grad = pass.grad(self.embeddings()?);
+        kernels::embedding_backward(pass.workspace, &indices, dy, grad)?;
         pass.workspace.give(dy);
         let dx = if pass.wants_input_grad() {
             let dx = pass.workspace.take(indices.dims(), DType::F32)?;
-            access::write(&dx, |dx: &mut [f32]| dx.fill(0.0))?;
+            kernels::fill(&dx, 0.0)?;
             Some(dx)
         } else {
             None

@@ -5,7 +5,7 @@ use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::kernels::{self, Taps};
-use keros_tensor::{DType, ParamId, Tensor, Workspace, access};
+use keros_tensor::{DType, ParamId, Tensor, Workspace};
 
 /// `x` above 0 and `alpha · x` below, Keras's `PReLU`.
 ///
@@ -130,9 +130,7 @@ impl Layer for PReLU {
                 workspace.give(&sums);
                 sums = next;
             }
-            let values = access::read::<f32>(&sums)?;
-            access::write(grad, |grad: &mut [f32]| grad.copy_from_slice(&values))?;
-            drop(values);
+            kernels::copy(&sums, grad)?;
             workspace.give(&sums);
             dx
         };

@@ -198,7 +198,7 @@ impl CategoricalCrossentropy {
             false => {
                 let keep = (1.0 - self.label_smoothing) as f32;
                 let share = (self.label_smoothing / *classes as f64) as f32;
-                kernels::map(workspace, targets, |y| y * keep + share)?
+                kernels::affine(workspace, targets, &[keep], &[share])?
             }
         };
         let (per_sample, grad) =

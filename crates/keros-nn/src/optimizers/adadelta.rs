@@ -1,8 +1,8 @@
 //! Adadelta.
 
-use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, positive, slots};
+use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, positive};
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Adadelta (M. Zeiler, 2012): `a = ρ a + (1 - ρ) g²`, `δ = g · √(d + ε) / √(a + ε)`,
 /// `d = ρ d + (1 - ρ) δ²`, `w -= learning_rate · δ`.
@@ -60,19 +60,9 @@ impl UpdateRule for AdadeltaRule {
         learning_rate
     }
 
-    fn update(
-        &self,
-        rate: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        let [a, d] = slots(Self::NAME, tensors)?;
+    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         Ok(kernels::adadelta_update(
-            value,
-            grad,
-            a,
-            d,
+            updates,
             *rate,
             self.rho,
             self.epsilon,

@@ -1,9 +1,9 @@
 //! Adagrad.
 
-use super::{RuleOptimizer, UpdateRule, numbers, positive, slots};
+use super::{RuleOptimizer, UpdateRule, numbers, positive};
 use crate::error::NnError;
 use crate::schedule::not_negative;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Adagrad (J. Duchi, E. Hazan, Y. Singer, 2011): `a += g²`,
 /// `w -= learning_rate · g / √(a + ε)`.
@@ -61,20 +61,7 @@ impl UpdateRule for AdagradRule {
         learning_rate
     }
 
-    fn update(
-        &self,
-        rate: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        let [accumulator] = slots(Self::NAME, tensors)?;
-        Ok(kernels::adagrad_update(
-            value,
-            grad,
-            accumulator,
-            *rate,
-            self.epsilon,
-        )?)
+    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+        Ok(kernels::adagrad_update(updates, *rate, self.epsilon)?)
     }
 }

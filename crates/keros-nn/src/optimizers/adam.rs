@@ -1,8 +1,8 @@
 //! Adam and AdamW.
 
-use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive, slots};
+use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive};
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Adam (D. Kingma, J. Ba, 2015) in Keras's form: `m += (1 - β₁)(g - m)`, `v += (1 - β₂)(g² - v)`,
 /// `w -= α · m / (√v + ε)` with `α = learning_rate · √(1 - β₂ᵗ) / (1 - β₁ᵗ)`.
@@ -80,20 +80,12 @@ impl<const DECAYS: bool> UpdateRule for AdamRule<DECAYS> {
         learning_rate * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t))
     }
 
-    fn update(
-        &self,
-        alpha: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
+    fn update(&self, alpha: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         let (b1, b2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
         if self.amsgrad {
-            let [m, v, v_hat] = slots(Self::NAME, tensors)?;
-            kernels::amsgrad_update(value, grad, m, v, v_hat, *alpha, b1, b2, epsilon)?;
+            kernels::amsgrad_update(updates, *alpha, b1, b2, epsilon)?;
         } else {
-            let [m, v] = slots(Self::NAME, tensors)?;
-            kernels::adam_update(value, grad, m, v, *alpha, b1, b2, epsilon)?;
+            kernels::adam_update(updates, *alpha, b1, b2, epsilon)?;
         }
         Ok(())
     }

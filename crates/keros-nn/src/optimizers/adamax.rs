@@ -1,8 +1,8 @@
 //! Adamax.
 
-use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive, slots};
+use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive};
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Adamax (D. Kingma, J. Ba, 2015), Adam with the largest gradient in the place of the root:
 /// `m += (1 - β₁)(g - m)`, `u = max(β₂ u, |g|)`, `w -= learning_rate · m / ((1 - β₁ᵗ)(u + ε))`.
@@ -63,17 +63,8 @@ impl UpdateRule for AdamaxRule {
         learning_rate / (1.0 - self.beta_1.powf(update as f64))
     }
 
-    fn update(
-        &self,
-        alpha: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        let [m, u] = slots(Self::NAME, tensors)?;
+    fn update(&self, alpha: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         let (b1, b2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
-        Ok(kernels::adamax_update(
-            value, grad, m, u, *alpha, b1, b2, epsilon,
-        )?)
+        Ok(kernels::adamax_update(updates, *alpha, b1, b2, epsilon)?)
     }
 }

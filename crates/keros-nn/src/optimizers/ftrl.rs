@@ -1,10 +1,9 @@
 //! FTRL.
 
-use super::{RuleOptimizer, UpdateRule, numbers, slots};
+use super::{RuleOptimizer, UpdateRule, numbers};
 use crate::error::NnError;
 use crate::schedule::not_negative;
-use keros_tensor::Tensor;
-use keros_tensor::kernels::{self, FtrlStrengths};
+use keros_tensor::kernels::{self, FtrlStrengths, Update};
 
 /// Follow the regularized leader (H. McMahan et al., 2013) in Keras's form.
 ///
@@ -104,30 +103,15 @@ impl UpdateRule for FtrlRule {
         learning_rate
     }
 
-    fn update(
-        &self,
-        rate: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
+    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         if *rate == 0.0 {
             return Ok(());
         }
-        let [accumulator, linear] = slots(Self::NAME, tensors)?;
         let strengths = FtrlStrengths {
             l1: self.l1,
             l2: self.l2 + self.beta / (2.0 * rate),
             l2_shrinkage: self.l2_shrinkage,
         };
-        Ok(kernels::ftrl_update(
-            value,
-            grad,
-            accumulator,
-            linear,
-            *rate,
-            self.power,
-            strengths,
-        )?)
+        Ok(kernels::ftrl_update(updates, *rate, self.power, strengths)?)
     }
 }

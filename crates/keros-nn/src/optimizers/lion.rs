@@ -1,8 +1,8 @@
 //! Lion.
 
-use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, slots};
+use super::{RuleOptimizer, UpdateRule, decay_rate, numbers};
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Lion (X. Chen et al., 2023): `w -= learning_rate · sign(β₁ m + (1 - β₁) g)`, then
 /// `m = β₂ m + (1 - β₂) g`.
@@ -54,15 +54,8 @@ impl UpdateRule for LionRule {
         learning_rate
     }
 
-    fn update(
-        &self,
-        rate: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        let [m] = slots(Self::NAME, tensors)?;
+    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         let (b1, b2) = (self.beta_1, self.beta_2);
-        Ok(kernels::lion_update(value, grad, m, *rate, b1, b2)?)
+        Ok(kernels::lion_update(updates, *rate, b1, b2)?)
     }
 }

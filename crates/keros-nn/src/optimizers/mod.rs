@@ -233,11 +233,3 @@ fn kept_momentum(what: &str, value: f64) -> Result<f64, NnError> {
     }
     Err(NnError::argument(what, "a number in (0, 1]", value))
 }
-
-/// The slots of a rule as an array, which they are unless the rule was called by someone else.
-fn slots<'a, const K: usize>(rule: &str, slots: &'a [Tensor]) -> Result<&'a [Tensor; K], NnError> {
-    slots.try_into().map_err(|_| {
-        let what = format!("number of slots of {rule}");
-        NnError::argument(what, K.to_string(), slots.len())
-    })
-}

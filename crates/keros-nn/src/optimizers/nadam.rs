@@ -1,8 +1,8 @@
 //! Nadam.
 
-use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive, slots};
+use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive};
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Nadam (T. Dozat, 2016), Adam with Nesterov's momentum.
 ///
@@ -95,18 +95,11 @@ impl UpdateRule for NadamRule {
         }
     }
 
-    fn update(
-        &self,
-        step: &NadamStep,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        let [m, v] = slots(Self::NAME, tensors)?;
+    fn update(&self, step: &NadamStep, updates: &[Update<'_>]) -> Result<(), NnError> {
         let (b1, b2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
         let (alpha, correction) = (step.alpha, step.correction);
         Ok(kernels::nadam_update(
-            value, grad, m, v, alpha, correction, b1, b2, epsilon,
+            updates, alpha, correction, b1, b2, epsilon,
         )?)
     }
 }

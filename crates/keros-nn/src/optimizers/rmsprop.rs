@@ -1,10 +1,10 @@
 //! RMSprop.
 
 use super::{
-    RuleOptimizer, UpdateRule, decay_or_one, decay_rate, kept_momentum, no_number, positive, slots,
+    RuleOptimizer, UpdateRule, decay_or_one, decay_rate, kept_momentum, no_number, positive,
 };
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// RMSprop (T. Tieleman, G. Hinton, 2012) in Keras's form, ε inside the root:
 /// `v = ρ v + (1 - ρ) g²`, `step = learning_rate · g / √(v + ε)`, `w -= step`.
@@ -107,34 +107,16 @@ impl UpdateRule for RmsPropRule {
         learning_rate
     }
 
-    fn update(
-        &self,
-        rate: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        let (velocity, average, momentum) = match (self.centered, self.momentum > 0.0) {
-            (false, false) => {
-                let [v] = slots(Self::NAME, tensors)?;
-                (v, None, None)
-            }
-            (true, false) => {
-                let [v, average] = slots(Self::NAME, tensors)?;
-                (v, Some(average), None)
-            }
-            (false, true) => {
-                let [v, m] = slots(Self::NAME, tensors)?;
-                (v, None, Some((m, self.momentum)))
-            }
-            (true, true) => {
-                let [v, average, m] = slots(Self::NAME, tensors)?;
-                (v, Some(average), Some((m, self.momentum)))
-            }
-        };
+    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+        let momentum = Some(self.momentum).filter(|&momentum| momentum > 0.0);
         let (rho, epsilon) = (self.rho, self.epsilon);
         Ok(kernels::rmsprop_update(
-            value, grad, velocity, average, momentum, *rate, rho, epsilon,
+            updates,
+            self.centered,
+            momentum,
+            *rate,
+            rho,
+            epsilon,
         )?)
     }
 }

@@ -4,16 +4,17 @@ use super::state::{self, Layout, ParamState};
 use super::{LEARNING_RATE, Optimizer, decay_or_one, no_number, positive};
 use crate::error::NnError;
 use crate::schedule::{LearningRate, not_negative};
-use keros_tensor::{Param, Params, Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
+use keros_tensor::{Device, Param, Params, Tensor, Workspace};
 
-/// What one update does to one parameter.
+/// What one update does to the parameters.
 ///
 /// Everything else is done by [`RuleOptimizer`], which makes an optimizer of a rule of your own:
 ///
 /// ```
 /// use keros_nn::{NnError, Optimizer};
 /// use keros_nn::optimizers::{RuleOptimizer, UpdateRule};
-/// use keros_tensor::{Tensor, kernels};
+/// use keros_tensor::kernels::{self, Update};
 ///
 /// /// Gradient descent whose steps shrink with the square root of their number.
 /// #[derive(Default)]
@@ -32,14 +33,8 @@ use keros_tensor::{Param, Params, Tensor, kernels};
 ///         learning_rate / (update as f64).sqrt()
 ///     }
 ///
-///     fn update(
-///         &self,
-///         rate: &f64,
-///         value: &Tensor,
-///         grad: &Tensor,
-///         _slots: &[Tensor],
-///     ) -> Result<(), NnError> {
-///         Ok(kernels::sgd_update(value, grad, None, *rate, false)?)
+///     fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+///         Ok(kernels::sgd_update(updates, None, *rate, false)?)
 ///     }
 /// }
 ///
@@ -81,17 +76,13 @@ pub trait UpdateRule {
     /// The numbers of update number `update`, from 1.
     fn prepare(&self, learning_rate: f64, update: u64) -> Self::Step;
 
-    /// Changes one parameter by its gradient; `slots` are those of [`slots`](Self::slots).
+    /// Changes parameters by their gradients; the state of each is the tensors of
+    /// [`slots`](Self::slots). All parameters come at once, since a GPU is slow at many small pieces of
+    /// work.
     ///
     /// # Errors
     /// When a kernel fails.
-    fn update(
-        &self,
-        step: &Self::Step,
-        value: &Tensor,
-        grad: &Tensor,
-        slots: &[Tensor],
-    ) -> Result<(), NnError>;
+    fn update(&self, step: &Self::Step, updates: &[Update<'_>]) -> Result<(), NnError>;
 }
 
 /// An optimizer made of an update rule and of what all optimizers of Keras have in common.
@@ -119,6 +110,8 @@ pub struct RuleOptimizer<R> {
     swapped: bool,
     /// By the index of the parameter; `None` for those that were never updated.
     states: Vec<Option<ParamState>>,
+    /// What clipping needs.
+    scratch: Option<Workspace>,
 }
 
 #[derive(Clone, Copy)]
@@ -192,6 +185,7 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             set: Vec::new(),
             swapped: false,
             states: Vec::new(),
+            scratch: None,
         }
     }
 
@@ -374,62 +368,56 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             .filter_map(|(id, param)| Some((param, self.states.get(id.index())?.as_ref()?)))
     }
 
-    fn update(&self, params: &Params, learning_rate: f64) -> Result<(), NnError> {
-        for (param, state) in self.trained(params) {
-            if let Some(sum) = &state.accumulator {
-                kernels::mean_of_accumulated(param.grad(), sum, self.accumulated_batches)?;
-            }
-        }
+    fn update(&mut self, params: &Params, learning_rate: f64) -> Result<(), NnError> {
+        let accumulated: Vec<_> = self
+            .trained(params)
+            .filter_map(|(param, state)| Some((param.grad(), state.accumulator.as_ref()?)))
+            .collect();
+        kernels::mean_of_accumulated(&accumulated, self.accumulated_batches)?;
         self.clip_gradients(params)?;
-        let step = self.rule.prepare(learning_rate, self.iterations() + 1);
-        for (param, state) in self.trained(params) {
-            let value = param.value().as_tensor();
-            if let Some(decay) = self.weight_decay
-                && !self.not_decayed.iter().any(|t| param.name().contains(t))
-            {
-                kernels::weight_decay(value, decay * learning_rate)?;
-            }
-            self.rule.update(&step, value, param.grad(), &state.slots)?;
+        if let Some(decay) = self.weight_decay {
+            let is_decayed =
+                |param: &Param| !self.not_decayed.iter().any(|t| param.name().contains(t));
+            let decayed: Vec<&Tensor> = self
+                .trained(params)
+                .filter(|(param, _)| is_decayed(param))
+                .map(|(param, _)| param.value().as_tensor())
+                .collect();
+            kernels::weight_decay(&decayed, decay * learning_rate)?;
         }
-        Ok(())
+        let updates: Vec<Update<'_>> = self
+            .trained(params)
+            .map(|(param, state)| Update {
+                param: param.value().as_tensor(),
+                grad: param.grad(),
+                state: &state.slots,
+            })
+            .collect();
+        let step = self.rule.prepare(learning_rate, self.iterations() + 1);
+        self.rule.update(&step, &updates)
     }
 
-    fn clip_gradients(&self, params: &Params) -> Result<(), NnError> {
-        let square = |grad| kernels::sum(grad, |g| f64::from(g) * f64::from(g));
-        match self.clip {
-            None => {}
-            Some(Clip::Value(limit)) => {
-                for (param, _) in self.trained(params) {
-                    kernels::clamp(param.grad(), limit)?;
-                }
-            }
-            Some(Clip::Norm(limit)) => {
-                for (param, _) in self.trained(params) {
-                    let norm = square(param.grad())?.sqrt();
-                    if norm > limit {
-                        kernels::scale(param.grad(), limit / norm)?;
-                    }
-                }
-            }
-            Some(Clip::GlobalNorm(limit)) => {
-                let mut total = 0.0;
-                for (param, _) in self.trained(params) {
-                    total += square(param.grad())?;
-                }
-                let norm = total.sqrt();
-                // As in Keras, one gradient that is not finite makes all of them NaN.
-                let factor = if norm.is_finite() {
-                    limit / norm
-                } else {
-                    f64::NAN
-                };
-                if norm > limit || factor.is_nan() {
-                    for (param, _) in self.trained(params) {
-                        kernels::scale(param.grad(), factor)?;
-                    }
-                }
-            }
+    fn clip_gradients(&mut self, params: &Params) -> Result<(), NnError> {
+        let Some(clip) = self.clip else {
+            return Ok(());
+        };
+        let grads: Vec<&Tensor> = self
+            .trained(params)
+            .map(|(param, _)| param.grad())
+            .collect();
+        let device = grads.first().map_or(&Device::Cpu, |grad| grad.device());
+        let mut scratch = match self.scratch.take() {
+            Some(scratch) if scratch.device().same_device(device) => scratch,
+            _ => Workspace::new(device),
+        };
+        scratch.recycle();
+        match clip {
+            Clip::Value(limit) => kernels::clamp(&grads, limit)?,
+            Clip::Norm(limit) => kernels::clip_norms(&mut scratch, &grads, limit)?,
+            // As in Keras, one gradient that is not finite makes all of them NaN.
+            Clip::GlobalNorm(limit) => kernels::clip_global_norm(&mut scratch, &grads, limit)?,
         }
+        self.scratch = Some(scratch);
         Ok(())
     }
 
@@ -440,11 +428,11 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         } else {
             average.momentum
         };
-        for (param, state) in self.trained(params) {
-            if let Some(mean) = &state.average {
-                kernels::moving_average(mean, param.value(), momentum, 1.0 - momentum)?;
-            }
-        }
+        let averages: Vec<(&Tensor, &Tensor)> = self
+            .trained(params)
+            .filter_map(|(param, state)| Some((state.average.as_ref()?, param.value().as_tensor())))
+            .collect();
+        kernels::moving_average(&averages, momentum, 1.0 - momentum)?;
         match average.overwrite_frequency {
             Some(frequency) if (self.iterations() + 1).is_multiple_of(frequency) => {
                 self.overwrite(params)
@@ -526,11 +514,11 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         if self.will_update() {
             self.update(params, learning_rate)?;
         } else {
-            for (param, state) in self.trained(params) {
-                if let Some(sum) = &state.accumulator {
-                    kernels::accumulate(sum, param.grad())?;
-                }
-            }
+            let sums: Vec<(&Tensor, &Tensor)> = self
+                .trained(params)
+                .filter_map(|(param, state)| Some((state.accumulator.as_ref()?, param.grad())))
+                .collect();
+            kernels::accumulate(&sums, 1.0)?;
         }
         if let Some(average) = self.average {
             self.update_averages(params, average)?;

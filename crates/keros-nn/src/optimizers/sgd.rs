@@ -1,8 +1,8 @@
 //! Gradient descent with momentum.
 
-use super::{RuleOptimizer, UpdateRule, decay_or_one, kept_momentum, no_number, slots};
+use super::{RuleOptimizer, UpdateRule, decay_or_one, kept_momentum, no_number};
 use crate::error::NnError;
-use keros_tensor::{Tensor, kernels};
+use keros_tensor::kernels::{self, Update};
 
 /// Gradient descent with momentum in Keras's form: `m = momentum · m - learning_rate · g`, then
 /// `w += m`, or with Nesterov `w += momentum · m - learning_rate · g`; without momentum
@@ -60,24 +60,9 @@ impl UpdateRule for SgdRule {
         learning_rate
     }
 
-    fn update(
-        &self,
-        rate: &f64,
-        value: &Tensor,
-        grad: &Tensor,
-        tensors: &[Tensor],
-    ) -> Result<(), NnError> {
-        if self.momentum == 0.0 {
-            return Ok(kernels::sgd_update(value, grad, None, *rate, false)?);
-        }
-        let [m] = slots(Self::NAME, tensors)?;
-        let momentum = Some((m, self.momentum));
-        Ok(kernels::sgd_update(
-            value,
-            grad,
-            momentum,
-            *rate,
-            self.nesterov,
-        )?)
+    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+        let momentum = Some(self.momentum).filter(|&momentum| momentum != 0.0);
+        let nesterov = self.nesterov && momentum.is_some();
+        Ok(kernels::sgd_update(updates, momentum, *rate, nesterov)?)
     }
 }

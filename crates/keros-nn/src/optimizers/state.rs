@@ -2,7 +2,7 @@
 
 use crate::error::{NnError, StateDifference, StateMismatch};
 use crate::schedule::not_negative;
-use keros_tensor::{DType, Param, Params, Tensor};
+use keros_tensor::{DType, Param, Params, Tensor, kernels};
 use std::collections::HashMap;
 
 /// Which tensors there are for each parameter.
@@ -40,9 +40,12 @@ impl ParamState {
     /// The state before the first update.
     pub(super) fn new(param: &Param, layout: &Layout<'_>) -> Result<ParamState, NnError> {
         let value = param.value().as_tensor();
-        let filled = |start: f64| match start {
-            0.0 => value.zeros_like(),
-            start => value.ones_like()?.affine(start, 0.0),
+        let filled = |start: f64| -> Result<Tensor, NnError> {
+            let tensor = value.zeros_like()?;
+            if start != 0.0 {
+                kernels::fill(&tensor, start as f32)?;
+            }
+            Ok(tensor)
         };
         Ok(ParamState {
             name: param.name().to_owned(),

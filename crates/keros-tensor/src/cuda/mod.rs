@@ -17,11 +17,17 @@ pub(crate) mod dense;
 pub(crate) mod depthwise;
 #[cfg(feature = "cudnn")]
 mod dnn;
+pub(crate) mod elementwise;
+pub(crate) mod embedding;
 pub(crate) mod function;
 pub(crate) mod global_pool;
+pub(crate) mod merge;
+pub(crate) mod optimizer;
 mod patches;
 pub(crate) mod pool;
+pub(crate) mod prelu;
 pub(crate) mod resample;
+pub(crate) mod shape;
 mod window;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -182,6 +188,20 @@ pub(crate) fn zero(gpu: &Gpu, op: &'static str, tensor: &Tensor) -> Result<(), T
     bound
         .and_then(|()| unsafe { result::memset_d8_async(first, 0, bytes, stream.cu_stream()) })
         .map_err(|error| failure(op, &error))
+}
+
+/// The number of elements of a tensor, of which there may be as many as fit into 31 bits: places are then
+/// taken apart with divisions of 32 bits, which are much faster than longer ones.
+///
+/// # Errors
+/// There are more.
+pub(crate) fn small(op: &'static str, tensor: &Tensor) -> Result<u32, TensorError> {
+    let n = tensor.elem_count();
+    if n > i32::MAX as usize {
+        let expected = "less than 2^31 elements, on a GPU";
+        return Err(TensorError::shape(op, "tensor", expected, tensor.dims()));
+    }
+    Ok(n as u32)
 }
 
 /// Threads for `n` elements, each handled by one of them.

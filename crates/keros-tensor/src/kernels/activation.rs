@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::elementwise::{map, zip_map};
+use super::expect_dims;
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace};
 
@@ -26,6 +27,10 @@ pub fn activation(
     x: &Tensor,
     activation: Activation,
 ) -> Result<Tensor, TensorError> {
+    on_gpu!(x, |gpu| match activation {
+        Activation::Linear => cuda::elementwise::copied(gpu, "activation", ws, x),
+        Activation::Relu => cuda::elementwise::relu(gpu, ws, x),
+    });
     match activation {
         Activation::Linear => map(ws, x, |x| x),
         Activation::Relu => map(ws, x, relu),
@@ -42,6 +47,11 @@ pub fn activation_backward(
     dy: &Tensor,
     activation: Activation,
 ) -> Result<Tensor, TensorError> {
+    expect_dims("activation backward", "output gradient", dy, y.dims())?;
+    on_gpu!(y, |gpu| match activation {
+        Activation::Linear => cuda::elementwise::copied(gpu, "activation backward", ws, dy),
+        Activation::Relu => cuda::elementwise::relu_backward(gpu, ws, y, dy),
+    });
     match activation {
         Activation::Linear => map(ws, dy, |dy| dy),
         Activation::Relu => zip_map(ws, y, dy, relu_backward),

@@ -31,6 +31,10 @@ pub fn affine(
     };
     let same = scale.len() == 1 && offset.len() == 1;
     let (scales, offsets) = (each(scale), each(offset));
+    on_gpu!(x, |gpu| match same {
+        true => cuda::elementwise::affine(gpu, ws, x, scale, offset),
+        false => cuda::elementwise::affine(gpu, ws, x, &scales, &offsets),
+    });
     let y = ws.take(x.dims(), DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;

@@ -22,6 +22,13 @@ pub fn zero_pad2d(
 ) -> Result<Tensor, TensorError> {
     let [n, height, width, channels] = dims("zero padding", "input", x, "[N, H, W, C]")?;
     let shape = [n, top + height + bottom, left + width + right, channels];
+    on_gpu!(x, |gpu| cuda::shape::zero_pad2d(
+        gpu,
+        ws,
+        x,
+        (top, left),
+        shape
+    ));
     let y = ws.take(&shape, DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -66,7 +73,9 @@ pub fn crop2d(
         );
         return Err(TensorError::shape(OP, "input", expected, x.dims()));
     };
-    let y = ws.take(&[n, out_height, out_width, channels], DType::F32)?;
+    let shape = [n, out_height, out_width, channels];
+    on_gpu!(x, |gpu| cuda::shape::crop2d(gpu, ws, x, (top, left), shape));
+    let y = ws.take(&shape, DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
     let row = out_width * channels;

@@ -33,6 +33,9 @@ pub fn concatenate(
         expect_dims(OP, "input", input, &shape)?;
     }
     shape[axis] = length;
+    on_gpu!(&inputs[0], |gpu| {
+        cuda::shape::concatenate(gpu, ws, inputs, axis, &shape)
+    });
     let y = ws.take(&shape, DType::F32)?;
     let inner: usize = shape[axis + 1..].iter().product();
     let guards = inputs
@@ -81,6 +84,9 @@ pub fn slice_axis(
             return Err(TensorError::shape("slicing", "input", expected, &shape));
         }
     };
+    on_gpu!(x, |gpu| cuda::shape::slice_axis(
+        gpu, ws, x, axis, start, &shape
+    ));
     let y = ws.take(&shape, DType::F32)?;
     let inner: usize = shape[axis + 1..].iter().product();
     let x = access::read::<f32>(x)?;

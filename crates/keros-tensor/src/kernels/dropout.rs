@@ -28,6 +28,9 @@ pub fn dropout(
     // Exact: a product of at most 24 bits by a power of two, below 2^32.
     let threshold = (f64::from(rate) * 2f64.powi(32)) as u32;
     let scale = 1.0 / (1.0 - rate);
+    on_gpu!(x, |gpu| {
+        cuda::elementwise::dropout(gpu, ws, x, stream, threshold, scale)
+    });
     let y = ws.take(x.dims(), DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;

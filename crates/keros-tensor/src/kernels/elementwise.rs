@@ -49,11 +49,43 @@ pub fn zip_map(
     Ok(y)
 }
 
+/// Sets every element of a tensor of any shape to `value`.
+///
+/// # Errors
+/// See [the module](super).
+pub fn fill(x: &Tensor, value: f32) -> Result<(), TensorError> {
+    on_gpu!(x, |gpu| cuda::elementwise::fill(gpu, "filling", x, value));
+    access::write(x, |x: &mut [f32]| {
+        for_each_part(chunks_mut(x, CHUNK), |_, x: &mut [f32]| x.fill(value));
+    })
+}
+
+/// Copies the elements of `from` to `to`, a tensor of the same shape.
+///
+/// # Errors
+/// See [the module](super).
+pub fn copy(from: &Tensor, to: &Tensor) -> Result<(), TensorError> {
+    const OP: &str = "copying";
+    expect_dims(OP, "tensor to copy to", to, from.dims())?;
+    on_gpu!(from, |gpu| {
+        crate::access::check_apart(OP, &[to], Some(from))?;
+        cuda::elementwise::copy(gpu, OP, from, to)
+    });
+    let from = access::read::<f32>(from)?;
+    let from = &*from;
+    access::write(to, |to| {
+        for_each_part(chunks_mut(to, CHUNK), |i, to: &mut [f32]| {
+            to.copy_from_slice(&from[i * CHUNK..][..to.len()]);
+        });
+    })
+}
+
 /// `y = scale * x`: bytes (pixels, mostly) to floats.
 ///
 /// # Errors
 /// `x` is not of type `u8`; otherwise see [the module](super).
 pub fn u8_to_f32(ws: &mut Workspace, x: &Tensor, scale: f32) -> Result<Tensor, TensorError> {
+    on_gpu!(x, |gpu| cuda::elementwise::u8_to_f32(gpu, ws, x, scale));
     let y = ws.take(x.dims(), DType::F32)?;
     let input = access::read::<u8>(x)?;
     let input = &*input;

@@ -23,19 +23,28 @@ pub fn embedding(
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "embedding";
     let [rows, width] = dims(OP, "table", table, "[rows, width]")?;
-    let indices = ws.take(x.dims(), DType::U32)?;
     let shape = [x.dims(), &[width]].concat();
-    let y = ws.take(&shape, DType::F32)?;
     let sample: usize = x.dims().iter().skip(1).product();
+    let no_index = |at: usize, value: f32| {
+        let expected = format!("a whole number in 0..{rows}");
+        let place = (at / sample.max(1), at % sample.max(1));
+        let found = format!("{value} in row {}, position {}", place.0, place.1);
+        TensorError::argument(OP, "index", expected, found)
+    };
+    on_gpu!(x, |gpu| {
+        match cuda::embedding::embedding(gpu, ws, x, table, &shape)? {
+            (y, indices, None) => Ok((y, indices)),
+            (_, _, Some(at)) => Err(no_index(at, access::read::<f32>(x)?[at])),
+        }
+    });
+    let indices = ws.take(x.dims(), DType::U32)?;
+    let y = ws.take(&shape, DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
     access::write(&indices, |indices: &mut [u32]| {
         for (i, (index, &value)) in indices.iter_mut().zip(x).enumerate() {
             if value.fract() != 0.0 || !(0.0..rows as f32).contains(&value) {
-                let expected = format!("a whole number in 0..{rows}");
-                let place = (i / sample.max(1), i % sample.max(1));
-                let found = format!("{value} in row {}, position {}", place.0, place.1);
-                return Err(TensorError::argument(OP, "index", expected, found));
+                return Err(no_index(i, value));
             }
             *index = value as u32;
         }
@@ -58,11 +67,14 @@ pub fn embedding(
 }
 
 /// The gradient of [`embedding`] with respect to the table: fills `dtable` (`[rows, width]`) with
-/// the sum of the rows of `dy` of each index, in their order.
+/// the sum of the rows of `dy` of each index, on the CPU in their order.
+///
+/// On a GPU each index that occurs looks at all places from its first on.
 ///
 /// # Errors
 /// See [the module](super).
 pub fn embedding_backward(
+    ws: &mut Workspace,
     indices: &Tensor,
     dy: &Tensor,
     dtable: &Tensor,
@@ -75,6 +87,12 @@ pub fn embedding_backward(
         dy,
         &[indices.dims(), &[width]].concat(),
     )?;
+    on_gpu!(indices, |gpu| {
+        crate::access::check_apart(OP, &[dtable], Some(dy))?;
+        cuda::embedding::embedding_backward(gpu, ws, indices, dy, dtable)
+    });
+    // Only a GPU needs memory for it.
+    let _ = ws;
     let (indices, dy) = (access::read::<u32>(indices)?, access::read::<f32>(dy)?);
     let (indices, dy) = (&*indices, &*dy);
     let piece = rows.div_ceil(PIECES).max(1);

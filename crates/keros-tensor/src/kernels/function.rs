@@ -109,6 +109,9 @@ pub fn function_backward(
     f: Function,
 ) -> Result<Tensor, TensorError> {
     expect_dims("function backward", "output gradient", dy, kept.dims())?;
+    on_gpu!(kept, |gpu| {
+        cuda::function::function_backward(gpu, ws, kept, dy, f)
+    });
     let dx = ws.take(kept.dims(), DType::F32)?;
     let (kept, dy) = (access::read::<f32>(kept)?, access::read::<f32>(dy)?);
     let (kept, dy) = (&*kept, &*dy);

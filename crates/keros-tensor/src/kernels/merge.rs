@@ -31,6 +31,9 @@ pub enum MergeOp {
 /// No tensor, or two shapes; otherwise see [the module](super).
 pub fn merge(ws: &mut Workspace, inputs: &[Tensor], op: MergeOp) -> Result<Tensor, TensorError> {
     let shape = check("merging", inputs)?;
+    on_gpu!(&inputs[0], |gpu| {
+        cuda::merge::merge(gpu, ws, inputs, shape, op)
+    });
     let y = ws.take(shape, DType::F32)?;
     let guards = read_all(inputs)?;
     let inputs: Vec<&[f32]> = guards.iter().map(|values| &**values).collect();
@@ -69,6 +72,9 @@ pub fn merge_backward(
         let expected = format!("0..{}", inputs.len());
         return Err(TensorError::argument(OP, "input", expected, index));
     }
+    on_gpu!(dy, |gpu| {
+        cuda::merge::merge_backward(gpu, ws, inputs, dy, index, op)
+    });
     let dx = ws.take(shape, DType::F32)?;
     let dy = access::read::<f32>(dy)?;
     let dy = &*dy;

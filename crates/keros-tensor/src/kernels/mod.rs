@@ -77,7 +77,7 @@ pub use conv::{
 };
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
-pub use elementwise::{map, u8_to_f32, zip_map};
+pub use elementwise::{copy, fill, map, u8_to_f32, zip_map};
 pub use embedding::{embedding, embedding_backward};
 pub use function::{Function, function, function_backward};
 pub use global_pool::{
@@ -89,12 +89,15 @@ pub use merge::{MergeOp, merge, merge_backward};
 pub use normalize::{
     NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use optimizer::Group;
 pub use optimizer::{
-    FtrlStrengths, adadelta_update, adagrad_update, adam_update, adamax_update, amsgrad_update,
-    ftrl_update, lion_update, nadam_update, rmsprop_update, sgd_update,
+    FtrlStrengths, Update, adadelta_update, adagrad_update, adam_update, adamax_update,
+    amsgrad_update, ftrl_update, lion_update, nadam_update, rmsprop_update, sgd_update,
 };
 pub use optimizer_common::{
-    accumulate, clamp, mean_of_accumulated, moving_average, scale, sum, weight_decay,
+    L1L2, accumulate, add_l1_l2_gradient, clamp, clip_global_norm, clip_norms, l1_l2_penalties,
+    mean_of_accumulated, moving_average, scale, sum, weight_decay,
 };
 pub use padding::Padding;
 pub use permute::permute;

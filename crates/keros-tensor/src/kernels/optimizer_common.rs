@@ -3,81 +3,239 @@
 
 use candle_core::Tensor;
 
-use super::optimizer::update;
-use super::{CHUNK, expect_dims};
+use super::CHUNK;
+use super::optimizer::{Group, apply, run_each};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
-use crate::{TensorError, access};
+use crate::{TensorError, Workspace, access};
 
-/// `sum += x`, element by element.
+/// `sum += factor x`, element by element, for pairs of a sum and an `x`.
 ///
 /// # Errors
 /// See [the module](super).
-pub fn accumulate(sum: &Tensor, x: &Tensor) -> Result<(), TensorError> {
-    update("accumulating", [sum], x, |[sum], x| add_slice(sum, x))
+pub fn accumulate(pairs: &[(&Tensor, &Tensor)], factor: f64) -> Result<(), TensorError> {
+    const OP: &str = "accumulating";
+    let factor = factor as f32;
+    apply!(
+        OP,
+        pairs_of(OP, pairs)?,
+        accumulate_f32(factor),
+        |[sum], x| {
+            add_slice(sum, x, factor);
+        }
+    )
 }
 
-/// The mean of `count` gradients, the last of which is `grad` and the others are added up in `sum`:
-/// `grad = (grad + sum) / count`, element by element, and `sum = 0`.
+/// The means of `count` gradients, the last of which is `grad` and the others are added up in `sum`:
+/// `grad = (grad + sum) / count`, element by element, and `sum = 0`, for pairs of a gradient and a
+/// sum.
 ///
 /// # Errors
 /// See [the module](super).
-pub fn mean_of_accumulated(grad: &Tensor, sum: &Tensor, count: u64) -> Result<(), TensorError> {
-    expect_dims("averaging gradients", "sum", sum, grad.dims())?;
+pub fn mean_of_accumulated(pairs: &[(&Tensor, &Tensor)], count: u64) -> Result<(), TensorError> {
+    const OP: &str = "averaging gradients";
     let count = count as f32;
-    access::write2(grad, sum, |grad: &mut [f32], sum: &mut [f32]| {
-        let parts = (chunks_mut(grad, CHUNK), chunks_mut(sum, CHUNK));
-        for_each_part(parts, |_, (grad, sum)| mean_slice(grad, sum, count));
-    })
+    let groups = pairs
+        .iter()
+        .map(|&(grad, sum)| Group::new(OP, [grad, sum], None));
+    let groups = groups.collect::<Result<Vec<_>, _>>()?;
+    apply!(
+        OP,
+        groups,
+        mean_of_accumulated_f32(count),
+        |[grad, sum], _| {
+            mean_slice(grad, sum, count);
+        }
+    )
 }
 
-/// `average = momentum average + rate x`, element by element: one step of a moving average, whose
-/// `rate` is `1 - momentum` unless `x` needs a correction.
+/// `average = momentum average + rate x`, element by element, for pairs of an average and an `x`: one
+/// step of moving averages, whose `rate` is `1 - momentum` unless `x` needs a correction.
 ///
 /// # Errors
 /// See [the module](super).
 pub fn moving_average(
-    average: &Tensor,
-    x: &Tensor,
+    pairs: &[(&Tensor, &Tensor)],
     momentum: f64,
     rate: f64,
 ) -> Result<(), TensorError> {
+    const OP: &str = "moving average";
     let (momentum, rate) = (momentum as f32, rate as f32);
-    update("moving average", [average], x, |[average], x| {
-        average_slice(average, x, momentum, rate);
+    apply!(
+        OP,
+        pairs_of(OP, pairs)?,
+        moving_average_f32(momentum, rate),
+        |[average], x| average_slice(average, x, momentum, rate)
+    )
+}
+
+/// Decoupled weight decay (I. Loshchilov, F. Hutter, 2019) of parameters: `w -= rate w`, where `rate`
+/// is the decay times the learning rate.
+///
+/// # Errors
+/// See [the module](super).
+pub fn weight_decay(params: &[&Tensor], rate: f64) -> Result<(), TensorError> {
+    const OP: &str = "weight decay";
+    let rate = rate as f32;
+    apply!(OP, single(params), weight_decay_f32(rate), |[w], _| {
+        decay_slice(w, rate);
     })
 }
 
-/// Decoupled weight decay (I. Loshchilov, F. Hutter, 2019): `w -= rate w`, where `rate` is the
-/// decay times the learning rate.
+/// `x = factor x`, for each of several tensors.
 ///
 /// # Errors
 /// See [the module](super).
-pub fn weight_decay(param: &Tensor, rate: f64) -> Result<(), TensorError> {
-    let rate = rate as f32;
-    in_place(param, |w| decay_slice(w, rate))
-}
-
-/// `x = factor x`.
-///
-/// # Errors
-/// See [the module](super).
-pub fn scale(x: &Tensor, factor: f64) -> Result<(), TensorError> {
+pub fn scale(tensors: &[&Tensor], factor: f64) -> Result<(), TensorError> {
+    const OP: &str = "scaling";
     let factor = factor as f32;
-    in_place(x, |x| scale_slice(x, factor))
+    apply!(OP, single(tensors), scale_f32(factor), |[x], _| {
+        scale_slice(x, factor);
+    })
 }
 
-/// Every element into `[-limit, limit]`; NaN stays NaN.
+/// Every element of several tensors into `[-limit, limit]`; NaN stays NaN.
 ///
 /// # Errors
 /// [`TensorError::Argument`] if `limit` is negative or NaN; otherwise see [the module](super).
-pub fn clamp(x: &Tensor, limit: f64) -> Result<(), TensorError> {
+pub fn clamp(tensors: &[&Tensor], limit: f64) -> Result<(), TensorError> {
+    const OP: &str = "clipping";
     let limit = limit as f32;
     if limit.is_nan() || limit < 0.0 {
         let expected = "a number that is not negative";
-        return Err(TensorError::argument("clipping", "limit", expected, limit));
+        return Err(TensorError::argument(OP, "limit", expected, limit));
     }
-    in_place(x, |x| clamp_slice(x, limit))
+    apply!(OP, single(tensors), clamp_f32(limit), |[x], _| {
+        clamp_slice(x, limit);
+    })
+}
+
+/// Scales each gradient down to the norm `limit` if it is longer. What is not finite stays so.
+///
+/// # Errors
+/// See [the module](super).
+pub fn clip_norms(ws: &mut Workspace, grads: &[&Tensor], limit: f64) -> Result<(), TensorError> {
+    let Some(first) = grads.first() else {
+        return Ok(());
+    };
+    on_gpu!(first, |gpu| {
+        cuda::optimizer::clip(gpu, "clipping norms", ws, &single(grads), limit, false)
+    });
+    // Only a GPU needs memory for it.
+    let _ = ws;
+    for grad in grads {
+        let norm = sum(grad, square)?.sqrt();
+        if norm > limit {
+            scale(&[grad], limit / norm)?;
+        }
+    }
+    Ok(())
+}
+
+/// Scales all gradients down by one factor if their common norm is longer than `limit`. If it is not
+/// finite, all of them become NaN.
+///
+/// # Errors
+/// See [the module](super).
+pub fn clip_global_norm(
+    ws: &mut Workspace,
+    grads: &[&Tensor],
+    limit: f64,
+) -> Result<(), TensorError> {
+    let Some(first) = grads.first() else {
+        return Ok(());
+    };
+    on_gpu!(first, |gpu| {
+        cuda::optimizer::clip(gpu, "clipping norm", ws, &single(grads), limit, true)
+    });
+    // Only a GPU needs memory for it.
+    let _ = ws;
+    let mut total = 0.0;
+    for grad in grads {
+        total += sum(grad, square)?;
+    }
+    let norm = total.sqrt();
+    let factor = if norm.is_finite() {
+        limit / norm
+    } else {
+        f64::NAN
+    };
+    if norm > limit || factor.is_nan() {
+        scale(grads, factor)?;
+    }
+    Ok(())
+}
+
+fn square(x: f32) -> f64 {
+    f64::from(x) * f64::from(x)
+}
+
+/// A tensor and the strengths of two penalties on it.
+#[derive(Debug, Clone, Copy)]
+pub struct L1L2<'a> {
+    /// The tensor.
+    pub tensor: &'a Tensor,
+    /// Of the sum of `|x|`.
+    pub l1: f64,
+    /// Of the sum of `x²`.
+    pub l2: f64,
+}
+
+/// `Σ (l1 |x| + l2 x²)` of each of several tensors on one device, added up in f64 in an order that
+/// depends on the shape alone.
+///
+/// On a GPU it is one wait for all of them.
+///
+/// # Errors
+/// See [the module](super).
+pub fn l1_l2_penalties(penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> {
+    let Some(first) = penalties.first() else {
+        return Ok(Vec::new());
+    };
+    on_gpu!(first.tensor, |gpu| cuda::optimizer::l1_l2_penalties(
+        gpu, penalties
+    ));
+    let penalties = penalties.iter().map(|&L1L2 { tensor, l1, l2 }| {
+        sum(tensor, |x| {
+            let x = f64::from(x);
+            l1 * x.abs() + l2 * (x * x)
+        })
+    });
+    penalties.collect()
+}
+
+/// Adds the gradient of [`l1_l2_penalties`] to `grad`: `l1 sign(x) + 2 l2 x`, where the sign of 0 is 0.
+///
+/// # Errors
+/// See [the module](super).
+pub fn add_l1_l2_gradient(
+    grad: &Tensor,
+    L1L2 { tensor, l1, l2 }: L1L2<'_>,
+) -> Result<(), TensorError> {
+    const OP: &str = "gradient of a penalty";
+    let (l1, l2) = (l1 as f32, 2.0 * l2 as f32);
+    let groups = pairs_of(OP, &[(grad, tensor)])?;
+    apply!(OP, groups, l1_l2_gradient_f32(l1, l2), |[grad], x| {
+        penalty_slice(grad, x, l1, l2);
+    })
+}
+
+fn pairs_of<'a>(
+    op: &'static str,
+    pairs: &[(&'a Tensor, &'a Tensor)],
+) -> Result<Vec<Group<'a, 1>>, TensorError> {
+    let groups = pairs
+        .iter()
+        .map(|&(changed, read)| Group::new(op, [changed], Some(read)));
+    groups.collect()
+}
+
+fn single<'a>(tensors: &[&'a Tensor]) -> Vec<Group<'a, 1>> {
+    let groups = tensors.iter().map(|&tensor| Group {
+        changed: [tensor],
+        read: None,
+    });
+    groups.collect()
 }
 
 /// The sum of `f(x)` over all elements, added up in f64 in an order that depends on the shape alone.
@@ -98,12 +256,6 @@ pub fn sum(x: &Tensor, f: impl Fn(f32) -> f64 + Sync) -> Result<f64, TensorError
     Ok(sums.iter().sum())
 }
 
-fn in_place(x: &Tensor, run: impl Fn(&mut [f32]) + Sync) -> Result<(), TensorError> {
-    access::write(x, |x: &mut [f32]| {
-        for_each_part(chunks_mut(x, CHUNK), |_, x| run(x));
-    })
-}
-
 /// Sums that run beside each other in [`sum_slice`].
 const LANES: usize = 16;
 
@@ -120,9 +272,16 @@ multiversion! {
         sums.iter().sum::<f64>() + rest
     }
 
-    fn add_slice(sum: &mut [f32], x: &[f32]) {
+    fn add_slice(sum: &mut [f32], x: &[f32], factor: f32) {
         for (sum, &x) in sum.iter_mut().zip(x) {
-            *sum += x;
+            *sum += factor * x;
+        }
+    }
+
+    fn penalty_slice(grad: &mut [f32], x: &[f32], l1: f32, l2: f32) {
+        for (grad, &x) in grad.iter_mut().zip(x) {
+            let sign = if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x };
+            *grad += l1 * sign + l2 * x;
         }
     }
 

@@ -25,6 +25,7 @@ pub fn permute(ws: &mut Workspace, x: &Tensor, order: &[usize]) -> Result<Tensor
         strides[axis - 1] = strides[axis] * x.dims()[axis];
     }
     let shape: Vec<usize> = order.iter().map(|&axis| x.dims()[axis]).collect();
+    on_gpu!(x, |gpu| cuda::shape::permute(gpu, ws, x, order, &shape));
     let strides: Vec<usize> = order.iter().map(|&axis| strides[axis]).collect();
     let y = ws.take(&shape, DType::F32)?;
     let x = access::read::<f32>(x)?;

@@ -17,6 +17,7 @@ const COLUMNS: usize = 1024;
 /// See [the module](super).
 pub fn prelu(ws: &mut Workspace, x: &Tensor, alpha: &Tensor) -> Result<Tensor, TensorError> {
     let sample = check("prelu", x, alpha)?;
+    on_gpu!(x, |gpu| cuda::prelu::prelu(gpu, ws, x, alpha));
     let y = ws.take(x.dims(), DType::F32)?;
     let (x, alpha) = (access::read::<f32>(x)?, access::read::<f32>(alpha)?);
     let (x, alpha) = (&*x, &*alpha);
@@ -50,6 +51,10 @@ pub fn prelu_backward(
     let sample = check(OP, x, alpha)?;
     expect_dims(OP, "output gradient", dy, x.dims())?;
     expect_dims(OP, "gradient of alpha", dalpha, alpha.dims())?;
+    on_gpu!(x, |gpu| {
+        crate::access::check_apart(OP, &[dalpha], Some(dy))?;
+        cuda::prelu::prelu_backward(gpu, ws, x, alpha, dy, dalpha)
+    });
     let dx = ws.take(x.dims(), DType::F32)?;
     let (x, dy) = (access::read::<f32>(x)?, access::read::<f32>(dy)?);
     let (x, dy) = (&*x, &*dy);

@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
 
 use keros_tensor::kernels::{
-    Activation, Conv2dSpec, Padding, Pool2dSpec, adam_update, conv2d, conv2d_backward, dense,
-    dense_backward, dropout, max_pool2d, max_pool2d_backward, softmax_cross_entropy,
+    Activation, Conv2dSpec, Padding, Pool2dSpec, Update, adam_update, conv2d, conv2d_backward,
+    dense, dense_backward, dropout, max_pool2d, max_pool2d_backward, softmax_cross_entropy,
 };
 use keros_tensor::{Stream, Tensor, Workspace, parallel};
 
@@ -36,8 +36,7 @@ fn digest() -> u64 {
     ];
     let zeros = |t: &Tensor| t.zeros_like().unwrap();
     let grads: Vec<Tensor> = w.iter().map(zeros).collect();
-    let m: Vec<Tensor> = w.iter().map(zeros).collect();
-    let v: Vec<Tensor> = w.iter().map(zeros).collect();
+    let state: Vec<[Tensor; 2]> = w.iter().map(|w| [zeros(w), zeros(w)]).collect();
     let dbias = [random(5, &[32]), random(6, &[20]), random(7, &[150])];
     for step in 0..2 {
         ws.recycle();
@@ -83,10 +82,15 @@ fn digest() -> u64 {
         for tensor in [&losses, &dy, &dx].into_iter().chain(&grads).chain(&dbias) {
             add(tensor);
         }
-        for i in 0..w.len() {
-            adam_update(&w[i], &grads[i], &m[i], &v[i], 1e-3, 0.9, 0.999, 1e-7).unwrap();
-            add(&w[i]);
-        }
+        let updates: Vec<Update<'_>> = (0..w.len())
+            .map(|i| Update {
+                param: &w[i],
+                grad: &grads[i],
+                state: &state[i],
+            })
+            .collect();
+        adam_update(&updates, 1e-3, 0.9, 0.999, 1e-7).unwrap();
+        w.iter().for_each(&mut add);
     }
     hasher.finish()
 }

@@ -221,7 +221,7 @@ proptest! {
                 (0..lookups * c).map(|i| table64[index(i / c) * c + i % c]).collect();
             check_close("embedding", &y, &expected, 0.0);
             let (dy, dtable) = (random(3, &[lookups, c]), random(4, &[rows, c]));
-            embedding_backward(&kept, &dy, &dtable).unwrap();
+            embedding_backward(ws, &kept, &dy, &dtable).unwrap();
             let mut expected = vec![0.0; rows * c];
             for (i, dy) in flat64(&dy).iter().enumerate() {
                 expected[index(i / c) * c + i % c] += dy;

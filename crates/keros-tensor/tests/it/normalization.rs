@@ -214,9 +214,9 @@ fn large_means_do_not_cancel() {
 fn moving_average_and_edges() {
     let mut ws = Workspace::new(test_device());
     let moving = tensor(&[1.0, 2.0], &[2]);
-    moving_average(&moving, &tensor(&[3.0, -2.0], &[2]), 0.75, 0.25).unwrap();
+    moving_average(&[(&moving, &tensor(&[3.0, -2.0], &[2]))], 0.75, 0.25).unwrap();
     assert_eq!(flat(&moving), [1.5, 1.0]);
-    assert!(moving_average(&moving, &tensor(&[3.0], &[1]), 0.75, 0.25).is_err());
+    assert!(moving_average(&[(&moving, &tensor(&[3.0], &[1]))], 0.75, 0.25).is_err());
 
     // Zeros have no direction: they stay, and the gradient is finite.
     let layout = NormLayout {

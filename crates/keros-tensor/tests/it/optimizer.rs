@@ -1,16 +1,22 @@
 //! Optimizer updates against Keras's formulas in double precision, and what is done around them.
 
-use keros_tensor::Tensor;
 use keros_tensor::kernels::{
-    FtrlStrengths, accumulate, adadelta_update, adagrad_update, adam_update, adamax_update,
-    amsgrad_update, clamp, ftrl_update, lion_update, mean_of_accumulated, moving_average,
-    nadam_update, rmsprop_update, scale, sgd_update, sum, weight_decay,
+    FtrlStrengths, L1L2, Update, accumulate, adadelta_update, adagrad_update, adam_update,
+    adamax_update, add_l1_l2_gradient, amsgrad_update, clamp, clip_global_norm, clip_norms,
+    ftrl_update, l1_l2_penalties, lion_update, mean_of_accumulated, moving_average, nadam_update,
+    rmsprop_update, scale, sgd_update, sum, weight_decay,
 };
+use keros_tensor::{Tensor, Workspace};
 
 use crate::support::{check_close, flat, flat64, random, same_bits_on_every_path, tensor};
+use crate::test_device::test_device;
 
 /// Less than a vector, rests of vectors, and several tasks.
 const LENGTHS: [usize; 5] = [1, 7, 16, 45, 40_003];
+
+fn update<'a>(param: &'a Tensor, grad: &'a Tensor, state: &'a [Tensor]) -> Update<'a> {
+    Update { param, grad, state }
+}
 
 /// Updates a parameter five times by a kernel, `run(w, g, state, t)`, and element by element by its
 /// formula, `formula(w, g, state, t)`; the state of `N` tensors begins at `start`.
@@ -60,7 +66,7 @@ fn alpha(t: i32) -> f64 {
 fn adam_matches_the_formula() {
     check(
         [0.0; 2],
-        |w, g, [m, v], t| adam_update(w, g, m, v, alpha(t), BETA1, BETA2, EPSILON).unwrap(),
+        |w, g, s, t| adam_update(&[update(w, g, s)], alpha(t), BETA1, BETA2, EPSILON).unwrap(),
         |w, g, [m, v], t| {
             moments(g, m, v);
             *w -= alpha(t) * *m / (v.sqrt() + EPSILON);
@@ -72,9 +78,7 @@ fn adam_matches_the_formula() {
 fn amsgrad_matches_the_formula() {
     check(
         [0.0; 3],
-        |w, g, [m, v, max], t| {
-            amsgrad_update(w, g, m, v, max, alpha(t), BETA1, BETA2, EPSILON).unwrap();
-        },
+        |w, g, s, t| amsgrad_update(&[update(w, g, s)], alpha(t), BETA1, BETA2, EPSILON).unwrap(),
         |w, g, [m, v, max], t| {
             moments(g, m, v);
             *max = max.max(*v);
@@ -87,14 +91,14 @@ fn amsgrad_matches_the_formula() {
 fn sgd_matches_the_formula() {
     check(
         [],
-        |w, g, [], _| sgd_update(w, g, None, LR, false).unwrap(),
+        |w, g, s, _| sgd_update(&[update(w, g, s)], None, LR, false).unwrap(),
         |w, g, [], _| *w -= LR * g,
     );
     for nesterov in [false, true] {
         let mu = 0.9;
         check(
             [0.0],
-            |w, g, [m], _| sgd_update(w, g, Some((m, mu)), LR, nesterov).unwrap(),
+            |w, g, s, _| sgd_update(&[update(w, g, s)], Some(mu), LR, nesterov).unwrap(),
             |w, g, [m], _| {
                 *m = mu * *m - LR * g;
                 *w += if nesterov { mu * *m - LR * g } else { *m };
@@ -110,9 +114,12 @@ fn rmsprop_matches_the_formula() {
         check(
             [0.0; 3],
             |w, g, [v, average, m], _| {
-                let average = centered.then_some(average);
-                let momentum = with_momentum.then_some((m, mu));
-                rmsprop_update(w, g, v, average, momentum, LR, rho, EPSILON).unwrap();
+                let mut state = vec![v.clone()];
+                state.extend(centered.then(|| average.clone()));
+                state.extend(with_momentum.then(|| m.clone()));
+                let momentum = with_momentum.then_some(mu);
+                let updates = [update(w, g, &state)];
+                rmsprop_update(&updates, centered, momentum, LR, rho, EPSILON).unwrap();
             },
             |w, g, [v, average, m], _| {
                 *v = rho * *v + (1.0 - rho) * g * g;
@@ -136,7 +143,7 @@ fn rmsprop_matches_the_formula() {
 fn adagrad_adadelta_and_adamax_match_their_formulas() {
     check(
         [0.1],
-        |w, g, [a], _| adagrad_update(w, g, a, LR, EPSILON).unwrap(),
+        |w, g, s, _| adagrad_update(&[update(w, g, s)], LR, EPSILON).unwrap(),
         |w, g, [a], _| {
             *a += g * g;
             *w -= LR * g / (*a + EPSILON).sqrt();
@@ -145,7 +152,7 @@ fn adagrad_adadelta_and_adamax_match_their_formulas() {
     let rho = 0.95;
     check(
         [0.0; 2],
-        |w, g, [a, d], _| adadelta_update(w, g, a, d, LR, rho, EPSILON).unwrap(),
+        |w, g, s, _| adadelta_update(&[update(w, g, s)], LR, rho, EPSILON).unwrap(),
         |w, g, [a, d], _| {
             *a = rho * *a + (1.0 - rho) * g * g;
             let delta = g * (*d + EPSILON).sqrt() / (*a + EPSILON).sqrt();
@@ -156,7 +163,7 @@ fn adagrad_adadelta_and_adamax_match_their_formulas() {
     let alpha = |t| LR / (1.0 - BETA1.powi(t));
     check(
         [0.0; 2],
-        |w, g, [m, u], t| adamax_update(w, g, m, u, alpha(t), BETA1, BETA2, EPSILON).unwrap(),
+        |w, g, s, t| adamax_update(&[update(w, g, s)], alpha(t), BETA1, BETA2, EPSILON).unwrap(),
         |w, g, [m, u], t| {
             *m = BETA1 * *m + (1.0 - BETA1) * g;
             *u = (BETA2 * *u).max(g.abs());
@@ -174,9 +181,9 @@ fn nadam_matches_the_formula() {
     let correction = |t: i32| 1.0 / (1.0 - BETA2.powi(t));
     check(
         [0.0; 2],
-        |w, g, [m, v], t| {
-            let alpha = (of_m(t), of_g(t));
-            nadam_update(w, g, m, v, alpha, correction(t), BETA1, BETA2, EPSILON).unwrap();
+        |w, g, s, t| {
+            let (updates, alpha) = ([update(w, g, s)], (of_m(t), of_g(t)));
+            nadam_update(&updates, alpha, correction(t), BETA1, BETA2, EPSILON).unwrap();
         },
         |w, g, [m, v], t| {
             moments(g, m, v);
@@ -189,7 +196,7 @@ fn nadam_matches_the_formula() {
 fn lion_matches_the_formula() {
     check(
         [0.0],
-        |w, g, [m], _| lion_update(w, g, m, LR, BETA1, BETA2).unwrap(),
+        |w, g, s, _| lion_update(&[update(w, g, s)], LR, BETA1, BETA2).unwrap(),
         |w, g, [m], _| {
             *w -= LR * (BETA1 * *m + (1.0 - BETA1) * g).signum();
             *m = BETA2 * *m + (1.0 - BETA2) * g;
@@ -207,7 +214,7 @@ fn ftrl_matches_the_formula() {
     for power in [-0.5, -0.7] {
         check(
             [0.1, 0.0],
-            |w, g, [a, z], _| ftrl_update(w, g, a, z, 0.5, power, strengths).unwrap(),
+            |w, g, s, _| ftrl_update(&[update(w, g, s)], 0.5, power, strengths).unwrap(),
             |w, g, [a, z], _| {
                 let new = *a + g * g;
                 let root = new.powf(-power);
@@ -225,9 +232,9 @@ fn what_is_done_around_an_update() {
     check(
         [0.0],
         |w, g, [sum], t| {
-            accumulate(sum, g).unwrap();
+            accumulate(&[(sum, g)], 1.0).unwrap();
             if t == 5 {
-                mean_of_accumulated(w, sum, 6).unwrap();
+                mean_of_accumulated(&[(w, sum)], 6).unwrap();
             }
         },
         |w, g, [sum], t| {
@@ -241,10 +248,10 @@ fn what_is_done_around_an_update() {
     check(
         [0.5],
         |w, g, [average], _| {
-            weight_decay(w, 0.1).unwrap();
-            moving_average(average, g, 0.9, 0.2).unwrap();
-            scale(w, 1.5).unwrap();
-            clamp(w, 0.7).unwrap();
+            weight_decay(&[w], 0.1).unwrap();
+            moving_average(&[(average, g)], 0.9, 0.2).unwrap();
+            scale(&[w], 1.5).unwrap();
+            clamp(&[w], 0.7).unwrap();
         },
         |w, g, [average], _| {
             *average = 0.9 * *average + 0.2 * g;
@@ -260,20 +267,113 @@ fn what_is_done_around_an_update() {
         });
     }
     let x = tensor(&[f32::NAN], &[1]);
-    clamp(&x, 1.0).unwrap();
+    clamp(&[&x], 1.0).unwrap();
     assert!(flat(&x)[0].is_nan());
-    assert!(clamp(&x, -1.0).is_err());
+    assert!(clamp(&[&x], -1.0).is_err());
+}
+
+/// More tensors than one start on a GPU takes, of many lengths.
+fn many(seed: u64) -> Vec<Tensor> {
+    let of = |i: u64| random(seed + i, &[(i * i) as usize % 97 * 31]);
+    (0..150).map(of).collect()
+}
+
+fn squares(tensor: &Tensor) -> f64 {
+    flat64(tensor).iter().map(|x| x * x).sum()
+}
+
+#[test]
+fn many_parameters_are_updated_at_once() {
+    let (w, g, m) = (many(1), many(1000), many(2000));
+    let expected: Vec<(Vec<f64>, Vec<f64>)> = (0..w.len())
+        .map(|i| {
+            let (w, g, m) = (flat64(&w[i]), flat64(&g[i]), flat64(&m[i]));
+            let m: Vec<f64> = m.iter().zip(&g).map(|(m, g)| 0.9 * m - LR * g).collect();
+            (w.iter().zip(&m).map(|(w, m)| w + m).collect(), m)
+        })
+        .collect();
+    let updates: Vec<Update<'_>> = (0..w.len())
+        .map(|i| update(&w[i], &g[i], &m[i..=i]))
+        .collect();
+    sgd_update(&updates, Some(0.9), LR, false).unwrap();
+    for (i, (w64, m64)) in expected.iter().enumerate() {
+        check_close("w", &w[i], w64, 1e-6);
+        check_close("m", &m[i], m64, 1e-6);
+    }
+    sgd_update(&[], None, LR, false).unwrap();
+}
+
+#[test]
+fn gradients_are_clipped_by_their_norms() {
+    let ws = &mut Workspace::new(test_device());
+    let grads = many(1);
+    let before: Vec<Vec<f64>> = grads.iter().map(flat64).collect();
+    let all: Vec<&Tensor> = grads.iter().collect();
+    let limit = 12.0;
+    clip_norms(ws, &all, limit).unwrap();
+    for (grad, before) in grads.iter().zip(&before) {
+        let norm = before.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let factor = if norm > limit { limit / norm } else { 1.0 };
+        let expected: Vec<f64> = before.iter().map(|x| factor * x).collect();
+        check_close("clipped", grad, &expected, 1e-6);
+    }
+    let norm = |grads: &[Tensor]| grads.iter().map(squares).sum::<f64>().sqrt();
+    let whole = norm(&grads);
+    clip_global_norm(ws, &all, 1.01 * whole).unwrap();
+    assert!((norm(&grads) / whole - 1.0).abs() < 1e-9, "not longer");
+    clip_global_norm(ws, &all, whole / 3.0).unwrap();
+    assert!((norm(&grads) / whole - 1.0 / 3.0).abs() < 1e-6);
+
+    // Only the gradient itself, or all.
+    let infinite = tensor(&[1.0, f32::INFINITY], &[2]);
+    let short = tensor(&[0.5, 0.5], &[2]);
+    clip_norms(ws, &[&infinite, &short], 1.0).unwrap();
+    assert!(flat(&infinite)[1].is_nan());
+    assert_eq!(flat(&short), [0.5, 0.5]);
+    clip_global_norm(ws, &[&infinite, &short], 1.0).unwrap();
+    assert!(flat(&short).iter().all(|x| x.is_nan()));
+    clip_norms(ws, &[], 1.0).unwrap();
+    clip_global_norm(ws, &[], 1.0).unwrap();
+}
+
+#[test]
+fn penalties_and_their_gradients() {
+    let (x, y) = (random(1, &[3, 1001]), random(2, &[7]));
+    let of = |tensor, l1, l2| L1L2 { tensor, l1, l2 };
+    let found = l1_l2_penalties(&[of(&x, 0.5, 0.25), of(&y, 0.0, 2.0), of(&y, 0.1, 0.0)]).unwrap();
+    let sizes = |x: &Tensor| flat64(x).iter().map(|x| x.abs()).sum::<f64>();
+    let expected = [
+        0.5 * sizes(&x) + 0.25 * squares(&x),
+        2.0 * squares(&y),
+        0.1 * sizes(&y),
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+    }
+    assert!(l1_l2_penalties(&[]).unwrap().is_empty());
+
+    let x = tensor(&[0.5, 0.0, -2.0, f32::NAN], &[4]);
+    let grad = tensor(&[1.0; 4], &[4]);
+    add_l1_l2_gradient(&grad, of(&x, 0.25, 0.5)).unwrap();
+    assert_eq!(flat(&grad)[..3], [1.75, 1.0, -1.25]);
+    assert!(flat(&grad)[3].is_nan());
 }
 
 #[test]
 fn wrong_tensors_are_errors() {
     let (w, g) = (random(1, &[3]), random(2, &[4]));
-    assert!(sgd_update(&w, &g, None, 0.1, false).is_err());
-    assert!(sgd_update(&w, &w.copy().unwrap(), None, 0.1, true).is_err());
+    assert!(sgd_update(&[update(&w, &g, &[])], None, 0.1, false).is_err());
+    let copy = w.copy().unwrap();
+    assert!(sgd_update(&[update(&w, &copy, &[])], None, 0.1, true).is_err());
     // The same tensor twice.
-    assert!(sgd_update(&w, &w, None, 0.1, false).is_err());
+    assert!(sgd_update(&[update(&w, &w, &[])], None, 0.1, false).is_err());
     let g = random(2, &[3]);
-    assert!(adam_update(&w, &g, &w, &g.copy().unwrap(), 0.1, 0.9, 0.999, 1e-7).is_err());
-    let m = g.zeros_like().unwrap();
-    assert!(adam_update(&w, &g, &m, &m, 0.1, 0.9, 0.999, 1e-7).is_err());
+    let adam = |state: &[Tensor]| adam_update(&[update(&w, &g, state)], 0.1, 0.9, 0.999, 1e-7);
+    let (m, v) = (random(3, &[3]), random(4, &[3]));
+    assert!(adam(&[w.clone(), v.clone()]).is_err());
+    assert!(adam(&[m.clone(), m.clone()]).is_err());
+    let error = adam(&[m.clone()]).unwrap_err().to_string();
+    assert!(error.contains("number of state tensors"), "{error}");
+    assert_eq!(flat(&w), flat(&copy));
+    adam(&[m, v]).unwrap();
 }

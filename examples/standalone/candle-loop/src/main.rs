@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::{D, DType, Device, Module, Tensor, Var};
 use candle_nn::{Optimizer, SGD, VarBuilder, VarMap, linear, loss::cross_entropy};
 use keros_tensor::Workspace;
-use keros_tensor::kernels::{Activation, Conv2dSpec, conv2d, conv2d_backward, sgd_update};
+use keros_tensor::kernels::{Activation, Conv2dSpec, Update, conv2d, conv2d_backward, sgd_update};
 
 const SIDE: usize = 12;
 const FILTERS: usize = 8;
@@ -53,7 +53,12 @@ fn main() -> Result<()> {
             None,
             false,
         )?;
-        sgd_update(&kernel, &kernel_gradient, None, RATE, false)?;
+        let update = Update {
+            param: &kernel,
+            grad: &kernel_gradient,
+            state: &[],
+        };
+        sgd_update(&[update], None, RATE, false)?;
         ws.recycle();
 
         if step % 20 == 0 {

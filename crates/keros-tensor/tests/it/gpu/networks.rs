@@ -1,7 +1,6 @@
-//! What has a kernel for GPUs copies nothing to the host. On a CPU there is nothing to copy.
+//! Convolutions, dense layers and pools start kernels only.
 
 use keros_tensor::Workspace;
-use keros_tensor::access::host_copies;
 use keros_tensor::kernels::{
     Activation, Conv2dSpec, Padding, Pool2dSpec, Taps, average_pool2d, average_pool2d_backward,
     conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward, dense, dense_backward,
@@ -9,17 +8,8 @@ use keros_tensor::kernels::{
     global_max_pool, global_max_pool_backward, max_pool2d, max_pool2d_backward, resample,
 };
 
+use super::stays_on_the_gpu;
 use crate::support::random;
-use crate::test_device::test_device;
-
-/// Runs `work` and fails if memory of a GPU was copied to the host or back.
-#[track_caller]
-fn stays_on_the_gpu(work: impl FnOnce(&mut Workspace)) {
-    let mut ws = Workspace::new(&test_device());
-    let before = host_copies();
-    work(&mut ws);
-    assert_eq!(host_copies(), before, "copies to the host and back");
-}
 
 #[test]
 fn dense_stays_on_the_gpu() {

@@ -1,0 +1,75 @@
+// Rows of a table by index.
+#include "common.cuh"
+
+KERNEL(embedding_fill, (unsigned *x, unsigned n, unsigned value)) {
+    FOR_EACH(i, n) x[i] = value;
+}
+
+// Whole numbers as indices. The place of the first that names no row of the table goes to `bad`, which holds the
+// largest number before, and the index becomes 0, so that nothing is read outside of the table.
+KERNEL(embedding_indices, (const float *x, unsigned *indices, unsigned n, unsigned rows, unsigned *bad)) {
+    FOR_EACH(i, n) {
+        float value = x[i];
+        unsigned index = 0;
+        if (value >= 0 && value < (float)rows && truncf(value) == value)
+            index = (unsigned)value;
+        else
+            atomicMin(bad, (unsigned)i);
+        indices[i] = index;
+    }
+}
+
+KERNEL(embedding_rows, (const unsigned *indices, const float *table, float *y, unsigned n, unsigned width)) {
+    FOR_EACH(i, n) {
+        unsigned row = (unsigned)i / width, column = (unsigned)i - row * width;
+        y[i] = table[(size_t)indices[row] * width + column];
+    }
+}
+
+// The first place of each index that occurs. The smallest number does not depend on the order of the threads.
+KERNEL(embedding_firsts, (const unsigned *indices, unsigned n, unsigned *first)) {
+    FOR_EACH(i, n) atomicMin(&first[indices[i]], (unsigned)i);
+}
+
+// Columns that a block adds up: four for each lane of a warp.
+#define COLUMNS 128
+
+// The gradient of the rows that occur, without sorting and without atomic additions. A block belongs to a place and to
+// COLUMNS columns, and ends at once unless its index occurs there for the first time. Then its eight warps look through
+// an eighth each of the places from there on, 32 at a time, and add up the gradients of those with this index; the
+// eight sums are added in order.
+KERNEL(embedding_gradient, (const unsigned *indices, const unsigned *first, const float *dy, float *dtable, unsigned n,
+                            unsigned width)) {
+    __shared__ float sums[BLOCK / 32][COLUMNS];
+    unsigned chunks = (width + COLUMNS - 1) / COLUMNS;
+    unsigned place = blockIdx.x / chunks, start = (blockIdx.x - place * chunks) * COLUMNS;
+    unsigned index = indices[place];
+    if (first[index] != place)
+        return;
+    unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    unsigned part = (n - place + 255) / 256 * 32;
+    unsigned from = place + warp * part, to = min(from + part, n);
+    float sum[COLUMNS / 32] = {};
+    for (unsigned at = from; at < to; at += 32) {
+        unsigned here = at + lane;
+        unsigned found = __ballot_sync(FULL_WARP, here < to && indices[here] == index);
+        while (found) {
+            unsigned row = at + __ffs(found) - 1;
+            found &= found - 1;
+            const float *values = dy + (size_t)row * width + start;
+            for (unsigned k = 0; k < COLUMNS / 32; k++)
+                if (start + k * 32 + lane < width)
+                    sum[k] += values[k * 32 + lane];
+        }
+    }
+    for (unsigned k = 0; k < COLUMNS / 32; k++)
+        sums[warp][k * 32 + lane] = sum[k];
+    __syncthreads();
+    unsigned column = threadIdx.x;
+    if (column < COLUMNS && start + column < width) {
+        float total = 0;
+        for (unsigned i = 0; i < BLOCK / 32; i++)
+            total += sums[i][column];
+        dtable[(size_t)index * width + start + column] = total;
+    }
+}

@@ -1,0 +1,78 @@
+// Several tensors of one shape as one, element by element, as in kernels/merge.rs.
+#include "common.cuh"
+
+// As many tensors as fit into the parameters of a kernel.
+#define INPUTS 480
+struct MergeInputs {
+    const float *at[INPUTS];
+};
+
+enum Op { ADD, SUBTRACT, MULTIPLY, AVERAGE, MAXIMUM, MINIMUM };
+
+// Whether `best` stays the extreme when `next` comes.
+__device__ __forceinline__ bool keeps(float best, float next, int op) {
+    return best != best || (op == MAXIMUM ? best >= next : best <= next);
+}
+
+// The inputs from `first` on, one after the other, on top of `value`. All threads take one way.
+__device__ __forceinline__ float fold(float value, const MergeInputs &inputs, int first, int last, long long i, int op) {
+    for (int k = first; k < last; k++) {
+        float next = inputs.at[k][i];
+        switch (op) {
+        case ADD:
+        case AVERAGE:
+            value += next;
+            break;
+        case SUBTRACT:
+            value -= next;
+            break;
+        case MULTIPLY:
+            value *= next;
+            break;
+        default:
+            value = keeps(value, next, op) ? value : next;
+        }
+    }
+    return value;
+}
+
+KERNEL(merge_f32, (MergeInputs inputs, int count, float *y, long long n, int op)) {
+    FOR_EACH(i, n) {
+        float value = fold(inputs.at[0][i], inputs, 1, count, i, op);
+        y[i] = op == AVERAGE ? value / count : value;
+    }
+}
+
+KERNEL(merge_backward_f32,
+       (MergeInputs inputs, int count, const float *dy, int index, float *dx, long long n, int op)) {
+    FOR_EACH(i, n) {
+        float value = dy[i];
+        switch (op) {
+        case ADD:
+            break;
+        case SUBTRACT:
+            value = index == 0 ? value : -value;
+            break;
+        case AVERAGE:
+            value /= count;
+            break;
+        case MULTIPLY:
+            value = fold(value, inputs, 0, index, i, op);
+            value = fold(value, inputs, index + 1, count, i, op);
+            break;
+        default: {
+            int winner = 0;
+            float best = inputs.at[0][i];
+            for (int k = 1; k < count; k++) {
+                float next = inputs.at[k][i];
+                if (!keeps(best, next, op)) {
+                    best = next;
+                    winner = k;
+                }
+            }
+            value = winner == index ? value : 0.0f;
+        }
+        }
+        dx[i] = value;
+    }
+}

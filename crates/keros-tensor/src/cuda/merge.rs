@@ -1,0 +1,88 @@
+//! Starts the merges of several tensors.
+
+use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
+use candle_core::{DType, Tensor};
+
+use super::{Gpu, address, each, launch};
+use crate::kernels::MergeOp;
+use crate::{TensorError, Workspace};
+
+/// As many tensors as fit into the parameters of a kernel, INPUTS in merge.cu.
+const INPUTS: usize = 480;
+
+#[repr(C)]
+struct MergeInputs([u64; INPUTS]);
+
+// SAFETY: the struct MergeInputs of merge.cu.
+unsafe impl DeviceRepr for MergeInputs {}
+
+fn addresses(op: &'static str, inputs: &[Tensor]) -> Result<(MergeInputs, i32), TensorError> {
+    if inputs.len() > INPUTS {
+        let expected = format!("at most {INPUTS} on a GPU");
+        return Err(TensorError::argument(op, "inputs", expected, inputs.len()));
+    }
+    let mut addresses = [0; INPUTS];
+    for (to, input) in addresses.iter_mut().zip(inputs) {
+        *to = address::<f32>(op, input)?;
+    }
+    Ok((MergeInputs(addresses), inputs.len() as i32))
+}
+
+/// As the enum Op in merge.cu.
+fn number(op: MergeOp) -> i32 {
+    match op {
+        MergeOp::Add => 0,
+        MergeOp::Subtract => 1,
+        MergeOp::Multiply => 2,
+        MergeOp::Average => 3,
+        MergeOp::Maximum => 4,
+        MergeOp::Minimum => 5,
+    }
+}
+
+/// [`kernels::merge`](crate::kernels::merge).
+pub(crate) fn merge(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    inputs: &[Tensor],
+    shape: &[usize],
+    op: MergeOp,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "merging";
+    let (inputs, count) = addresses(OP, inputs)?;
+    let y = ws.take(shape, DType::F32)?;
+    let (threads, n) = (each(y.elem_count()), y.elem_count() as i64);
+    let (to, op) = (address::<f32>(OP, &y)?, number(op));
+    launch!(gpu, MERGE.merge_f32, threads, inputs, count, to, n, op);
+    Ok(y)
+}
+
+/// [`kernels::merge_backward`](crate::kernels::merge_backward).
+pub(crate) fn merge_backward(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    inputs: &[Tensor],
+    dy: &Tensor,
+    index: usize,
+    op: MergeOp,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "merging backward";
+    let (inputs, count) = addresses(OP, inputs)?;
+    let dx = ws.take(dy.dims(), DType::F32)?;
+    let (threads, n) = (each(dx.elem_count()), dx.elem_count() as i64);
+    let (dy, to) = (address::<f32>(OP, dy)?, address::<f32>(OP, &dx)?);
+    let (index, op) = (index as i32, number(op));
+    launch!(
+        gpu,
+        MERGE.merge_backward_f32,
+        threads,
+        inputs,
+        count,
+        dy,
+        index,
+        to,
+        n,
+        op
+    );
+    Ok(dx)
+}

@@ -1,0 +1,257 @@
+//! Starts updates of all parameters at once, and what is done around them.
+
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
+use candle_core::{DType, Tensor};
+
+use super::{Gpu, address, blocks, each, launch};
+use crate::kernels::{Group, L1L2};
+use crate::{TensorError, Workspace, access};
+
+/// Groups that one start takes, as in optimizer.cu.
+const TENSORS: usize = 64;
+/// TensorTable of a group, as there.
+const COLUMNS: usize = 5;
+/// Elements that one block handles, as there.
+const CHUNK: usize = 2048;
+
+/// The struct TensorTable of optimizer.cu.
+#[repr(C)]
+pub(crate) struct TensorTable {
+    address: [[u64; TENSORS]; COLUMNS],
+    length: [i64; TENSORS],
+    first_chunk: [u32; TENSORS],
+    count: i32,
+}
+
+// SAFETY: the fields of the struct there, in its order.
+unsafe impl DeviceRepr for TensorTable {}
+
+/// What one start takes.
+struct Batch {
+    tensors: TensorTable,
+    chunks: u32,
+}
+
+impl Batch {
+    fn threads(&self) -> LaunchConfig {
+        blocks(self.chunks as usize)
+    }
+}
+
+/// The groups as parameters of as many starts as they need; those without elements are left out.
+fn batches<const N: usize>(
+    op: &'static str,
+    groups: &[Group<'_, N>],
+) -> Result<Vec<Batch>, TensorError> {
+    let mut batches = Vec::with_capacity(groups.len().div_ceil(TENSORS));
+    let with_elements = |group: &&Group<'_, N>| group.changed.iter().all(|t| t.elem_count() > 0);
+    let groups: Vec<_> = groups.iter().filter(with_elements).collect();
+    for groups in groups.chunks(TENSORS) {
+        let mut tensors = TensorTable {
+            address: [[0; TENSORS]; COLUMNS],
+            length: [0; TENSORS],
+            first_chunk: [0; TENSORS],
+            count: groups.len() as i32,
+        };
+        let mut chunks = 0;
+        for (i, group) in groups.iter().enumerate() {
+            access::check_apart(op, &group.changed, group.read)?;
+            for (column, tensor) in group.changed.into_iter().chain(group.read).enumerate() {
+                tensors.address[column][i] = address::<f32>(op, tensor)?;
+            }
+            let length = group.changed.first().map_or(0, |t| t.elem_count());
+            tensors.length[i] = length as i64;
+            tensors.first_chunk[i] = chunks;
+            chunks += length.div_ceil(CHUNK) as u32;
+        }
+        batches.push(Batch { tensors, chunks });
+    }
+    Ok(batches)
+}
+
+macro_rules! rules {
+    ($($kernel:ident)*) => {
+        /// A rule of optimizer.cu.
+        #[derive(Clone, Copy, Debug)]
+        #[allow(non_camel_case_types, reason = "the names of the kernels")]
+        pub(crate) enum Rule {
+            $($kernel,)*
+        }
+
+        /// Applies a rule, with the numbers that it takes in its order, to all groups.
+        pub(crate) fn update<const N: usize, const K: usize>(
+            gpu: &Gpu,
+            op: &'static str,
+            groups: &[Group<'_, N>],
+            rule: Rule,
+            numbers: [f32; K],
+        ) -> Result<(), TensorError> {
+            let mut all = [0.0_f32; 6];
+            for (to, number) in all.iter_mut().zip(numbers) {
+                *to = number;
+            }
+            let [a, b, c, d, e, f] = all;
+            for batch in batches(op, groups)? {
+                let (threads, tensors) = (batch.threads(), batch.tensors);
+                match rule {
+                    $(Rule::$kernel => {
+                        launch!(gpu, OPTIMIZER.$kernel, threads, tensors, a, b, c, d, e, f);
+                    })*
+                }
+            }
+            Ok(())
+        }
+    };
+}
+
+rules! {
+    adam_f32 amsgrad_f32 sgd_f32 sgd_momentum_f32 sgd_nesterov_f32
+    rmsprop_f32 rmsprop_momentum_f32 rmsprop_centered_f32 rmsprop_centered_momentum_f32
+    adagrad_f32 adadelta_f32 adamax_f32 nadam_f32 lion_f32 ftrl_f32 ftrl_power_f32
+    accumulate_f32 mean_of_accumulated_f32 moving_average_f32 weight_decay_f32 scale_f32 clamp_f32
+    l1_l2_gradient_f32
+}
+
+/// What is added up.
+#[derive(Clone, Copy)]
+enum Of {
+    Squares,
+    Sizes,
+}
+
+/// The sum over each tensor that has elements, in double precision, as a tensor.
+fn sums(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    batches: &[Batch],
+    of: Of,
+) -> Result<Tensor, TensorError> {
+    let count: usize = batches
+        .iter()
+        .map(|batch| batch.tensors.count as usize)
+        .sum();
+    let most = batches.iter().map(|batch| batch.chunks).max().unwrap_or(0);
+    let sums = ws.take(&[count], DType::F64)?;
+    let partial = ws.take(&[most as usize], DType::F64)?;
+    let (mut to, of_chunks) = (address::<f64>(op, &sums)?, address::<f64>(op, &partial)?);
+    for batch in batches {
+        let (threads, tensors, chunks) = (batch.threads(), &batch.tensors, batch.chunks);
+        match of {
+            Of::Squares => {
+                launch!(
+                    gpu,
+                    OPTIMIZER.squares_of_chunks_f32,
+                    threads,
+                    *tensors,
+                    of_chunks
+                );
+            }
+            Of::Sizes => {
+                launch!(
+                    gpu,
+                    OPTIMIZER.sizes_of_chunks_f32,
+                    threads,
+                    *tensors,
+                    of_chunks
+                );
+            }
+        }
+        let threads = blocks(tensors.count as usize);
+        launch!(
+            gpu,
+            OPTIMIZER.sums_of_tensors,
+            threads,
+            *tensors,
+            chunks,
+            of_chunks,
+            to
+        );
+        to += (tensors.count as usize * size_of::<f64>()) as u64;
+    }
+    ws.give(&partial);
+    Ok(sums)
+}
+
+/// [`kernels::clip_norms`](crate::kernels::clip_norms), or of all together
+/// [`kernels::clip_global_norm`](crate::kernels::clip_global_norm). What the gradients are multiplied with
+/// stays on the GPU.
+pub(crate) fn clip(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    grads: &[Group<'_, 1>],
+    limit: f64,
+    together: bool,
+) -> Result<(), TensorError> {
+    let batches = batches(op, grads)?;
+    let squares = sums(gpu, op, ws, &batches, Of::Squares)?;
+    let n = squares.elem_count();
+    if n == 0 {
+        return Ok(());
+    }
+    let factors = ws.take(&[n], DType::F32)?;
+    let (from, mut to) = (address::<f64>(op, &squares)?, address::<f32>(op, &factors)?);
+    let (threads, count) = (each(n), n as u32);
+    if together {
+        let threads = blocks(1);
+        launch!(
+            gpu,
+            OPTIMIZER.global_clip_factor,
+            threads,
+            from,
+            to,
+            count,
+            limit
+        );
+    } else {
+        launch!(gpu, OPTIMIZER.clip_factors, threads, from, to, count, limit);
+    }
+    let for_each = i32::from(!together);
+    for batch in batches {
+        let (threads, tensors) = (batch.threads(), batch.tensors);
+        let own = tensors.count as usize * usize::from(!together);
+        launch!(gpu, OPTIMIZER.clip_f32, threads, tensors, to, for_each);
+        to += (own * size_of::<f32>()) as u64;
+    }
+    ws.give(&squares);
+    ws.give(&factors);
+    Ok(())
+}
+
+/// [`kernels::l1_l2_penalties`](crate::kernels::l1_l2_penalties).
+pub(crate) fn l1_l2_penalties(gpu: &Gpu, penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> {
+    const OP: &str = "penalties";
+    let Some(first) = penalties.first() else {
+        return Ok(Vec::new());
+    };
+    let mut ws = Workspace::new(first.tensor.device());
+    let mut totals = vec![0.0; penalties.len()];
+    let strengths: [(Of, fn(&L1L2<'_>) -> f64); 2] =
+        [(Of::Sizes, |p| p.l1), (Of::Squares, |p| p.l2)];
+    let mut started = Vec::with_capacity(strengths.len());
+    for (of, strength) in strengths {
+        // A strength of 0 makes 0 of what is not finite too.
+        let counted: Vec<usize> = (0..penalties.len())
+            .filter(|&i| strength(&penalties[i]) != 0.0 && penalties[i].tensor.elem_count() > 0)
+            .collect();
+        let groups: Vec<Group<'_, 1>> = counted
+            .iter()
+            .map(|&i| Group {
+                changed: [penalties[i].tensor],
+                read: None,
+            })
+            .collect();
+        if !counted.is_empty() {
+            let sums = sums(gpu, OP, &mut ws, &batches(OP, &groups)?, of)?;
+            started.push((sums, counted, strength));
+        }
+    }
+    for (sums, counted, strength) in started {
+        let sums = access::read::<f64>(&sums)?;
+        for (&i, sum) in counted.iter().zip(&*sums) {
+            totals[i] += strength(&penalties[i]) * sum;
+        }
+    }
+    Ok(totals)
+}
