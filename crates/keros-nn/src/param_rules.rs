@@ -81,12 +81,19 @@ impl ParamRules {
     /// When a regularizer fails.
     pub fn penalty(&self, params: &Params) -> Result<f64, NnError> {
         let mut total = 0.0;
-        for (id, regularizer) in &self.regularizers {
-            if let Some(param) = trained(params, *id) {
-                total += regularizer.penalty(param.value())?;
-            }
+        for (regularizer, param) in self.penalized(params) {
+            total += regularizer.penalty(param.value())?;
         }
         Ok(total)
+    }
+
+    /// The regularizers at work, each with its parameter, in the order in which they were added.
+    pub fn penalized<'a>(
+        &'a self,
+        params: &'a Params,
+    ) -> impl Iterator<Item = (&'a Arc<dyn Regularizer>, &'a Param)> {
+        let regularizers = self.regularizers.iter();
+        regularizers.filter_map(|(id, regularizer)| Some((regularizer, trained(params, *id)?)))
     }
 
     /// Adds the gradients of all penalties to those of the parameters.
@@ -94,10 +101,8 @@ impl ParamRules {
     /// # Errors
     /// When a regularizer fails.
     pub fn add_gradients(&self, params: &Params) -> Result<(), NnError> {
-        for (id, regularizer) in &self.regularizers {
-            if let Some(param) = trained(params, *id) {
-                regularizer.add_gradient(param.value(), param.grad())?;
-            }
+        for (regularizer, param) in self.penalized(params) {
+            regularizer.add_gradient(param.value(), param.grad())?;
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ mod predict;
 mod run;
 mod save;
 mod seen;
+mod settle;
 mod source;
 mod step;
 mod tensor;
