@@ -31,5 +31,6 @@ mod rng;
 mod shape;
 mod support;
 mod test_device;
+mod transfer;
 mod weights;
 mod workspace;
