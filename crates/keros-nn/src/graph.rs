@@ -445,9 +445,10 @@ impl Network for Graph {
         check_inputs(&self.inputs, inputs)?;
         self.training = mode.training();
         self.penalty = 0.0;
+        // All of them at once: after a batch that did not fit, the next one needs their memory.
+        self.tapes.iter_mut().for_each(Vec::clear);
         let mut values: Vec<Tensor> = Vec::with_capacity(self.steps.len());
         for (i, (step, tape)) in self.steps.iter().zip(&mut self.tapes).enumerate() {
-            tape.clear();
             let mut pass = Pass {
                 workspace,
                 params: &self.params,

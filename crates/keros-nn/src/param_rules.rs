@@ -3,8 +3,8 @@
 use crate::constraint::Constraint;
 use crate::error::NnError;
 use crate::regularizer::Regularizer;
-use keros_tensor::kernels::{self, L1L2};
-use keros_tensor::{Param, ParamId, Params};
+use keros_tensor::kernels::{self, L1L2, PenaltySums};
+use keros_tensor::{Param, ParamId, Params, Workspace};
 use std::sync::Arc;
 
 /// What a layer may ask for a parameter that it adds.
@@ -81,27 +81,51 @@ impl ParamRules {
     /// # Errors
     /// When a regularizer fails.
     pub fn penalty(&self, params: &Params) -> Result<f64, NnError> {
-        let trained = |(id, regularizer): &'_ (ParamId, Arc<dyn Regularizer>)| {
-            let value = trained(params, *id)?.value().as_tensor();
-            Some((value, Arc::clone(regularizer)))
-        };
-        let penalized: Vec<_> = self.regularizers.iter().filter_map(trained).collect();
-        let common: Vec<L1L2<'_>> = penalized
-            .iter()
-            .filter_map(|(tensor, regularizer)| {
-                let (l1, l2) = regularizer.l1_l2()?;
-                Some(L1L2 { tensor, l1, l2 })
-            })
-            .collect();
-        let mut common = kernels::l1_l2_penalties(&common)?.into_iter();
+        let penalized: Vec<_> = self.penalized(params).collect();
+        let mut common = kernels::l1_l2_penalties(&common(&penalized))?.into_iter();
         let mut total = 0.0;
-        for (value, regularizer) in &penalized {
+        for (regularizer, param) in &penalized {
             total += match regularizer.l1_l2().and_then(|_| common.next()) {
                 Some(penalty) => penalty,
-                None => regularizer.penalty(value)?,
+                None => regularizer.penalty(param.value())?,
             };
         }
         Ok(total)
+    }
+
+    /// [`penalty`](Self::penalty) without waiting for a GPU: what is known at once, and sums that
+    /// are still to be read. All is known on the CPU. Regularizers of the user's own, which compute
+    /// on the host, are waited for.
+    ///
+    /// # Errors
+    /// When a regularizer fails.
+    pub fn start_penalty(
+        &self,
+        workspace: &mut Workspace,
+        params: &Params,
+    ) -> Result<(f64, Vec<PenaltySums>), NnError> {
+        if workspace.device().is_cpu() {
+            return Ok((self.penalty(params)?, Vec::new()));
+        }
+        let penalized: Vec<_> = self.penalized(params).collect();
+        let sums = kernels::l1_l2_sums(workspace, &common(&penalized))?;
+        let mut known = 0.0;
+        for (regularizer, param) in &penalized {
+            if regularizer.l1_l2().is_none() {
+                known += regularizer.penalty(param.value())?;
+            }
+        }
+        Ok((known, sums))
+    }
+
+    /// The regularizers at work, each with its parameter, in the order in which they were added.
+    fn penalized<'a>(
+        &'a self,
+        params: &'a Params,
+    ) -> impl Iterator<Item = (&'a dyn Regularizer, &'a Param)> {
+        let regularizers = self.regularizers.iter();
+        regularizers
+            .filter_map(|(id, regularizer)| Some((regularizer.as_ref(), trained(params, *id)?)))
     }
 
     /// Adds the gradients of all penalties to those of the parameters.
@@ -109,10 +133,8 @@ impl ParamRules {
     /// # Errors
     /// When a regularizer fails.
     pub fn add_gradients(&self, params: &Params) -> Result<(), NnError> {
-        for (id, regularizer) in &self.regularizers {
-            if let Some(param) = trained(params, *id) {
-                regularizer.add_gradient(param.value(), param.grad())?;
-            }
+        for (regularizer, param) in self.penalized(params) {
+            regularizer.add_gradient(param.value(), param.grad())?;
         }
         Ok(())
     }
@@ -129,6 +151,16 @@ impl ParamRules {
         }
         Ok(())
     }
+}
+
+/// Those penalties that are of Keras's own kind.
+fn common<'a>(penalized: &[(&dyn Regularizer, &'a Param)]) -> Vec<L1L2<'a>> {
+    let common = penalized.iter().filter_map(|(regularizer, param)| {
+        let (l1, l2) = regularizer.l1_l2()?;
+        let tensor = param.value().as_tensor();
+        Some(L1L2 { tensor, l1, l2 })
+    });
+    common.collect()
 }
 
 fn trained(params: &Params, id: ParamId) -> Option<&Param> {

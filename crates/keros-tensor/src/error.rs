@@ -34,12 +34,15 @@ pub enum TensorError {
         reason: Box<str>,
     },
     /// The memory of a GPU is used up.
-    #[error("{op}: the GPU has no {bytes} bytes left ({free} of {total} bytes are free)")]
+    #[error(
+        "{op}: the memory of the GPU is used up (expected {}, found {free} of {total} bytes free)",
+        bytes.map_or_else(|| "more".to_owned(), |bytes| format!("{bytes} bytes"))
+    )]
     OutOfMemory {
         /// The operation.
         op: &'static str,
-        /// Bytes that it asked for.
-        bytes: usize,
+        /// Bytes that it asked for, if that is known.
+        bytes: Option<usize>,
         /// Bytes that were free.
         free: usize,
         /// Bytes that the GPU has.
@@ -178,6 +181,10 @@ pub enum TensorError {
 
 impl From<candle_core::Error> for TensorError {
     fn from(error: candle_core::Error) -> Self {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::is_out_of_memory(&error) {
+            return crate::cuda::out_of_memory("running an operation of candle", None);
+        }
         Self::Candle(Box::new(error))
     }
 }

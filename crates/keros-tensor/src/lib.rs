@@ -27,6 +27,7 @@ mod npz;
 pub mod parallel;
 mod params;
 mod precision;
+mod readback;
 mod rng;
 mod scratch;
 pub mod simd;
@@ -44,8 +45,9 @@ pub use keras_file::{load_keras_params, read_keras_config};
 pub use npz::{load_npz, save_npz};
 pub use params::{Param, ParamId, Params};
 pub use precision::{set_tf32, tf32};
+pub use readback::Readback;
 pub use rng::Stream;
-pub use upload::upload;
+pub use upload::{Convert, upload};
 pub use weights::{check_params, load_params, load_tensors, save_params, save_tensors, set_params};
 pub use workspace::Workspace;
 

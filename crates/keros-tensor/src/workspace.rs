@@ -29,10 +29,14 @@ const SLACK_BYTES: usize = 4096;
 /// (or 4 KiB larger), and by a new one otherwise.
 /// A buffer that 16 recycles in a row did not use is dropped, so the pool holds what the last steps
 /// used and no more.
+/// Where a GPU has no memory left for a new buffer, the free ones are dropped first.
 pub struct Workspace {
     device: Device,
     buffers: Vec<Buffer>,
     recycles: u64,
+    /// What [`upload`](crate::upload) sends values through.
+    #[cfg(feature = "cuda")]
+    uploads: Option<crate::cuda::upload::Ring>,
 }
 
 struct Buffer {
@@ -52,6 +56,8 @@ impl Workspace {
             device: device.clone(),
             buffers: Vec::new(),
             recycles: 0,
+            #[cfg(feature = "cuda")]
+            uploads: None,
         }
     }
 
@@ -63,7 +69,8 @@ impl Workspace {
     /// Lends a contiguous tensor of `shape` and `dtype` with unspecified contents.
     ///
     /// # Errors
-    /// The shape has more elements than memory can address, or candle cannot allocate.
+    /// The shape has more elements than memory can address, or the device has no memory left
+    /// ([`TensorError::OutOfMemory`] on a GPU).
     pub fn take(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor, TensorError> {
         let size = dtype.size_in_bytes().max(1);
         let elements = shape
@@ -86,7 +93,8 @@ impl Workspace {
         let index = match best {
             Some(index) => index,
             None => {
-                self.buffers.push(self.allocate(elements, dtype, size)?);
+                let buffer = self.allocate(elements, dtype, size)?;
+                self.buffers.push(buffer);
                 self.buffers.len() - 1
             }
         };
@@ -97,9 +105,14 @@ impl Workspace {
         Ok(view.reshape(shape)?)
     }
 
-    fn allocate(&self, elements: usize, dtype: DType, size: usize) -> Result<Buffer, TensorError> {
+    fn allocate(
+        &mut self,
+        elements: usize,
+        dtype: DType,
+        size: usize,
+    ) -> Result<Buffer, TensorError> {
         let capacity = elements.max(1);
-        let storage = Tensor::zeros(capacity + ALIGN_BYTES / size, dtype, &self.device)?;
+        let storage = self.storage(capacity + ALIGN_BYTES / size, dtype)?;
         let start = match dtype {
             // A GPU aligns its buffers by itself.
             _ if !self.device.is_cpu() => 0,
@@ -120,6 +133,40 @@ impl Workspace {
         })
     }
 
+    /// New memory for a buffer.
+    fn storage(&mut self, elements: usize, dtype: DType) -> Result<Tensor, TensorError> {
+        let made = Tensor::zeros(elements, dtype, &self.device);
+        #[cfg(feature = "cuda")]
+        if let Err(error) = &made
+            && crate::cuda::is_out_of_memory(error)
+        {
+            self.buffers.retain(|buffer| buffer.lent);
+            self.uploads = None;
+            // The memory is free when what it was used for is done.
+            self.device.synchronize()?;
+            return Tensor::zeros(elements, dtype, &self.device).map_err(|error| {
+                let bytes = elements * dtype.size_in_bytes();
+                match crate::cuda::is_out_of_memory(&error) {
+                    true => crate::cuda::out_of_memory("taking buffer", Some(bytes)),
+                    false => error.into(),
+                }
+            });
+        }
+        Ok(made?)
+    }
+
+    /// The uploads of the last steps to this GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn uploads(
+        &mut self,
+        gpu: &crate::cuda::Gpu,
+    ) -> Result<&mut crate::cuda::upload::Ring, TensorError> {
+        match self.uploads {
+            Some(ref mut uploads) => Ok(uploads),
+            ref mut none @ None => Ok(none.insert(crate::cuda::upload::Ring::new(gpu)?)),
+        }
+    }
+
     /// Takes a lent tensor, or any view of it, back before the step ends.
     ///
     /// A tensor that is not from this pool is left alone.
@@ -136,6 +183,10 @@ impl Workspace {
     /// Takes everything back: the start of a step.
     pub fn recycle(&mut self) {
         self.recycles += 1;
+        #[cfg(feature = "cuda")]
+        if let Some(uploads) = &mut self.uploads {
+            uploads.turn();
+        }
         let oldest = self.recycles.saturating_sub(KEEP_RECYCLES);
         self.buffers.retain(|buffer| buffer.last_used >= oldest);
         for buffer in &mut self.buffers {
@@ -145,10 +196,16 @@ impl Workspace {
 
     /// Bytes that the pool holds, lent or free.
     pub fn bytes(&self) -> usize {
-        self.buffers
+        let of_buffers = self
+            .buffers
             .iter()
             .map(|b| b.storage.elem_count() * b.storage.dtype().size_in_bytes())
-            .sum()
+            .sum();
+        #[cfg(feature = "cuda")]
+        if let Some(uploads) = &self.uploads {
+            return of_buffers + uploads.bytes();
+        }
+        of_buffers
     }
 }
 

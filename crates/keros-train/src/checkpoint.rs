@@ -70,7 +70,7 @@ impl<N: Network> Trainer<N> {
             version: VERSION,
             identity: identity.clone(),
             position,
-            trackers: self.trackers.state(),
+            trackers: self.trackers.state()?,
             logs,
             callbacks,
         };

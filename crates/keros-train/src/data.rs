@@ -52,9 +52,9 @@ fn float_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, Trai
     let array = &array.to_standard_layout();
     let shape = array.shape();
     Ok(match Numbers::of(array)? {
-        Numbers::F32(values) => upload(workspace, shape, values, |value| value)?,
-        Numbers::U8(values) => upload(workspace, shape, values, f32::from)?,
-        Numbers::I64(values) => upload(workspace, shape, values, |value| value as f32)?,
+        Numbers::F32(values) => upload::<f32, f32>(workspace, shape, values)?,
+        Numbers::U8(values) => upload::<u8, f32>(workspace, shape, values)?,
+        Numbers::I64(values) => upload::<i64, f32>(workspace, shape, values)?,
     })
 }
 
@@ -121,19 +121,19 @@ fn label_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, Trai
     match array.dtype() {
         HostType::U8 => {
             let labels = array.as_slice::<u8>().unwrap_or_default();
-            Ok(upload(workspace, &shape, labels, u32::from)?)
+            Ok(upload::<u8, u32>(workspace, &shape, labels)?)
         }
         HostType::I64 => {
             let labels = array.as_slice::<i64>().unwrap_or_default();
             let valid = |label: &i64| u32::try_from(*label).is_ok();
             check_labels(labels, valid)?;
-            Ok(upload(workspace, &shape, labels, |label| label as u32)?)
+            Ok(upload::<i64, u32>(workspace, &shape, labels)?)
         }
         _ => {
             let labels = array.as_slice::<f32>().unwrap_or_default();
             let valid = |label: &f32| label.fract() == 0.0 && (0.0..16_777_216.0).contains(label);
             check_labels(labels, valid)?;
-            Ok(upload(workspace, &shape, labels, |label| label as u32)?)
+            Ok(upload::<f32, u32>(workspace, &shape, labels)?)
         }
     }
 }

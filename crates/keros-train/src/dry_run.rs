@@ -61,13 +61,13 @@ impl<N: Network> Trainer<N> {
         let batch = batch.ok_or_else(|| none("data"))?;
         self.trackers.reset();
         self.train_step(&batch, None)?;
-        let mut logs = self.logs();
+        let mut logs = self.logs()?;
         if let Some(validation) = validation {
             let batch = validation.feed.start(0, 0, Some(1))?.next().transpose()?;
             let batch = batch.ok_or_else(|| none("validation_data"))?;
             self.trackers.reset();
-            self.test_step(&batch)?;
-            self.trackers.write("val_", &mut logs);
+            self.test_step(&batch, None)?;
+            self.trackers.write("val_", &mut logs)?;
         }
         Ok(logs)
     }

@@ -57,6 +57,18 @@ pub enum TrainError {
         /// What went wrong.
         source: Box<TrainError>,
     },
+    /// The memory of a GPU does not hold a batch. The trainer can go on with a smaller one.
+    #[error(
+        "a batch of {rows} samples does not fit into the memory of the GPU: {source} (at most about {fits} samples would fit)"
+    )]
+    OutOfMemory {
+        /// Samples of the batch.
+        rows: usize,
+        /// An estimate from above: the memory of the GPU over what a sample needed until then.
+        fits: usize,
+        /// What asked for the memory.
+        source: NnError,
+    },
     /// A checkpoint could not be written or continued.
     #[error("checkpoint {}: {source}", path.display())]
     Checkpoint {
@@ -91,11 +103,15 @@ impl TrainError {
         }
     }
 
+    /// The error of a batch, unless it is already known to be that of another one.
     pub(crate) fn in_batch(self, epoch: u64, batch: u64) -> TrainError {
-        TrainError::Batch {
-            epoch,
-            batch,
-            source: Box::new(self),
+        match self {
+            TrainError::Batch { .. } => self,
+            _ => TrainError::Batch {
+                epoch,
+                batch,
+                source: Box::new(self),
+            },
         }
     }
 }

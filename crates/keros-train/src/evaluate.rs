@@ -55,7 +55,7 @@ impl<N: Network> Trainer<N> {
         pass.callbacks.queue = pull.meter();
         let result = self.test(&mut pull, steps, None, &mut pass.callbacks);
         self.tell_error(&mut pass.callbacks, result)?;
-        Ok(self.logs())
+        self.logs()
     }
 
     /// Resets the trackers and evaluates at most `steps` batches. `fit_epoch` is the epoch of the
@@ -94,7 +94,7 @@ impl<N: Network> Trainer<N> {
             let nothing = Telling::nothing(wait).about(&batch);
             let decision = self.tell(callbacks, &begin, nothing)?;
             stop = stop.or(decision.stop);
-            self.test_step(&batch)
+            self.test_step(&batch, Some((epoch, batch_index)))
                 .map_err(|error| error.in_batch(epoch, batch_index))?;
             let end = Event {
                 kind: EventKind::TestBatchEnd,

@@ -204,7 +204,7 @@ impl<N: Network> Trainer<N> {
                     ));
                     break 'passes;
                 }
-                self.trackers.write("", &mut callbacks.logs);
+                self.trackers.write("", &mut callbacks.logs)?;
                 if let Some(validation) = &mut validation
                     && validation.freq.is_due(epoch)
                 {
@@ -213,7 +213,7 @@ impl<N: Network> Trainer<N> {
                     self.validate(validation, callbacks, control)?;
                     callbacks.queue = pull.meter();
                     callbacks.logs = training;
-                    self.trackers.write("val_", &mut callbacks.logs);
+                    self.trackers.write("val_", &mut callbacks.logs)?;
                 }
                 let end = self.event(EventKind::EpochEnd, epoch);
                 let telling = Telling::of(LogsOf::Ready, control.wait);
@@ -332,7 +332,7 @@ impl<N: Network> Trainer<N> {
         if skip {
             return Ok(());
         }
-        self.gradients(batch, control.class_weight.as_ref())
+        self.gradients(batch, control.class_weight.as_ref(), Some((epoch, index)))
             .map_err(|error| error.in_batch(epoch, index))?;
         let mut skip = false;
         for kind in [EventKind::AfterBackward, EventKind::BeforeStep] {
@@ -347,7 +347,7 @@ impl<N: Network> Trainer<N> {
             skip = control.take(decision, self)?.skip;
         }
         if !skip {
-            self.update()
+            self.update(batch)
                 .map_err(|error| error.in_batch(epoch, index))?;
         }
         let end = Event {

@@ -21,6 +21,10 @@
 //! **Determinism.** The same network, data, seed and calls give the same bits, whatever the number of
 //! workers or threads.
 //!
+//! **On a GPU** a step returns before it is done: losses and outputs travel to the host beside the next
+//! steps and are added to the logs when a callback reads them, a few steps later, or when the epoch
+//! ends. They are the same numbers in the same order as with a wait after each step.
+//!
 //! **Failure.** An error in the data, the network or a callback ends the call with an error that names
 //! epoch and batch; train end is then not sent. The weights stay as the last finished step left them.
 
@@ -40,6 +44,7 @@ mod predict;
 mod run;
 mod save;
 mod seen;
+mod settle;
 mod source;
 mod step;
 mod tensor;

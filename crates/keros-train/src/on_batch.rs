@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::{TestOnBatchOptions, TrainOnBatchOptions};
+use crate::predict::Outputs;
 use crate::trainer::Trainer;
 use keros_callbacks::Logs;
 use keros_data::{Array, Arrays, Batch};
@@ -34,7 +35,7 @@ impl<N: Network> Trainer<N> {
             self.trackers.reset();
         }
         self.train_step(batch, options.class_weight.as_ref())?;
-        Ok(self.logs())
+        self.logs()
     }
 
     /// The loss and metrics of `batch` in inference mode.
@@ -58,8 +59,8 @@ impl<N: Network> Trainer<N> {
         if options.reset_metrics {
             self.trackers.reset();
         }
-        self.test_step(batch)?;
-        Ok(self.logs())
+        self.test_step(batch, None)?;
+        self.logs()
     }
 
     /// The outputs for `inputs` in inference mode, one array per output of the network.
@@ -72,16 +73,14 @@ impl<N: Network> Trainer<N> {
     ) -> Result<Vec<Array>, TrainError> {
         let batch = Batch::inputs_only(inputs);
         batch.check()?;
-        let outputs = self.predict_step(&batch)?;
-        outputs
-            .into_iter()
-            .map(|output| output.into_array())
-            .collect()
+        let mut outputs = Outputs::default();
+        outputs.extend(&self.predict_step(&batch)?.wait()?)?;
+        outputs.into_arrays()
     }
 
-    pub(crate) fn logs(&self) -> Logs {
+    pub(crate) fn logs(&mut self) -> Result<Logs, TrainError> {
         let mut logs = Logs::new();
-        self.trackers.write("", &mut logs);
-        logs
+        self.trackers.write("", &mut logs)?;
+        Ok(logs)
     }
 }

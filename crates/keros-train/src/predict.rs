@@ -5,11 +5,13 @@ use crate::options::{GeneratorOptions, PredictOptions};
 use crate::pass::LonePass;
 use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
-use crate::step::HostOutput;
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind};
-use keros_data::{Array, ArraySequence, Arrays};
+use keros_data::{Array, ArraySequence, Arrays, DataError};
 use keros_nn::Network;
+use keros_tensor::access::read;
+use keros_tensor::{Readback, Tensor};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 impl<N: Network> Trainer<N> {
@@ -52,7 +54,7 @@ impl<N: Network> Trainer<N> {
         pass.callbacks.queue = pull.meter();
         let result = self.predict_all(&mut pull, steps, &mut pass.callbacks);
         let outputs = self.tell_error(&mut pass.callbacks, result)?;
-        outputs.into_iter().map(HostOutput::into_array).collect()
+        outputs.into_arrays()
     }
 
     fn predict_all(
@@ -60,11 +62,12 @@ impl<N: Network> Trainer<N> {
         pull: &mut Pull<'_>,
         steps: Option<u64>,
         callbacks: &mut Callbacks<'_>,
-    ) -> Result<Vec<HostOutput>, TrainError> {
+    ) -> Result<Outputs, TrainError> {
         let begin = self.event(EventKind::PredictBegin, 0);
         let mut wait = Duration::ZERO;
         let mut stop = self.tell(callbacks, &begin, Telling::nothing(wait))?.stop;
-        let mut outputs: Vec<HostOutput> = Vec::new();
+        let mut outputs = Outputs::default();
+        let mut pending = VecDeque::new();
         let mut batch_index = 0;
         while steps.is_none_or(|steps| batch_index < steps) && stop.is_none() {
             let asked = Instant::now();
@@ -85,13 +88,11 @@ impl<N: Network> Trainer<N> {
             let predicted = self
                 .predict_step(&batch)
                 .map_err(|error| error.in_batch(0, batch_index))?;
-            if outputs.is_empty() {
-                outputs = predicted;
-            } else {
-                for (all, new) in outputs.iter_mut().zip(predicted) {
-                    all.shape[0] += new.shape[0];
-                    all.values.extend_from_slice(&new.values);
-                }
+            pending.push_back((batch_index, predicted));
+            while let Some((_, oldest)) = pending.front()
+                && (pending.len() > MOST_PENDING || oldest.is_ready().unwrap_or(true))
+            {
+                outputs.extend_with(pending.pop_front())?;
             }
             let end = Event {
                 kind: EventKind::PredictBatchEnd,
@@ -101,6 +102,9 @@ impl<N: Network> Trainer<N> {
             decision.merge(callbacks.asked_outside_of_training());
             stop = stop.or(decision.stop);
             batch_index += 1;
+        }
+        for batch in pending {
+            outputs.extend_with(Some(batch))?;
         }
         if batch_index == 0 {
             let expected = "at least one batch";
@@ -112,5 +116,55 @@ impl<N: Network> Trainer<N> {
         };
         let _ = self.tell(callbacks, &end, Telling::nothing(wait))?;
         Ok(outputs)
+    }
+}
+
+/// Batches whose outputs may be on their way from the device.
+const MOST_PENDING: usize = 4;
+
+/// The outputs of the batches so far, on the host.
+#[derive(Default)]
+pub(crate) struct Outputs(Vec<HostOutput>);
+
+/// The values of one output.
+struct HostOutput {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Outputs {
+    /// Adds those of a batch when they have arrived.
+    fn extend_with(&mut self, batch: Option<(u64, Readback)>) -> Result<(), TrainError> {
+        let Some((index, readback)) = batch else {
+            return Ok(());
+        };
+        let tensors = readback.wait().map_err(TrainError::from);
+        self.extend(&tensors.map_err(|error| error.in_batch(0, index))?)
+    }
+
+    /// Adds those of a batch.
+    pub(crate) fn extend(&mut self, tensors: &[Tensor]) -> Result<(), TrainError> {
+        if self.0.is_empty() {
+            let empty = tensors.iter().map(|tensor| {
+                let mut shape = tensor.dims().to_vec();
+                shape[0] = 0;
+                HostOutput {
+                    shape,
+                    values: Vec::new(),
+                }
+            });
+            self.0 = empty.collect();
+        }
+        for (all, new) in self.0.iter_mut().zip(tensors) {
+            all.shape[0] += new.dims()[0];
+            all.values.extend_from_slice(&read::<f32>(new)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_arrays(self) -> Result<Vec<Array>, TrainError> {
+        let arrays = self.0.into_iter();
+        let arrays = arrays.map(|output| Array::from_vec(&output.shape, output.values));
+        Ok(arrays.collect::<Result<Vec<Array>, DataError>>()?)
     }
 }

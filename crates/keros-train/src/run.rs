@@ -188,10 +188,16 @@ impl<N: Network> Trainer<N> {
                 network: &self.network,
                 optimizer: self.optimizer.as_mut(),
                 heads: &self.heads,
-                trackers: &self.trackers,
+                trackers: &mut self.trackers,
+                failed: None,
                 seed: self.seed,
             };
-            callbacks.list.dispatch(event, &mut seen)?
+            let decision = callbacks.list.dispatch(event, &mut seen);
+            // Whatever the callback that read the logs makes of it: the error is the step's.
+            match seen.failed {
+                Some(error) => return Err(error),
+                None => decision?,
+            }
         } else {
             Decision::CONTINUE
         };

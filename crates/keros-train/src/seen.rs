@@ -1,6 +1,7 @@
 //! What callbacks see of a run during one event, and do to it: the trainer's side of [`Run`].
 
 use crate::data::as_f32;
+use crate::error::TrainError;
 use crate::facts;
 use crate::run::Telling;
 use crate::save;
@@ -33,7 +34,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) network: &'a dyn Network,
     pub(crate) optimizer: &'a mut dyn Optimizer,
     pub(crate) heads: &'a [Head],
-    pub(crate) trackers: &'a Trackers,
+    pub(crate) trackers: &'a mut Trackers,
+    /// What went wrong in a step and was found when its values were read.
+    pub(crate) failed: Option<TrainError>,
     pub(crate) seed: u64,
 }
 
@@ -63,7 +66,11 @@ impl Run for Seen<'_> {
     fn logs(&mut self) -> Result<&mut Logs, BoxError> {
         if std::mem::take(&mut self.unread) {
             self.logs.clear();
-            self.trackers.write("", self.logs);
+            if let Err(error) = self.trackers.write("", self.logs) {
+                let text = error.to_string();
+                self.failed.get_or_insert(error);
+                return Err(text.into());
+            }
         }
         Ok(self.logs)
     }

@@ -3,23 +3,11 @@
 use crate::class_weight::ClassWeight;
 use crate::data::{by_port, input_tensors, target_tensor, weights_by_port};
 use crate::error::TrainError;
+use crate::settle::{Compared, OutputValues, StepValues};
 use crate::trainer::Trainer;
-use keros_data::{Array, Arrays, Batch};
-use keros_nn::{Mode, Network, Output, Port};
-use keros_tensor::access::{read, write};
-use keros_tensor::{Tensor, Workspace};
-
-/// The values of one output for a batch, on the host.
-pub(crate) struct HostOutput {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) values: Vec<f32>,
-}
-
-impl HostOutput {
-    pub(crate) fn into_array(self) -> Result<Array, TrainError> {
-        Ok(Array::from_vec(&self.shape, self.values)?)
-    }
-}
+use keros_data::{Arrays, Batch};
+use keros_nn::{Mode, Network, NnError, Output, Port, TargetKind};
+use keros_tensor::{Readback, Tensor, TensorError, Workspace};
 
 impl<N: Network> Trainer<N> {
     /// One update; the trackers gain the batch.
@@ -28,56 +16,81 @@ impl<N: Network> Trainer<N> {
         batch: &Batch,
         class_weight: Option<&ClassWeight>,
     ) -> Result<(), TrainError> {
-        self.gradients(batch, class_weight)?;
-        self.update()
+        self.gradients(batch, class_weight, None)?;
+        self.update(batch)
     }
 
     /// The first half of a step: the gradients of a batch, penalties included. The trackers gain the
-    /// batch.
+    /// batch, which `place` names by epoch and number if it is one of a run.
     pub(crate) fn gradients(
         &mut self,
         batch: &Batch,
         class_weight: Option<&ClassWeight>,
+        place: Option<(u64, u64)>,
     ) -> Result<(), TrainError> {
         let mode = Mode::Training {
             seed: self.seed,
             step: self.optimizer.batches(),
         };
-        let grads = self.compare(batch, mode, class_weight)?;
-        self.network.backward(&mut self.workspace, &grads)?;
-        self.network
-            .param_rules()
-            .add_gradients(self.network.params())?;
-        Ok(())
+        let done = self
+            .compare(batch, mode, class_weight, place)
+            .and_then(|grads| {
+                self.network.backward(&mut self.workspace, &grads)?;
+                let params = self.network.params();
+                Ok(self.network.param_rules().add_gradients(params)?)
+            });
+        done.map_err(|error| self.about_memory(batch, error))
     }
 
     /// The second half: the parameters follow their gradients.
-    pub(crate) fn update(&mut self) -> Result<(), TrainError> {
+    pub(crate) fn update(&mut self, batch: &Batch) -> Result<(), TrainError> {
         let params = self.network.params();
-        self.optimizer.step(params)?;
-        self.network.param_rules().constrain(params)?;
-        Ok(())
+        let done = self
+            .optimizer
+            .step(params)
+            .and_then(|()| self.network.param_rules().constrain(params));
+        done.map_err(|error| self.about_memory(batch, error.into()))
     }
 
     /// An evaluation of a batch; the trackers gain it.
-    pub(crate) fn test_step(&mut self, batch: &Batch) -> Result<(), TrainError> {
-        self.compare(batch, Mode::Inference, None)?;
-        Ok(())
+    pub(crate) fn test_step(
+        &mut self,
+        batch: &Batch,
+        place: Option<(u64, u64)>,
+    ) -> Result<(), TrainError> {
+        let done = self.compare(batch, Mode::Inference, None, place);
+        done.map(drop)
+            .map_err(|error| self.about_memory(batch, error))
     }
 
-    /// The outputs of a batch, on the host.
-    pub(crate) fn predict_step(&mut self, batch: &Batch) -> Result<Vec<HostOutput>, TrainError> {
-        let outputs = self.forward(batch, Mode::Inference)?;
-        outputs
-            .iter()
-            .map(|output| {
-                let values = output.values(&mut self.workspace)?;
-                Ok(HostOutput {
-                    shape: values.dims().to_vec(),
-                    values: read::<f32>(&values)?.to_vec(),
-                })
-            })
-            .collect()
+    /// The outputs of a batch, on their way to the host.
+    pub(crate) fn predict_step(&mut self, batch: &Batch) -> Result<Readback, TrainError> {
+        let done = self.forward(batch, Mode::Inference).and_then(|outputs| {
+            let values = outputs
+                .iter()
+                .map(|output| output.values(&mut self.workspace))
+                .collect::<Result<Vec<Tensor>, NnError>>()?;
+            let values: Vec<&Tensor> = values.iter().collect();
+            Ok(Readback::start(&values)?)
+        });
+        done.map_err(|error| self.about_memory(batch, error))
+    }
+
+    /// Of memory that is used up, says which batch would fit.
+    fn about_memory(&self, batch: &Batch, error: TrainError) -> TrainError {
+        let TrainError::Network(source) = error else {
+            return error;
+        };
+        let Some((asked, free)) = out_of_memory(&source) else {
+            return TrainError::Network(source);
+        };
+        let held = self.workspace.bytes();
+        let per_sample = (held + asked) / batch.len().max(1);
+        TrainError::OutOfMemory {
+            rows: batch.len(),
+            fits: (held + free) / per_sample.max(1),
+            source,
+        }
     }
 
     fn forward(&mut self, batch: &Batch, mode: Mode) -> Result<Vec<Output>, TrainError> {
@@ -86,13 +99,14 @@ impl<N: Network> Trainer<N> {
         Ok(self.network.forward(&mut self.workspace, &inputs, mode)?)
     }
 
-    /// Runs a batch, adds it to the trackers and returns the gradient of the total loss with respect
-    /// to each output.
+    /// Runs a batch, leaves its values to the trackers and returns the gradient of the total loss
+    /// with respect to each output.
     fn compare(
         &mut self,
         batch: &Batch,
         mode: Mode,
         class_weight: Option<&ClassWeight>,
+        place: Option<(u64, u64)>,
     ) -> Result<Vec<Tensor>, TrainError> {
         let outputs = self.forward(batch, mode)?;
         let workspace = &mut self.workspace;
@@ -122,62 +136,93 @@ impl<N: Network> Trainer<N> {
                 Some(classes.times(targets.first(), of_samples)?.into())
             }
         };
+        // What is read on the host is made there too where the device is another one.
+        let mut host = match workspace.device().is_cpu() {
+            true => None,
+            false => Some(self.trackers.host_workspace()),
+        };
         let weights = weights_by_port(workspace, &with_loss, sample_weight.as_ref())?;
-        let mut weights = weights.iter();
+        let host_weights = match &mut host {
+            None => weights.clone(),
+            Some(host) => weights_by_port(host, &with_loss, sample_weight.as_ref())?,
+        };
+        let mut weights = weights.iter().zip(host_weights);
 
-        let rows = batch.len() as f64;
-        let of_params = self.network.param_rules().penalty(self.network.params())?;
-        let mut total = of_params + self.network.activity_penalty();
+        let rules = self.network.param_rules();
+        let (penalty, penalties) = rules.start_penalty(workspace, self.network.params())?;
+        let mut read: Vec<Tensor> = penalties.iter().map(|part| part.sums.clone()).collect();
+        let mut values = Vec::with_capacity(outputs.len());
         let mut grads = Vec::with_capacity(outputs.len());
-        for ((output, head), trackers) in outputs
-            .iter()
-            .zip(&self.heads)
-            .zip(&mut self.trackers.outputs)
+        for ((output, head), trackers) in
+            outputs.iter().zip(&self.heads).zip(&self.trackers.outputs)
         {
             let (Some(loss), Some(array)) =
                 (&head.loss, head.loss.as_ref().and_then(|_| arrays.next()))
             else {
                 grads.push(zeros(workspace, output.logits.dims())?);
+                values.push(None);
                 continue;
             };
-            let weights = weights.next().and_then(Option::as_ref);
-            let target = target_tensor(workspace, loss.target_kind(), array)?;
-            let scale = loss.scale(output, &target, weights)?;
-            let factor = scale * head.weight;
-            let computed = loss.compute(workspace, output, &target, weights, factor as f32)?;
-            let value = weighted_sum(&computed.per_sample, weights)? * scale;
-            total += value * head.weight;
-            if let Some((_, mean)) = &mut trackers.loss {
-                // As in Keras 3, where a short batch counts as much as a whole one here.
-                mean.add(value, 1.0);
+            let (weights, host_weights) = weights.next().unwrap_or((&None, None));
+            let (weights, kind) = (weights.as_ref(), loss.target_kind());
+            let has_metrics = !trackers.metrics.is_empty();
+            let target = target_tensor(workspace, kind, array)?;
+            let host_target = match &mut host {
+                Some(host) if has_metrics || kind == TargetKind::Labels => {
+                    let target = target_tensor(host, kind, array)?;
+                    loss.check_target(output, &target)?;
+                    target
+                }
+                _ => target.clone(),
+            };
+            let scale = loss.scale(output, &host_target, host_weights.as_ref())?;
+            let factor = (scale * head.weight) as f32;
+            let computed = loss.compute(workspace, output, &target, weights, factor)?;
+            read.push(computed.per_sample);
+            if has_metrics {
+                read.push(output.logits.clone());
             }
-            for tracked in &mut trackers.metrics {
-                let weights = weights.filter(|_| tracked.weighted);
-                tracked.metric.update(workspace, output, &target, weights)?;
-            }
+            values.push(Some(OutputValues {
+                scale,
+                factor: head.weight,
+                compared: has_metrics.then_some(Compared {
+                    activation: output.activation,
+                    target: host_target,
+                }),
+                weights: host_weights,
+            }));
             grads.push(computed.grad);
         }
-        self.trackers.loss.add(total, rows);
+        let read: Vec<&Tensor> = read.iter().collect();
+        let values = StepValues {
+            place,
+            rows: batch.len() as f64,
+            penalty: penalty + self.network.activity_penalty(),
+            penalties,
+            outputs: values,
+            readback: Readback::start(&read)?,
+        };
+        match host {
+            None => self.trackers.add(values, workspace)?,
+            Some(host) => self.trackers.push(values, host)?,
+        }
         Ok(grads)
     }
 }
 
-fn weighted_sum(losses: &Tensor, weights: Option<&Tensor>) -> Result<f64, TrainError> {
-    let losses = read::<f32>(losses)?;
-    Ok(match weights {
-        None => losses.iter().map(|loss| f64::from(*loss)).sum(),
-        Some(weights) => {
-            let weights = read::<f32>(weights)?;
-            let pairs = losses.iter().zip(weights.iter());
-            pairs
-                .map(|(loss, weight)| f64::from(*loss) * f64::from(*weight))
-                .sum()
+/// Bytes that were asked for and bytes that were free, if memory was used up.
+fn out_of_memory(error: &NnError) -> Option<(usize, usize)> {
+    match error {
+        NnError::Layer { source, .. } => out_of_memory(source),
+        NnError::Tensor(TensorError::OutOfMemory { bytes, free, .. }) => {
+            Some((bytes.unwrap_or_default(), *free))
         }
-    })
+        _ => None,
+    }
 }
 
 fn zeros(workspace: &mut Workspace, shape: &[usize]) -> Result<Tensor, TrainError> {
     let tensor = workspace.take(shape, keros_tensor::DType::F32)?;
-    write::<f32, _>(&tensor, |values| values.fill(0.0))?;
+    tensor.zero_set().map_err(TensorError::from)?;
     Ok(tensor)
 }

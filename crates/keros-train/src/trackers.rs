@@ -1,6 +1,7 @@
 //! The loss and metrics of an epoch or evaluation so far.
 
 use crate::error::TrainError;
+use crate::settle::Pending;
 use keros_callbacks::Logs;
 use keros_nn::{Metric, WeightedMean};
 
@@ -9,6 +10,8 @@ pub(crate) struct Trackers {
     /// The total loss.
     pub(crate) loss: WeightedMean,
     pub(crate) outputs: Vec<OutputTrackers>,
+    /// Steps whose values are not in the numbers yet.
+    pub(crate) pending: Pending,
 }
 
 /// The numbers of one output.
@@ -28,6 +31,7 @@ pub(crate) struct TrackedMetric {
 
 impl Trackers {
     pub(crate) fn reset(&mut self) {
+        self.pending.clear();
         self.loss.reset();
         for output in &mut self.outputs {
             if let Some((_, loss)) = &mut output.loss {
@@ -40,7 +44,11 @@ impl Trackers {
     }
 
     /// Sets `loss`, the losses of several outputs and the metrics, each name behind `prefix`.
-    pub(crate) fn write(&self, prefix: &str, logs: &mut Logs) {
+    ///
+    /// # Errors
+    /// Those of [`settle`](Self::settle).
+    pub(crate) fn write(&mut self, prefix: &str, logs: &mut Logs) -> Result<(), TrainError> {
+        self.settle()?;
         let mut set = |key: &str, value| match prefix {
             "" => logs.set(key, value),
             _ => logs.set(&format!("{prefix}{key}"), value),
@@ -56,6 +64,7 @@ impl Trackers {
         for metric in self.metrics() {
             set(&metric.key, metric.metric.result());
         }
+        Ok(())
     }
 
     /// The log keys.
@@ -72,15 +81,19 @@ impl Trackers {
     }
 
     /// Everything gathered so far, a list of numbers for each log key.
-    pub(crate) fn state(&self) -> Vec<Vec<f64>> {
+    ///
+    /// # Errors
+    /// Those of [`settle`](Self::settle).
+    pub(crate) fn state(&mut self) -> Result<Vec<Vec<f64>>, TrainError> {
+        self.settle()?;
         let losses = self
             .outputs
             .iter()
             .filter_map(|output| output.loss.as_ref());
-        std::iter::once(self.loss.state())
+        Ok(std::iter::once(self.loss.state())
             .chain(losses.map(|(_, loss)| loss.state()))
             .chain(self.metrics().map(|metric| metric.metric.state()))
-            .collect()
+            .collect())
     }
 
     /// Goes on from a [`state`](Self::state) of trackers with the same names.
@@ -91,6 +104,7 @@ impl Trackers {
             let found = state.len();
             return Err(TrainError::argument("resuming", "metrics", expected, found));
         }
+        self.pending.clear();
         let mut states = state.iter();
         let mut next = || states.next().map_or(&[][..], Vec::as_slice);
         self.loss.load_state("loss", next())?;

@@ -1,6 +1,7 @@
 //! A network with everything it needs to be trained.
 
 use crate::error::TrainError;
+use crate::settle::Pending;
 use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
 use keros_data::{LoaderStats, StatsHandle};
 use keros_nn::{Loss, Metric, Network, NnError, Optimizer, Resolve, WeightedMean};
@@ -274,6 +275,7 @@ fn trackers(
     let mut trackers = Trackers {
         loss: WeightedMean::default(),
         outputs: Vec::new(),
+        pending: Pending::default(),
     };
     for (name, head) in outputs.iter().zip(heads) {
         let own_loss = several && head.loss.is_some();

@@ -112,4 +112,7 @@ mod guides {
 
     #[doc = include_str!("../../../docs/performance.md")]
     struct Performance;
+
+    #[doc = include_str!("../../../docs/gpu.md")]
+    struct Gpu;
 }

@@ -43,6 +43,9 @@ struct Args {
     /// the training.
     #[arg(long)]
     processes: bool,
+    /// Where to train: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    device: Device,
     /// Seed of the weights, the order and the augmentation.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -149,7 +152,7 @@ fn network(args: &Args, classes: usize) -> Result<Sequential> {
         .layer(Dropout::new(0.4))
         .layer(Dense::new(64).activation("relu"))
         .layer(Dense::new(classes).activation("softmax"));
-    Ok(network.build(&Device::Cpu, args.seed)?)
+    Ok(network.build(&args.device, args.seed)?)
 }
 
 fn run(args: &Args, data: Data) -> Result<()> {

@@ -27,6 +27,9 @@ struct Args {
     /// Channels of the first block; the next ones have twice and four times as many.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1024))]
     channels: u16,
+    /// Where to train: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    device: Device,
     /// Folder for the model, the history and the learning curves.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 /// Three blocks, the last two of which halve the image.
-fn network(channels: usize, seed: u64) -> Result<Graph> {
+fn network(channels: usize, device: &Device, seed: u64) -> Result<Graph> {
     let mut graph = Graph::builder();
     let image = graph.input("image", [28, 28, 1]);
     let mut x = convolution(&mut graph, image, channels, 3, 1);
@@ -53,7 +56,7 @@ fn network(channels: usize, seed: u64) -> Result<Graph> {
     }
     x = graph.layer(GlobalAveragePooling2D::new(), x);
     let class = graph.layer(Dense::new(CLASSES.len()).activation("softmax"), x);
-    Ok(graph.build(&[("class", class)], &Device::Cpu, seed)?)
+    Ok(graph.build(&[("class", class)], device, seed)?)
 }
 
 /// `relu(f(x) + x)`; where the shape changes, a convolution of one pixel brings `x` to it.
@@ -86,7 +89,7 @@ fn convolution(
 }
 
 fn run(args: &Args, data: &Fashion) -> Result<()> {
-    let network = network(args.channels.into(), args.images.seed)?;
+    let network = network(args.channels.into(), &args.device, args.images.seed)?;
     println!("{}", summary(&network));
 
     let flow = |images: &Array, labels: &Array, shuffle| {

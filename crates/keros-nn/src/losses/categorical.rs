@@ -277,6 +277,31 @@ categorical! {
 }
 
 impl SparseCategoricalCrossentropy {
+    /// Whether the kernel for rows of logits computes the loss of an output.
+    fn is_fast(&self, logits: &Tensor) -> bool {
+        self.ignore_class.is_none() && logits.dims().len() == 2
+    }
+
+    /// Whether every label names a class or is the one to ignore.
+    fn check_labels(
+        &self,
+        op: &'static str,
+        labels: &[u32],
+        classes: usize,
+        per_sample: usize,
+    ) -> Result<(), NnError> {
+        let wrong = |label: &u32| *label as usize >= classes && self.ignore_class != Some(*label);
+        match labels.iter().position(wrong) {
+            None => Ok(()),
+            Some(row) => Err(NnError::Tensor(TensorError::Label {
+                op,
+                sample: row / per_sample.max(1),
+                label: labels[row],
+                classes,
+            })),
+        }
+    }
+
     fn row(&self, form: Form, label: u32, p: &[f32], grad: &mut [f32]) -> f64 {
         if self.ignore_class == Some(label) {
             grad.fill(0.0);
@@ -334,8 +359,7 @@ impl Loss for SparseCategoricalCrossentropy {
         let predictions =
             Predictions::of_crossentropy(name, workspace, output, own, self.from_logits)?;
         let logits = &output.logits;
-        let whole = self.ignore_class.is_none() && logits.dims().len() == 2;
-        if whole && predictions.are_logits_of_output() {
+        if self.is_fast(logits) && predictions.are_logits_of_output() {
             let (per_sample, grad) =
                 kernels::softmax_cross_entropy(workspace, logits, labels, weights, scale)?;
             return Ok(LossOutput { per_sample, grad });
@@ -347,16 +371,7 @@ impl Loss for SparseCategoricalCrossentropy {
             return Err(NnError::shape(format!("{name}: labels"), expected, found));
         }
         let labels = read::<u32>(labels)?;
-        let wrong =
-            |label: &u32| *label as usize >= rows.width && self.ignore_class != Some(*label);
-        if let Some(row) = labels.iter().position(wrong) {
-            return Err(NnError::Tensor(TensorError::Label {
-                op: name,
-                sample: row / rows.per_sample,
-                label: labels[row],
-                classes: rows.width,
-            }));
-        }
+        self.check_labels(name, &labels, rows.width, rows.per_sample)?;
         let form = predictions.form;
         each_row(
             name,
@@ -366,6 +381,22 @@ impl Loss for SparseCategoricalCrossentropy {
             scale,
             |r, p, grad| self.row(form, labels[r], p, grad),
         )
+    }
+
+    fn check_target(&self, output: &Output, target: &Target) -> Result<(), NnError> {
+        let (Target::Labels(labels), [samples, .., classes]) = (target, output.logits.dims())
+        else {
+            // A wrong form or shape, which `compute` sees.
+            return Ok(());
+        };
+        let logits = self.from_logits || output.activation == Activation::Softmax;
+        // The kernel's name for itself.
+        let op = match self.is_fast(&output.logits) && logits {
+            true => "softmax cross-entropy",
+            false => self.name(),
+        };
+        let per_sample = labels.elem_count() / samples.max(&1);
+        self.check_labels(op, &read::<u32>(labels)?, *classes, per_sample)
     }
 
     fn mask(&self, target: &Target) -> Result<Option<Vec<bool>>, NnError> {

@@ -115,6 +115,17 @@ pub trait Loss {
         scale: f32,
     ) -> Result<LossOutput, NnError>;
 
+    /// Whether the targets can be compared with the output, as far as only their values tell, such
+    /// as labels that name no class. The trainer asks with targets on the host where a GPU computes
+    /// the loss, which cannot refuse a value without being waited for. Default: they can.
+    ///
+    /// # Errors
+    /// As [`Loss::compute`].
+    fn check_target(&self, output: &Output, target: &Target) -> Result<(), NnError> {
+        let _ = (output, target);
+        Ok(())
+    }
+
     /// How the losses become one number. Default: [`Reduction::SumOverBatchSize`].
     fn reduction(&self) -> Reduction {
         Reduction::default()
@@ -219,6 +230,10 @@ impl<L: Loss> Loss for Reduced<L> {
         scale: f32,
     ) -> Result<LossOutput, NnError> {
         self.loss.compute(workspace, output, target, weights, scale)
+    }
+
+    fn check_target(&self, output: &Output, target: &Target) -> Result<(), NnError> {
+        self.loss.check_target(output, target)
     }
 
     fn reduction(&self) -> Reduction {

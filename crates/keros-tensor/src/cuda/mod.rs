@@ -21,22 +21,25 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod function;
 pub(crate) mod global_pool;
+mod host;
 pub(crate) mod merge;
 pub(crate) mod optimizer;
 mod patches;
 pub(crate) mod pool;
 pub(crate) mod prelu;
+pub(crate) mod readback;
 pub(crate) mod resample;
 pub(crate) mod shape;
+pub(crate) mod upload;
 mod window;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, CudaFunction, CudaStream, DevicePtr as _, LaunchConfig, result,
+    CudaContext, CudaFunction, CudaStream, DevicePtr as _, DriverError, LaunchConfig, result, sys,
 };
-use candle_core::cuda_backend::{CudaDType, CudaDevice};
-use candle_core::{Device, Storage, Tensor};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaError};
+use candle_core::{Device, Error, Storage, Tensor};
 
 use crate::{TensorError, access, device};
 
@@ -113,6 +116,33 @@ pub(crate) fn failure(op: &'static str, reason: &dyn std::fmt::Display) -> Tenso
     TensorError::Gpu {
         op,
         reason: reason.to_string().into(),
+    }
+}
+
+/// Whether an operation of candle failed because the memory of a GPU is used up.
+pub(crate) fn is_out_of_memory(error: &Error) -> bool {
+    match error {
+        Error::Cuda(error) => matches!(
+            error.downcast_ref(),
+            Some(CudaError::Cuda(DriverError(
+                sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY
+            )))
+        ),
+        Error::WithBacktrace { inner, .. }
+        | Error::Context { inner, .. }
+        | Error::WithPath { inner, .. } => is_out_of_memory(inner),
+        _ => false,
+    }
+}
+
+/// The error of memory that is used up, with what the GPU of this thread has left.
+pub(crate) fn out_of_memory(op: &'static str, bytes: Option<usize>) -> TensorError {
+    let (free, total) = result::mem_get_info().unwrap_or_default();
+    TensorError::OutOfMemory {
+        op,
+        bytes,
+        free,
+        total,
     }
 }
 

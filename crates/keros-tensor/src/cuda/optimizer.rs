@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
 use super::{Gpu, address, blocks, each, launch};
-use crate::kernels::{Group, L1L2};
+use crate::kernels::Group;
 use crate::{TensorError, Workspace, access};
 
 /// Groups that one start takes, as in optimizer.cu.
@@ -219,39 +219,19 @@ pub(crate) fn clip(
     Ok(())
 }
 
-/// [`kernels::l1_l2_penalties`](crate::kernels::l1_l2_penalties).
-pub(crate) fn l1_l2_penalties(gpu: &Gpu, penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> {
+/// `[N]` f64: the sum of `|x|` or `x²` of each tensor.
+pub(crate) fn sums_of(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    tensors: &[&Tensor],
+    squares: bool,
+) -> Result<Tensor, TensorError> {
     const OP: &str = "penalties";
-    let Some(first) = penalties.first() else {
-        return Ok(Vec::new());
-    };
-    let mut ws = Workspace::new(first.tensor.device());
-    let mut totals = vec![0.0; penalties.len()];
-    let strengths: [(Of, fn(&L1L2<'_>) -> f64); 2] =
-        [(Of::Sizes, |p| p.l1), (Of::Squares, |p| p.l2)];
-    let mut started = Vec::with_capacity(strengths.len());
-    for (of, strength) in strengths {
-        // A strength of 0 makes 0 of what is not finite too.
-        let counted: Vec<usize> = (0..penalties.len())
-            .filter(|&i| strength(&penalties[i]) != 0.0 && penalties[i].tensor.elem_count() > 0)
-            .collect();
-        let groups: Vec<Group<'_, 1>> = counted
-            .iter()
-            .map(|&i| Group {
-                changed: [penalties[i].tensor],
-                read: None,
-            })
-            .collect();
-        if !counted.is_empty() {
-            let sums = sums(gpu, OP, &mut ws, &batches(OP, &groups)?, of)?;
-            started.push((sums, counted, strength));
-        }
-    }
-    for (sums, counted, strength) in started {
-        let sums = access::read::<f64>(&sums)?;
-        for (&i, sum) in counted.iter().zip(&*sums) {
-            totals[i] += strength(&penalties[i]) * sum;
-        }
-    }
-    Ok(totals)
+    let groups = tensors.iter().map(|&tensor| Group {
+        changed: [tensor],
+        read: None,
+    });
+    let groups: Vec<Group<'_, 1>> = groups.collect();
+    let of = if squares { Of::Squares } else { Of::Sizes };
+    sums(gpu, OP, ws, &batches(OP, &groups)?, of)
 }

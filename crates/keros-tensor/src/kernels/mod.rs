@@ -96,8 +96,8 @@ pub use optimizer::{
     amsgrad_update, ftrl_update, lion_update, nadam_update, rmsprop_update, sgd_update,
 };
 pub use optimizer_common::{
-    L1L2, accumulate, add_l1_l2_gradient, clamp, clip_global_norm, clip_norms, l1_l2_penalties,
-    mean_of_accumulated, moving_average, scale, sum, weight_decay,
+    L1L2, PenaltySums, accumulate, add_l1_l2_gradient, clamp, clip_global_norm, clip_norms,
+    l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, weight_decay,
 };
 pub use padding::Padding;
 pub use permute::permute;

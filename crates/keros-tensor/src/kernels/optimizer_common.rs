@@ -1,7 +1,7 @@
 //! What optimizers of every kind do around an update: gradients accumulated and clipped, parameters
 //! decayed and averaged.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::CHUNK;
 use super::optimizer::{Group, apply, run_each};
@@ -192,9 +192,16 @@ pub fn l1_l2_penalties(penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> 
     let Some(first) = penalties.first() else {
         return Ok(Vec::new());
     };
-    on_gpu!(first.tensor, |gpu| cuda::optimizer::l1_l2_penalties(
-        gpu, penalties
-    ));
+    if !first.tensor.device().is_cpu() {
+        let mut totals = vec![0.0; penalties.len()];
+        for sums in l1_l2_sums(&mut Workspace::new(first.tensor.device()), penalties)? {
+            let values = access::read::<f64>(&sums.sums)?;
+            for ((&of, strength), value) in sums.of.iter().zip(&sums.strengths).zip(&*values) {
+                totals[of] += strength * value;
+            }
+        }
+        return Ok(totals);
+    }
     let penalties = penalties.iter().map(|&L1L2 { tensor, l1, l2 }| {
         sum(tensor, |x| {
             let x = f64::from(x);
@@ -202,6 +209,67 @@ pub fn l1_l2_penalties(penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> 
         })
     });
     penalties.collect()
+}
+
+/// Parts of penalties: each is a strength times a sum.
+pub struct PenaltySums {
+    /// Which penalties these are parts of.
+    pub of: Vec<usize>,
+    /// Their `l1` or `l2`.
+    pub strengths: Vec<f64>,
+    /// `[N]` f64: of each the sum of `|x|` or `x²`.
+    pub sums: Tensor,
+}
+
+impl PenaltySums {
+    /// The sum of all parts, from the values of [`sums`](Self::sums).
+    pub fn total(&self, sums: &[f64]) -> f64 {
+        self.strengths.iter().zip(sums).map(|(a, b)| a * b).sum()
+    }
+}
+
+/// The sums behind [`l1_l2_penalties`], without waiting for a GPU.
+///
+/// # Errors
+/// See [the module](super).
+pub fn l1_l2_sums(
+    ws: &mut Workspace,
+    penalties: &[L1L2<'_>],
+) -> Result<Vec<PenaltySums>, TensorError> {
+    let mut parts = Vec::with_capacity(2);
+    for squares in [false, true] {
+        let strength = |penalty: &L1L2<'_>| if squares { penalty.l2 } else { penalty.l1 };
+        // A strength of 0 makes 0 of what is not finite too.
+        let of: Vec<usize> = (0..penalties.len())
+            .filter(|&i| strength(&penalties[i]) != 0.0 && penalties[i].tensor.elem_count() > 0)
+            .collect();
+        if of.is_empty() {
+            continue;
+        }
+        let tensors: Vec<&Tensor> = of.iter().map(|&i| penalties[i].tensor).collect();
+        parts.push(PenaltySums {
+            strengths: of.iter().map(|&i| strength(&penalties[i])).collect(),
+            of,
+            sums: sums_of(ws, &tensors, squares)?,
+        });
+    }
+    Ok(parts)
+}
+
+/// `[N]` f64: the sum of `|x|` or `x²` of each tensor.
+fn sums_of(ws: &mut Workspace, tensors: &[&Tensor], squares: bool) -> Result<Tensor, TensorError> {
+    on_gpu!(tensors[0], |gpu| cuda::optimizer::sums_of(
+        gpu, ws, tensors, squares
+    ));
+    let term = |x: f32| {
+        let x = f64::from(x);
+        if squares { x * x } else { x.abs() }
+    };
+    let values = tensors.iter().map(|tensor| sum(tensor, term));
+    let values = values.collect::<Result<Vec<f64>, _>>()?;
+    let out = ws.take(&[tensors.len()], DType::F64)?;
+    access::write(&out, |out: &mut [f64]| out.copy_from_slice(&values))?;
+    Ok(out)
 }
 
 /// Adds the gradient of [`l1_l2_penalties`] to `grad`: `l1 sign(x) + 2 l2 x`, where the sign of 0 is 0.

@@ -32,5 +32,6 @@ mod rng;
 mod shape;
 mod support;
 mod test_device;
+mod transfer;
 mod weights;
 mod workspace;

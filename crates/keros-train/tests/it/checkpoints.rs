@@ -1,6 +1,7 @@
 //! A run that ends anywhere and is resumed is the run that was never interrupted, to the last bit.
 
 use crate::support::{FEATURES, endless, problem, trainer, weights};
+use crate::test_device::test_device;
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
     ModelCheckpoint, Verbose, state,
@@ -8,7 +9,6 @@ use keros_callbacks::{
 use keros_data::{ArraySequence, Shuffle};
 use keros_nn::Sequential;
 use keros_nn::layers::{Dense, Dropout};
-use keros_tensor::Device;
 use keros_train::{FitGeneratorOptions, FitOptions, Source, TrainError, Trainer, load_network};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -213,7 +213,7 @@ fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
         .layer(Dense::new(16).activation("tanh"))
         .layer(Dropout::new(0.25))
         .layer(Dense::new(3).activation("softmax"))
-        .build(&Device::Cpu, 7)
+        .build(&test_device(), 7)
         .unwrap();
     let mut other = Trainer::builder(network)
         .loss("sparse_categorical_crossentropy")
@@ -306,7 +306,7 @@ fn a_model_file_or_checkpoint_has_the_network_too() {
     let batch = keros_data::Batch::new(x.clone(), y);
     first.train_on_batch(&batch).unwrap();
     first.save(&path).unwrap();
-    let loaded = load_network(&path, &Device::Cpu).unwrap();
+    let loaded = load_network(&path, &test_device()).unwrap();
     let mut second = Trainer::builder(loaded)
         .optimizer("adam")
         .loss("sparse_categorical_crossentropy")
@@ -318,11 +318,11 @@ fn a_model_file_or_checkpoint_has_the_network_too() {
     assert_eq!(second.predict_on_batch(x).unwrap(), expected);
 
     arrays(&mut trainer(), Interrupter::new(&path, Some(2), false)).unwrap_err();
-    load_network(&path, &Device::Cpu).unwrap();
+    load_network(&path, &test_device()).unwrap();
 
     let other = folder.path().join("weights.safetensors");
     first.save_weights(&other).unwrap();
-    let error = load_network(&other, &Device::Cpu)
+    let error = load_network(&other, &test_device())
         .err()
         .unwrap()
         .to_string();

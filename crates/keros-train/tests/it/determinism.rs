@@ -1,11 +1,12 @@
 //! The same numbers to the last bit, whatever the workers, queue and threads.
 
 use crate::support::weights;
+use crate::test_device::test_device;
 use keros_callbacks::Verbose;
 use keros_data::{Array, FlowOptions, ImageDataGenerator};
 use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D};
 use keros_nn::{Activation, Sequential};
-use keros_tensor::{Device, parallel};
+use keros_tensor::parallel;
 use keros_train::{FitGeneratorOptions, Trainer};
 
 fn run(workers: usize, max_queue_size: usize, threads: usize) -> (Vec<f64>, Vec<f32>) {
@@ -35,7 +36,7 @@ fn run(workers: usize, max_queue_size: usize, threads: usize) -> (Vec<f64>, Vec<
         .layer(Flatten::new())
         .layer(Dropout::new(0.5))
         .layer(Dense::new(3).activation(Activation::Softmax))
-        .build(&Device::Cpu, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let mut trainer = Trainer::builder(network)
         .optimizer("adam")

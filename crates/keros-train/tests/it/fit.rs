@@ -1,13 +1,14 @@
 //! `fit`, `evaluate` and `predict` on arrays in memory.
 
 use crate::support::{Recorder, network, problem, trainer, weights};
+use crate::test_device::test_device;
 use keros_callbacks::{CallbackList, Verbose};
 use keros_data::{Array, Batch, Shuffle};
 use keros_nn::{
     Initializer, L2, Layer, LayerBuilder, NnError, ParamOptions, Pass, Sequential, Sgd, UnitNorm,
 };
 use keros_tensor::access::{read, write};
-use keros_tensor::{Device, ParamId, Tensor};
+use keros_tensor::{ParamId, Tensor};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
 use std::sync::Arc;
 
@@ -429,7 +430,7 @@ fn penalties_are_part_of_the_loss_and_constraints_hold_after_updates() {
     let fit = |options: ParamOptions| {
         let network = Sequential::builder([1])
             .layer(Shift(options, None))
-            .build(&Device::Cpu, 0)
+            .build(&test_device(), 0)
             .unwrap();
         let mut trainer = Trainer::builder(network)
             .optimizer(Sgd::new(0.25).unwrap())

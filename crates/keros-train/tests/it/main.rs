@@ -4,6 +4,7 @@
 mod averages;
 mod checkpoints;
 mod determinism;
+mod device;
 mod events;
 mod failures;
 mod fit;
@@ -13,3 +14,4 @@ mod outputs;
 mod seen;
 mod support;
 mod tensors;
+mod test_device;

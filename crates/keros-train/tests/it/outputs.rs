@@ -1,13 +1,13 @@
 //! Networks with several outputs: losses, their weights, metrics, and what is refused.
 
 use crate::support::problem;
+use crate::test_device::test_device;
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, Verbose,
 };
 use keros_data::{Array, ArraySequence, Arrays, Batch};
 use keros_nn::layers::Dense;
 use keros_nn::{Graph, Network, Sgd};
-use keros_tensor::Device;
 use keros_tensor::access::read;
 use keros_train::{ClassWeight, FitOptions, TrainOnBatchOptions, Trainer, TrainerBuilder};
 
@@ -19,7 +19,7 @@ fn graph() -> Graph {
     let class = graph.layer(Dense::new(3).activation("softmax").name("c"), hidden);
     let size = graph.layer(Dense::new(1).name("s"), hidden);
     let outputs = [("class", class), ("size", size)];
-    graph.build(&outputs, &Device::Cpu, 3).unwrap()
+    graph.build(&outputs, &test_device(), 3).unwrap()
 }
 
 fn builder() -> TrainerBuilder<Graph> {

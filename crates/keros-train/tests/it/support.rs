@@ -1,10 +1,10 @@
 //! A small problem, a small network and a callback that writes everything down.
 
+use crate::test_device::test_device;
 use keros_callbacks::{Callback, CallbackResult, Context, Decision, EventSet};
 use keros_data::{Array, Batch, DataError};
 use keros_nn::layers::{Dense, Dropout};
 use keros_nn::{Activation, Network, Sequential};
-use keros_tensor::Device;
 use keros_tensor::access::read;
 use keros_train::Trainer;
 
@@ -35,7 +35,7 @@ pub(crate) fn network(dropout: f32) -> Sequential {
         .layer(Dense::new(16).activation(Activation::Relu))
         .layer(Dropout::new(dropout))
         .layer(Dense::new(3).activation(Activation::Softmax))
-        .build(&Device::Cpu, 7)
+        .build(&test_device(), 7)
         .unwrap()
 }
 

@@ -1,0 +1,306 @@
+//! What holds on a GPU as on the CPU, where the values of a step are read when somebody wants to know.
+
+use crate::support::{FEATURES, network, problem, trainer};
+use crate::test_device::test_device;
+use keros_callbacks::{
+    CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Logs, TerminateOnNan, Verbose,
+};
+use keros_data::{Array, Batch};
+use keros_nn::layers::Dense;
+use keros_nn::{L2, Metric, NnError, Output, Sequential, SparseCategoricalCrossentropy, Target};
+use keros_tensor::{Device, Tensor, Workspace};
+use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
+use std::process::Command;
+
+fn silent(callbacks: CallbackList<'_>) -> FitOptions<'_> {
+    FitOptions {
+        batch_size: Some(8),
+        verbose: Verbose::Silent,
+        callbacks,
+        ..FitOptions::default()
+    }
+}
+
+fn numbers(logs: &Logs) -> Vec<(String, f64)> {
+    let keys = logs.iter().map(|(key, _)| key);
+    keys.map(|key| (key.to_owned(), logs.number(key).unwrap()))
+        .collect()
+}
+
+#[test]
+fn logs_do_not_depend_on_how_often_they_are_read() {
+    let (x, y) = problem(90);
+    let mut seldom = trainer();
+    let history = seldom
+        .fit(x.clone(), y.clone(), silent(CallbackList::new()))
+        .unwrap();
+    let mut each = Vec::new();
+    let reading = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        each.push(cx.logs()?.number("loss"));
+        Ok(Decision::CONTINUE)
+    });
+    let mut often = trainer();
+    let read = often
+        .fit(x, y, silent(CallbackList::new().with(reading)))
+        .unwrap();
+    let last = |history: &keros_callbacks::History| numbers(&history.epochs()[0].logs);
+    assert_eq!(last(&history), last(&read));
+    assert_eq!(each.len(), 12);
+    assert_eq!(each[11], Some(last(&read)[0].1));
+}
+
+/// A network with penalties, weights of samples, and metrics.
+fn penalized(device: &Device) -> Trainer<Sequential> {
+    let network = Sequential::builder([FEATURES])
+        .layer(
+            Dense::new(8)
+                .activation("tanh")
+                .kernel_regularizer(L2::new(0.1).unwrap()),
+        )
+        .layer(Dense::new(3).activation("softmax"))
+        .build(device, 5)
+        .unwrap();
+    Trainer::builder(network)
+        .optimizer("sgd")
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .weighted_metric("sparse_categorical_crossentropy")
+        .compile()
+        .unwrap()
+}
+
+#[test]
+fn the_numbers_are_those_of_the_cpu() {
+    let (x, y) = problem(50);
+    let weights = Array::from_vec(&[50], (0..50).map(|n| n as f32 / 25.0).collect()).unwrap();
+    let run = |device: &Device| {
+        let mut trainer = penalized(device);
+        let options = FitOptions {
+            epochs: 2,
+            sample_weight: Some(weights.clone().into()),
+            ..silent(CallbackList::new())
+        };
+        let history = trainer.fit(x.clone(), y.clone(), options).unwrap();
+        let mut all: Vec<_> = history.epochs().iter().map(|e| numbers(&e.logs)).collect();
+        let options = EvaluateOptions {
+            verbose: Verbose::Silent,
+            batch_size: 7,
+            ..EvaluateOptions::default()
+        };
+        all.push(numbers(
+            &trainer.evaluate(x.clone(), y.clone(), options).unwrap(),
+        ));
+        let options = PredictOptions {
+            verbose: Verbose::Silent,
+            batch_size: 3,
+            ..PredictOptions::default()
+        };
+        let predicted = trainer.predict(x.clone(), options).unwrap().remove(0);
+        assert_eq!(predicted.shape(), [50, 3]);
+        (all, predicted)
+    };
+    let ((logs, predicted), (expected_logs, expected)) = (run(&test_device()), run(&Device::Cpu));
+    for (logs, expected) in logs.iter().zip(&expected_logs) {
+        for ((key, found), (expected_key, expected)) in logs.iter().zip(expected) {
+            assert_eq!(key, expected_key);
+            assert!(
+                (found - expected).abs() < 1e-4,
+                "{key}: {found}, {expected}"
+            );
+        }
+    }
+    let pairs = predicted.as_slice::<f32>().unwrap().iter();
+    for (found, expected) in pairs.zip(expected.as_slice::<f32>().unwrap()) {
+        assert!((found - expected).abs() < 1e-4, "{found}, {expected}");
+    }
+}
+
+/// A metric that cannot take its third batch.
+#[derive(Default)]
+struct Picky(u32);
+
+impl Metric for Picky {
+    fn name(&self) -> &str {
+        "picky"
+    }
+    fn update(
+        &mut self,
+        _: &mut Workspace,
+        output: &Output,
+        target: &Target,
+        _: Option<&Tensor>,
+    ) -> Result<(), NnError> {
+        let Target::Labels(labels) = target else {
+            panic!("the loss takes labels");
+        };
+        assert_eq!(labels.dims(), &output.logits.dims()[..1]);
+        assert!(
+            output.logits.device().is_cpu(),
+            "metrics are computed on the host"
+        );
+        self.0 += 1;
+        match self.0 {
+            3 => Err(NnError::NotBuilt),
+            _ => Ok(()),
+        }
+    }
+    fn result(&self) -> f64 {
+        f64::from(self.0)
+    }
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+    fn state(&self) -> Vec<f64> {
+        Vec::new()
+    }
+    fn load_state(&mut self, _: &[f64]) -> Result<(), NnError> {
+        Ok(())
+    }
+}
+
+fn picky() -> Trainer<Sequential> {
+    Trainer::builder(network(0.0))
+        .optimizer("sgd")
+        .loss("sparse_categorical_crossentropy")
+        .metric(Box::new(Picky::default()) as Box<dyn Metric>)
+        .compile()
+        .unwrap()
+}
+
+#[test]
+fn an_error_that_is_found_later_names_its_batch() {
+    let (x, y) = problem(8 * 6);
+    let in_third = |error: TrainError| {
+        let found = matches!(
+            error,
+            TrainError::Batch {
+                epoch: 0,
+                batch: 2,
+                ..
+            }
+        );
+        assert!(found, "{error}");
+    };
+    let fit = |callbacks| picky().fit(x.clone(), y.clone(), silent(callbacks));
+    in_third(fit(CallbackList::new()).unwrap_err());
+    // Also when a callback meets it whose failures are only told.
+    let mut list = CallbackList::new();
+    let reading = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        cx.logs()?;
+        Ok(Decision::CONTINUE)
+    });
+    list.push_with(reading, FailurePolicy::Log);
+    in_third(fit(list).unwrap_err());
+
+    // The trainer can be used again.
+    let mut trainer = picky();
+    trainer
+        .fit(x.clone(), y.clone(), silent(CallbackList::new()))
+        .unwrap_err();
+    let batch = Batch::new(x.slice(0..8).unwrap(), y.slice(0..8).unwrap());
+    let logs = trainer.train_on_batch(&batch).unwrap();
+    assert_eq!(logs.number("picky"), Some(1.0));
+}
+
+#[test]
+fn labels_that_name_no_class_are_refused_before_anything_is_trained() {
+    let x = problem(3).0;
+    let with = |labels: Vec<i64>| Batch::new(x.clone(), Array::from_vec(&[3], labels).unwrap());
+    let mut fast = trainer();
+    let error = fast.train_on_batch(&with(vec![0, 7, 1])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "softmax cross-entropy: label of sample 1 is out of range (expected 0..3, found 7)"
+    );
+    let error = fast.train_on_batch(&with(vec![0, 1, -1])).unwrap_err();
+    assert!(error.to_string().contains("the label of row 2"), "{error}");
+    assert_eq!(fast.optimizer().iterations(), 0);
+
+    let mut ignoring = Trainer::builder(network(0.0))
+        .optimizer("sgd")
+        .loss(SparseCategoricalCrossentropy::new().ignore_class(9))
+        .compile()
+        .unwrap();
+    ignoring.train_on_batch(&with(vec![0, 9, 1])).unwrap();
+    let error = ignoring.train_on_batch(&with(vec![0, 9, 3])).unwrap_err();
+    let expected = "sparse_categorical_crossentropy: label of sample 2 is out of range";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_training_at_its_batch() {
+    let (x, y) = problem(8 * 6);
+    let mut values = x.as_slice::<f32>().unwrap().to_vec();
+    values[8 * 2 * FEATURES] = f32::NAN;
+    let x = Array::from_vec(x.shape(), values).unwrap();
+    let mut batches = 0;
+    let counting = LambdaCallback::new().on(EventKind::TrainBatchEnd, |_| {
+        batches += 1;
+        Ok(Decision::CONTINUE)
+    });
+    let options = FitOptions {
+        shuffle: keros_data::Shuffle::No,
+        ..silent(
+            CallbackList::new()
+                .with(TerminateOnNan::new())
+                .with(counting),
+        )
+    };
+    trainer().fit(x, y, options).unwrap();
+    assert_eq!(batches, 3);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_an_error_that_one_can_go_on_from() {
+    if !std::env::var("KEROS_TEST_DEVICE").is_ok_and(|name| name.starts_with("cuda")) {
+        return;
+    }
+    // A driver reads its variables once, so this has a process of its own.
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "device::with_little_memory", "--ignored"]);
+    let done = program
+        .env("KEROS_EMULATOR_BYTES", "1000000")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn with_little_memory() {
+    let mut trainer = trainer();
+    let batch = |rows: usize| {
+        let (x, y) = problem(rows);
+        Batch::new(x, y)
+    };
+    let Err(error) = trainer.train_on_batch(&batch(20_000)) else {
+        // A real GPU, which has enough for this network.
+        return;
+    };
+    let text = error.to_string();
+    let TrainError::OutOfMemory { rows, fits, .. } = error else {
+        panic!("{text}");
+    };
+    assert_eq!(rows, 20_000);
+    assert!(fits > 0 && fits < rows, "{text}");
+    let expected = "a batch of 20000 samples does not fit into the memory of the GPU: ";
+    assert!(
+        text.starts_with(expected) && text.contains("at most about"),
+        "{text}"
+    );
+
+    let logs = trainer.train_on_batch(&batch(500)).unwrap();
+    assert!(logs.number("loss").unwrap().is_finite());
+    let in_run = trainer.fit(
+        problem(20_000).0,
+        problem(20_000).1,
+        FitOptions {
+            batch_size: Some(20_000),
+            ..silent(CallbackList::new())
+        },
+    );
+    assert!(matches!(in_run, Err(TrainError::Batch { .. })));
+    let on_cpu = penalized(&Device::Cpu).train_on_batch(&batch(20_000));
+    assert!(on_cpu.unwrap().number("loss").unwrap().is_finite());
+}
