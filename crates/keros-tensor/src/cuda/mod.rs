@@ -45,6 +45,10 @@ use crate::{TensorError, access, device};
 
 /// The compiled `.cu` files.
 #[allow(unreachable_pub, reason = "they are written so when compiled")]
+#[cfg_attr(
+    not(feature = "cudnn"),
+    allow(dead_code, reason = "image.cu is for cuDNN")
+)]
 pub(crate) mod modules {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 }
