@@ -100,12 +100,14 @@ impl Event {
 
     /// Puts it behind everything that the stream was given so far.
     pub(super) fn record(&self, stream: CUstream) -> Result<(), TensorError> {
+        self.bind()?;
         // SAFETY: event and stream are those of one context and live.
         unsafe { result::event::record(self.event, stream) }.map_err(|error| wrong(&error))
     }
 
     /// Whether what came before it is done.
     pub(super) fn is_over(&self) -> Result<bool, TensorError> {
+        self.bind()?;
         // SAFETY: the event lives.
         match unsafe { result::event::query(self.event) } {
             Ok(()) => Ok(true),
@@ -116,16 +118,23 @@ impl Event {
 
     /// Waits until what came before it is done.
     pub(super) fn wait(&self) -> Result<(), TensorError> {
+        self.bind()?;
         // SAFETY: the event lives.
         unsafe { result::event::synchronize(self.event) }.map_err(|error| wrong(&error))
     }
 
     /// Lets what a stream is given from now on wait for it.
     pub(super) fn hold(&self, stream: CUstream) -> Result<(), TensorError> {
+        self.bind()?;
         let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: event and stream are those of one context and live.
         unsafe { result::stream::wait_event(stream, self.event, flags) }
             .map_err(|error| wrong(&error))
+    }
+
+    /// Makes its context that of this thread, which need not be the one that made it.
+    fn bind(&self) -> Result<(), TensorError> {
+        self.context.bind_to_thread().map_err(|error| wrong(&error))
     }
 }
 

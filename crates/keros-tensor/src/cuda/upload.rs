@@ -4,7 +4,7 @@
 //! Each upload has a page-locked buffer, which the host fills, and a buffer on the GPU, into which the copy stream
 //! copies it. Two events keep the order: the host fills the one buffer only when the copy before is over, and the copy
 //! into the other starts only when the conversion before has read it. The buffers of one step serve again three steps
-//! later, so that the host is at most so far ahead of the GPU.
+//! later, so that the copies of at most three steps are under way.
 
 use std::sync::Arc;
 
