@@ -9,14 +9,13 @@ use keros_nn::{
     Port, Resolve, Sequential, Target,
 };
 use keros_tensor::access::read;
-use keros_tensor::{DType, Device, ParamId, Tensor, Workspace};
+use keros_tensor::{DType, ParamId, Tensor, Workspace};
 
-const CPU: Device = test_device();
 const TRAINING: Mode = Mode::Training { seed: 1, step: 0 };
 
 fn waves(shape: &[usize]) -> Tensor {
     let values = (0..shape.iter().product()).map(|i: usize| (1.3 * i as f32 + 0.2).sin());
-    Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &CPU).unwrap()
+    Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &test_device()).unwrap()
 }
 
 /// `Dense` in candle's operations; `units` is what it says its output has.
@@ -66,7 +65,7 @@ impl ForwardOnly for Forward {
 
 /// Runs a batch forward and back; returns output and all gradients.
 fn run(network: &mut dyn Network, x: &Tensor) -> Vec<Vec<f32>> {
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     let outputs = network
         .forward(ws, std::slice::from_ref(x), TRAINING)
         .unwrap();
@@ -105,14 +104,14 @@ fn a_forward_pass_alone_has_the_gradients_of_the_built_in_layer() {
             x.affine(2.0, 1.0)?.transpose(0, 1)?.transpose(0, 1)
         }))
         .layer(Dense::new(2))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let mut built_in = Sequential::builder([5])
         .layer(Dense::new(4))
         .layer(Dense::new(3).activation("tanh"))
         .layer(keros_nn::layers::Rescaling::new(2.0).offset(1.0))
         .layer(Dense::new(2))
-        .build(&CPU, 2)
+        .build(&test_device(), 2)
         .unwrap();
     copy_params(&own, &built_in);
     let x = waves(&[6, 5]);
@@ -130,7 +129,7 @@ fn a_module_of_candle_has_the_gradients_of_the_built_in_layer() {
         padding: 1,
         ..Conv2dConfig::default()
     };
-    let builder = VarBuilder::from_varmap(&vars, DType::F32, &CPU);
+    let builder = VarBuilder::from_varmap(&vars, DType::F32, &test_device());
     let module = conv2d(3, 4, 3, config, builder).unwrap();
     let variables = vars.data().lock().unwrap().clone();
     let mut own = Sequential::builder([6, 5, 2])
@@ -140,7 +139,7 @@ fn a_module_of_candle_has_the_gradients_of_the_built_in_layer() {
                 .channels_first(true)
                 .name("conv"),
         )
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let mut built_in = Sequential::builder([6, 5, 2])
         .layer(Conv2D::new(3, 1))
@@ -149,7 +148,7 @@ fn a_module_of_candle_has_the_gradients_of_the_built_in_layer() {
                 .padding(keros_nn::layers::Padding::Same)
                 .name("conv"),
         )
-        .build(&CPU, 2)
+        .build(&test_device(), 2)
         .unwrap();
     let value = |network: &Sequential, name: &str| {
         network
@@ -198,7 +197,7 @@ fn a_module_of_candle_has_the_gradients_of_the_built_in_layer() {
 
 /// Losses of a few steps of SGD that brings the output to zeros.
 fn train(network: &mut dyn Network, x: &Tensor) -> Vec<f64> {
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     let mut optimizer: Box<dyn Optimizer> = "sgd".resolve().unwrap();
     optimizer.set_learning_rate(0.1).unwrap();
     let loss: Box<dyn Loss> = "mean_squared_error".resolve().unwrap();
@@ -228,7 +227,7 @@ fn train(network: &mut dyn Network, x: &Tensor) -> Vec<f64> {
 #[test]
 fn training_lowers_the_loss_and_moves_the_modules_own_variables() {
     let vars = VarMap::new();
-    let builder = VarBuilder::from_varmap(&vars, DType::F32, &CPU);
+    let builder = VarBuilder::from_varmap(&vars, DType::F32, &test_device());
     let first = linear(4, 6, builder.pp("first")).unwrap();
     let norm = batch_norm(6, 1e-3, builder.pp("norm")).unwrap();
     let module = candle_nn::seq().add(first).add_fn(|x| x.relu());
@@ -244,7 +243,7 @@ fn training_lowers_the_loss_and_moves_the_modules_own_variables() {
     let mut network = Sequential::builder([4])
         .layer(CandleModule::new(WithNorm(module, norm), variables))
         .layer(Dense::new(2))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let trained = |name: &str| network.params().by_name(name).unwrap().trainable();
     assert!(trained("candle_module/norm.weight") && !trained("candle_module/norm.running_var"));
@@ -256,7 +255,7 @@ fn training_lowers_the_loss_and_moves_the_modules_own_variables() {
 #[test]
 fn a_whole_network_of_candle_is_trained() {
     let vars = VarMap::new();
-    let builder = VarBuilder::from_varmap(&vars, DType::F32, &CPU);
+    let builder = VarBuilder::from_varmap(&vars, DType::F32, &test_device());
     let first = linear(4, 6, builder.pp("first")).unwrap();
     let unused = linear(4, 6, builder.pp("unused")).unwrap();
     let variables = vars.data().lock().unwrap().clone();
@@ -285,9 +284,9 @@ fn outputs_of_another_shape_are_told_by_layer() {
     wrong.said = 4;
     let mut network = Sequential::builder([5])
         .layer(Autograd::new(wrong).name("mine"))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     for mode in [Mode::Inference, TRAINING] {
         let error = network.forward(ws, &[waves(&[2, 5])], mode).unwrap_err();
         assert_eq!(
@@ -297,7 +296,7 @@ fn outputs_of_another_shape_are_told_by_layer() {
     }
     let error = Sequential::builder([5])
         .layer(Lambda::new(|x| x.sum_all()))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .map(drop);
     assert!(
         error

@@ -16,11 +16,9 @@ use keros_nn::{
     summary,
 };
 use keros_tensor::access::read;
-use keros_tensor::{Device, Tensor, Workspace};
+use keros_tensor::{Tensor, Workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-const CPU: Device = test_device();
 
 /// Chains that together have every layer of one input, with arguments that are not the defaults.
 fn chains() -> Vec<SequentialBuilder> {
@@ -117,13 +115,13 @@ fn zero_to_six(network: &dyn Network) -> Vec<Tensor> {
     let inputs = network.inputs().iter().map(|port| {
         let shape = [&[2], &port.shape[..]].concat();
         let values = (0..shape.iter().product()).map(|i: usize| (i * 5 % 7) as f32);
-        Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &CPU).unwrap()
+        Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &test_device()).unwrap()
     });
     inputs.collect()
 }
 
 fn predict(network: &mut dyn Network) -> Vec<Vec<f32>> {
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     let inputs = zero_to_six(network);
     let outputs = network.forward(ws, &inputs, Mode::Inference).unwrap();
     let values = outputs.iter().map(|output| output.values(ws).unwrap());
@@ -161,23 +159,23 @@ fn assert_same(first: &mut dyn Network, second: &mut dyn Network) {
 fn every_layer_survives_the_way_to_json_and_back() {
     let mut seen = BTreeSet::new();
     for chain in chains() {
-        let mut network = chain.build(&CPU, 1).unwrap();
+        let mut network = chain.build(&test_device(), 1).unwrap();
         let json = network.to_json().unwrap();
-        let mut again = Sequential::from_json(&json, &CPU, 2).unwrap();
+        let mut again = Sequential::from_json(&json, &test_device(), 2).unwrap();
         assert_same(&mut network, &mut again);
         assert_eq!(again.to_json().unwrap(), json);
         seen.extend(network.layers().iter().map(|layer| layer.class_name));
-        let graph = Graph::from_json(&json, &CPU, 3).unwrap();
+        let graph = Graph::from_json(&json, &test_device(), 3).unwrap();
         assert_eq!(graph.layers().len(), network.layers().len() + 1);
     }
     let mut graph = joined();
     let json = graph.to_json().unwrap();
-    let mut again = Graph::from_json(&json, &CPU, 2).unwrap();
+    let mut again = Graph::from_json(&json, &test_device(), 2).unwrap();
     assert_same(&mut graph, &mut again);
     assert_eq!(again.to_json().unwrap(), json);
     seen.extend(graph.layers().iter().map(|layer| layer.class_name));
     seen.remove("InputLayer");
-    let error = Sequential::from_json(&chain_of("Unknown", json!({})), &CPU, 1).map(drop);
+    let error = Sequential::from_json(&chain_of("Unknown", json!({})), &test_device(), 1).map(drop);
     let Err(NnError::Layer { source, .. }) = error else {
         panic!("{error:?}");
     };
@@ -204,7 +202,7 @@ fn joined() -> Graph {
     ];
     let all = g.merge(Concatenate::new(1), &merged);
     let same = g.layer(Dense::new(1).activation("sigmoid"), all);
-    g.build(&[("same", same), ("features", all)], &CPU, 1)
+    g.build(&[("same", same), ("features", all)], &test_device(), 1)
         .unwrap()
 }
 
@@ -212,7 +210,7 @@ fn joined() -> Graph {
 fn configurations_have_the_names_of_keras() {
     let network = Sequential::builder([4])
         .layer(Dense::new(3).activation("relu").kernel_regularizer("l2"))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let json: Value = serde_json::from_str(&network.to_json().unwrap()).unwrap();
     assert_eq!(json["class_name"], "Sequential");
@@ -371,7 +369,7 @@ fn what_is_wrong_is_told_by_layer_and_argument() {
              found true)",
         ),
     ] {
-        let error = Sequential::from_json(&chain_of(class, config), &CPU, 1).map(drop);
+        let error = Sequential::from_json(&chain_of(class, config), &test_device(), 1).map(drop);
         assert_eq!(error.unwrap_err().to_string(), expected);
     }
 }
@@ -402,8 +400,14 @@ fn hostile_text_is_refused() {
     ];
     for text in texts {
         let start: String = text.chars().take(200).collect();
-        assert!(Sequential::from_json(&text, &CPU, 1).is_err(), "{start}");
-        assert!(Graph::from_json(&text, &CPU, 1).is_err(), "{start}");
+        assert!(
+            Sequential::from_json(&text, &test_device(), 1).is_err(),
+            "{start}"
+        );
+        assert!(
+            Graph::from_json(&text, &test_device(), 1).is_err(),
+            "{start}"
+        );
     }
 }
 
@@ -478,7 +482,7 @@ fn numbers_too_large_for_images_are_refused() {
                 _ => json!(large),
             };
             let text = chain_of(class, config).replace("[null,4]", "[null,6,6,2]");
-            let found = Sequential::from_json(&text, &CPU, 1).map(drop);
+            let found = Sequential::from_json(&text, &test_device(), 1).map(drop);
             assert!(found.is_err(), "{class} {argument} {large}");
         }
     }
@@ -497,7 +501,10 @@ fn graphs_with_wrong_connections_are_refused() {
     ] {
         let bad = good.replace(from, to);
         assert_ne!(bad, good);
-        assert!(Graph::from_json(&bad, &CPU, 1).is_err(), "{from} {to}");
+        assert!(
+            Graph::from_json(&bad, &test_device(), 1).is_err(),
+            "{from} {to}"
+        );
     }
 }
 
@@ -537,28 +544,28 @@ fn layers_of_the_users_own_are_made_by_a_registry() {
     let mut network = Sequential::builder([4])
         .layer(Twice { times: 2.5 })
         .layer(Dense::new(2))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let json = network.to_json().unwrap();
-    assert!(Sequential::from_json(&json, &CPU, 1).is_err());
+    assert!(Sequential::from_json(&json, &test_device(), 1).is_err());
     let mut registry = Registry::new();
     registry.layer("Twice", |arguments: &mut Arguments| {
         let times = arguments.required("times")?;
         Ok(Twice { times })
     });
-    let mut again = Sequential::from_json_with(&json, &registry, &CPU, 2).unwrap();
+    let mut again = Sequential::from_json_with(&json, &registry, &test_device(), 2).unwrap();
     assert_same(&mut network, &mut again);
     let wrong = json.replace("2.5", "\"x\"");
-    let error = Sequential::from_json_with(&wrong, &registry, &CPU, 2).map(drop);
+    let error = Sequential::from_json_with(&wrong, &registry, &test_device(), 2).map(drop);
     let text = error.unwrap_err().to_string();
     assert!(text.contains("twice") && text.contains("times"), "{text}");
 }
 
 #[test]
 fn freezing_is_written_too() {
-    let mut network = chains().remove(0).build(&CPU, 1).unwrap();
+    let mut network = chains().remove(0).build(&test_device(), 1).unwrap();
     network.set_trainable("first", false).unwrap();
-    let again = Sequential::from_json(&network.to_json().unwrap(), &CPU, 1).unwrap();
+    let again = Sequential::from_json(&network.to_json().unwrap(), &test_device(), 1).unwrap();
     assert!(!again.params().by_name("first/kernel").unwrap().trainable());
     assert_eq!(summary(&again), summary(&network));
 }

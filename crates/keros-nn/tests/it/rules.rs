@@ -4,14 +4,18 @@ use crate::test_device::test_device;
 use keros_nn::layers::{ActivityRegularization, BatchNormalization, Dense};
 use keros_nn::{Graph, L1L2, L2, MaxNorm, Mode, Network, NnError, Sequential, summary};
 use keros_tensor::access::read;
-use keros_tensor::{Device, Tensor, Workspace};
+use keros_tensor::{Tensor, Workspace};
 
-const CPU: Device = test_device();
 const TRAINING: Mode = Mode::Training { seed: 1, step: 0 };
 
 fn batch(rows: usize, columns: usize) -> Tensor {
     let values = (0..rows * columns).map(|i| (1.3 * i as f32 + 0.2).sin());
-    Tensor::from_vec(values.collect::<Vec<f32>>(), (rows, columns), &CPU).unwrap()
+    Tensor::from_vec(
+        values.collect::<Vec<f32>>(),
+        (rows, columns),
+        &test_device(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -24,7 +28,7 @@ fn arguments_become_the_rules_of_the_parameters() {
         .kernel_constraint(MaxNorm::new(1.0).unwrap());
     let network = Sequential::builder([4])
         .layer(layer)
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let (rules, params) = (network.param_rules(), network.params());
     let penalty = rules.penalty(params).unwrap();
@@ -51,7 +55,7 @@ fn unknown_names_are_told_when_the_network_is_built() {
     for layer in wrong {
         let error = Sequential::builder([4])
             .layer(layer.name("head"))
-            .build(&CPU, 1)
+            .build(&test_device(), 1)
             .map(drop);
         let Err(NnError::Layer { layer, source }) = error else {
             panic!("{error:?}");
@@ -64,7 +68,7 @@ fn unknown_names_are_told_when_the_network_is_built() {
 /// The penalty of a network's outputs for a batch, and the gradient of a parameter if nothing else
 /// is in the loss.
 fn penalty_and_gradient(network: &mut dyn Network, name: &str) -> (f64, Vec<f32>) {
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     let inputs: Vec<Tensor> = network
         .inputs()
         .iter()
@@ -96,7 +100,7 @@ fn check(network: &mut dyn Network, name: &str) {
         let mut at = |change: f32| {
             let mut values = values.clone();
             values[i] += change;
-            let changed = Tensor::from_vec(values.clone(), param.shape(), &CPU).unwrap();
+            let changed = Tensor::from_vec(values.clone(), param.shape(), &test_device()).unwrap();
             network
                 .params()
                 .by_name(name)
@@ -126,7 +130,7 @@ fn penalties_of_outputs_are_divided_by_the_samples_and_have_gradients() {
                 .activation("softmax")
                 .activity_regularizer("l2"),
         )
-        .build(&CPU, 3)
+        .build(&test_device(), 3)
         .unwrap();
     check(&mut chain, "dense/kernel");
     check(&mut chain, "dense_1/kernel");
@@ -135,7 +139,7 @@ fn penalties_of_outputs_are_divided_by_the_samples_and_have_gradients() {
     let (left, right) = (g.input("left", [4]), g.input("right", [4]));
     let shared = g.shared(Dense::new(3).activity_regularizer(L1L2::new(0.1, 0.2).unwrap()));
     let (a, b) = (g.apply(shared, left), g.apply(shared, right));
-    let mut graph = g.build(&[("a", a), ("b", b)], &CPU, 3).unwrap();
+    let mut graph = g.build(&[("a", a), ("b", b)], &test_device(), 3).unwrap();
     check(&mut graph, "dense/kernel");
 
     let mut plain = Sequential::builder([4])
@@ -144,9 +148,9 @@ fn penalties_of_outputs_are_divided_by_the_samples_and_have_gradients() {
                 .kernel_initializer("identity")
                 .activity_regularizer(l2()),
         )
-        .build(&CPU, 1);
+        .build(&test_device(), 1);
     assert!(plain.is_ok());
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     let x = batch(5, 4);
     let network = plain.as_mut().unwrap();
     let outputs = network
@@ -167,7 +171,7 @@ fn layers_are_frozen_by_their_names() {
         .layer(Dense::new(3))
         .layer(BatchNormalization::new().center(false).scale(false))
         .layer(Dense::new(2).trainable(false))
-        .build(&CPU, 1)
+        .build(&test_device(), 1)
         .unwrap();
     let counts = |network: &Sequential| {
         let text = summary(network);
@@ -204,7 +208,7 @@ fn layers_are_frozen_by_their_names() {
             .unwrap();
         read::<f32>(mean.value()).unwrap().to_vec()
     };
-    let ws = &mut Workspace::new(&CPU);
+    let ws = &mut Workspace::new(&test_device());
     network.set_trainable("batch_normalization", false).unwrap();
     network.forward(ws, &[batch(5, 4)], TRAINING).unwrap();
     assert_eq!(moving(&network), [0.0; 3]);
