@@ -119,6 +119,15 @@ enum Of {
     Sizes,
 }
 
+impl Of {
+    fn strength(self, penalty: &L1L2<'_>) -> f64 {
+        match self {
+            Of::Squares => penalty.l2,
+            Of::Sizes => penalty.l1,
+        }
+    }
+}
+
 /// The sum over each tensor that has elements, in double precision, as a tensor.
 fn sums(
     gpu: &Gpu,
@@ -227,13 +236,11 @@ pub(crate) fn l1_l2_penalties(gpu: &Gpu, penalties: &[L1L2<'_>]) -> Result<Vec<f
     };
     let mut ws = Workspace::new(first.tensor.device());
     let mut totals = vec![0.0; penalties.len()];
-    let strengths: [(Of, fn(&L1L2<'_>) -> f64); 2] =
-        [(Of::Sizes, |p| p.l1), (Of::Squares, |p| p.l2)];
-    let mut started = Vec::with_capacity(strengths.len());
-    for (of, strength) in strengths {
+    let mut started = Vec::new();
+    for of in [Of::Sizes, Of::Squares] {
         // A strength of 0 makes 0 of what is not finite too.
         let counted: Vec<usize> = (0..penalties.len())
-            .filter(|&i| strength(&penalties[i]) != 0.0 && penalties[i].tensor.elem_count() > 0)
+            .filter(|&i| of.strength(&penalties[i]) != 0.0 && penalties[i].tensor.elem_count() > 0)
             .collect();
         let groups: Vec<Group<'_, 1>> = counted
             .iter()
@@ -244,13 +251,13 @@ pub(crate) fn l1_l2_penalties(gpu: &Gpu, penalties: &[L1L2<'_>]) -> Result<Vec<f
             .collect();
         if !counted.is_empty() {
             let sums = sums(gpu, OP, &mut ws, &batches(OP, &groups)?, of)?;
-            started.push((sums, counted, strength));
+            started.push((of, counted, sums));
         }
     }
-    for (sums, counted, strength) in started {
+    for (of, counted, sums) in started {
         let sums = access::read::<f64>(&sums)?;
         for (&i, sum) in counted.iter().zip(&*sums) {
-            totals[i] += strength(&penalties[i]) * sum;
+            totals[i] += of.strength(&penalties[i]) * sum;
         }
     }
     Ok(totals)

@@ -372,7 +372,7 @@ fn wrong_tensors_are_errors() {
     let (m, v) = (random(3, &[3]), random(4, &[3]));
     assert!(adam(&[w.clone(), v.clone()]).is_err());
     assert!(adam(&[m.clone(), m.clone()]).is_err());
-    let error = adam(&[m.clone()]).unwrap_err().to_string();
+    let error = adam(std::slice::from_ref(&m)).unwrap_err().to_string();
     assert!(error.contains("number of state tensors"), "{error}");
     assert_eq!(flat(&w), flat(&copy));
     adam(&[m, v]).unwrap();
