@@ -94,6 +94,9 @@ macro_rules! apply {
             use crate::cuda::optimizer::{Rule, update};
             return update(gpu, $op, &groups, Rule::$rule, [$($number),*]);
         }
+        // Only the kernels of a GPU say what they do.
+        #[cfg(not(feature = "cuda"))]
+        let _ = $op;
         run_each(&groups, $run)
     }};
 }

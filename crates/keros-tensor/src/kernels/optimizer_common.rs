@@ -115,10 +115,10 @@ pub fn clamp(tensors: &[&Tensor], limit: f64) -> Result<(), TensorError> {
 /// # Errors
 /// See [the module](super).
 pub fn clip_norms(ws: &mut Workspace, grads: &[&Tensor], limit: f64) -> Result<(), TensorError> {
-    let Some(first) = grads.first() else {
+    if grads.is_empty() {
         return Ok(());
-    };
-    on_gpu!(first, |gpu| {
+    }
+    on_gpu!(grads[0], |gpu| {
         cuda::optimizer::clip(gpu, "clipping norms", ws, &single(grads), limit, false)
     });
     // Only a GPU needs memory for it.
@@ -142,10 +142,10 @@ pub fn clip_global_norm(
     grads: &[&Tensor],
     limit: f64,
 ) -> Result<(), TensorError> {
-    let Some(first) = grads.first() else {
+    if grads.is_empty() {
         return Ok(());
-    };
-    on_gpu!(first, |gpu| {
+    }
+    on_gpu!(grads[0], |gpu| {
         cuda::optimizer::clip(gpu, "clipping norm", ws, &single(grads), limit, true)
     });
     // Only a GPU needs memory for it.
@@ -189,10 +189,10 @@ pub struct L1L2<'a> {
 /// # Errors
 /// See [the module](super).
 pub fn l1_l2_penalties(penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> {
-    let Some(first) = penalties.first() else {
+    if penalties.is_empty() {
         return Ok(Vec::new());
-    };
-    on_gpu!(first.tensor, |gpu| cuda::optimizer::l1_l2_penalties(
+    }
+    on_gpu!(penalties[0].tensor, |gpu| cuda::optimizer::l1_l2_penalties(
         gpu, penalties
     ));
     let penalties = penalties.iter().map(|&L1L2 { tensor, l1, l2 }| {
