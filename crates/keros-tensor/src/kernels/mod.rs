@@ -59,6 +59,7 @@ mod merge;
 mod normalize;
 mod optimizer;
 mod optimizer_common;
+mod optimizer_rules;
 mod permute;
 mod pool;
 mod prelu;
