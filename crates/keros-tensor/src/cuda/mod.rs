@@ -10,6 +10,7 @@
 //! Sums are taken in a fixed order, and no kernel adds floats from several threads to one place: the same seed gives
 //! the same numbers on the same GPU.
 
+pub(crate) mod constraint;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod function;
