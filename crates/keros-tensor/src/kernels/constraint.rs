@@ -54,8 +54,7 @@ pub fn bound_norms(x: &Tensor, axes: &[usize], bounds: NormBounds) -> Result<(),
         let found = format!("{axes:?}");
         return Err(TensorError::argument(OP, "axes", expected, found));
     }
-    // Written so that NaN is refused too.
-    if !(bounds.min <= bounds.max) {
+    if bounds.min.is_nan() || bounds.max.is_nan() || bounds.min > bounds.max {
         let found = format!("{} and {}", bounds.min, bounds.max);
         let expected = "a minimum that is not above the maximum";
         return Err(TensorError::argument(OP, "bounds", expected, found));
