@@ -4,7 +4,7 @@ use crate::config::rules;
 use crate::error::NnError;
 use crate::schedule::not_negative;
 use keros_tensor::Tensor;
-use keros_tensor::access::write;
+use keros_tensor::kernels::{self, NormBounds};
 use serde_json::{Value, json};
 use std::str::FromStr;
 
@@ -157,13 +157,7 @@ impl MinMaxNorm {
 
 impl Constraint for NonNeg {
     fn apply(&self, value: &Tensor) -> Result<(), NnError> {
-        write(value, |w: &mut [f32]| {
-            for w in w {
-                // NaN stays NaN, unlike in `max`.
-                *w = if *w < 0.0 { 0.0 } else { *w };
-            }
-        })?;
-        Ok(())
+        Ok(kernels::non_negative(&[value])?)
     }
 
     fn config(&self) -> Option<Value> {
@@ -172,7 +166,7 @@ impl Constraint for NonNeg {
 }
 
 macro_rules! norm_constraints {
-    ($($name:ident($($field:ident),*): |$this:ident, $norm:ident| $desired:expr;)*) => {$(
+    ($($name:ident($($field:ident),*): |$this:ident| $min:expr, $max:expr, $rate:expr;)*) => {$(
         impl $name {
             /// The axes that a norm runs over: `[0]`, the default, for the units of a dense layer,
             /// `[0, 1, 2]` for the filters of a convolution.
@@ -190,7 +184,13 @@ macro_rules! norm_constraints {
 
             fn apply(&self, value: &Tensor) -> Result<(), NnError> {
                 let $this = self;
-                rescale(value, &self.axes, |$norm| $desired)
+                check_axes(&self.axes, value.dims())?;
+                let bounds = NormBounds {
+                    min: $min,
+                    max: $max,
+                    rate: $rate,
+                };
+                Ok(kernels::bound_norms(value, &self.axes, bounds)?)
             }
 
             fn config(&self) -> Option<Value> {
@@ -205,15 +205,10 @@ macro_rules! norm_constraints {
 }
 
 norm_constraints! {
-    MaxNorm(max_value): |this, norm| norm.clamp(0.0, this.max_value);
-    UnitNorm(): |_this, _norm| 1.0;
-    MinMaxNorm(min_value, max_value, rate): |this, norm| {
-        this.rate * norm.clamp(this.min_value, this.max_value) + (1.0 - this.rate) * norm
-    };
+    MaxNorm(max_value): |this| 0.0, this.max_value, None;
+    UnitNorm(): |_this| 1.0, 1.0, None;
+    MinMaxNorm(min_value, max_value, rate): |this| this.min_value, this.max_value, Some(this.rate);
 }
-
-/// Keras's `backend.epsilon()`.
-const EPSILON: f64 = 1e-7;
 
 fn check_axes(axes: &[usize], shape: &[usize]) -> Result<(), NnError> {
     if axes.is_empty() || axes.iter().any(|axis| *axis >= shape.len()) {
@@ -222,72 +217,4 @@ fn check_axes(axes: &[usize], shape: &[usize]) -> Result<(), NnError> {
         return Err(NnError::argument("axes of a constraint", expected, found));
     }
     Ok(())
-}
-
-/// Gives each vector along `axes` the norm that `desired` makes of its own.
-fn rescale(value: &Tensor, axes: &[usize], desired: impl Fn(f64) -> f64) -> Result<(), NnError> {
-    let shape = value.dims().to_vec();
-    check_axes(axes, &shape)?;
-    let groups = Groups::new(&shape, axes);
-    write(value, |w: &mut [f32]| {
-        let mut sums = vec![0.0; groups.count];
-        groups.rows(|row, group, step| {
-            for (k, w) in w[row].iter().enumerate() {
-                sums[group + k * step] += f64::from(*w) * f64::from(*w);
-            }
-        });
-        let mut factors = sums;
-        for factor in &mut factors {
-            let norm = factor.sqrt();
-            *factor = desired(norm) / (EPSILON + norm);
-        }
-        groups.rows(|row, group, step| {
-            for (k, w) in w[row].iter_mut().enumerate() {
-                *w = (f64::from(*w) * factors[group + k * step]) as f32;
-            }
-        });
-    })?;
-    Ok(())
-}
-
-/// Which vector each element of a tensor belongs to.
-struct Groups {
-    shape: Vec<usize>,
-    /// How far the number of the vector moves along each axis; 0 along the vectors.
-    steps: Vec<usize>,
-    count: usize,
-}
-
-impl Groups {
-    fn new(shape: &[usize], axes: &[usize]) -> Groups {
-        let mut steps = vec![0; shape.len()];
-        let mut count = 1;
-        for axis in (0..shape.len()).rev().filter(|axis| !axes.contains(axis)) {
-            steps[axis] = count;
-            count *= shape[axis];
-        }
-        Groups {
-            shape: shape.to_vec(),
-            steps,
-            count,
-        }
-    }
-
-    /// Calls `f` for every row of the last axis with its elements, the vector of the first of them
-    /// and the step from one to the next.
-    fn rows(&self, mut f: impl FnMut(std::ops::Range<usize>, usize, usize)) {
-        let (Some((length, outer)), Some((step, outer_steps))) =
-            (self.shape.split_last(), self.steps.split_last())
-        else {
-            return;
-        };
-        for row in 0..outer.iter().product() {
-            let (mut rest, mut group) = (row, 0);
-            for (size, step) in outer.iter().zip(outer_steps).rev() {
-                group += rest % size * step;
-                rest /= size;
-            }
-            f(row * length..(row + 1) * length, group, *step);
-        }
-    }
 }

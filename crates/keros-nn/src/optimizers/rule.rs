@@ -401,15 +401,15 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         let Some(clip) = self.clip else {
             return Ok(());
         };
+        let scratch = self.scratch.take();
         let grads: Vec<&Tensor> = self
             .trained(params)
             .map(|(param, _)| param.grad())
             .collect();
         let device = grads.first().map_or(&Device::Cpu, |grad| grad.device());
-        let mut scratch = match self.scratch.take() {
-            Some(scratch) if scratch.device().same_device(device) => scratch,
-            _ => Workspace::new(device),
-        };
+        let mut scratch = scratch
+            .filter(|scratch| scratch.device().same_device(device))
+            .unwrap_or_else(|| Workspace::new(device));
         scratch.recycle();
         match clip {
             Clip::Value(limit) => kernels::clamp(&grads, limit)?,

@@ -4,7 +4,7 @@ use crate::test_device::test_device;
 use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D};
 use keros_nn::{Activation, Mode, Network, NnError, Sequential, SequentialBuilder};
 use keros_tensor::access::read;
-use keros_tensor::{DType, Tensor, Workspace};
+use keros_tensor::{DType, Device, Tensor, Workspace};
 
 fn mnist_convnet() -> SequentialBuilder {
     Sequential::builder([28, 28, 1])
@@ -61,7 +61,9 @@ fn the_seed_fixes_the_parameters() {
 fn outputs_are_logits_with_their_activation_and_values_are_probabilities() {
     let mut network = mnist_convnet().build(test_device(), 1).unwrap();
     let ws = &mut Workspace::new(test_device());
-    let x = Tensor::rand(0.0_f32, 1.0, (4, 28, 28, 1), test_device()).unwrap();
+    let x = Tensor::rand(0.0_f32, 1.0, (4, 28, 28, 1), &Device::Cpu)
+        .and_then(|x| x.to_device(test_device()))
+        .unwrap();
     let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
     assert_eq!(outputs[0].activation, Activation::Softmax);
     let values = outputs[0].values(ws).unwrap();
@@ -74,7 +76,9 @@ fn outputs_are_logits_with_their_activation_and_values_are_probabilities() {
 fn dropout_depends_on_the_step_in_training_and_is_off_in_inference() {
     let mut network = mnist_convnet().build(test_device(), 1).unwrap();
     let ws = &mut Workspace::new(test_device());
-    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), test_device()).unwrap();
+    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), &Device::Cpu)
+        .and_then(|x| x.to_device(test_device()))
+        .unwrap();
     let mut run = |mode| {
         ws.recycle();
         let outputs = network.forward(ws, std::slice::from_ref(&x), mode).unwrap();
@@ -100,7 +104,9 @@ fn frozen_layers_get_no_gradient_and_no_work_is_done_below_them() {
     }
     assert_eq!(network.params().num_elements(true), 16_010);
     let ws = &mut Workspace::new(test_device());
-    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), test_device()).unwrap();
+    let x = Tensor::rand(0.0_f32, 1.0, (2, 28, 28, 1), &Device::Cpu)
+        .and_then(|x| x.to_device(test_device()))
+        .unwrap();
     let mode = Mode::Training { seed: 0, step: 0 };
     let outputs = network.forward(ws, &[x], mode).unwrap();
     let grad = outputs[0].logits.ones_like().unwrap();

@@ -5,7 +5,7 @@ use keros_nn::{
     Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, LearningRate, NnError, Optimizer,
     PiecewiseConstantDecay, PolynomialDecay, Resolve, RmsProp, Schedule, Sgd,
 };
-use keros_tensor::access::{read, write};
+use keros_tensor::access::{host_copies, read, write};
 use keros_tensor::{Params, Tensor};
 
 /// Gradient of step `t` for the parameter's elements.
@@ -174,6 +174,54 @@ fn every_element_is_updated_alike_whatever_their_number() {
             assert_eq!(value, few[i % 7], "{} at {i}", small.name());
         }
     }
+}
+
+#[test]
+fn a_step_stays_on_the_gpu() {
+    let mut all = optimizers();
+    all.push(Box::new(Adam::default().global_clipnorm(0.5).unwrap()));
+    all.push(Box::new(Sgd::default().clipvalue(0.5).unwrap()));
+    let params = pattern(9);
+    for mut optimizer in all {
+        let before = host_copies();
+        for _ in 0..4 {
+            optimizer.step(&params).unwrap();
+        }
+        assert_eq!(host_copies(), before, "{}", optimizer.name());
+    }
+}
+
+#[test]
+fn clipping_scales_each_gradient_or_all_alike() {
+    let clipped = |sgd: Sgd| {
+        let mut params = Params::new();
+        for (name, gradient) in [("a", [3.0_f32, 4.0]), ("b", [0.0, 0.5]), ("c", [12.0, 0.0])] {
+            let zeros = Tensor::new(&[0.0_f32; 2], test_device()).unwrap();
+            let id = params.add(name, &zeros, true).unwrap();
+            write(params[id].grad(), |grad: &mut [f32]| {
+                grad.copy_from_slice(&gradient)
+            })
+            .unwrap();
+        }
+        let mut sgd = sgd;
+        sgd.step(&params).unwrap();
+        let steps = params
+            .iter()
+            .map(|(_, param)| read::<f32>(param.value()).unwrap().to_vec());
+        steps.flatten().map(|w| -w).collect::<Vec<f32>>()
+    };
+    let sgd = || Sgd::new(1.0).unwrap();
+    close(
+        &clipped(sgd().clipnorm(2.5).unwrap()),
+        &[1.5, 2.0, 0.0, 0.5, 2.5, 0.0],
+    );
+    let norm = (25.0_f64 + 0.25 + 144.0).sqrt();
+    let scaled = [3.0, 4.0, 0.0, 0.5, 12.0, 0.0].map(|g| g / norm);
+    close(&clipped(sgd().global_clipnorm(1.0).unwrap()), &scaled);
+    close(
+        &clipped(sgd().clipvalue(3.5).unwrap()),
+        &[3.0, 3.5, 0.0, 0.5, 3.5, 0.0],
+    );
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use crate::test_device::test_device;
 use keros_nn::layers::{ActivityRegularization, BatchNormalization, Dense};
-use keros_nn::{Graph, L1L2, L2, MaxNorm, Mode, Network, NnError, Sequential, summary};
+use keros_nn::{
+    Graph, L1L2, L2, MaxNorm, Mode, Network, NnError, Regularizer, Sequential, summary,
+};
 use keros_tensor::access::read;
 use keros_tensor::{Tensor, Workspace};
 
@@ -36,6 +38,34 @@ fn arguments_become_the_rules_of_the_parameters() {
     for value in read::<f32>(kernel.value()).unwrap().iter() {
         assert!((value - 0.5).abs() < 1e-6);
     }
+}
+
+#[test]
+fn the_penalty_is_the_sum_of_all_of_every_kind() {
+    let layer = |regularizer: &'static str| {
+        Dense::new(3)
+            .kernel_regularizer(regularizer)
+            .bias_regularizer("l2")
+            .bias_initializer("ones")
+    };
+    let network = Sequential::builder([4])
+        .layer(layer("l1"))
+        .layer(layer("orthogonal_regularizer"))
+        .layer(layer("l2"))
+        .build(test_device(), 1)
+        .unwrap();
+    let mut expected = 3.0 * 3.0 * 0.01;
+    for (name, regularizer) in [
+        ("dense", "l1"),
+        ("dense_1", "orthogonal_regularizer"),
+        ("dense_2", "l2"),
+    ] {
+        let regularizer: Box<dyn Regularizer> = regularizer.parse().unwrap();
+        let kernel = network.params().by_name(&format!("{name}/kernel")).unwrap();
+        expected += regularizer.penalty(kernel.value()).unwrap();
+    }
+    let found = network.param_rules().penalty(network.params()).unwrap();
+    assert!((found - expected).abs() < 1e-9, "{found} {expected}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 pub(crate) mod bias;
 mod blas;
+pub(crate) mod constraint;
 pub(crate) mod conv;
 pub(crate) mod dense;
 pub(crate) mod depthwise;

@@ -231,6 +231,8 @@ RULE(l1_l2_gradient_f32, 1, 1, {
     w += l1 * sign + l2 * g;
 })
 
+RULE(non_negative_f32, 1, 0, { w = w < 0 ? 0.0f : w; })
+
 // Norms: the sums of all chunks, then of all chunks of a tensor, and then what is made of them. Sums are in double
 // precision, which costs nothing beside the memory.
 

@@ -109,7 +109,7 @@ rules! {
     rmsprop_f32 rmsprop_momentum_f32 rmsprop_centered_f32 rmsprop_centered_momentum_f32
     adagrad_f32 adadelta_f32 adamax_f32 nadam_f32 lion_f32 ftrl_f32 ftrl_power_f32
     accumulate_f32 mean_of_accumulated_f32 moving_average_f32 weight_decay_f32 scale_f32 clamp_f32
-    l1_l2_gradient_f32
+    l1_l2_gradient_f32 non_negative_f32
 }
 
 /// What is added up.

@@ -13,6 +13,8 @@ const PIECES: usize = 16;
 ///
 /// `x`: `[N, …]`, whole numbers from 0 as `f32`; `table`: `[rows, width]`; `y`: `[N, …, width]`.
 ///
+/// On a GPU it waits until the numbers have been looked at, in order to tell of those that are no index.
+///
 /// # Errors
 /// [`TensorError::Argument`] for a number that is no index of a row, with its place; otherwise see
 /// [the module](super).

@@ -28,7 +28,7 @@ pub enum MergeOp {
 /// Combines at least one tensor of one shape.
 ///
 /// # Errors
-/// No tensor, or two shapes; otherwise see [the module](super).
+/// No tensor, or two shapes, or on a GPU more than 480 tensors; otherwise see [the module](super).
 pub fn merge(ws: &mut Workspace, inputs: &[Tensor], op: MergeOp) -> Result<Tensor, TensorError> {
     let shape = check("merging", inputs)?;
     on_gpu!(&inputs[0], |gpu| {

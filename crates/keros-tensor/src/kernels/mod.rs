@@ -44,6 +44,7 @@ mod average_pool;
 mod batch_norm;
 mod border;
 mod concat;
+mod constraint;
 mod conv;
 mod dense;
 mod dropout;
@@ -59,6 +60,7 @@ mod merge;
 mod normalize;
 mod optimizer;
 mod optimizer_common;
+mod optimizer_rules;
 mod permute;
 mod pool;
 mod prelu;
@@ -71,6 +73,7 @@ pub use average_pool::{average_pool2d, average_pool2d_backward};
 pub use batch_norm::{batch_norm, batch_norm_backward, channel_statistics};
 pub use border::{Border, crop2d, zero_pad2d};
 pub use concat::{concatenate, slice_axis};
+pub use constraint::{NormBounds, bound_norms, non_negative};
 pub use conv::{
     Conv2dSpec, conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward,
     depthwise_conv2d, depthwise_conv2d_backward,

@@ -115,10 +115,10 @@ pub fn clamp(tensors: &[&Tensor], limit: f64) -> Result<(), TensorError> {
 /// # Errors
 /// See [the module](super).
 pub fn clip_norms(ws: &mut Workspace, grads: &[&Tensor], limit: f64) -> Result<(), TensorError> {
-    let Some(first) = grads.first() else {
+    if grads.is_empty() {
         return Ok(());
-    };
-    on_gpu!(first, |gpu| {
+    }
+    on_gpu!(grads[0], |gpu| {
         cuda::optimizer::clip(gpu, "clipping norms", ws, &single(grads), limit, false)
     });
     // Only a GPU needs memory for it.
@@ -142,10 +142,10 @@ pub fn clip_global_norm(
     grads: &[&Tensor],
     limit: f64,
 ) -> Result<(), TensorError> {
-    let Some(first) = grads.first() else {
+    if grads.is_empty() {
         return Ok(());
-    };
-    on_gpu!(first, |gpu| {
+    }
+    on_gpu!(grads[0], |gpu| {
         cuda::optimizer::clip(gpu, "clipping norm", ws, &single(grads), limit, true)
     });
     // Only a GPU needs memory for it.

@@ -9,7 +9,8 @@ use crate::{TensorError, Workspace, access};
 /// `y` whose axis `k` is axis `order[k]` of `x`.
 ///
 /// # Errors
-/// `order` does not name every axis of `x` once; otherwise see [the module](super).
+/// `order` does not name every axis of `x` once, or on a GPU takes it apart into more than 8 groups of
+/// axes that stay beside each other; otherwise see [the module](super).
 pub fn permute(ws: &mut Workspace, x: &Tensor, order: &[usize]) -> Result<Tensor, TensorError> {
     const OP: &str = "permuting axes";
     let rank = x.dims().len();

@@ -2,10 +2,10 @@
 //! double precision, and bit for bit against the portable ones.
 
 use keros_tensor::kernels::{
-    Activation, MergeOp, Taps, activation, activation_backward, affine, concatenate, crop2d,
-    dropout, dropout_backward, embedding, embedding_backward, log_softmax, log_softmax_backward,
-    map, merge, merge_backward, permute, prelu, prelu_backward, resample, slice_axis, u8_to_f32,
-    zero_pad2d, zip_map,
+    Activation, MergeOp, Taps, activation, activation_backward, affine, concatenate, copy, crop2d,
+    dropout, dropout_backward, embedding, embedding_backward, fill, log_softmax,
+    log_softmax_backward, map, merge, merge_backward, permute, prelu, prelu_backward, resample,
+    slice_axis, u8_to_f32, zero_pad2d, zip_map,
 };
 use keros_tensor::{Stream, Tensor, Workspace};
 use proptest::prelude::*;
@@ -61,6 +61,12 @@ proptest! {
             let y = zip_map(ws, &x, &dy, |a, b| a * b - a).unwrap();
             let expected: Vec<f64> = x64.iter().zip(&dy64).map(|(a, b)| a * b - a).collect();
             check_close("zip_map", &y, &expected, 1e-6);
+
+            let to = random(3, &[len]);
+            copy(&x, &to).unwrap();
+            check_close("copy", &to, &x64, 0.0);
+            fill(&to, 0.75).unwrap();
+            check_close("fill", &to, &vec![0.75; len], 0.0);
 
             let bytes: Vec<u8> = x64.iter().map(|x| (x * 127.0 + 128.0) as u8).collect();
             let x = Tensor::from_slice(&bytes, len, test_device()).unwrap();

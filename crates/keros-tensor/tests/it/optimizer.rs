@@ -1,10 +1,11 @@
 //! Optimizer updates against Keras's formulas in double precision, and what is done around them.
 
 use keros_tensor::kernels::{
-    FtrlStrengths, L1L2, Update, accumulate, adadelta_update, adagrad_update, adam_update,
-    adamax_update, add_l1_l2_gradient, amsgrad_update, clamp, clip_global_norm, clip_norms,
-    ftrl_update, l1_l2_penalties, lion_update, mean_of_accumulated, moving_average, nadam_update,
-    rmsprop_update, scale, sgd_update, sum, weight_decay,
+    FtrlStrengths, L1L2, NormBounds, Update, accumulate, adadelta_update, adagrad_update,
+    adam_update, adamax_update, add_l1_l2_gradient, amsgrad_update, bound_norms, clamp,
+    clip_global_norm, clip_norms, ftrl_update, l1_l2_penalties, lion_update, mean_of_accumulated,
+    moving_average, nadam_update, non_negative, rmsprop_update, scale, sgd_update, sum,
+    weight_decay,
 };
 use keros_tensor::{Tensor, Workspace};
 
@@ -360,6 +361,51 @@ fn penalties_and_their_gradients() {
 }
 
 #[test]
+fn constraints_hold_along_their_axes() {
+    same_bits_on_every_path(|| {
+        let x = random(1, &[4097]);
+        let expected: Vec<f64> = flat64(&x).iter().map(|x| x.max(0.0)).collect();
+        non_negative(&[&x]).unwrap();
+        check_close("non-negative", &x, &expected, 0.0);
+    });
+    let bounds = NormBounds {
+        min: 0.9,
+        max: 1.1,
+        rate: None,
+    };
+    for axes in [&[0][..], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], &[2, 0, 1]] {
+        for shape in [[3, 5, 7], [2, 300, 1], [40, 2, 65]] {
+            let x = random(2, &shape);
+            let before = flat64(&x);
+            let strides = [shape[1] * shape[2], shape[2], 1];
+            let vector = |i: usize| -> Vec<usize> {
+                let kept = (0..3).filter(|axis| !axes.contains(axis));
+                kept.map(|axis| i / strides[axis] % shape[axis]).collect()
+            };
+            let mut squares = std::collections::HashMap::new();
+            for (i, x) in before.iter().enumerate() {
+                *squares.entry(vector(i)).or_insert(0.0) += x * x;
+            }
+            for rate in [None, Some(0.25)] {
+                let x = x.copy().unwrap();
+                bound_norms(&x, axes, NormBounds { rate, ..bounds }).unwrap();
+                let factor = |i: usize| {
+                    let norm = f64::sqrt(squares[&vector(i)]);
+                    let rate = rate.unwrap_or(1.0);
+                    (rate * norm.clamp(0.9, 1.1) + (1.0 - rate) * norm) / (norm + 1e-7)
+                };
+                let expected = before.iter().enumerate().map(|(i, x)| x * factor(i));
+                let expected: Vec<f64> = expected.collect();
+                check_close(&format!("{shape:?} {axes:?}"), &x, &expected, 1e-6);
+            }
+        }
+    }
+    let x = random(3, &[2, 2]);
+    assert!(bound_norms(&x, &[2], bounds).is_err());
+    assert!(bound_norms(&x, &[0], NormBounds { min: 2.0, ..bounds }).is_err());
+}
+
+#[test]
 fn wrong_tensors_are_errors() {
     let (w, g) = (random(1, &[3]), random(2, &[4]));
     assert!(sgd_update(&[update(&w, &g, &[])], None, 0.1, false).is_err());
@@ -372,7 +418,7 @@ fn wrong_tensors_are_errors() {
     let (m, v) = (random(3, &[3]), random(4, &[3]));
     assert!(adam(&[w.clone(), v.clone()]).is_err());
     assert!(adam(&[m.clone(), m.clone()]).is_err());
-    let error = adam(&[m.clone()]).unwrap_err().to_string();
+    let error = adam(std::slice::from_ref(&m)).unwrap_err().to_string();
     assert!(error.contains("number of state tensors"), "{error}");
     assert_eq!(flat(&w), flat(&copy));
     adam(&[m, v]).unwrap();

@@ -1,12 +1,12 @@
 //! Kernels that move, repeat and join values, against plain loops.
 
 use keros_tensor::kernels::{
-    MergeOp, Taps, affine, concatenate, crop2d, embedding, merge, permute, resample, slice_axis,
-    zero_pad2d,
+    MergeOp, Taps, affine, concatenate, copy, crop2d, embedding, embedding_backward, fill, merge,
+    permute, prelu_backward, resample, slice_axis, zero_pad2d,
 };
 use keros_tensor::{Tensor, TensorError, Workspace};
 
-use crate::support::{flat, random, tensor};
+use crate::support::{check_close, flat, flat64, random, tensor};
 use crate::test_device::test_device;
 
 #[test]
@@ -124,4 +124,97 @@ fn merging_scaling_and_looking_up() {
     let (y, _) = embedding(ws, &tensor(&[1.0, 0.0, 1.0], &[3, 1]), &table).unwrap();
     assert_eq!(y.dims(), [3, 1, 2]);
     assert_eq!(flat(&y), [10.0, 11.0, 0.0, 1.0, 10.0, 11.0]);
+}
+
+#[test]
+fn permuting_large_and_many_axes() {
+    let ws = &mut Workspace::new(test_device());
+    for (shape, order) in [
+        (&[70, 41][..], &[1, 0][..]),
+        (&[2, 33, 65], &[0, 2, 1]),
+        (&[64, 5, 32], &[2, 1, 0]),
+        (&[3, 4, 8, 12], &[1, 0, 2, 3]),
+        (&[2, 3, 4, 1, 5], &[4, 3, 2, 1, 0]),
+        (&[2, 3, 2, 3, 2, 5], &[3, 5, 0, 2, 4, 1]),
+        (&[1, 1], &[1, 0]),
+        (&[3, 0, 2], &[2, 1, 0]),
+        (&[], &[]),
+    ] {
+        let x = random(1, shape);
+        let values = flat(&x);
+        let mut strides = vec![1; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * shape[axis];
+        }
+        let expected: Vec<f32> = (0..values.len())
+            .map(|mut place| {
+                let mut from = 0;
+                for &axis in order.iter().rev() {
+                    from += place % shape[axis] * strides[axis];
+                    place /= shape[axis];
+                }
+                values[from]
+            })
+            .collect();
+        let y = permute(ws, &x, order).unwrap();
+        assert_eq!(flat(&y), expected, "{shape:?} {order:?}");
+    }
+}
+
+#[test]
+fn gradients_of_many_rows_of_a_table_are_added_up() {
+    let ws = &mut Workspace::new(test_device());
+    let (rows, width, lookups) = (7, 133, 1001);
+    // Row 3 stands almost everywhere, and row 5 nowhere.
+    let row = |i: usize| if i.is_multiple_of(4) { i / 4 % 5 } else { 3 };
+    let places: Vec<f32> = (0..lookups).map(|i| row(i) as f32).collect();
+    let table = random(1, &[rows, width]);
+    let (_, indices) = embedding(ws, &tensor(&places, &[lookups]), &table).unwrap();
+    let (dy, dtable) = (random(2, &[lookups, width]), random(3, &[rows, width]));
+    embedding_backward(ws, &indices, &dy, &dtable).unwrap();
+    let mut expected = vec![0.0; rows * width];
+    for (i, dy) in flat64(&dy).iter().enumerate() {
+        expected[row(i / width) * width + i % width] += dy;
+    }
+    check_close("gradient of the table", &dtable, &expected, 2e-5);
+
+    for bad in [-1.0, 7.0, 0.5, f32::NAN] {
+        let x = tensor(&[1.0, 2.0, 0.0, bad, 9.0, 0.0], &[3, 2]);
+        let error = embedding(ws, &x, &table).unwrap_err().to_string();
+        assert!(error.ends_with("in row 1, position 1)"), "{error}");
+    }
+}
+
+#[test]
+fn slopes_and_factors_of_many_channels() {
+    let ws = &mut Workspace::new(test_device());
+    let (samples, channels) = (67, 1003);
+    let (x, dy) = (
+        random(1, &[samples, channels]),
+        random(2, &[samples, channels]),
+    );
+    let (alpha, dalpha) = (random(3, &[channels]), random(4, &[channels]));
+    prelu_backward(ws, &x, &alpha, &dy, &dalpha).unwrap();
+    let mut expected = vec![0.0; channels];
+    for (i, (x, dy)) in flat64(&x).iter().zip(flat64(&dy)).enumerate() {
+        expected[i % channels] += x.min(0.0) * dy;
+    }
+    check_close("dalpha", &dalpha, &expected, 1e-5);
+    let y = affine(ws, &x, &flat(&alpha), &[0.5]).unwrap();
+    let (x64, alpha64) = (flat64(&x), flat64(&alpha));
+    let expected: Vec<f64> = (0..x64.len())
+        .map(|i| alpha64[i % channels] * x64[i] + 0.5)
+        .collect();
+    check_close("affine", &y, &expected, 1e-6);
+}
+
+#[test]
+fn copies_are_between_tensors_of_one_shape() {
+    let x = random(1, &[2, 3]);
+    let view = x.narrow(0, 1, 1).unwrap();
+    fill(&view, 2.0).unwrap();
+    assert_eq!(flat(&x)[3..], [2.0; 3]);
+    assert_ne!(flat(&x)[..3], [2.0; 3]);
+    assert!(copy(&x, &random(2, &[3, 2])).is_err());
+    assert!(matches!(copy(&x, &x), Err(TensorError::Aliased { .. })));
 }

@@ -1,13 +1,13 @@
 //! Element-wise kernels, moves and optimizers start kernels only.
 
 use keros_tensor::kernels::{
-    Activation, FtrlStrengths, Function, L1L2, MergeOp, Update, accumulate, activation,
+    Activation, FtrlStrengths, Function, L1L2, MergeOp, NormBounds, Update, accumulate, activation,
     activation_backward, adadelta_update, adagrad_update, adam_update, adamax_update,
-    add_l1_l2_gradient, affine, amsgrad_update, clamp, clip_global_norm, clip_norms, concatenate,
-    copy, crop2d, dropout, dropout_backward, embedding, embedding_backward, fill, ftrl_update,
-    function, function_backward, lion_update, mean_of_accumulated, merge, merge_backward,
-    moving_average, nadam_update, permute, prelu, prelu_backward, rmsprop_update, scale,
-    sgd_update, slice_axis, u8_to_f32, weight_decay, zero_pad2d,
+    add_l1_l2_gradient, affine, amsgrad_update, bound_norms, clamp, clip_global_norm, clip_norms,
+    concatenate, copy, crop2d, dropout, dropout_backward, embedding, embedding_backward, fill,
+    ftrl_update, function, function_backward, lion_update, mean_of_accumulated, merge,
+    merge_backward, moving_average, nadam_update, non_negative, permute, prelu, prelu_backward,
+    rmsprop_update, scale, sgd_update, slice_axis, u8_to_f32, weight_decay, zero_pad2d,
 };
 use keros_tensor::{Stream, Tensor, Workspace};
 
@@ -142,5 +142,12 @@ fn updates_stay_on_the_gpu() {
             l2: 0.2,
         };
         add_l1_l2_gradient(&g, penalty).unwrap();
+        non_negative(&[&w]).unwrap();
+        let bounds = NormBounds {
+            min: 0.0,
+            max: 1.0,
+            rate: None,
+        };
+        bound_norms(&w, &[0], bounds).unwrap();
     });
 }
