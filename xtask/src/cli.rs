@@ -21,7 +21,8 @@ Commands:
   fault                  Kill a training at random moments and go on with it
   fuzz TARGET [--runs N] Give a reader of files what breaks it
   miri                   Look at the pointers of a plugin with Miri
-  bench SUITE [ARGS]     Run one suite of benchmarks
+  bench SUITE [ARGS]     Run one suite of benchmarks, or `all`
+  bench --chart NAME     Draw the chart of recorded benchmarks
   release --dry-run      Say what a release would publish
   plugin check PATH      Tell whether a file is a valid plugin, and why not
   plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
@@ -87,30 +88,41 @@ Usage: cargo xtask release --dry-run
 ";
 
 const BENCH: &str = "\
-Runs one suite of benchmarks of the package keros-benches.
+Runs one suite of benchmarks of the package keros-benches, or all of them.
 
 Usage: cargo xtask bench SUITE [ARGS]
+       cargo xtask bench --chart NAME
 
-SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist.
-ARGS go to the suite, with or without `--` before them. All suites know those of criterion
-(`cargo xtask bench SUITE -- --help` lists them). `--features keros/turbojpeg` goes to cargo.
+SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist. `all` runs every
+suite and ends with one table; a suite that fails is named at the end. What was measured is in
+target/bench/results.json, too. ARGS, with or without `--` before them, are:
+  --save NAME      Record the results in benches/recorded, beside those of other suites recorded there under NAME
+  --compare NAME   Show the results beside a record and mark what changed by more than the noise
+  --features keros/turbojpeg
+                   Goes to cargo
+All others go to the suite, and all suites know those of criterion (`cargo xtask bench SUITE -- --help` lists them).
+`--chart` draws benches/recorded/NAME.svg anew; `--save` does it too.
 
-`bench train` also runs whole trainings, each in a process of its own:
+Some suites also run keros in turn with other libraries:
+  --against PEERS  Names separated by commas
+                   train: candle, keras-tf, keras-jax, torch
+                   augment: cv2, keras, albumentations, torchvision
+                   decode: PIL, PIL-draft, cv2, torchvision
+                   prefetch: keras, torchvision
+                   all: each suite runs by itself, then with those of PEERS it knows
+  --rounds N       Turns, 3 if not given
+  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
+  --python PEER=PATH
+                   That of one peer; can be repeated
+  --json           Not for `all`: lines of JSON instead of the table, also without peers
+  --images DIR     For decode: JPEG files of yours, instead of made-up ones
+
+`bench train` runs whole trainings then, each in a process of its own, or with `--model` alone:
   --model mnist_convnet|cifar10_cnn|mlp
+                   All if not given; can be repeated
   --batch-size N   128 if not given
   --epochs N       3; of several the first does not count for images/s
   --images N       Images of an epoch
-  --json           Figures as lines of JSON
-  --against PEERS  Others in turn with keros: candle, keras-tf, keras-jax, torch, separated by commas
-  --rounds N       Turns, 3 if not given
-  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
-
-`bench augment`, `decode` and `prefetch` also run beside libraries of Python, with one worker and with two:
-  --against PEERS  cv2, keras, albumentations, torchvision; for decode PIL, PIL-draft, cv2, torchvision;
-                   for prefetch keras, torchvision
-  --json           A line of JSON for each; also without peers
-  --images DIR     For decode: JPEG files of yours, instead of made-up ones
-  --rounds N, --python PATH as above
 ";
 
 const PLUGIN: &str = "\
@@ -157,6 +169,10 @@ pub(crate) enum Task {
     Bench {
         suite: Option<String>,
         args: Vec<OsString>,
+    },
+    /// Of the record with this name.
+    BenchChart {
+        name: String,
     },
     /// The words for keros-plugin-check.
     PluginCheck {
@@ -247,6 +263,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let mut fault = None;
     let mut runs = None;
     let mut dry_run = false;
+    let mut chart = None;
     let mut parser = lexopt::Parser::from_args(own);
     loop {
         match parser.next() {
@@ -259,6 +276,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             Ok(Some(Arg::Long("runs"))) if values.first().is_some_and(|c| c == "fuzz") => {
                 match parser.value().and_then(|value| value.parse()) {
                     Ok(number) => runs = Some(number),
+                    Err(error) => fault = fault.or(Some(error)),
+                }
+            }
+            Ok(Some(Arg::Long("chart"))) if values.first().is_some_and(|c| c == "bench") => {
+                match parser.value().and_then(|value| value.string()) {
+                    Ok(name) => chart = Some(name),
                     Err(error) => fault = fault.or(Some(error)),
                 }
             }
@@ -288,6 +311,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     }
     if help_wanted {
         return Ok(Task::Help(help));
+    }
+    if let Some(name) = chart {
+        return match values.len() == 1 && args.is_empty() {
+            true => Ok(Task::BenchChart { name }),
+            false => misuse("`--chart` takes the name of a record and nothing else".to_owned()),
+        };
     }
     match *values.as_slice() {
         [] => misuse("no command is given".to_owned()),
@@ -408,6 +437,10 @@ mod tests {
         };
         assert_eq!(words("bench ops -- conv").expect("bench"), bench);
         assert_eq!(words("bench ops conv").expect("bench"), bench);
+        let chart = Task::BenchChart {
+            name: "now".to_owned(),
+        };
+        assert_eq!(words("bench --chart now").expect("chart"), chart);
         let train = Task::Bench {
             suite: Some("train".into()),
             args: vec!["--model".into(), "mlp".into(), "--json".into()],
@@ -452,6 +485,7 @@ mod tests {
             ("-h demo", "Builds the csv-logger plugin"),
             ("test --help", "Checks everything"),
             ("bench ops -h", "Runs one suite"),
+            ("bench --chart a -h", "Runs one suite"),
             ("plugin check --help", "Checks a plugin"),
             ("plugin new a -h", "Makes a plugin"),
         ] {
@@ -488,5 +522,9 @@ mod tests {
         check_refused("plugin new", "no name is given", NEW);
         check_refused("plugin new a b", "unexpected argument \"b\"", NEW);
         check_refused("bench --quick ops", "invalid option '--quick'", BENCH);
+        let no_name = "missing argument for option '--chart'";
+        check_refused("bench --chart", no_name, BENCH);
+        let nothing_else = "`--chart` takes the name of a record and nothing else";
+        check_refused("bench --chart a ops", nothing_else, BENCH);
     }
 }
