@@ -53,6 +53,8 @@ pub struct Case {
     pub unit: String,
     /// Which values are good ones.
     pub better: Better,
+    /// How often all sides were measured.
+    pub rounds: usize,
     /// Ours, then those it is compared with.
     pub sides: Vec<Side>,
 }
@@ -104,6 +106,7 @@ impl Case {
             name: name.into(),
             unit: unit.to_owned(),
             better,
+            rounds: rounds.len(),
             sides: sides.collect(),
         }
     }

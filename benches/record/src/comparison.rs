@@ -7,6 +7,12 @@ use crate::page::title;
 use crate::record::Record;
 use crate::table::{Table, quartiles, significant};
 
+/// Rounds from which the quartiles tell of the noise.
+const ROUNDS: usize = 3;
+
+/// Cases that are named where they are only in one; the others are counted.
+const NAMED: usize = 10;
+
 /// What [`compare`] found; shown as Markdown.
 #[derive(Debug)]
 pub struct Comparison {
@@ -33,6 +39,8 @@ struct Row {
 enum Change {
     /// The ranges between the quartiles overlap.
     Noise,
+    /// There were too few rounds.
+    Untold,
     Better,
     Worse,
 }
@@ -80,13 +88,18 @@ impl Comparison {
             recorded.sides.first(),
             self.machines.is_empty(),
         ) {
-            self.add_row(name, now.unit.clone(), now.better, (old.value, new.value));
+            self.add_row(
+                name,
+                now.unit.clone(),
+                (recorded, old.value),
+                (now, new.value),
+            );
         }
         let of = |sides: &[Side], who: &str| sides.iter().find(|side| side.who == who)?.ratio;
         for side in &now.sides {
             match (side.ratio, of(&recorded.sides, &side.who)) {
                 (Some(new), Some(old)) => {
-                    self.add_row(name, format!("÷ {}", side.who), now.better, (old, new));
+                    self.add_row(name, format!("÷ {}", side.who), (recorded, old), (now, new));
                 }
                 (Some(_), None) => self.only_now.push(format!("{name} against {}", side.who)),
                 (None, _) => {}
@@ -104,15 +117,18 @@ impl Comparison {
         &mut self,
         name: &str,
         figure: String,
-        better: Better,
-        (recorded, now): (Quartiles, Quartiles),
+        recorded: (&Case, Quartiles),
+        now: (&Case, Quartiles),
     ) {
         self.rows.push(Row {
             case: name.to_owned(),
             figure,
-            recorded,
-            now,
-            change: change(better, recorded, now),
+            recorded: recorded.1,
+            now: now.1,
+            change: match recorded.0.rounds.min(now.0.rounds) {
+                ROUNDS.. => change(now.0.better, recorded.1, now.1),
+                _ => Change::Untold,
+            },
         });
     }
 }
@@ -139,7 +155,7 @@ impl fmt::Display for Comparison {
         if !self.rows.is_empty() {
             let rows = self.rows.iter().map(|row| {
                 let change = match row.change {
-                    Change::Noise => "",
+                    Change::Noise | Change::Untold => "",
                     Change::Better => "better",
                     Change::Worse => "worse",
                 };
@@ -171,12 +187,30 @@ impl fmt::Display for Comparison {
             count(Change::Worse),
             count(Change::Noise)
         )?;
+        match count(Change::Untold) {
+            0 => {}
+            untold => writeln!(
+                f,
+                "Of {untold} nothing is said, for their quartiles are of fewer than {ROUNDS} rounds."
+            )?,
+        }
         for (where_, cases) in [
             ("this run", &self.only_now),
             ("the record", &self.only_recorded),
         ] {
-            if !cases.is_empty() {
-                writeln!(f, "Only in {where_}: {}.", cases.join("; "))?;
+            let named = cases.iter().take(NAMED).map(String::as_str);
+            let named: Vec<&str> = named.collect();
+            match cases.len() {
+                0 => {}
+                1..=NAMED => writeln!(f, "Only in {where_}: {}.", named.join("; "))?,
+                all => {
+                    let others = all - NAMED;
+                    writeln!(
+                        f,
+                        "Only in {where_}: {}; {others} others.",
+                        named.join("; ")
+                    )?;
+                }
             }
         }
         Ok(())

@@ -50,6 +50,32 @@ fn what_lies_outside_of_the_noise_is_marked() {
 }
 
 #[test]
+fn two_rounds_tell_nothing_of_the_noise() {
+    let of = |keros: f64| {
+        let rounds = &around(keros, 1.0)[..2];
+        record(contest("train", vec![case("mlp", Better::Higher, rounds)]))
+    };
+    let text = compare(&of(9.0), &of(3.0), "then").to_string();
+    assert!(!text.contains("| better"), "{text}");
+    let nothing = "Of 2 nothing is said, for their quartiles are of fewer than 3 rounds.\n";
+    assert!(text.ends_with(nothing), "{text}");
+}
+
+#[test]
+fn many_cases_are_counted() {
+    let of = |cases: usize| {
+        let cases = (0..cases).map(|i| case(&format!("c{i}"), Better::Higher, &around(1.0, 1.0)));
+        record(Results::of_suite("ops", cases.collect()))
+    };
+    let text = compare(&of(1), &of(14), "then").to_string();
+    assert!(
+        text.contains("Only in the record: ops: c1; ops: c2; "),
+        "{text}"
+    );
+    assert!(text.ends_with("ops: c10; 3 others.\n"), "{text}");
+}
+
+#[test]
 fn cases_of_one_side_are_told() {
     let one = |name| case(name, Better::Higher, &around(2.0, 1.0));
     let mut renamed = one("both");
