@@ -178,7 +178,7 @@ fn footer(record: &Record) -> [String; 2] {
     ]
 }
 
-/// A figure with three significant digits, or whole from 100 on, its thousands apart.
+/// A figure as in the tables, its thousands apart.
 fn thousands(value: f64) -> String {
     let text = significant(value);
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));

@@ -49,14 +49,16 @@ impl<const N: usize> fmt::Display for Table<N> {
     }
 }
 
-/// A figure with three significant digits, or whole from 100 on.
+/// A figure with three significant digits, whole from 100 on and with at most five decimals.
 #[must_use]
 pub fn significant(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 99.95 => 0,
         size if size >= 9.995 => 1,
         size if size >= 0.9995 => 2,
-        _ => 3,
+        size if size >= 0.09995 => 3,
+        size if size >= 0.009995 => 4,
+        _ => 5,
     };
     format!("{value:.digits$}")
 }
@@ -74,8 +76,9 @@ mod tests {
 
     #[test]
     fn figures_have_three_digits() {
-        let texts = [0.0123, 0.99999, 1.234, 12.34, 99.99, 8571.6].map(significant);
-        assert_eq!(texts, ["0.012", "1.00", "1.23", "12.3", "100", "8572"]);
+        let texts = [0.00157, 0.0123, 0.99999, 1.234, 12.34, 99.99, 8571.6].map(significant);
+        let expected = ["0.00157", "0.0123", "1.00", "1.23", "12.3", "100", "8572"];
+        assert_eq!(texts, expected);
     }
 
     #[test]
