@@ -70,7 +70,8 @@ pub(crate) fn dynamic_library(artifact: &Artifact) -> Option<&Utf8Path> {
 
 /// A command as one would type it.
 pub(crate) fn words(command: &Command) -> String {
-    let mut line = String::from("cargo");
+    let program = Path::new(command.get_program()).file_stem();
+    let mut line = program.unwrap_or_default().to_string_lossy().into_owned();
     for word in command.get_args() {
         line.push(' ');
         line.push_str(&word.to_string_lossy());

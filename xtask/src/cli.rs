@@ -8,145 +8,10 @@ use std::path::PathBuf;
 use lexopt::{Arg, ValueExt};
 
 use crate::fuzz;
-
-const HELP: &str = "\
-The developer's tool of keros.
-
-Usage: cargo xtask <COMMAND>
-
-Commands:
-  demo [-- ARGS]         Train the image classifier with a loaded plugin
-  test                   Check everything CI checks, the cheapest first
-  standalone             Test the packages of examples/standalone
-  fault                  Kill a training at random moments and go on with it
-  fuzz TARGET [--runs N] Give a reader of files what breaks it
-  miri                   Look at the pointers of a plugin with Miri
-  bench SUITE [ARGS]     Run one suite of benchmarks, or `all`
-  bench --chart NAME     Draw the chart of recorded benchmarks
-  release --dry-run      Say what a release would publish
-  plugin check PATH      Tell whether a file is a valid plugin, and why not
-  plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
-  plugin new NAME        Make a plugin that builds and passes its test
-
-`cargo xtask <COMMAND> --help` says more about a command.
-";
-
-const DEMO: &str = "\
-Builds the csv-logger plugin and the fashion_mnist example in release, and runs the example with the plugin loaded.
-
-Usage: cargo xtask demo [-- ARGS]
-
-ARGS go to fashion_mnist (`cargo xtask demo -- --help` lists them).
-Without `--out DIR` among them the results go to target/demo.
-The plugin writes plugin.csv into the same folder; a `--plugin` of yours is loaded beside it.
-";
-
-const TEST: &str = "\
-Checks everything CI checks, the cheapest first, and stops at the first step that fails:
-format, house rules, lints, plugins, tests, doctests, docs, packages that stand alone.
-
-Usage: cargo xtask test
-";
-
-const STANDALONE: &str = "\
-Builds and tests each package of examples/standalone, a workspace of its own, and has the plugin among them checked.
-What is built is in target/standalone.
-
-Usage: cargo xtask standalone
-";
-
-const FAULT: &str = "\
-Kills the fashion_mnist example 20 times at random moments, some of them while it writes a checkpoint, goes on with it,
-and checks that weights and history end as those of a training that was left alone.
-
-Usage: cargo xtask fault
-";
-
-const FUZZ: &str = "\
-Builds a fuzzer of the package in fuzz/ with libFuzzer (this needs a C++ compiler) and runs it on the files of its
-crate's tests and on what it makes of them. What breaks the target is kept in target/fuzz/found, and what leads to new
-code in target/fuzz/corpus, where the next run goes on.
-
-Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]
-
-TARGET is `csv`, `decode`, `decode-turbojpeg` or `plugin`. Without N it runs a million times.
-ARGS go to libFuzzer (`-- -help=1` lists them).
-";
-
-const MIRI: &str = "\
-Runs the tests of keros-abi and keros-plugin in Miri, which finds what their unsafe code does wrong. This needs rustup and
-its nightly toolchain with the components miri and rust-src.
-
-Usage: cargo xtask miri
-";
-
-const RELEASE: &str = "\
-Packs every crate that would be published, in the order in which the registry would need them, and says what is missing.
-A warning of cargo or a package without its README or licences is a failure. Nothing is built, and nothing is sent.
-
-Usage: cargo xtask release --dry-run
-";
-
-const BENCH: &str = "\
-Runs one suite of benchmarks of the package keros-benches, or all of them.
-
-Usage: cargo xtask bench SUITE [ARGS]
-       cargo xtask bench --chart NAME
-
-SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist. `all` runs every
-suite and ends with one table; a suite that fails is named at the end. What was measured is in
-target/bench/results.json, too. ARGS, with or without `--` before them, are:
-  --save NAME      Record the results in benches/recorded, beside those of other suites recorded there under NAME
-  --compare NAME   Show the results beside a record and mark what changed by more than the noise
-  --features keros/turbojpeg
-                   Goes to cargo
-All others go to the suite, and all suites know those of criterion (`cargo xtask bench SUITE -- --help` lists them).
-`--chart` draws benches/recorded/NAME.svg anew; `--save` does it too.
-
-Some suites also run keros in turn with other libraries:
-  --against PEERS  Names separated by commas
-                   train: candle, keras-tf, keras-jax, torch
-                   augment: cv2, keras, albumentations, torchvision
-                   decode: PIL, PIL-draft, cv2, torchvision
-                   prefetch: keras, torchvision
-                   all: each suite runs by itself, then with those of PEERS it knows
-  --rounds N       Turns, 3 if not given
-  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
-  --python PEER=PATH
-                   That of one peer; can be repeated
-  --json           Not for `all`: lines of JSON instead of the table, also without peers
-  --images DIR     For decode: JPEG files of yours, instead of made-up ones
-
-`bench train` runs whole trainings then, each in a process of its own, or with `--model` alone:
-  --model mnist_convnet|cifar10_cnn|mlp
-                   All if not given; can be repeated
-  --batch-size N   128 if not given
-  --epochs N       3; of several the first does not count for images/s
-  --images N       Images of an epoch
-";
-
-const PLUGIN: &str = "\
-Checks a plugin, or shows what its file tells. `cargo xtask plugin new --help` tells how to make one.
-
-Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]
-
-`check` inspects the file without running it. Then a process of its own loads it, reads its schema, makes an instance
-with the configuration JSON, runs its self-test, sends it every event of a short training, has it tell its state and go
-on from it, and ends it; no call may take longer than N seconds, 10 if not given. A crash or a hang is a finding, but
-the plugin runs with all rights of its user. The exit code is 0 for a valid plugin, 1 for another file.
-
-`inspect` runs nothing of the file.
-";
-
-const PLUGIN_NEW: &str = "\
-Makes a plugin that builds and passes its test.
-
-Usage: cargo xtask plugin new NAME [--c] [--path DIR]
-
-NAME is of lower-case letters, digits and single hyphens.
-The plugin is plugins/NAME, a member of this workspace; or DIR/NAME, a package of its own that uses this checkout.
-With `--c` it is in C, with a Makefile.
-";
+use crate::help::{
+    BENCH, DEMO, DENY, FAULT, FEATURES, FUZZ, HELP, MIRI, PLUGIN, PLUGIN_NEW, RELEASE, SEMVER,
+    STANDALONE, TEST, TYPOS,
+};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -159,6 +24,17 @@ pub(crate) enum Task {
     Standalone,
     Fault,
     Miri,
+    Typos,
+    Deny {
+        advisories: bool,
+    },
+    Features {
+        package: Option<String>,
+    },
+    Semver {
+        baseline: Option<String>,
+        args: Vec<OsString>,
+    },
     /// Without sending anything.
     Release,
     Fuzz {
@@ -208,6 +84,18 @@ impl Misuse {
     /// A request to `fuzz` without the name of a target that exists.
     pub(crate) fn of_fuzz(sentence: String) -> Self {
         let help = FUZZ;
+        Self { sentence, help }
+    }
+
+    /// A request to `features` for a crate that has none.
+    pub(crate) fn of_features(sentence: String) -> Self {
+        let help = FEATURES;
+        Self { sentence, help }
+    }
+
+    /// A request to `semver` where there is nothing to compare with.
+    pub(crate) fn of_semver(sentence: String) -> Self {
+        let help = SEMVER;
         Self { sentence, help }
     }
 
@@ -264,6 +152,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let mut runs = None;
     let mut dry_run = false;
     let mut chart = None;
+    let mut advisories = false;
+    let mut baseline = None;
     let mut parser = lexopt::Parser::from_args(own);
     loop {
         match parser.next() {
@@ -288,6 +178,17 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             Ok(Some(Arg::Long("dry-run"))) if values.first().is_some_and(|c| c == "release") => {
                 dry_run = true;
             }
+            Ok(Some(Arg::Long("advisories"))) if values.first().is_some_and(|c| c == "deny") => {
+                advisories = true;
+            }
+            Ok(Some(Arg::Long("baseline-rev")))
+                if values.first().is_some_and(|c| c == "semver") =>
+            {
+                match parser.value().and_then(|value| value.string()) {
+                    Ok(revision) => baseline = Some(revision),
+                    Err(error) => fault = fault.or(Some(error)),
+                }
+            }
             Ok(Some(option)) => fault = fault.or(Some(option.unexpected())),
             Err(error) => fault = fault.or(Some(error)),
         }
@@ -302,6 +203,10 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         Some(&"miri") => MIRI,
         Some(&"fuzz") => FUZZ,
         Some(&"bench") => BENCH,
+        Some(&"typos") => TYPOS,
+        Some(&"deny") => DENY,
+        Some(&"features") => FEATURES,
+        Some(&"semver") => SEMVER,
         Some(&"release") => RELEASE,
         _ => HELP,
     };
@@ -327,6 +232,17 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         ["standalone"] => misuse("`standalone` takes no arguments".to_owned()),
         ["miri"] if args.is_empty() => Ok(Task::Miri),
         ["miri"] => misuse("`miri` takes no arguments".to_owned()),
+        ["typos"] if args.is_empty() => Ok(Task::Typos),
+        ["typos"] => misuse("`typos` takes no arguments".to_owned()),
+        ["deny"] if args.is_empty() => Ok(Task::Deny { advisories }),
+        ["deny"] => misuse("`deny` takes no arguments".to_owned()),
+        ["features", ref package @ ..] if package.len() < 2 && args.is_empty() => {
+            Ok(Task::Features {
+                package: package.first().map(|package| (*package).to_owned()),
+            })
+        }
+        ["features"] | ["features", _] => misuse("`features` takes one name".to_owned()),
+        ["semver"] => Ok(Task::Semver { baseline, args }),
         ["release"] if dry_run && args.is_empty() => Ok(Task::Release),
         ["release"] if dry_run => misuse("`release` takes no arguments".to_owned()),
         ["release"] => misuse("`release` publishes nothing by itself: say `--dry-run`".to_owned()),
@@ -343,10 +259,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             args,
         }),
         [
-            "demo" | "test" | "standalone" | "fault" | "miri" | "fuzz" | "bench" | "release",
+            "demo" | "test" | "standalone" | "fault" | "miri" | "fuzz" | "bench" | "typos" | "deny"
+            | "semver" | "release",
             extra,
             ..,
         ] => misuse(format!("unexpected argument `{extra}`")),
+        ["features", _, extra, ..] => misuse(format!("unexpected argument `{extra}`")),
         [command, ..] => misuse(format!("there is no command `{command}`")),
     }
 }
@@ -415,6 +333,27 @@ mod tests {
         assert_eq!(standalone, Task::Standalone);
         assert_eq!(words("fault").expect("fault"), Task::Fault);
         assert_eq!(words("miri").expect("miri"), Task::Miri);
+        assert_eq!(words("typos").expect("typos"), Task::Typos);
+        let deny = |advisories| Task::Deny { advisories };
+        assert_eq!(words("deny").expect("deny"), deny(false));
+        assert_eq!(words("deny --advisories").expect("deny"), deny(true));
+        let features = |package: Option<&str>| Task::Features {
+            package: package.map(str::to_owned),
+        };
+        assert_eq!(words("features").expect("features"), features(None));
+        assert_eq!(
+            words("features keros-nn").expect("features"),
+            features(Some("keros-nn"))
+        );
+        let semver = |baseline: Option<&str>, args: &[&str]| Task::Semver {
+            baseline: baseline.map(str::to_owned),
+            args: args.iter().map(Into::into).collect(),
+        };
+        assert_eq!(words("semver").expect("semver"), semver(None, &[]));
+        assert_eq!(
+            words("semver --baseline-rev v1 -- --package a").expect("semver"),
+            semver(Some("v1"), &["--package", "a"])
+        );
         let release = words("release --dry-run").expect("release");
         assert_eq!(release, Task::Release);
         let fuzz = |target: Option<&str>, runs, args: &[&str]| Task::Fuzz {
@@ -513,6 +452,12 @@ mod tests {
         const RELEASE: &str = "Usage: cargo xtask release --dry-run";
         let not_yet = "`release` publishes nothing by itself: say `--dry-run`";
         check_refused("release", not_yet, RELEASE);
+        const SEMVER: &str = "Usage: cargo xtask semver [--baseline-rev REV] [-- ARGS]";
+        let no_value = "missing argument for option '--baseline-rev'";
+        check_refused("semver --baseline-rev", no_value, SEMVER);
+        const FEATURES: &str = "Usage: cargo xtask features [CRATE]";
+        check_refused("features a b", "unexpected argument `b`", FEATURES);
+        check_refused("test --advisories", "invalid option '--advisories'", TEST);
         check_refused("test --dry-run", "invalid option '--dry-run'", TEST);
         const PLUGIN: &str =
             "Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]";

@@ -1,5 +1,5 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `standalone`, `fault`, `fuzz`, `miri`, `release`,
-//! `bench` and `plugin`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `standalone`, `fault`, `fuzz`, `miri`, `typos`, `deny`,
+//! `features`, `semver`, `release`, `bench` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
 //! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the
@@ -10,6 +10,7 @@
     reason = "a command-line tool speaks to the terminal"
 )]
 
+mod audit;
 mod bench;
 mod cargo;
 mod cli;
@@ -18,12 +19,14 @@ mod demo;
 mod documented;
 mod fault;
 mod fuzz;
+mod help;
 mod miri;
 mod plugin;
 mod plugin_new;
 mod release;
 mod standalone;
 mod test;
+mod tool;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,14 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Fault => fault::run().map(|()| ExitCode::SUCCESS),
         Task::Fuzz { target, runs, args } => fuzz::run(target.as_deref(), runs, &args),
         Task::Miri => miri::run().map(|()| ExitCode::SUCCESS),
+        Task::Typos => audit::typos().map(|()| ExitCode::SUCCESS),
+        Task::Deny { advisories } => audit::deny(advisories).map(|()| ExitCode::SUCCESS),
+        Task::Features { package } => {
+            audit::features(package.as_deref()).map(|()| ExitCode::SUCCESS)
+        }
+        Task::Semver { baseline, args } => {
+            audit::semver(baseline.as_deref(), &args).map(|()| ExitCode::SUCCESS)
+        }
         Task::Test => test::run().map(|()| ExitCode::SUCCESS),
         Task::Standalone => standalone::run().map(|()| ExitCode::SUCCESS),
         Task::Release => release::dry_run().map(|()| ExitCode::SUCCESS),

@@ -1,11 +1,12 @@
 //! `cargo xtask test`: everything CI checks, the cheapest first, each step announced with its command and its time.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, standalone};
+use crate::tool::{DENY, TYPOS, is_there};
+use crate::{audit, cargo, standalone};
 
 /// What is switched off by default and can be tested on any machine.
 const FEATURES: &str = "--features=keros/remote";
@@ -15,6 +16,17 @@ pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     let format = cargo::command("fmt --all --check");
     step("format", format, cargo::run)?;
+    for (name, tool, command) in [
+        ("typos", TYPOS, audit::typos_command()),
+        ("deny", DENY, audit::deny_command()),
+    ] {
+        if is_there(tool.program) {
+            step(name, command, cargo::run)?;
+        } else {
+            let install = tool.install();
+            eprintln!("\n==> {name}: not run, that needs `{install}`");
+        }
+    }
     // By itself: together with the other packages cargo would rebuild this very program while it runs.
     let house = cargo::command("test --package=xtask");
     step("house rules", house, cargo::run)?;
@@ -58,13 +70,6 @@ pub(crate) fn run() -> Result<()> {
 
     eprintln!("\n==> all passed in {}", seconds(start));
     Ok(())
-}
-
-/// Whether a program of this name answers.
-fn is_there(program: &str) -> bool {
-    let mut version = Command::new(program);
-    version.arg("--version").stdout(Stdio::null());
-    version.status().is_ok_and(|status| status.success())
 }
 
 /// Runs one step between two lines that say what it is and how long it took.

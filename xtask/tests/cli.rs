@@ -78,6 +78,37 @@ fn a_bad_request_to_bench_is_refused_before_anything_runs() -> std::io::Result<(
 }
 
 #[test]
+fn a_missing_tool_is_named_with_what_installs_it() -> std::io::Result<()> {
+    let empty = tempfile::tempdir()?;
+    for (command, tool, package) in [
+        ("typos", "typos", "typos-cli@"),
+        ("deny", "cargo-deny", "cargo-deny@"),
+        ("features", "cargo-hack", "cargo-hack@"),
+        ("semver", "cargo-semver-checks", "cargo-semver-checks@"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .arg(command)
+            .env("PATH", empty.path())
+            .output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let expected = format!("error: {tool} is not installed; `cargo install --locked {package}");
+        assert!(stderr.starts_with(&expected), "{stderr}");
+    }
+    Ok(())
+}
+
+#[test]
+fn features_of_a_crate_that_has_none_are_refused() -> std::io::Result<()> {
+    let output = xtask(&["features", "keros-abi"])?;
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = "error: no crate `keros-abi` has features; these have: keros, keros-callbacks,";
+    assert!(stderr.starts_with(expected), "{stderr}");
+    Ok(())
+}
+
+#[test]
 fn what_would_be_published_is_packed_in_the_order_of_its_dependencies() -> std::io::Result<()> {
     let output = xtask(&["release", "--dry-run"])?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -53,7 +53,7 @@ macro_rules! callback_trait {
 
             /// Everything the callback has gathered in this run and needs to go on from a checkpoint;
             /// `None` if it remembers nothing. Asked when every callback has had the event at which
-            /// the checkpoint is written. [`state`](crate::state) turns serde types into bytes.
+            /// the checkpoint is written. The module `state` turns serde types into bytes.
             ///
             /// # Errors
             /// When the state cannot be told; no checkpoint is written then.

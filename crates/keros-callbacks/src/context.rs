@@ -2,8 +2,7 @@
 
 use crate::error::{BoxError, RunError};
 use crate::event::Event;
-use crate::history::EpochLogs;
-use crate::logs::{LogValue, Logs};
+use crate::logs::{EpochLogs, LogValue, Logs};
 use crate::requests::Requests;
 use crate::run::{ArrayInfo, QueueStats, Run, RunInfo};
 use crate::weights::{ParamInfo, Weights};

@@ -1,17 +1,19 @@
 //! What can go wrong in and around callbacks.
+//!
+//! Display and source are written by hand, here and in `history.rs`: a plugin builds without macros of thiserror.
 
 use crate::event::EventKind;
-use std::path::PathBuf;
+use std::error::Error;
+use std::fmt;
 
 /// Any error a callback may return from a hook.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A callback failed or asked for something impossible.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum CallbackError {
     /// A hook returned an error.
-    #[error("callback `{callback}` failed at {event}: {source}")]
     Failed {
         /// Name of the callback.
         callback: String,
@@ -21,7 +23,6 @@ pub enum CallbackError {
         source: BoxError,
     },
     /// A decision cannot be carried out at this event, or its value is out of range.
-    #[error("callback `{callback}` asked at {event} to {asked}: {expected}")]
     Decision {
         /// Name of the callback.
         callback: String,
@@ -33,7 +34,6 @@ pub enum CallbackError {
         expected: &'static str,
     },
     /// The state of a callback could not be told or loaded.
-    #[error("{doing} the state of callback `{callback}`: {source}")]
     State {
         /// Name of the callback.
         callback: String,
@@ -44,9 +44,46 @@ pub enum CallbackError {
     },
 }
 
+impl fmt::Display for CallbackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallbackError::Failed {
+                callback,
+                event,
+                source,
+            } => write!(f, "callback `{callback}` failed at {event}: {source}"),
+            CallbackError::Decision {
+                callback,
+                event,
+                asked,
+                expected,
+            } => write!(
+                f,
+                "callback `{callback}` asked at {event} to {asked}: {expected}"
+            ),
+            CallbackError::State {
+                callback,
+                doing,
+                source,
+            } => write!(f, "{doing} the state of callback `{callback}`: {source}"),
+        }
+    }
+}
+
+impl Error for CallbackError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            CallbackError::Failed { source, .. } | CallbackError::State { source, .. } => {
+                Some(source.as_ref())
+            }
+            CallbackError::Decision { .. } => None,
+        }
+    }
+}
+
 /// An argument of a built-in callback that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid {argument} (expected {expected}, found {found})")]
+#[cfg(feature = "builtin")]
+#[derive(Debug)]
 pub struct ArgumentError {
     /// The argument.
     pub argument: &'static str,
@@ -56,6 +93,7 @@ pub struct ArgumentError {
     pub found: String,
 }
 
+#[cfg(feature = "builtin")]
 impl ArgumentError {
     pub(crate) fn new(
         argument: &'static str,
@@ -70,27 +108,38 @@ impl ArgumentError {
     }
 }
 
+#[cfg(feature = "builtin")]
+impl fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ArgumentError {
+            argument,
+            expected,
+            found,
+        } = self;
+        write!(f, "invalid {argument} (expected {expected}, found {found})")
+    }
+}
+
+#[cfg(feature = "builtin")]
+impl Error for ArgumentError {}
+
 /// A run cannot do what a callback asks of it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
     /// This kind of run has no such thing, as a plugin's or one without a model.
-    #[error("{asked}: this run does not offer it")]
     Unsupported {
         /// What was asked for.
         asked: &'static str,
     },
     /// A request came after the end of the run.
-    #[error("asking the run: it is over")]
     Over,
     /// The host of a plugin did not take a request.
-    #[error("asking the run: {reason}")]
     Refused {
         /// What the host answered.
         reason: String,
     },
     /// The parameters of a [`Weights`](crate::Weights) are not those of the model.
-    #[error("setting the weights: expected `{expected}`, found `{found}`")]
     Weights {
         /// Name and shape of the parameter, or their number.
         expected: String,
@@ -99,24 +148,20 @@ pub enum RunError {
     },
 }
 
-/// A [`History`](crate::History) could not be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HistoryError {
-    /// The file could not be written.
-    #[error("writing the history to {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The picture could not be drawn.
-    #[error("drawing the learning curves for {}: {reason}", path.display())]
-    Plot {
-        /// The file.
-        path: PathBuf,
-        /// Why, in the words of the drawing library.
-        reason: String,
-    },
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Unsupported { asked } => write!(f, "{asked}: this run does not offer it"),
+            RunError::Over => f.write_str("asking the run: it is over"),
+            RunError::Refused { reason } => write!(f, "asking the run: {reason}"),
+            RunError::Weights { expected, found } => {
+                write!(
+                    f,
+                    "setting the weights: expected `{expected}`, found `{found}`"
+                )
+            }
+        }
+    }
 }
+
+impl Error for RunError {}

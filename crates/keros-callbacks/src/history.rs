@@ -3,24 +3,17 @@
 use crate::callback::{Callback, CallbackResult};
 use crate::context::Context;
 use crate::decision::Decision;
-use crate::error::{BoxError, HistoryError};
+use crate::error::BoxError;
 use crate::event::{EventKind, EventSet};
-use crate::logs::Logs;
+use crate::logs::{EpochLogs, Logs};
 use crate::run::RunInfo;
 use crate::state;
 use serde::ser::{SerializeMap, SerializeStruct};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
+use std::error::Error;
+use std::fmt;
 use std::fs;
-use std::path::Path;
-
-/// The logs of one epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochLogs {
-    /// Zero-based epoch.
-    pub epoch: u64,
-    /// What epoch end reported, with the keys callbacks added.
-    pub logs: Logs,
-}
+use std::path::{Path, PathBuf};
 
 /// Keras's `History`: what `fit` returns. `fit` records it after all callbacks, so that it has the
 /// keys they add; in a loop of your own it is a callback like any other, the last of the list.
@@ -147,6 +140,52 @@ pub(crate) fn write_beside_and_rename(path: &Path, bytes: &[u8]) -> Result<(), H
                 source,
             }
         })
+}
+
+/// A [`History`] could not be written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// The file could not be written.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The picture could not be drawn.
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// Why, in the words of the drawing library.
+        reason: String,
+    },
+}
+
+impl fmt::Display for HistoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HistoryError::Io { path, source } => {
+                write!(f, "writing the history to {}: {source}", path.display())
+            }
+            HistoryError::Plot { path, reason } => {
+                write!(
+                    f,
+                    "drawing the learning curves for {}: {reason}",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+impl Error for HistoryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            HistoryError::Io { source, .. } => Some(source),
+            HistoryError::Plot { .. } => None,
+        }
+    }
 }
 
 impl Callback for History {

@@ -28,12 +28,14 @@
 //! }
 //! ```
 
+#[cfg(feature = "builtin")]
 mod builtin;
 mod callback;
 mod context;
 mod decision;
 mod error;
 mod event;
+#[cfg(feature = "builtin")]
 mod history;
 mod lambda;
 mod list;
@@ -44,12 +46,14 @@ mod plot;
 mod progress;
 mod requests;
 mod run;
+#[cfg(feature = "state")]
 pub mod state;
 mod watchdog;
 mod weights;
 
 #[cfg(feature = "remote")]
 pub use builtin::RemoteMonitor;
+#[cfg(feature = "builtin")]
 pub use builtin::{
     BackupAndRestore, CsvLogger, EarlyStopping, LearningRateScheduler, Mode, ModelCheckpoint,
     ReduceLrOnPlateau, SaveFreq, SwapEmaWeights, TerminateOnNan,
@@ -57,12 +61,15 @@ pub use builtin::{
 pub use callback::{Callback, CallbackResult};
 pub use context::{Context, Level, Message};
 pub use decision::Decision;
-pub use error::{ArgumentError, BoxError, CallbackError, HistoryError, RunError};
+#[cfg(feature = "builtin")]
+pub use error::ArgumentError;
+pub use error::{BoxError, CallbackError, RunError};
 pub use event::{Event, EventKind, EventSet};
-pub use history::{EpochLogs, History};
+#[cfg(feature = "builtin")]
+pub use history::{History, HistoryError};
 pub use lambda::LambdaCallback;
 pub use list::{CallbackList, CallbackState, FailurePolicy};
-pub use logs::{LogValue, Logs};
+pub use logs::{EpochLogs, LogValue, Logs};
 #[cfg(feature = "progress")]
 pub use progress::{ProgbarLogger, Verbose};
 pub use requests::{RequestQueue, RequestSink, Requests};

@@ -6,7 +6,6 @@ use crate::decision::Decision;
 use crate::error::{BoxError, CallbackError};
 use crate::event::{Event, EventKind, EventSet};
 use crate::run::Run;
-use serde::{Deserialize, Serialize};
 
 /// What happens when a callback returns an error or makes an impossible request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +37,8 @@ impl Entry<'_> {
 }
 
 /// What a callback keeps in a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CallbackState {
     /// Name of the callback.
     pub name: String,

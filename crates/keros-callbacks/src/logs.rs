@@ -1,11 +1,14 @@
 //! The numbers of a run: typed values under names, in a fixed order.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A value of [`Logs`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(untagged)
+)]
 #[non_exhaustive]
 pub enum LogValue {
     /// A flag.
@@ -65,13 +68,27 @@ impl From<&str> for LogValue {
     }
 }
 
+/// The logs of one epoch.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct EpochLogs {
+    /// Zero-based epoch.
+    pub epoch: u64,
+    /// What epoch end reported, with the keys callbacks added.
+    pub logs: Logs,
+}
+
 /// Named values in the order in which they were first set: the loss, the metrics in the order they
 /// were compiled, the `val_` values, then what callbacks add.
 ///
 /// The losses and metrics of a training batch are running means since the start of the epoch,
 /// weighted by the number of samples, as in Keras 2 and 3.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(transparent)
+)]
 pub struct Logs {
     entries: Vec<(String, LogValue)>,
 }

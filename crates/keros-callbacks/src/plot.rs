@@ -1,7 +1,6 @@
 //! Learning curves as an SVG picture: a panel per metric, training beside validation.
 
-use crate::error::HistoryError;
-use crate::history::{History, write_beside_and_rename};
+use crate::history::{History, HistoryError, write_beside_and_rename};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged};
 use plotters::prelude::*;
 use std::error::Error;

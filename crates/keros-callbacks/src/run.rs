@@ -4,16 +4,15 @@
 //! in a test, leaves the rest out, and what is asked of it is then refused by an error.
 
 use crate::error::{BoxError, RunError};
-use crate::history::EpochLogs;
-use crate::logs::{LogValue, Logs};
+use crate::logs::{EpochLogs, LogValue, Logs};
 use crate::requests::Requests;
 use crate::weights::ParamInfo;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 
 /// Facts that hold for a whole run; Keras's `params`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RunInfo {
     /// Index after the last epoch of `fit`; 1 for an evaluation or prediction.
     pub epochs: u64,
@@ -28,7 +27,8 @@ pub struct RunInfo {
 }
 
 /// An array of a batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ArrayInfo {
     /// Its name; empty if the source does not name it.
     pub name: String,
@@ -37,7 +37,8 @@ pub struct ArrayInfo {
 }
 
 /// The queue between the data source and the training: who waits for whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueueStats {
     /// Batches that are ready.
     pub ready: u64,

@@ -1,9 +1,8 @@
 //! The parameters of a model as callbacks see them: names, shapes and copies of their values.
 
-use serde::{Deserialize, Serialize};
-
 /// A parameter of the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ParamInfo {
     /// Its name, such as `dense/kernel`.
     pub name: String,
@@ -15,7 +14,8 @@ pub struct ParamInfo {
 
 /// Copies of the values of all parameters, in the order of the model. Serializes, for the state of
 /// a callback.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Weights {
     /// The name of each parameter and its values in row-major order.
     pub params: Vec<(String, Vec<f32>)>,

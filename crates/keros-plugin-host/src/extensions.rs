@@ -225,19 +225,21 @@ unsafe fn path<'a>(view: keros_str) -> Option<&'a Path> {
 /// Does something with a path.
 ///
 /// # Safety
-/// As for [`inside`], with a readable path.
+/// A possible view is readable.
 unsafe fn with_path(
-    run: *const keros_run,
     view: keros_str,
-    what: impl FnOnce(&Path, &mut Loans, &mut Context<'_>) -> Result<(), BoxError>,
-) -> keros_status {
+    what: impl FnOnce(&Path) -> Result<(), BoxError>,
+) -> Result<keros_status, BoxError> {
     // SAFETY: the caller's promise.
-    unsafe {
-        lending(run, |loans, cx| match path(view) {
-            None => Ok(KEROS_E_ARG),
-            Some(path) => what(path, loans, cx).map(|()| KEROS_OK),
-        })
+    match unsafe { path(view) } {
+        None => Ok(KEROS_E_ARG),
+        Some(path) => what(path).map(|()| KEROS_OK),
     }
+}
+
+/// An index of keros.h as one of ours; what has no room is beyond every end.
+fn place(index: u64) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 /// Fills the description of an array.

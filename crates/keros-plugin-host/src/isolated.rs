@@ -10,6 +10,7 @@ mod lines;
 mod process;
 mod remote;
 mod runner;
+mod wanted;
 mod wire;
 
 pub use callback::IsolatedCallback;

@@ -1,14 +1,35 @@
 //! From the JSON text of the user to the configuration type of the author.
 
 use crate::error::ConfigError;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_core::de::{DeserializeOwned, Error, MapAccess, Visitor};
+use serde_core::{Deserialize, Deserializer};
+use std::fmt;
 
 /// The configuration of a plugin that has none: any field is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoConfig {}
+
+// By hand, so that a plugin builds without macros it does not need.
+impl<'de> Deserialize<'de> for NoConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NoConfig, D::Error> {
+        struct NoFields;
+        impl<'de> Visitor<'de> for NoFields {
+            type Value = NoConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object without fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<NoConfig, A::Error> {
+                match fields.next_key::<String>()? {
+                    Some(field) => Err(Error::unknown_field(&field, &[])),
+                    None => Ok(NoConfig {}),
+                }
+            }
+        }
+        deserializer.deserialize_map(NoFields)
+    }
+}
 
 /// Reads a configuration; no text stands for `{}`.
 pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, ConfigError> {
@@ -31,6 +52,7 @@ pub(crate) fn parse<C: DeserializeOwned>(json: &str) -> Result<C, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::Deserialize;
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use keros_abi::{
     keros_str,
 };
 use keros_callbacks::{BoxError, Callback};
-use serde::de::DeserializeOwned;
+use serde_core::de::DeserializeOwned;
 use std::ffi::c_void;
 use std::mem::size_of;
 

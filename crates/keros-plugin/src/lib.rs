@@ -60,8 +60,8 @@
 //! **Older hosts.** What a host lacks is refused by an error that says so, when a hook asks for it.
 //!
 //! **State.** [`Callback::save_state`] and [`Callback::load_state`] are called for checkpoints, and
-//! [`Callback::on_message`] for what is said to the user, as for a linked-in callback. [`state`] turns
-//! serde types into bytes.
+//! [`Callback::on_message`] for what is said to the user, as for a linked-in callback. The module `state`,
+//! with the feature of that name, turns serde types into bytes.
 //!
 //! **Linking in and exporting.** [`export_plugin!`] defines a symbol, and a program can have one of
 //! them. If other programs link your callback in as a library, put the line behind a feature.
@@ -73,7 +73,6 @@ mod extensions;
 mod host;
 mod instance;
 mod run;
-#[cfg(feature = "schema")]
 mod schema;
 
 pub use config::NoConfig;
@@ -82,28 +81,30 @@ pub use export::Description;
 pub use keros_callbacks::{
     ArrayInfo, BoxError, Callback, CallbackResult, Context, Decision, EpochLogs, Event, EventKind,
     EventSet, Level, LogValue, Logs, Message, ParamInfo, QueueStats, RequestQueue, RequestSink,
-    Requests, Run, RunError, RunInfo, Weights, state,
+    Requests, Run, RunError, RunInfo, Weights,
 };
+
+#[cfg(feature = "state")]
+pub use keros_callbacks::state;
 
 /// What the macros expand to; not for use by name.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{create, module, self_test, self_test_table};
-    #[cfg(feature = "schema")]
     pub use crate::schema::Schema;
     pub use keros_abi as abi;
 }
 
 /// Makes this library a keros plugin.
 ///
-/// The first argument is the constructor: a function or closure from a configuration, any
-/// [`serde::de::DeserializeOwned`] type, to a [`Result`] of a [`Callback`]. It is called for each
-/// instance; without a configuration it gets `{}`. A plugin that has nothing to configure takes
+/// The first argument is the constructor: a function or closure from a configuration, any type that is
+/// [deserialized](serde_core::de::DeserializeOwned), to a [`Result`] of a [`Callback`]. It is called for
+/// each instance; without a configuration it gets `{}`. A plugin that has nothing to configure takes
 /// [`NoConfig`].
 ///
 /// What follows may be left out, in any order:
-/// * `schema: Config`, the configuration's type, which derives `schemars::JsonSchema` (version 1): the
-///   host can then tell and check what may be configured. Needs the feature `schema`.
+/// * `schema: Config`, the configuration's type, which derives `schemars::JsonSchema` (version 1 of
+///   schemars, a dependency of the plugin): the host can then tell and check what may be configured.
 /// * `self_test: function`, a function without arguments to a [`Result`] with any error: whether the
 ///   plugin works where it is.
 /// * The fields of [`Description`]; those left out come from the package's `Cargo.toml`.
@@ -152,7 +153,7 @@ macro_rules! plugin_module {
             match unsafe { id.text() } {
                 $(Some($crate::__private::abi::KEROS_EXT_SCHEMA) => {
                     static SCHEMA: $crate::__private::Schema = $crate::__private::Schema::new();
-                    SCHEMA.of::<$schema>()
+                    SCHEMA.of(|| ::schemars::schema_for!($schema).as_value().to_string())
                 })?
                 $(Some($crate::__private::abi::KEROS_EXT_SELF_TEST) => {
                     unsafe extern "C" fn run(

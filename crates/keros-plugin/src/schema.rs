@@ -1,7 +1,6 @@
-//! The JSON Schema of a configuration, derived from its type when the host first asks.
+//! The JSON Schema of a configuration, made when the host first asks.
 
 use keros_abi::{keros_schema, keros_str};
-use schemars::JsonSchema;
 use std::ffi::c_void;
 use std::mem::size_of;
 use std::ptr;
@@ -29,14 +28,11 @@ impl Schema {
         Schema(OnceLock::new())
     }
 
-    /// The extension's table for the type `C`, the same at each call; null if the type panics.
-    pub fn of<C: JsonSchema>(&'static self) -> *const c_void {
+    /// The extension's table for the schema that `json` makes, the same at each call; null if `json` panics.
+    pub fn of(&'static self, json: impl FnOnce() -> String) -> *const c_void {
         let made = crate::instance::guard(|| {
             Ok(self.0.get_or_init(|| {
-                let json = schemars::schema_for!(C)
-                    .as_value()
-                    .to_string()
-                    .into_boxed_str();
+                let json = json().into_boxed_str();
                 Told {
                     table: keros_schema {
                         struct_size: size_of::<keros_schema>() as u32,

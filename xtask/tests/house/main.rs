@@ -7,7 +7,10 @@ mod broken;
 mod rules;
 mod workspace;
 
-use anyhow::Result;
+use std::env;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
 
 use workspace::Workspace;
 
@@ -34,6 +37,26 @@ fn crates_without_candle_build_without_candle() -> Result<()> {
 #[test]
 fn the_abi_depends_on_nothing() -> Result<()> {
     check(&rules::dependencies_of_the_abi(&Workspace::read()?.graph));
+    Ok(())
+}
+
+#[test]
+fn a_plugin_builds_without_procedural_macros() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--package=keros-plugin", "--edges=normal,build"])
+        .args(["--prefix=none", "--offline"])
+        .output()
+        .context("cannot start cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    ensure!(tree.contains("keros-callbacks"), "{tree}");
+    let macros = tree.lines().filter(|line| line.contains("(proc-macro)"));
+    let told: Vec<String> = macros
+        .map(|line| format!("keros-plugin takes long to build because of {line}: do without it"))
+        .collect();
+    check(&told);
     Ok(())
 }
 

@@ -6,6 +6,21 @@
 
 use super::*;
 
+/// Functions that are called inside an event, `fn name(loans, cx, arguments…) { status or error }`: their first
+/// argument is the run, and the body has the loans and the context of its event.
+macro_rules! in_event {
+    ($(fn $name:ident($loans:pat, $cx:pat $(, $argument:ident: $type:ty)*) $body:block)*) => {$(
+        pub(crate) unsafe extern "C" fn $name(
+            run: *const keros_run
+            $(, $argument: $type)*
+        ) -> keros_status {
+            // SAFETY: keros.h asks for the host's run, for readable texts and tensors, and for room for an answer or a
+            // struct of the size it tells.
+            unsafe { lending(run, |$loans, $cx| $body) }
+        }
+    )*};
+}
+
 pub(super) mod keros_thread_check {
     use super::*;
 
@@ -19,42 +34,24 @@ pub(super) mod keros_thread_check {
 pub(super) mod keros_facts {
     use super::*;
 
-    pub(crate) unsafe extern "C" fn facts(
-        run: *const keros_run,
-        out: *mut keros_str,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a view.
-        unsafe {
-            lending(run, |loans, cx| {
-                loans.facts = cx.facts()?;
-                answer(out, keros_str::new(&loans.facts))
-            })
+    in_event! {
+        fn facts(loans, cx, out: *mut keros_str) {
+            loans.facts = cx.facts()?;
+            answer(out, keros_str::new(&loans.facts))
         }
-    }
 
-    pub(crate) unsafe extern "C" fn detail(
-        run: *const keros_run,
-        out: *mut keros_str,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a view.
-        unsafe {
-            lending(run, |_, cx| match cx.detail() {
+        fn detail(_, cx, out: *mut keros_str) {
+            match cx.detail() {
                 Some(detail) => answer(out, keros_str::new(detail)),
                 None => Ok(KEROS_E_NOT_FOUND),
-            })
+            }
         }
-    }
 
-    pub(crate) unsafe extern "C" fn error(
-        run: *const keros_run,
-        out: *mut keros_str,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a view.
-        unsafe {
-            lending(run, |loans, _| match &loans.error {
+        fn error(loans, _, out: *mut keros_str) {
+            match &loans.error {
                 Some(error) => answer(out, keros_str::new(error)),
                 None => Ok(KEROS_E_NOT_FOUND),
-            })
+            }
         }
     }
 }
@@ -73,47 +70,34 @@ pub(super) mod keros_history {
         Ok(loans.history.insert(rows))
     }
 
-    pub(crate) unsafe extern "C" fn count(run: *const keros_run, out: *mut u64) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a number.
-        unsafe { lending(run, |loans, cx| answer(out, rows(loans, cx)?.len() as u64)) }
-    }
+    in_event! {
+        fn count(loans, cx, out: *mut u64) {
+            answer(out, rows(loans, cx)?.len() as u64)
+        }
 
-    pub(crate) unsafe extern "C" fn row(
-        run: *const keros_run,
-        index: u64,
-        epoch: *mut u64,
-        logs: *mut keros_logs,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run, room for a number and a struct of the size it
-        // tells.
-        unsafe {
-            lending(run, |loans, cx| {
-                let mut items = std::mem::take(&mut loans.history_items);
-                items.clear();
-                let row = usize::try_from(index).ok();
-                let row =
-                    row.and_then(|index| rows(loans, cx).map(|rows| rows.get(index)).transpose());
-                let status = match row.transpose()? {
-                    None => KEROS_E_ARG,
-                    Some(row) => {
-                        for (key, value) in row.logs.iter() {
-                            items.extend(told(value).map(|value| keros_log {
-                                key: keros_str::new(key),
-                                value,
-                            }));
-                        }
-                        match (epoch.as_mut(), put(logs, &items)) {
-                            (Some(epoch), true) => {
-                                *epoch = row.epoch;
-                                KEROS_OK
-                            }
-                            _ => KEROS_E_ARG,
-                        }
+        fn row(loans, cx, index: u64, epoch: *mut u64, logs: *mut keros_logs) {
+            let mut items = std::mem::take(&mut loans.history_items);
+            items.clear();
+            let status = match rows(loans, cx)?.get(place(index)) {
+                None => KEROS_E_ARG,
+                Some(row) => {
+                    for (key, value) in row.logs.iter() {
+                        items.extend(told(value).map(|value| keros_log {
+                            key: keros_str::new(key),
+                            value,
+                        }));
                     }
-                };
-                loans.history_items = items;
-                Ok(status)
-            })
+                    match (epoch.as_mut(), put(logs, &items)) {
+                        (Some(epoch), true) => {
+                            *epoch = row.epoch;
+                            KEROS_OK
+                        }
+                        _ => KEROS_E_ARG,
+                    }
+                }
+            };
+            loans.history_items = items;
+            Ok(status)
         }
     }
 }
@@ -121,152 +105,89 @@ pub(super) mod keros_history {
 pub(super) mod keros_optimizer {
     use super::*;
 
-    pub(crate) unsafe extern "C" fn numbers(
-        run: *const keros_run,
-        out: *mut keros_logs,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a struct of the size it tells.
-        unsafe {
-            lending(run, |loans, cx| {
-                loans.numbers = cx.optimizer_numbers();
-                loans.number_items.clear();
-                for (name, value) in &loans.numbers {
-                    let value = told(&LogValue::Float(*value));
-                    loans.number_items.extend(value.map(|value| keros_log {
-                        key: keros_str::new(name),
-                        value,
-                    }));
-                }
-                match put(out, &loans.number_items) {
-                    true => Ok(KEROS_OK),
-                    false => Ok(KEROS_E_ARG),
-                }
-            })
+    in_event! {
+        fn numbers(loans, cx, out: *mut keros_logs) {
+            loans.numbers = cx.optimizer_numbers();
+            loans.number_items.clear();
+            for (name, value) in &loans.numbers {
+                let value = told(&LogValue::Float(*value));
+                loans.number_items.extend(value.map(|value| keros_log {
+                    key: keros_str::new(name),
+                    value,
+                }));
+            }
+            match put(out, &loans.number_items) {
+                true => Ok(KEROS_OK),
+                false => Ok(KEROS_E_ARG),
+            }
         }
-    }
 
-    pub(crate) unsafe extern "C" fn set_number(
-        run: *const keros_run,
-        name: keros_str,
-        value: f64,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a readable name.
-        unsafe {
-            lending(run, |_, cx| match text(name) {
+        fn set_number(_, cx, name: keros_str, value: f64) {
+            match text(name) {
                 None => Ok(KEROS_E_ARG),
                 Some(name) => cx.set_optimizer_number(name, value).map(|()| KEROS_OK),
-            })
+            }
         }
-    }
 
-    pub(crate) unsafe extern "C" fn is_scheduled(
-        run: *const keros_run,
-        out: *mut i32,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a number.
-        unsafe { lending(run, |_, cx| answer(out, cx.is_scheduled().into())) }
-    }
+        fn is_scheduled(_, cx, out: *mut i32) {
+            answer(out, cx.is_scheduled().into())
+        }
 
-    pub(crate) unsafe extern "C" fn swap_averages(run: *const keros_run) -> keros_status {
-        // SAFETY: keros.h asks for the host's run.
-        unsafe { lending(run, |_, cx| cx.swap_averages().map(|()| KEROS_OK)) }
+        fn swap_averages(_, cx) {
+            cx.swap_averages().map(|()| KEROS_OK)
+        }
     }
 }
 
 pub(super) mod keros_parameters {
     use super::*;
 
-    /// Lends the values or the gradient of a parameter.
-    ///
-    /// # Safety
-    /// As keros.h tells of [`value`].
-    unsafe fn lend(
-        run: *const keros_run,
-        of: Of,
-        index: u64,
-        out: *mut keros_tensor,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a tensor.
-        unsafe {
-            lending(run, |loans, cx| {
-                let at = usize::try_from(index).unwrap_or(usize::MAX);
-                let Some(param) = cx.params().get(at) else {
-                    return Ok(KEROS_E_ARG);
-                };
-                let loan = loans.array(of, index);
-                loan.describe(&param.shape);
-                match of {
-                    Of::Gradient => cx.read_gradient(at, &mut loan.values)?,
-                    _ => cx.read_param(at, &mut loan.values)?,
-                }
-                answer(out, loan.tensor())
-            })
+    in_event! {
+        fn count(_, cx, out: *mut u64) {
+            answer(out, cx.params().len() as u64)
         }
-    }
 
-    pub(crate) unsafe extern "C" fn count(run: *const keros_run, out: *mut u64) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a number.
-        unsafe { lending(run, |_, cx| answer(out, cx.params().len() as u64)) }
-    }
-
-    pub(crate) unsafe extern "C" fn describe(
-        run: *const keros_run,
-        index: u64,
-        out: *mut keros_array,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a struct of the size it tells.
-        unsafe {
-            lending(run, |loans, cx| {
-                let at = usize::try_from(index).unwrap_or(usize::MAX);
-                let Some(param) = cx.params().get(at) else {
-                    return Ok(KEROS_E_ARG);
-                };
-                let loan = loans.array(Of::Description, index);
-                loan.describe(&param.shape);
-                param.name.clone_into(&mut loan.name);
-                let flags = if param.trainable {
-                    KEROS_ARRAY_TRAINABLE
-                } else {
-                    0
-                };
-                describe_array(out, loan, flags)
-            })
+        fn describe(loans, cx, index: u64, out: *mut keros_array) {
+            let Some(param) = cx.params().get(place(index)) else {
+                return Ok(KEROS_E_ARG);
+            };
+            let loan = loans.array(Of::Description, index);
+            loan.describe(&param.shape);
+            param.name.clone_into(&mut loan.name);
+            let flags = if param.trainable {
+                KEROS_ARRAY_TRAINABLE
+            } else {
+                0
+            };
+            describe_array(out, loan, flags)
         }
-    }
 
-    pub(crate) unsafe extern "C" fn value(
-        run: *const keros_run,
-        index: u64,
-        out: *mut keros_tensor,
-    ) -> keros_status {
-        // SAFETY: the same is asked of us.
-        unsafe { lend(run, Of::Value, index, out) }
-    }
+        fn value(loans, cx, index: u64, out: *mut keros_tensor) {
+            let Some(param) = cx.params().get(place(index)) else {
+                return Ok(KEROS_E_ARG);
+            };
+            let loan = loans.array(Of::Value, index);
+            loan.describe(&param.shape);
+            cx.read_param(place(index), &mut loan.values)?;
+            answer(out, loan.tensor())
+        }
 
-    pub(crate) unsafe extern "C" fn gradient(
-        run: *const keros_run,
-        index: u64,
-        out: *mut keros_tensor,
-    ) -> keros_status {
-        // SAFETY: the same is asked of us.
-        unsafe { lend(run, Of::Gradient, index, out) }
-    }
+        fn gradient(loans, cx, index: u64, out: *mut keros_tensor) {
+            let Some(param) = cx.params().get(place(index)) else {
+                return Ok(KEROS_E_ARG);
+            };
+            let loan = loans.array(Of::Gradient, index);
+            loan.describe(&param.shape);
+            cx.read_gradient(place(index), &mut loan.values)?;
+            answer(out, loan.tensor())
+        }
 
-    pub(crate) unsafe extern "C" fn assign(
-        run: *const keros_run,
-        index: u64,
-        tensor: *const keros_tensor,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a tensor of the plugin.
-        unsafe {
-            lending(run, |_, cx| {
-                let at = usize::try_from(index).unwrap_or(usize::MAX);
-                let shape = cx.params().get(at).map(|param| param.shape.as_slice());
-                let Some(values) = shape.and_then(|shape| values(tensor, shape)) else {
-                    return Ok(KEROS_E_ARG);
-                };
-                cx.write_param(at, values).map(|()| KEROS_OK)
-            })
+        fn assign(_, cx, index: u64, tensor: *const keros_tensor) {
+            let shape = cx.params().get(place(index)).map(|param| param.shape.as_slice());
+            let Some(values) = shape.and_then(|shape| values(tensor, shape)) else {
+                return Ok(KEROS_E_ARG);
+            };
+            cx.write_param(place(index), values).map(|()| KEROS_OK)
         }
     }
 }
@@ -274,50 +195,31 @@ pub(super) mod keros_parameters {
 pub(super) mod keros_inputs {
     use super::*;
 
-    pub(crate) unsafe extern "C" fn count(run: *const keros_run, out: *mut u64) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a number.
-        unsafe { lending(run, |_, cx| answer(out, cx.inputs().len() as u64)) }
-    }
-
-    pub(crate) unsafe extern "C" fn describe(
-        run: *const keros_run,
-        index: u64,
-        out: *mut keros_array,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a struct of the size it tells.
-        unsafe {
-            lending(run, |loans, cx| {
-                let inputs = cx.inputs();
-                let at = usize::try_from(index).unwrap_or(usize::MAX);
-                let Some(input) = inputs.get(at) else {
-                    return Ok(KEROS_E_ARG);
-                };
-                let loan = loans.array(Of::InputDescription, index);
-                loan.describe(&input.shape);
-                input.name.clone_into(&mut loan.name);
-                describe_array(out, loan, 0)
-            })
+    in_event! {
+        fn count(_, cx, out: *mut u64) {
+            answer(out, cx.inputs().len() as u64)
         }
-    }
 
-    pub(crate) unsafe extern "C" fn value(
-        run: *const keros_run,
-        index: u64,
-        out: *mut keros_tensor,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and room for a tensor.
-        unsafe {
-            lending(run, |loans, cx| {
-                let inputs = cx.inputs();
-                let at = usize::try_from(index).unwrap_or(usize::MAX);
-                let Some(input) = inputs.get(at) else {
-                    return Ok(KEROS_E_ARG);
-                };
-                let loan = loans.array(Of::Input, index);
-                loan.describe(&input.shape);
-                cx.read_input(at, &mut loan.values)?;
-                answer(out, loan.tensor())
-            })
+        fn describe(loans, cx, index: u64, out: *mut keros_array) {
+            let inputs = cx.inputs();
+            let Some(input) = inputs.get(place(index)) else {
+                return Ok(KEROS_E_ARG);
+            };
+            let loan = loans.array(Of::InputDescription, index);
+            loan.describe(&input.shape);
+            input.name.clone_into(&mut loan.name);
+            describe_array(out, loan, 0)
+        }
+
+        fn value(loans, cx, index: u64, out: *mut keros_tensor) {
+            let inputs = cx.inputs();
+            let Some(input) = inputs.get(place(index)) else {
+                return Ok(KEROS_E_ARG);
+            };
+            let loan = loans.array(Of::Input, index);
+            loan.describe(&input.shape);
+            cx.read_input(place(index), &mut loan.values)?;
+            answer(out, loan.tensor())
         }
     }
 }
@@ -325,44 +227,28 @@ pub(super) mod keros_inputs {
 pub(super) mod keros_checkpoint {
     use super::*;
 
-    pub(crate) unsafe extern "C" fn save_weights(
-        run: *const keros_run,
-        path: keros_str,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a readable path.
-        unsafe { with_path(run, path, |path, _, cx| cx.save_weights(path)) }
-    }
+    in_event! {
+        fn save_weights(_, cx, view: keros_str) {
+            with_path(view, |path| cx.save_weights(path))
+        }
 
-    pub(crate) unsafe extern "C" fn load_weights(
-        run: *const keros_run,
-        path: keros_str,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a readable path.
-        unsafe { with_path(run, path, |path, _, cx| cx.load_weights(path)) }
-    }
+        fn load_weights(_, cx, view: keros_str) {
+            with_path(view, |path| cx.load_weights(path))
+        }
 
-    pub(crate) unsafe extern "C" fn save_model(
-        run: *const keros_run,
-        path: keros_str,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a readable path.
-        unsafe { with_path(run, path, |path, _, cx| cx.save_model(path)) }
-    }
+        fn save_model(_, cx, view: keros_str) {
+            with_path(view, |path| cx.save_model(path))
+        }
 
-    pub(crate) unsafe extern "C" fn write(run: *const keros_run, path: keros_str) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a readable path.
-        unsafe {
-            with_path(run, path, |path, loans, _| {
+        fn write(loans, _, view: keros_str) {
+            with_path(view, |path| {
                 loans.checkpoints.push(path.to_owned());
                 Ok(())
             })
         }
-    }
 
-    pub(crate) unsafe extern "C" fn resume(run: *const keros_run, path: keros_str) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a readable path.
-        unsafe {
-            with_path(run, path, |path, loans, _| {
+        fn resume(loans, _, view: keros_str) {
+            with_path(view, |path| {
                 loans.resume.get_or_insert_with(|| path.to_owned());
                 Ok(())
             })
@@ -373,30 +259,24 @@ pub(super) mod keros_checkpoint {
 pub(super) mod keros_queue {
     use super::*;
 
-    pub(crate) unsafe extern "C" fn stats(
-        run: *const keros_run,
-        out: *mut keros_queue_stats,
-    ) -> keros_status {
-        // SAFETY: keros.h asks for the host's run and a struct of the size it tells.
-        unsafe {
-            lending(run, |_, cx| {
-                let out = match out.as_mut() {
-                    Some(out) if out.struct_size as usize >= size_of::<keros_queue_stats>() => out,
-                    _ => return Ok(KEROS_E_ARG),
-                };
-                let Some(queue) = cx.queue() else {
-                    return Ok(KEROS_E_NOT_FOUND);
-                };
-                let nanoseconds =
-                    |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-                out.reserved = 0;
-                out.ready = queue.ready;
-                out.capacity = queue.capacity;
-                out.delivered = queue.delivered;
-                out.consumer_wait_ns = nanoseconds(queue.consumer_wait);
-                out.producer_wait_ns = nanoseconds(queue.producer_wait);
-                Ok(KEROS_OK)
-            })
+    in_event! {
+        fn stats(_, cx, out: *mut keros_queue_stats) {
+            let out = match out.as_mut() {
+                Some(out) if out.struct_size as usize >= size_of::<keros_queue_stats>() => out,
+                _ => return Ok(KEROS_E_ARG),
+            };
+            let Some(queue) = cx.queue() else {
+                return Ok(KEROS_E_NOT_FOUND);
+            };
+            let nanoseconds =
+                |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            out.reserved = 0;
+            out.ready = queue.ready;
+            out.capacity = queue.capacity;
+            out.delivered = queue.delivered;
+            out.consumer_wait_ns = nanoseconds(queue.consumer_wait);
+            out.producer_wait_ns = nanoseconds(queue.producer_wait);
+            Ok(KEROS_OK)
         }
     }
 }

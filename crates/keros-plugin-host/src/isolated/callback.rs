@@ -4,11 +4,11 @@ use super::IsolateOptions;
 use super::answers::answer;
 use super::error::IsolateError;
 use super::process::{Gone, Process};
+use super::wanted::Wanted;
 use super::wire::{
-    Bytes, Create, FromPlugin, Hello, Number, ToPlugin, WIRE_MAJOR, WIRE_MINOR, Wire, WireDecision,
-    WireEvent, WireLogs, nanoseconds,
+    Bytes, Create, FromPlugin, Number, ToPlugin, Wire, WireDecision, WireEvent, WireLogs,
+    nanoseconds,
 };
-use crate::info::is_id;
 use keros_callbacks::{
     BoxError, Callback, CallbackResult, Context, Decision, Event, EventKind, EventSet, Message,
     RunInfo,
@@ -339,54 +339,6 @@ impl fmt::Debug for IsolatedCallback {
             .field("events", &self.events)
             .field("is_running", &self.is_running())
             .finish_non_exhaustive()
-    }
-}
-
-/// What a process wants to be told, checked.
-struct Wanted {
-    events: EventSet,
-    logs: EventSet,
-}
-
-impl Wanted {
-    fn check(hello: &Hello, program: &str) -> Result<Wanted, IsolateError> {
-        if hello.wire.major != WIRE_MAJOR {
-            return Err(IsolateError::Major {
-                program: program.to_owned(),
-                found: hello.wire.major,
-            });
-        }
-        let wrong = |field, expected, found: &str| IsolateError::Hello {
-            program: program.to_owned(),
-            field,
-            expected,
-            found: format!("{found:?}"),
-        };
-        if !is_id(&hello.id) {
-            let expected = "lower-case letters, digits, `-`, `_` and `.`";
-            return Err(wrong("id", expected, &hello.id));
-        }
-        if hello.version.is_empty() {
-            return Err(wrong("version", "a text", ""));
-        }
-        let set = |field, names: &[String]| {
-            let mut kinds = Vec::new();
-            for name in names {
-                match EventKind::ALL.into_iter().find(|kind| kind.name() == name) {
-                    Some(kind) => kinds.push(kind),
-                    // A later version has more events.
-                    None if hello.wire.minor > WIRE_MINOR => {}
-                    None => return Err(wrong(field, "names of events", name)),
-                }
-            }
-            Ok(EventSet::of(&kinds))
-        };
-        let events = set("events", &hello.events)?;
-        let logs = match &hello.logs {
-            Some(names) => set("logs", names)?,
-            None => events,
-        };
-        Ok(Wanted { events, logs })
     }
 }
 

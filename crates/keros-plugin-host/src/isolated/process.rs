@@ -24,7 +24,8 @@ const STDERR_LINE_MAX: u64 = 4096;
 const UNREAD_MAX: usize = 1024;
 /// How often a silent process is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a process that has closed its pipe, or was killed, may take to be gone.
+/// How long a process that has closed its pipe, or was killed, may take to be gone, and the last words of one that is
+/// gone to be read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The process is gone, or was ended: how that went, to follow "its process".
@@ -173,8 +174,8 @@ impl Process {
                 // What it has started may keep its stdout open.
                 Err(RecvTimeoutError::Timeout) => {
                     if matches!(self.child.try_wait(), Ok(Some(_))) {
-                        // Its last answer may have come in between.
-                        if let Ok(Ok(answer)) = self.from.try_recv() {
+                        // Its last answer may be on its way.
+                        if let Ok(Ok(answer)) = self.from.recv_timeout(PATIENCE) {
                             return Ok(answer);
                         }
                         return Err(self.ended());

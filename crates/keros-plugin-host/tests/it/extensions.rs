@@ -7,7 +7,7 @@ use keros_callbacks::{
     EventSet, Level, Logs, Message, ParamInfo, QueueStats, RequestQueue, Requests, Run, RunError,
     RunInfo,
 };
-use keros_plugin::{NoConfig, plugin_module};
+use keros_plugin::plugin_module;
 use keros_plugin_host::{LoadedCallback, Plugin, PluginError};
 use std::path::Path;
 use std::sync::Mutex;
@@ -191,11 +191,16 @@ fn said() -> Vec<String> {
     std::mem::take(&mut *SAID.lock().unwrap())
 }
 
+/// A configuration without fields.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 fn loaded(code: Code) -> LoadedCallback {
     static MODULE: keros_abi::keros_plugin_module = plugin_module!(
-        |_: NoConfig| Ok::<_, BoxError>(Runs(CODE.lock().unwrap().take().expect("code"))),
+        |_: Nothing| Ok::<_, BoxError>(Runs(CODE.lock().unwrap().take().expect("code"))),
         self_test: || Ok::<_, BoxError>(()),
-        schema: NoConfig,
+        schema: Nothing,
     );
     *CODE.lock().unwrap() = Some(code);
     // SAFETY: made by the SDK.

@@ -105,7 +105,7 @@ impl Guide {
     fn topics(&self, modules: &[&str]) {
         let manifest = "[package]\nname = \"topics\"\nedition = \"2024\"\n\n[dependencies]\n\
                         keros-callbacks = { path = \"../keros/crates/keros-callbacks\" }\n\
-                        keros-plugin = { path = \"../keros/crates/keros-plugin\" }\n\
+                        keros-plugin = { path = \"../keros/crates/keros-plugin\", features = [\"state\"] }\n\
                         keros-plugin-host = { path = \"../keros/crates/keros-plugin-host\" }\n\
                         serde = { version = \"1\", features = [\"derive\"] }\n";
         self.file("topics/Cargo.toml", manifest);

@@ -1,0 +1,176 @@
+//! The help of each command.
+
+pub(crate) const HELP: &str = "\
+The developer's tool of keros.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  demo [-- ARGS]         Train the image classifier with a loaded plugin
+  test                   Check everything CI checks, the cheapest first
+  standalone             Test the packages of examples/standalone
+  fault                  Kill a training at random moments and go on with it
+  fuzz TARGET [--runs N] Give a reader of files what breaks it
+  miri                   Look at the pointers of a plugin with Miri
+  bench SUITE [ARGS]     Run one suite of benchmarks, or `all`
+  bench --chart NAME     Draw the chart of recorded benchmarks
+  typos                  Look for misspelt words
+  deny [--advisories]    Look at licences, versions and sources, or at advisories
+  features [CRATE]       Look at every crate with each two of its features
+  semver                 Look for changes that need another version
+  release --dry-run      Say what a release would publish
+  plugin check PATH      Tell whether a file is a valid plugin, and why not
+  plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
+  plugin new NAME        Make a plugin that builds and passes its test
+
+`cargo xtask <COMMAND> --help` says more about a command.
+";
+
+pub(crate) const DEMO: &str = "\
+Builds the csv-logger plugin and the fashion_mnist example in release, and runs the example with the plugin loaded.
+
+Usage: cargo xtask demo [-- ARGS]
+
+ARGS go to fashion_mnist (`cargo xtask demo -- --help` lists them).
+Without `--out DIR` among them the results go to target/demo.
+The plugin writes plugin.csv into the same folder; a `--plugin` of yours is loaded beside it.
+";
+
+pub(crate) const TEST: &str = "\
+Checks everything CI checks, the cheapest first, and stops at the first step that fails:
+format, misspelt words and licences where their tools are installed, house rules, lints, plugins, tests, doctests, docs, packages that stand alone.
+
+Usage: cargo xtask test
+";
+
+pub(crate) const STANDALONE: &str = "\
+Builds and tests each package of examples/standalone, a workspace of its own, and has the plugin among them checked.
+What is built is in target/standalone.
+
+Usage: cargo xtask standalone
+";
+
+pub(crate) const FAULT: &str = "\
+Kills the fashion_mnist example 20 times at random moments, some of them while it writes a checkpoint, goes on with it,
+and checks that weights and history end as those of a training that was left alone.
+
+Usage: cargo xtask fault
+";
+
+pub(crate) const FUZZ: &str = "\
+Builds a fuzzer of the package in fuzz/ with libFuzzer (this needs a C++ compiler) and runs it on the files of its
+crate's tests and on what it makes of them. What breaks the target is kept in target/fuzz/found, and what leads to new
+code in target/fuzz/corpus, where the next run goes on.
+
+Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]
+
+TARGET is `csv`, `decode`, `decode-turbojpeg` or `plugin`. Without N it runs a million times.
+ARGS go to libFuzzer (`-- -help=1` lists them).
+";
+
+pub(crate) const MIRI: &str = "\
+Runs the tests of keros-abi and keros-plugin in Miri, which finds what their unsafe code does wrong. This needs rustup and
+its nightly toolchain with the components miri and rust-src.
+
+Usage: cargo xtask miri
+";
+
+pub(crate) const TYPOS: &str = "\
+Looks for misspelt words in every file, with typos-cli. typos.toml names what it takes for words.
+
+Usage: cargo xtask typos
+";
+
+pub(crate) const DENY: &str = "\
+Looks with cargo-deny at the packages keros is built from: whether their licences, versions and sources are those that
+deny.toml accepts.
+
+Usage: cargo xtask deny [--advisories]
+
+With `--advisories` it looks for known weaknesses instead. Their database is fetched, which needs the network.
+";
+
+pub(crate) const FEATURES: &str = "\
+Has the lints look with cargo-hack at every crate that has features: with none, each and each two of them.
+
+Usage: cargo xtask features [CRATE]
+
+With the name of a crate it looks at that one.
+";
+
+pub(crate) const SEMVER: &str = "\
+Compares the public interfaces of the crates with those of a revision, with cargo-semver-checks, and names the changes
+that need another version.
+
+Usage: cargo xtask semver [--baseline-rev REV] [-- ARGS]
+
+REV is the last tag if not given. ARGS go to cargo-semver-checks: `-- --package keros-abi` looks at one crate.
+";
+
+pub(crate) const RELEASE: &str = "\
+Packs every crate that would be published, in the order in which the registry would need them, and says what is missing.
+A warning of cargo or a package without its README or licences is a failure. Nothing is built, and nothing is sent.
+
+Usage: cargo xtask release --dry-run
+";
+
+pub(crate) const BENCH: &str = "\
+Runs one suite of benchmarks of the package keros-benches, or all of them.
+
+Usage: cargo xtask bench SUITE [ARGS]
+       cargo xtask bench --chart NAME
+
+SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist. `all` runs every
+suite and ends with one table; a suite that fails is named at the end. What was measured is in
+target/bench/results.json, too. ARGS, with or without `--` before them, are:
+  --save NAME      Record the results in benches/recorded, beside those of other suites recorded there under NAME
+  --compare NAME   Show the results beside a record and mark what changed by more than the noise
+  --features keros/turbojpeg
+                   Goes to cargo
+All others go to the suite, and all suites know those of criterion (`cargo xtask bench SUITE -- --help` lists them).
+`--chart` draws benches/recorded/NAME.svg anew; `--save` does it too.
+
+Some suites also run keros in turn with other libraries:
+  --against PEERS  Names separated by commas
+                   train: candle, keras-tf, keras-jax, torch
+                   augment: cv2, keras, albumentations, torchvision
+                   decode: PIL, PIL-draft, cv2, torchvision
+                   prefetch: keras, torchvision
+                   all: each suite runs by itself, then with those of PEERS it knows
+  --rounds N       Turns, 3 if not given
+  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
+  --python PEER=PATH
+                   That of one peer; can be repeated
+  --json           Not for `all`: lines of JSON instead of the table, also without peers
+  --images DIR     For decode: JPEG files of yours, instead of made-up ones
+
+`bench train` runs whole trainings then, each in a process of its own, or with `--model` alone:
+  --model mnist_convnet|cifar10_cnn|mlp
+                   All if not given; can be repeated
+  --batch-size N   128 if not given
+  --epochs N       3; of several the first does not count for images/s
+  --images N       Images of an epoch
+";
+
+pub(crate) const PLUGIN: &str = "\
+Checks a plugin, or shows what its file tells. `cargo xtask plugin new --help` tells how to make one.
+
+Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]
+
+`check` inspects the file without running it. Then a process of its own loads it, reads its schema, makes an instance
+with the configuration JSON, runs its self-test, sends it every event of a short training, has it tell its state and go
+on from it, and ends it; no call may take longer than N seconds, 10 if not given. A crash or a hang is a finding, but
+the plugin runs with all rights of its user. The exit code is 0 for a valid plugin, 1 for another file.
+
+`inspect` runs nothing of the file.
+";
+
+pub(crate) const PLUGIN_NEW: &str = "\
+Makes a plugin that builds and passes its test.
+
+Usage: cargo xtask plugin new NAME [--c] [--path DIR]
+
+NAME is of lower-case letters, digits and single hyphens.
+The plugin is plugins/NAME, a member of this workspace; or DIR/NAME, a package of its own that uses this checkout.
+With `--c` it is in C, with a Makefile.
+";
