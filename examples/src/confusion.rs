@@ -43,10 +43,10 @@ pub fn confusion_svg(classes: &[impl AsRef<str>], counts: &[Vec<usize>]) -> Stri
     for (i, name) in names.iter().enumerate() {
         let middle = (i as f64 + 0.5) * cell;
         let (x, y) = (left + middle, top + middle + NAME_PX * 0.35);
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<text x=\"{0:.1}\" y=\"{1:.1}\" transform=\"rotate(-45 {0:.1} {1:.1})\">{name}</text>\
-             <text x=\"{2:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{name}</text>\n",
+             <text x=\"{2:.1}\" y=\"{y:.1}\" text-anchor=\"end\">{name}</text>",
             x,
             top - 8.0,
             left - 8.0,
