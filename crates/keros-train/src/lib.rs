@@ -53,10 +53,10 @@ mod trainer;
 pub use class_weight::ClassWeight;
 pub use error::TrainError;
 pub use options::{
-    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,
-    TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, LoopOptions,
+    PredictOptions, TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
 };
-pub use own_loop::{LoopEvents, LoopOptions};
+pub use own_loop::LoopEvents;
 pub use save::{load_network, load_network_with};
 pub use source::{Source, ValidationData};
 pub use tensor::{array_from_tensor, tensor_from_array};
