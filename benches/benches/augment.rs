@@ -2,8 +2,6 @@
 //! same bytes and writing the same floats: the least that a generator of floats can do. With
 //! `--against`, compared with the augmentation of Python's libraries.
 
-#![allow(clippy::print_stdout, reason = "a bench shows its results")]
-
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,45 +9,23 @@ use std::time::Duration;
 
 use anyhow::Result;
 use keros::data::{Array, FlowOptions, ImageDataGenerator, ImageFlow, Sequence};
-use keros_benches::{
-    Contest, Peer, Rates, Sides, Suite, Table, Times, bytes, on_threads, quartiles, rate,
-    significant,
-};
+use keros_bench_record::Results;
+use keros_benches::{Contest, Figure, Rates, Sides, Suite, Times, bytes, on_threads, rate, show};
 
 const BATCH: usize = 32;
 const RESCALE: f32 = 1.0 / 255.0;
 /// Height and width, channels, number of images.
 const SIZES: [(usize, usize, usize); 3] = [(28, 1, 2048), (32, 3, 1024), (224, 3, 64)];
 
-/// Rotation by 15 degrees, shifts and zooms by a tenth, shear by 10 degrees, flip, rescale.
-const PEERS: [Peer; 4] = [
-    Peer {
-        name: "cv2",
-        modules: &["cv2", "numpy"],
-    },
-    Peer {
-        name: "keras",
-        modules: &["keras_preprocessing", "scipy", "numpy"],
-    },
-    Peer {
-        name: "albumentations",
-        modules: &["albumentations", "cv2", "numpy"],
-    },
-    Peer {
-        name: "torchvision",
-        modules: &["torch", "torchvision"],
-    },
-];
-
 #[allow(clippy::print_stderr, reason = "a bad request is answered there")]
 fn main() -> Result<ExitCode> {
-    match Contest::from_args("augment.py", &PEERS) {
+    match Contest::from_args("augment") {
         Err(error) => {
             eprintln!("error: {error:#}");
             return Ok(ExitCode::from(2));
         }
         Ok(Some(contest)) => against(&contest)?,
-        Ok(None) => suite(),
+        Ok(None) => suite()?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -86,58 +62,45 @@ fn flow(size: usize, channels: usize, images: usize) -> Result<ImageFlow> {
     Ok(generator().flow(source, None, FlowOptions::default())?)
 }
 
-fn suite() {
+fn suite() -> Result<()> {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 4.0,
         rounds: 20,
     };
     let Some(mut suite) = Suite::from_args(times) else {
-        return;
+        return Ok(());
     };
     for (size, channels, images) in SIZES {
         for threads in [1, 2] {
             let group = format!("{size}×{size}×{channels}");
             let name = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
             let work = BATCH * threads;
-            suite.case_with_rate(&group, &name, work as u64, || {
+            let figure = Figure::rate("images/s", 1.0);
+            suite.case_with_rate(&group, &name, figure, work as u64, || {
                 let pixels = bytes(1, images * size * size * channels);
                 let (flow, alone) = (Arc::new(flow(size, channels, images)?), threads == 1);
                 let one = Arc::clone(&flow);
                 let buffers: Vec<_> = (0..threads)
                     .map(|_| Mutex::new(vec![1.0; BATCH * size * size * channels]))
                     .collect();
-                let sides = Sides::of(work as f64, move |n| augment(&flow, threads, n))
-                    .against(work as f64, move |n| copy(&pixels, &buffers, n));
+                let sides = Sides::of("keros", work as f64, move |n| augment(&flow, threads, n))
+                    .against("copy + rescale", work as f64, move |n| {
+                        copy(&pixels, &buffers, n)
+                    });
                 Ok(match alone {
                     true => sides,
-                    false => sides.against(BATCH as f64, move |n| augment(&one, 1, n)),
+                    false => sides.against("keros, 1 thread", BATCH as f64, move |n| {
+                        augment(&one, 1, n)
+                    }),
                 })
             });
         }
     }
-    let headings = [
-        "case",
-        "keros, images/s",
-        "copy + rescale, images/s",
-        "keros ÷ copy + rescale",
-        "keros ÷ keros with one thread",
-    ];
-    let table = Table::new(headings, &suite.finish(), |m| {
-        [
-            m.name.clone(),
-            significant(m.rate(0)),
-            significant(m.rate(1)),
-            quartiles(m.speedup(1)),
-            match m.sides() {
-                3 => quartiles(m.speedup(2)),
-                _ => "–".to_owned(),
-            },
-        ]
-    });
-    println!("{table}");
+    show(&Results::of_suite("augment", suite.finish()))
 }
 
+/// Rotation by 15 degrees, shifts and zooms by a tenth, shear by 10 degrees, flip, rescale.
 fn generator() -> ImageDataGenerator {
     ImageDataGenerator::new()
         .rotation_range(15.0)

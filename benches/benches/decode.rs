@@ -1,8 +1,6 @@
 //! Pictures per second from the bytes of a JPEG of 500×400 to 224×224 RGB, compared with the crates
 //! image and fast_image_resize; with `--against`, with Python's libraries, which read the same files.
 
-#![allow(clippy::print_stdout, reason = "a bench shows its results")]
-
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -13,36 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use fast_image_resize::images::Image as Plain;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use keros::image::{Decoder, Interpolation, Resize};
-use keros_benches::{
-    Contest, Peer, Rates, Sides, Suite, Table, Times, floats, on_threads, quartiles, rate,
-    significant,
-};
+use keros_bench_record::Results;
+use keros_benches::{Contest, Figure, Rates, Sides, Suite, Times, floats, on_threads, rate, show};
 
 const SIZE: usize = 224;
 const PICTURES: usize = 100;
 
-const PEERS: [Peer; 4] = [
-    Peer {
-        name: "PIL",
-        modules: &["PIL", "numpy"],
-    },
-    Peer {
-        name: "PIL-draft",
-        modules: &["PIL", "numpy"],
-    },
-    Peer {
-        name: "cv2",
-        modules: &["cv2"],
-    },
-    Peer {
-        name: "torchvision",
-        modules: &["torch", "torchvision"],
-    },
-];
-
 #[allow(clippy::print_stderr, reason = "a bad request is answered there")]
 fn main() -> Result<ExitCode> {
-    match Contest::from_args("decode.py", &PEERS) {
+    match Contest::from_args("decode") {
         Err(error) => {
             eprintln!("error: {error:#}");
             return Ok(ExitCode::from(2));
@@ -97,40 +74,24 @@ fn suite() -> Result<()> {
         .collect::<Result<_, _>>()?;
     for threads in [1, 2] {
         let name = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
-        suite.case_with_rate("500×400", &name, threads as u64, || {
+        let figure = Figure::rate("images/s", 1.0);
+        suite.case_with_rate("500×400", &name, figure, threads as u64, || {
             let side = |threads, read: fn(&[u8]) -> Result<Vec<u8>>| {
                 let files = &files;
                 move |times| all(threads, times, files, read)
             };
-            let sides = Sides::of(threads as f64, side(threads, with_keros))
-                .against(threads as f64, side(threads, with_image));
+            let sides = Sides::of("keros", threads as f64, side(threads, with_keros)).against(
+                "image + fast_image_resize",
+                threads as f64,
+                side(threads, with_image),
+            );
             Ok(match threads {
                 1 => sides,
-                _ => sides.against(1.0, side(1, with_keros)),
+                _ => sides.against("keros, 1 thread", 1.0, side(1, with_keros)),
             })
         });
     }
-    let headings = [
-        "case",
-        "keros, pictures/s",
-        "image + fast_image_resize, pictures/s",
-        "keros ÷ image + fast_image_resize",
-        "keros ÷ keros with one thread",
-    ];
-    let table = Table::new(headings, &suite.finish(), |m| {
-        [
-            m.name.clone(),
-            significant(m.rate(0)),
-            significant(m.rate(1)),
-            quartiles(m.speedup(1)),
-            match m.sides() {
-                3 => quartiles(m.speedup(2)),
-                _ => "–".to_owned(),
-            },
-        ]
-    });
-    println!("{table}");
-    Ok(())
+    show(&Results::of_suite("decode", suite.finish()))
 }
 
 /// `times` pictures on each thread.

@@ -1,8 +1,6 @@
 //! What the trainer itself costs: a step of a network that does nothing, on one number, with and
 //! without callbacks.
 
-#![allow(clippy::print_stdout, reason = "a bench shows its results")]
-
 use anyhow::Result;
 use keros::callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, Verbose,
@@ -12,30 +10,34 @@ use keros::nn::Sequential;
 use keros::nn::layers::Activation;
 use keros::tensor::Device;
 use keros::train::{FitOptions, Trainer};
-use keros_benches::{Sides, Suite, Table, Times, significant, timed};
+use keros_bench_record::Results;
+use keros_benches::{Figure, Sides, Suite, Times, show, timed};
 
 /// Steps of one epoch, of one row each.
 const STEPS: usize = 10_000;
 
-fn main() {
+/// What a step takes.
+const STEP: Figure = Figure::time("µs a step", 1e6);
+
+fn main() -> Result<()> {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 5.0,
         rounds: 5,
     };
     let Some(mut suite) = Suite::from_args(times) else {
-        return;
+        return Ok(());
     };
     for (name, callbacks) in [
         ("none", 0),
         ("one, unread logs", 1),
         ("ten, unread logs", 10),
     ] {
-        suite.case("callbacks", name, || {
+        suite.case("callbacks", name, STEP, || {
             let mut trainer = trainer()?;
             let column = || Array::from_vec(&[STEPS, 1], vec![1.0_f32; STEPS]);
             let (x, y) = (column()?, column()?);
-            Ok(Sides::of(STEPS as f64, move |n| {
+            Ok(Sides::of("keros", STEPS as f64, move |n| {
                 timed(n, || {
                     let mut list = CallbackList::new();
                     for _ in 0..callbacks {
@@ -54,10 +56,7 @@ fn main() {
             }))
         });
     }
-    let table = Table::new(["case", "µs a step"], &suite.finish(), |m| {
-        [m.name.clone(), significant(1e6 / m.rate(0))]
-    });
-    println!("{table}");
+    show(&Results::of_suite("loop", suite.finish()))
 }
 
 /// A network without parameters.

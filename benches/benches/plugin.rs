@@ -1,8 +1,6 @@
 //! What a batch event costs when its callback comes from a dynamic library, and when that runs in a
 //! process of its own, compared with the same callback linked in.
 
-#![allow(clippy::print_stdout, reason = "a bench shows its results")]
-
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use keros::callbacks::{BoxError, CallbackList, Event, EventKind, Logs, Run, RunInfo};
 use keros::plugin_host::IsolateOptions;
-use keros_benches::{ReadLogs, Sides, Suite, Table, Times, quartiles, significant, timed};
+use keros_bench_record::Results;
+use keros_benches::{Figure, ReadLogs, Sides, Suite, Times, show, timed};
 
-fn main() {
+fn main() -> Result<()> {
     // Isolated plugins run in this program, started again.
     keros::plugin_host::run_if_asked();
     let times = Times {
@@ -22,35 +21,16 @@ fn main() {
         rounds: 50,
     };
     let Some(mut suite) = Suite::from_args(times) else {
-        return;
+        return Ok(());
     };
     for (name, kind) in [
         ("five values read", EventKind::TrainBatchEnd),
         ("not wanted", EventKind::TrainBatchBegin),
     ] {
-        suite.case("batch event", name, || sides(kind));
+        let figure = Figure::time("ns", 1e9);
+        suite.case("batch event", name, figure, || sides(kind));
     }
-    let headings = [
-        "event",
-        "linked in, ns",
-        "loaded, ns",
-        "loaded − linked in, ns",
-        "isolated, ns",
-    ];
-    let table = Table::new(headings, &suite.finish(), |m| {
-        let mut excess = m.excess_seconds(1);
-        for seconds in [&mut excess.low, &mut excess.median, &mut excess.high] {
-            *seconds *= 1e9;
-        }
-        [
-            m.name.clone(),
-            significant(m.seconds(0) * 1e9),
-            significant(m.seconds(1) * 1e9),
-            quartiles(excess),
-            significant(m.seconds(2) * 1e9),
-        ]
-    });
-    println!("{table}");
+    show(&Results::of_suite("plugin", suite.finish()))
 }
 
 /// The callback linked in, then loaded, then isolated.
@@ -62,11 +42,13 @@ fn sides(kind: EventKind) -> Result<Sides<'static>> {
         let mut run = Training::new();
         move |n| run.send(&mut callbacks, kind, n)
     };
-    Ok(
-        Sides::of(1.0, side(CallbackList::new().with(ReadLogs::default())))
-            .against(1.0, side(CallbackList::new().with(loaded)))
-            .against(1.0, side(CallbackList::new().with(isolated))),
+    Ok(Sides::of(
+        "linked in",
+        1.0,
+        side(CallbackList::new().with(ReadLogs::default())),
     )
+    .against("loaded", 1.0, side(CallbackList::new().with(loaded)))
+    .against("isolated", 1.0, side(CallbackList::new().with(isolated))))
 }
 
 /// A training that only sends events.

@@ -18,10 +18,8 @@ use keros::data::{
     Array, Batch, DataError, FlowOptions, ImageDataGenerator, Loader, LoaderOptions, Recipe,
     Sequence, worker,
 };
-use keros_benches::{
-    Contest, Peer, Quartiles, Rates, Sides, Suite, Table, Times, bytes, quartiles, significant,
-    timed,
-};
+use keros_bench_record::{Quartiles, Results};
+use keros_benches::{Contest, Figure, Rates, Sides, Suite, Times, bytes, show, timed};
 use serde_json::json;
 
 /// Batches of one iteration; the wait for the first one is part of it.
@@ -62,30 +60,19 @@ const CREWS: [(Kind, usize); 6] = [
 /// Height and width, channels, images.
 const SIZES: [(usize, usize, usize); 3] = [(28, 1, 12_800), (32, 3, 6_400), (224, 3, 256)];
 
-const PEERS: [Peer; 2] = [
-    Peer {
-        name: "keras",
-        modules: &["keras", "scipy", "numpy"],
-    },
-    Peer {
-        name: "torchvision",
-        modules: &["torch", "torchvision", "numpy"],
-    },
-];
-
 #[allow(clippy::print_stderr, reason = "a bad request is answered there")]
 fn main() -> Result<ExitCode> {
     worker::Registry::new()
         .with(Slow::NAME, |()| Slow::new())
         .serve_if_asked();
-    match Contest::from_args("prefetch.py", &PEERS) {
+    match Contest::from_args("prefetch") {
         Err(error) => {
             eprintln!("error: {error:#}");
             return Ok(ExitCode::from(2));
         }
         Ok(Some(contest)) if contest.is_alone() => lines()?,
         Ok(Some(contest)) => against(&contest)?,
-        Ok(None) => overlap(),
+        Ok(None) => overlap()?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -112,23 +99,24 @@ fn against(contest: &Contest) -> Result<()> {
 }
 
 /// How a training and its data run beside each other.
-fn overlap() {
+fn overlap() -> Result<()> {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 10.0,
         rounds: 10,
     };
     let Some(mut suite) = Suite::from_args(times) else {
-        return;
+        return Ok(());
     };
     for (kind, workers) in CREWS {
-        suite.case("overlap", &format!("{} {workers}", kind.name()), || {
+        let name = format!("{} {workers}", kind.name());
+        suite.case("overlap", &name, Figure::time("ms a batch", 1e3), || {
             let source: Arc<dyn Sequence> = Arc::new(Slow::new()?);
             let work = BATCHES as f64;
             let mut loader = endless(&source, kind, workers)?;
-            Ok(Sides::of(work, move |n| train(&mut loader, n))
+            Ok(Sides::of("keros", work, move |n| train(&mut loader, n))
                 // Both take the same time, so either alone is the limit.
-                .against(1.0, |n| {
+                .against("the slower side alone", 1.0, |n| {
                     timed(n, || {
                         thread::sleep(STEP);
                         Ok(())
@@ -136,21 +124,7 @@ fn overlap() {
                 }))
         });
     }
-    let headings = [
-        "case",
-        "keros, ms a batch",
-        "max(generation, training), ms",
-        "keros ÷ limit",
-    ];
-    let table = Table::new(headings, &suite.finish(), |m| {
-        [
-            m.name.clone(),
-            significant(1e3 / m.rate(0)),
-            significant(1e3 / m.rate(1)),
-            quartiles(m.slowdown(1)),
-        ]
-    });
-    println!("{table}");
+    show(&Results::of_suite("prefetch", suite.finish()))
 }
 
 /// A line of JSON for each delivery case.

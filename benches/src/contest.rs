@@ -1,38 +1,25 @@
 //! Images per second of keros and of Python's libraries, in turn on one machine.
 //!
 //! A suite that has such peers takes, besides criterion's arguments, `--against NAMES` and `--json`. Each round
-//! measures keros in this process, then every peer in one of its own, with one worker and with two, case by case; the
-//! table shows medians of the rounds and of the ratios within them.
+//! measures keros in this process, then every peer in one of its own, with one worker and with two, case by case.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use keros_bench_record::{Better, Case, Peer, Quartiles, Results, find_peers};
 use lexopt::{Arg, ValueExt as _};
 use serde_json::{Value, json};
 
-use crate::rounds::Quartiles;
-use crate::table::{Table, quartiles, significant};
-
-/// The interpreter of the peers, where the command line names none.
-const PYTHON: &str = "KEROS_BENCH_PYTHON";
-
-/// A library of Python that does the same work.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its name, which the script takes too.
-    pub name: &'static str,
-    /// The modules it needs.
-    pub modules: &'static [&'static str],
-}
+use crate::pythons::Pythons;
+use crate::results::{hand_over, show};
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub struct Contest {
-    script: &'static str,
+    suite: &'static str,
     peers: Vec<Peer>,
-    python: PathBuf,
+    pythons: Pythons,
     rounds: usize,
     json: bool,
     /// A folder with pictures of the user's, where a suite takes one.
@@ -49,19 +36,15 @@ pub struct Rates {
 }
 
 impl Contest {
-    /// `None` if the arguments are criterion's alone. `script` is a file of benches/peers.
+    /// `None` if the arguments are criterion's alone. The script of the peers is benches/peers/SUITE.py.
     ///
     /// # Errors
     /// Unknown options and peers.
-    pub fn from_args(script: &'static str, peers: &[Peer]) -> Result<Option<Contest>> {
-        Contest::parse(script, peers, std::env::args_os().skip(1).collect())
+    pub fn from_args(suite: &'static str) -> Result<Option<Contest>> {
+        Contest::parse(suite, std::env::args_os().skip(1).collect())
     }
 
-    fn parse(
-        script: &'static str,
-        peers: &[Peer],
-        words: Vec<OsString>,
-    ) -> Result<Option<Contest>> {
+    fn parse(suite: &'static str, words: Vec<OsString>) -> Result<Option<Contest>> {
         let asked = |word: &OsString| {
             let word = word.to_string_lossy();
             word == "--json" || word.starts_with("--against")
@@ -70,11 +53,9 @@ impl Contest {
             return Ok(None);
         }
         let mut contest = Contest {
-            script,
+            suite,
             peers: Vec::new(),
-            python: std::env::var_os(PYTHON)
-                .unwrap_or_else(|| "python3".into())
-                .into(),
+            pythons: Pythons::default(),
             rounds: 3,
             json: false,
             images: None,
@@ -83,15 +64,10 @@ impl Contest {
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("against") => {
-                    for name in parser.value()?.string()?.split(',') {
-                        let peer = peers.iter().find(|peer| peer.name == name);
-                        contest.peers.push(*peer.with_context(|| {
-                            let names: Vec<_> = peers.iter().map(|peer| peer.name).collect();
-                            format!("nobody is called `{name}`; there are: {}", names.join(", "))
-                        })?);
-                    }
+                    let names = parser.value()?.string()?;
+                    contest.peers.extend(find_peers(suite, &names)?);
                 }
-                Arg::Long("python") => contest.python = parser.value()?.into(),
+                Arg::Long("python") => contest.pythons.add(parser.value()?)?,
                 Arg::Long("rounds") => contest.rounds = parser.value()?.parse()?,
                 Arg::Long("images") => contest.images = Some(parser.value()?.into()),
                 Arg::Long("json") => contest.json = true,
@@ -110,94 +86,51 @@ impl Contest {
         self.peers.is_empty()
     }
 
-    /// Plays all rounds. A case is what is measured, in words, and the arguments of the script that say so; `ours`
-    /// measures keros in the case of a number.
+    /// Plays all rounds and shows the results. A case is what is measured, in words, and the arguments of the script
+    /// that say so; `ours` measures keros in the case of a number.
     ///
     /// # Errors
     /// A side that fails.
-    #[allow(
-        clippy::print_stdout,
-        clippy::print_stderr,
-        reason = "a bench shows its results"
-    )]
     pub fn play(
         &self,
         cases: &[(String, Vec<String>)],
         mut ours: impl FnMut(usize) -> Result<Rates>,
     ) -> Result<()> {
-        let mut present = Vec::new();
-        for peer in &self.peers {
-            match peer.missing(&self.python) {
-                Some(missing) => eprintln!("{} is not at hand: {missing}", peer.name),
-                None => present.push(*peer),
-            }
-        }
-        let mut rows = Vec::new();
+        let (present, libraries) = self.pythons.at_hand(&self.peers);
+        let names = present.iter().map(|peer| peer.name);
+        let who: Vec<&str> = ["keros"].into_iter().chain(names).collect();
+        let mut results = Vec::new();
         for (number, (case, arguments)) in cases.iter().enumerate() {
-            let mut rounds: Vec<Vec<Rates>> = Vec::new();
+            let (mut one, mut two) = (Vec::new(), Vec::new());
             for _ in 0..self.rounds {
                 let mut round = vec![ours(number)?];
                 for peer in &present {
                     round.push(self.run(peer, arguments)?);
                 }
-                rounds.push(round);
+                one.push(round.iter().map(|rates| rates.one).collect());
+                two.push(round.iter().map(|rates| rates.two).collect());
             }
-            let names = ["keros"]
-                .into_iter()
-                .chain(present.iter().map(|peer| peer.name));
-            for (side, name) in names.enumerate() {
-                let of = |value: &dyn Fn(&[Rates]) -> f64| {
-                    Quartiles::of(rounds.iter().map(|round| value(round)).collect())
-                };
-                let (one, two) = (of(&|round| round[side].one), of(&|round| round[side].two));
-                if self.json {
-                    let whole = |value: f64| value.round();
-                    println!(
-                        "{}",
-                        json!({
-                            "tool": name,
-                            "size": case,
-                            "one": [whole(one.median), whole(one.low), whole(one.high)],
-                            "two_threads": whole(two.median),
-                        })
-                    );
-                }
-                rows.push([
-                    format!("{case}, {name}"),
-                    significant(one.median),
-                    significant(two.median),
-                    quartiles(of(&|round| round[0].one / round[side].one)),
-                    quartiles(of(&|round| round[0].two / round[side].two)),
-                    quartiles(of(&|round| round[side].two / round[side].one)),
-                ]);
+            if self.json {
+                print_lines(case, &who, &one, &two);
+            }
+            for (workers, rounds) in [("one worker", one), ("two workers", two)] {
+                let name = format!("{case}, {workers}");
+                let case = Case::of_rounds(name, "images/s", Better::Higher, &who, &rounds);
+                results.push(case);
             }
         }
-        if !self.json {
-            let headings = [
-                "case, who",
-                "one worker, images/s",
-                "two workers, images/s",
-                "keros ÷ it, one worker",
-                "keros ÷ it, two workers",
-                "two workers ÷ one",
-            ];
-            println!("{}", Table::new(headings, &rows, Clone::clone));
+        let results = Results::of_contest(self.suite, libraries, results);
+        match self.json {
+            true => hand_over(&results),
+            false => show(&results),
         }
-        Ok(())
     }
 
     /// Runs the script of a peer, which prints a line with `one` and `two_threads`.
     fn run(&self, peer: &Peer, arguments: &[String]) -> Result<Rates> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("peers")
-            .join(self.script);
-        let mut command = Command::new(&self.python);
-        command
-            .arg(script)
-            .arg(peer.name)
-            .args(arguments)
-            // Compiled scripts would be left beside the sources.
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let script = format!("{}.py", self.suite);
+        let mut command = self.pythons.script(peer, &script);
+        command.arg(peer.name).args(arguments);
         let output = command
             .output()
             .with_context(|| format!("cannot start {command:?}"))?;
@@ -215,24 +148,22 @@ impl Contest {
     }
 }
 
-impl Peer {
-    /// What this peer needs and this machine does not have.
-    fn missing(&self, python: &Path) -> Option<String> {
-        let import = format!("import {}", self.modules.join(", "));
-        let status = Command::new(python)
-            .args(["-c", &import])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        let python = python.display();
-        match status {
-            Ok(status) if status.success() => None,
-            Ok(_) => Some(format!(
-                "`{python}` cannot import {}",
-                self.modules.join(" and ")
-            )),
-            Err(_) => Some(format!("`{python}` is no Python")),
-        }
+/// A line of JSON for each side, as the scripts of the peers print it.
+#[allow(clippy::print_stdout, reason = "a bench shows its results")]
+fn print_lines(case: &str, who: &[&str], one: &[Vec<f64>], two: &[Vec<f64>]) {
+    for (side, tool) in who.iter().enumerate() {
+        let of = |rounds: &[Vec<f64>]| {
+            let Quartiles { low, median, high } =
+                Quartiles::of(rounds.iter().map(|round| round[side]).collect());
+            [median, low, high].map(f64::round)
+        };
+        let line = json!({
+            "tool": tool,
+            "size": case,
+            "one": of(one),
+            "two_threads": of(two)[0],
+        });
+        println!("{line}");
     }
 }
 
@@ -258,15 +189,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Option<Contest>> {
-        let peers = [Peer {
-            name: "cv2",
-            modules: &["cv2"],
-        }];
-        Contest::parse(
-            "augment.py",
-            &peers,
-            line.split_whitespace().map(Into::into).collect(),
-        )
+        let words = line.split_whitespace().map(Into::into);
+        Contest::parse("augment", words.collect())
     }
 
     #[test]
@@ -278,7 +202,7 @@ mod tests {
         assert_eq!((contest.peers.len(), contest.rounds), (1, 5));
         assert!(parse("--json").unwrap().unwrap().peers.is_empty());
         let error = parse("--against cv3").unwrap_err().to_string();
-        assert_eq!(error, "nobody is called `cv3`; there are: cv2");
+        assert!(error.starts_with("nobody is called `cv3`; there are: "));
         assert!(parse("--json --rounds 0").is_err() && parse("--json --fast").is_err());
     }
 }

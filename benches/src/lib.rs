@@ -1,7 +1,7 @@
 //! Shared parts of the bench suites.
 //!
-//! A suite is a program in `benches/` that makes a [`Suite`], gives it cases and prints the table of
-//! the results. A case has [`Sides`]: keros first, then what it is compared with in the same run, a
+//! A suite is a program in `benches/` that makes a [`Suite`], gives it cases and [shows](show) the
+//! results. A case has [`Sides`]: keros first, then what it is compared with in the same run, a
 //! named peer or a limit. Criterion decides how often a case is measured, prints its estimates and
 //! keeps them from run to run (they are of keros alone); the table shows the ratios, for which each
 //! round times all sides one after the other.
@@ -13,20 +13,23 @@
 //!                                             whole trainings beside those of other libraries
 //! cargo xtask bench augment --against cv2,keras
 //!                                             images per second beside other libraries
+//! cargo xtask bench all --compare NAME        everything, beside a record in benches/recorded
 //! ```
 
 mod contest;
+mod pythons;
 mod read_logs;
+mod results;
 mod rounds;
 mod suite;
-mod table;
 mod threads;
 mod values;
 
-pub use contest::{Contest, Peer, Rates, rate};
+pub use contest::{Contest, Rates, rate};
+pub use pythons::Pythons;
 pub use read_logs::ReadLogs;
-pub use rounds::{Measured, Quartiles, Sides, timed};
+pub use results::{hand_over, show};
+pub use rounds::{Figure, Sides, timed};
 pub use suite::{Suite, Times};
-pub use table::{Table, quartiles, significant};
 pub use threads::on_threads;
 pub use values::{bytes, floats, labels};

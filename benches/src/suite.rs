@@ -1,12 +1,13 @@
-//! A suite: criterion's arguments and measurements, and the results for the table.
+//! A suite: criterion's arguments and measurements, and the cases they make.
 
 use std::process;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
 use criterion::{Criterion, SamplingMode, Throughput};
+use keros_bench_record::Case;
 
-use crate::rounds::{Measured, Rounds, Sides};
+use crate::rounds::{Figure, Rounds, Sides};
 
 /// How long each case is measured, unless the command line says otherwise. All sides share the time.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ pub struct Times {
 /// The cases of one bench program.
 pub struct Suite {
     criterion: Criterion,
-    results: Vec<Measured>,
+    results: Vec<Case>,
 }
 
 impl Suite {
@@ -50,8 +51,14 @@ impl Suite {
 
     /// Measures the case `group/name`, unless the command line leaves it out; only then are its sides
     /// made. An error ends the program.
-    pub fn case<'a>(&mut self, group: &str, name: &str, sides: impl FnOnce() -> Result<Sides<'a>>) {
-        self.measure(group, name, None, sides);
+    pub fn case<'a>(
+        &mut self,
+        group: &str,
+        name: &str,
+        figure: Figure,
+        sides: impl FnOnce() -> Result<Sides<'a>>,
+    ) {
+        self.measure(group, name, figure, None, sides);
     }
 
     /// As [`Suite::case`], and criterion shows the rate of our side, which does `work` in an
@@ -60,16 +67,18 @@ impl Suite {
         &mut self,
         group: &str,
         name: &str,
+        figure: Figure,
         work: u64,
         sides: impl FnOnce() -> Result<Sides<'a>>,
     ) {
-        self.measure(group, name, Some(work), sides);
+        self.measure(group, name, figure, Some(work), sides);
     }
 
     fn measure<'a>(
         &mut self,
         group: &str,
         name: &str,
+        figure: Figure,
         work: Option<u64>,
         sides: impl FnOnce() -> Result<Sides<'a>>,
     ) {
@@ -93,13 +102,13 @@ impl Suite {
         criterion_group.finish();
         if let Some(rounds) = rounds {
             self.results
-                .push(rounds.measured(format!("{group}/{name}")));
+                .push(rounds.case(format!("{group}/{name}"), figure));
         }
     }
 
     /// The results of the cases that were measured, in order.
     #[must_use]
-    pub fn finish(self) -> Vec<Measured> {
+    pub fn finish(self) -> Vec<Case> {
         self.criterion.final_summary();
         self.results
     }

@@ -1,5 +1,6 @@
 //! Shared parts of the examples: the data, the network, the reports and the pictures.
 
+pub mod confusion;
 pub mod fashion;
 pub mod files;
 pub mod images_arg;

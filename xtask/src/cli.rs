@@ -49,6 +49,10 @@ pub(crate) enum Task {
         suite: Option<String>,
         args: Vec<OsString>,
     },
+    /// Of the record with this name.
+    BenchChart {
+        name: String,
+    },
     /// The words for keros-plugin-check.
     PluginCheck {
         args: Vec<OsString>,
@@ -151,6 +155,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     let mut runs = None;
     let mut dry_run = false;
     let mut emulate = false;
+    let mut chart = None;
     let mut advisories = false;
     let mut baseline = None;
     let mut parser = lexopt::Parser::from_args(own);
@@ -165,6 +170,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             Ok(Some(Arg::Long("runs"))) if values.first().is_some_and(|c| c == "fuzz") => {
                 match parser.value().and_then(|value| value.parse()) {
                     Ok(number) => runs = Some(number),
+                    Err(error) => fault = fault.or(Some(error)),
+                }
+            }
+            Ok(Some(Arg::Long("chart"))) if values.first().is_some_and(|c| c == "bench") => {
+                match parser.value().and_then(|value| value.string()) {
+                    Ok(name) => chart = Some(name),
                     Err(error) => fault = fault.or(Some(error)),
                 }
             }
@@ -213,6 +224,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
     }
     if help_wanted {
         return Ok(Task::Help(help));
+    }
+    if let Some(name) = chart {
+        return match values.len() == 1 && args.is_empty() {
+            true => Ok(Task::BenchChart { name }),
+            false => misuse("`--chart` takes the name of a record and nothing else".to_owned()),
+        };
     }
     match *values.as_slice() {
         [] => misuse("no command is given".to_owned()),
@@ -372,6 +389,10 @@ mod tests {
         };
         assert_eq!(words("bench ops -- conv").expect("bench"), bench);
         assert_eq!(words("bench ops conv").expect("bench"), bench);
+        let chart = Task::BenchChart {
+            name: "now".to_owned(),
+        };
+        assert_eq!(words("bench --chart now").expect("chart"), chart);
         let train = Task::Bench {
             suite: Some("train".into()),
             args: vec!["--model".into(), "mlp".into(), "--json".into()],
@@ -416,6 +437,7 @@ mod tests {
             ("-h demo", "Builds the csv-logger plugin"),
             ("test --help", "Checks everything"),
             ("bench ops -h", "Runs one suite"),
+            ("bench --chart a -h", "Runs one suite"),
             ("plugin check --help", "Checks a plugin"),
             ("plugin new a -h", "Makes a plugin"),
         ] {
@@ -458,5 +480,9 @@ mod tests {
         check_refused("plugin new", "no name is given", NEW);
         check_refused("plugin new a b", "unexpected argument \"b\"", NEW);
         check_refused("bench --quick ops", "invalid option '--quick'", BENCH);
+        let no_name = "missing argument for option '--chart'";
+        check_refused("bench --chart", no_name, BENCH);
+        let nothing_else = "`--chart` takes the name of a record and nothing else";
+        check_refused("bench --chart a ops", nothing_else, BENCH);
     }
 }

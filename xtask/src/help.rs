@@ -13,7 +13,8 @@ Commands:
   fuzz TARGET [--runs N] Give a reader of files what breaks it
   miri                   Look at the pointers of a plugin with Miri
   cuda-check [--emulate] Compile the code for GPUs, and run it on an emulated one
-  bench SUITE [ARGS]     Run one suite of benchmarks
+  bench SUITE [ARGS]     Run one suite of benchmarks, or `all`
+  bench --chart NAME     Draw the chart of recorded benchmarks
   typos                  Look for misspelt words
   deny [--advisories]    Look at licences, versions and sources, or at advisories
   features [CRATE]       Look at every crate with each two of its features
@@ -125,30 +126,41 @@ Usage: cargo xtask release --dry-run
 ";
 
 pub(crate) const BENCH: &str = "\
-Runs one suite of benchmarks of the package keros-benches.
+Runs one suite of benchmarks of the package keros-benches, or all of them.
 
 Usage: cargo xtask bench SUITE [ARGS]
+       cargo xtask bench --chart NAME
 
-SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist.
-ARGS go to the suite, with or without `--` before them. All suites know those of criterion
-(`cargo xtask bench SUITE -- --help` lists them). `--features keros/turbojpeg` goes to cargo.
+SUITE is the name of a file or folder in benches/benches; a wrong name lists the ones that exist. `all` runs every
+suite and ends with one table; a suite that fails is named at the end. What was measured is in
+target/bench/results.json, too. ARGS, with or without `--` before them, are:
+  --save NAME      Record the results in benches/recorded, beside those of other suites recorded there under NAME
+  --compare NAME   Show the results beside a record and mark what changed by more than the noise
+  --features keros/turbojpeg
+                   Goes to cargo
+All others go to the suite, and all suites know those of criterion (`cargo xtask bench SUITE -- --help` lists them).
+`--chart` draws benches/recorded/NAME.svg anew; `--save` does it too.
 
-`bench train` also runs whole trainings, each in a process of its own:
+Some suites also run keros in turn with other libraries:
+  --against PEERS  Names separated by commas
+                   train: candle, keras-tf, keras-jax, torch
+                   augment: cv2, keras, albumentations, torchvision
+                   decode: PIL, PIL-draft, cv2, torchvision
+                   prefetch: keras, torchvision
+                   all: each suite runs by itself, then with those of PEERS it knows
+  --rounds N       Turns, 3 if not given
+  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
+  --python PEER=PATH
+                   That of one peer; can be repeated
+  --json           Not for `all`: lines of JSON instead of the table, also without peers
+  --images DIR     For decode: JPEG files of yours, instead of made-up ones
+
+`bench train` runs whole trainings then, each in a process of its own, or with `--model` alone:
   --model mnist_convnet|cifar10_cnn|mlp
+                   All if not given; can be repeated
   --batch-size N   128 if not given
   --epochs N       3; of several the first does not count for images/s
   --images N       Images of an epoch
-  --json           Figures as lines of JSON
-  --against PEERS  Others in turn with keros: candle, keras-tf, keras-jax, torch, separated by commas
-  --rounds N       Turns, 3 if not given
-  --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
-
-`bench augment`, `decode` and `prefetch` also run beside libraries of Python, with one worker and with two:
-  --against PEERS  cv2, keras, albumentations, torchvision; for decode PIL, PIL-draft, cv2, torchvision;
-                   for prefetch keras, torchvision
-  --json           A line of JSON for each; also without peers
-  --images DIR     For decode: JPEG files of yours, instead of made-up ones
-  --rounds N, --python PATH as above
 ";
 
 pub(crate) const PLUGIN: &str = "\

@@ -74,6 +74,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Release => release::dry_run().map(|()| ExitCode::SUCCESS),
         Task::PluginCheck { args } => plugin::check(&args),
         Task::PluginNew(plugin) => plugin_new::run(&plugin).map(|()| ExitCode::SUCCESS),
+        Task::BenchChart { name } => bench::draw(&name).map(|()| ExitCode::SUCCESS),
         Task::Bench { suite, args } => bench::run(suite.as_deref(), &args),
     }
 }

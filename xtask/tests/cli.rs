@@ -42,6 +42,42 @@ fn an_unknown_suite_is_refused_with_the_ones_that_exist() -> std::io::Result<()>
 }
 
 #[test]
+fn a_bad_request_to_bench_is_refused_before_anything_runs() -> std::io::Result<()> {
+    for (args, beginning) in [
+        (
+            ["bench", "--chart", "no-such"],
+            "there is no record `no-such`; there ",
+        ),
+        (
+            ["bench", "ops", "--compare=no-such"],
+            "there is no record `no-such`; there ",
+        ),
+        (
+            ["bench", "ops", "--save=../up"],
+            "`../up` is no name for a record: expected ",
+        ),
+        (
+            ["bench", "all", "--against=no-such"],
+            "nobody is called `no-such`; there are: ",
+        ),
+    ] {
+        let output = xtask(&args)?;
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            stderr.starts_with(&format!("error: {beginning}")),
+            "{stderr}"
+        );
+        assert!(
+            stderr.ends_with("\n\nUsage: cargo xtask bench SUITE [ARGS]\n"),
+            "{stderr}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_missing_tool_is_named_with_what_installs_it() -> std::io::Result<()> {
     let empty = tempfile::tempdir()?;
     for (command, tool, package) in [

@@ -1,14 +1,12 @@
-//! Every kernel by itself, forward and backward: its time, candle's for the same where candle has the
-//! operation, and its rate beside what the machine can do.
+//! Every kernel by itself, forward and backward: its rate beside what the machine can do, and candle's
+//! for the same where candle has the operation.
 //!
 //! Kernels that calculate are shown in GFLOP/s beside a large product of matrices on all cores; the
 //! others move data, and are shown in GB/s beside a copy of as many bytes on all cores. What counts
-//! is what has to be read and written, each value once.
+//! is what has to be read and written, each value once. Criterion prints the times.
 //!
 //! Backward passes do what a network needs: a first layer gives no input gradient. candle's computes
 //! all gradients in any case, which is a part of what is compared.
-
-#![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
 mod conv;
 mod dense;
@@ -17,13 +15,11 @@ mod normalization;
 mod optimizer;
 mod pool;
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use keros::tensor::parallel::{chunks_mut, for_each_part};
-use keros_benches::{Measured, Sides, Suite, Table, Times, floats, quartiles, significant, timed};
+use keros_bench_record::Results;
+use keros_benches::{Figure, Sides, Suite, Times, floats, show, timed};
 
 /// Images of a batch, unless they are large.
 const BATCH: usize = 128;
@@ -44,11 +40,7 @@ enum Work {
     Floats(usize),
 }
 
-/// The suite, and what each of its cases is measured by.
-struct Ops {
-    suite: Suite,
-    work: BTreeMap<String, Work>,
-}
+struct Ops(Suite);
 
 /// Our side of a case, and candle's if it has the operation.
 struct Case {
@@ -59,20 +51,22 @@ struct Case {
 impl Ops {
     /// Measures `group/name`; only if the command line wants it are its sides made.
     fn case(&mut self, group: &str, name: &str, work: Work, case: impl FnOnce() -> Result<Case>) {
-        self.work.insert(format!("{group}/{name}"), work);
-        self.suite.case(group, name, || {
+        let (amount, figure) = match work {
+            Work::Flops(flops) => (flops, Figure::rate("GFLOP/s", 1e-9)),
+            Work::Floats(floats) => (floats as f64, Figure::rate("GB/s", 4e-9)),
+        };
+        self.0.case(group, name, figure, || {
             let Case { keros, candle } = case()?;
-            let (amount, limit) = match work {
-                Work::Flops(flops) => (flops, (2 * GEMM * GEMM * GEMM) as f64),
-                Work::Floats(floats) => (floats as f64, floats as f64),
-            };
-            let sides = Sides::of(amount, each(keros));
+            let sides = Sides::of("keros", amount, each(keros));
             let sides = match work {
-                Work::Flops(_) => sides.against(limit, each(gemm()?)),
-                Work::Floats(floats) => sides.against(limit, each(copy(floats))),
+                Work::Flops(_) => {
+                    let flops = (2 * GEMM * GEMM * GEMM) as f64;
+                    sides.against("large product", flops, each(gemm()?))
+                }
+                Work::Floats(floats) => sides.against("copy", amount, each(copy(floats))),
             };
             Ok(match candle {
-                Some(candle) => sides.against(amount, each(candle)),
+                Some(candle) => sides.against("candle", amount, each(candle)),
                 None => sides,
             })
         });
@@ -105,62 +99,23 @@ fn copy(floats_moved: usize) -> Step {
     })
 }
 
-fn main() {
+fn main() -> Result<()> {
     let times = Times {
         warm_up_s: 0.5,
         measurement_s: 3.0,
         rounds: 20,
     };
     let Some(suite) = Suite::from_args(times) else {
-        return;
+        return Ok(());
     };
-    let mut ops = Ops {
-        suite,
-        work: BTreeMap::new(),
-    };
+    let mut ops = Ops(suite);
     conv::cases(&mut ops);
     dense::cases(&mut ops);
     pool::cases(&mut ops);
     normalization::cases(&mut ops);
     elementwise::cases(&mut ops);
     optimizer::cases(&mut ops);
-
-    let work = Rc::new(ops.work);
-    let headings = [
-        "case",
-        "keros, ms",
-        "candle, ms",
-        "keros ÷ candle",
-        "keros",
-        "machine",
-        "unit",
-        "keros ÷ machine",
-    ];
-    let table = Table::new(headings, &ops.suite.finish(), |measured| {
-        row(measured, work.get(&measured.name))
-    });
-    println!("{table}");
-}
-
-fn row(m: &Measured, work: Option<&Work>) -> [String; 8] {
-    let (unit, factor) = match work {
-        Some(Work::Floats(_)) => ("GB/s", 4e-9),
-        _ => ("GFLOP/s", 1e-9),
-    };
-    let [candle, ratio] = match m.sides() {
-        3 => [significant(m.seconds(2) * 1e3), quartiles(m.speedup(2))],
-        _ => [const { "–" }; 2].map(str::to_owned),
-    };
-    [
-        m.name.clone(),
-        significant(m.seconds(0) * 1e3),
-        candle,
-        ratio,
-        significant(m.rate(0) * factor),
-        significant(m.rate(1) * factor),
-        unit.to_owned(),
-        quartiles(m.speedup(1)),
-    ]
+    show(&Results::of_suite("ops", ops.0.finish()))
 }
 
 fn tensor(seed: u64, shape: &[usize]) -> Result<Tensor> {

@@ -1,84 +1,90 @@
-//! Whole trainings of keros and of other libraries in turn, and the ratios within the rounds.
-
-use std::fmt;
+//! Whole trainings of keros and of other libraries in turn.
 
 use anyhow::Result;
-use keros_benches::{Quartiles, Table, quartiles, significant};
+use keros_bench_record::{Better, Case, Peer, Quartiles, Results, significant};
+use keros_benches::{Pythons, hand_over, show};
 
 use crate::process::{self, Figures};
-use crate::request::Request;
+use crate::request::{Contest, Training};
 use crate::side::Side;
 
-/// The figures of one side, round by round.
-struct Played {
-    side: Side,
-    rounds: Vec<Figures>,
-}
-
-impl Played {
-    fn median(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
-        Quartiles::of(self.rounds.iter().map(figure).collect()).median
+/// Plays all rounds: keros, then every peer that is installed, then keros again.
+pub(crate) fn run(contest: &Contest) -> Result<()> {
+    let (peers, libraries) = contest.pythons.at_hand(&contest.peers);
+    let mut cases = Vec::new();
+    for training in &contest.trainings {
+        let mut rounds = Vec::new();
+        for round in 1..=contest.rounds {
+            rounds.push(play(contest, round, training, &peers)?);
+        }
+        cases.extend(cases_of(training, &peers, &rounds));
+    }
+    let results = Results::of_contest("train", libraries, cases);
+    match contest.json {
+        true => hand_over(&results),
+        false => show(&results),
     }
 }
 
-fn rate(figures: &Figures) -> f64 {
-    Quartiles::of(figures.rates.clone()).median
-}
-
-/// Plays all rounds: keros, then every peer that is installed, then keros again.
+/// One round: the figures of keros, then those of each peer.
 #[allow(
     clippy::print_stderr,
     reason = "what the wait is for is no result, and lines of JSON stay by themselves"
 )]
-pub(crate) fn run(request: &Request) -> Result<()> {
-    let mut played = vec![Played {
-        side: Side::Keros,
-        rounds: Vec::new(),
-    }];
-    for side in &request.against {
-        match side.missing(&request.python) {
-            Some(missing) => eprintln!("{} is left out: {missing}", side.name()),
-            None => played.push(Played {
-                side: *side,
-                rounds: Vec::new(),
-            }),
-        }
-    }
-    for round in 1..=request.rounds {
-        for Played { side, rounds } in &mut played {
-            let figures = process::run(*side, &request.training, &request.python)?;
-            match request.json {
-                true => println!("{}", figures.line),
-                false => {
-                    let (rate, of) = (significant(rate(&figures)), request.rounds);
-                    eprintln!("round {round} of {of}: {} {rate} images/s", side.name());
-                }
+fn play(
+    contest: &Contest,
+    round: usize,
+    training: &Training,
+    peers: &[Peer],
+) -> Result<Vec<Figures>> {
+    let mut all = Vec::new();
+    for peer in [None].into_iter().chain(peers.iter().map(Some)) {
+        let (who, command) = match peer {
+            None => ("keros", Side::Keros.command()?),
+            Some(peer) => (peer.name, command(peer, &contest.pythons)?),
+        };
+        let figures = process::run(who, command, training)?;
+        match contest.json {
+            true => println!("{}", figures.line),
+            false => {
+                let (model, of) = (training.model.name(), contest.rounds);
+                let rate = significant(rate(&figures));
+                eprintln!("{model}, round {round} of {of}: {who} {rate} images/s");
             }
-            rounds.push(figures);
         }
+        all.push(figures);
     }
-    let (model, batch_size) = (request.training.model.name(), request.training.batch_size);
-    let ratios = format!("\n{model}, batch size {batch_size}\n{}", table(&played));
-    match request.json {
-        true => eprintln!("{ratios}"),
-        false => println!("{ratios}"),
-    }
-    Ok(())
+    Ok(all)
 }
 
-fn table(played: &[Played]) -> impl fmt::Display {
-    let headings = ["who", "images/s", "keros ÷ it", "first step, s", "peak, MB"];
-    Table::new(headings, played, |side| {
-        let pairs = played.iter().take(1).flat_map(|keros| &keros.rounds);
-        let ratios = pairs
-            .zip(&side.rounds)
-            .map(|(ours, its)| rate(ours) / rate(its));
-        [
-            side.side.name().to_owned(),
-            significant(side.median(rate)),
-            quartiles(Quartiles::of(ratios.collect())),
-            significant(side.median(|figures| figures.first_s)),
-            significant(side.median(|figures| figures.peak_mb)),
-        ]
-    })
+/// The program of a peer, without the arguments that say what to train.
+fn command(peer: &Peer, pythons: &Pythons) -> Result<std::process::Command> {
+    match (peer.name, peer.backend) {
+        ("candle", _) => Side::Candle.command(),
+        (_, Some(_)) => Ok(pythons.script(peer, "train_keras.py")),
+        (name, None) => Ok(pythons.script(peer, &format!("train_{name}.py"))),
+    }
+}
+
+fn cases_of(training: &Training, peers: &[Peer], rounds: &[Vec<Figures>]) -> Vec<Case> {
+    let names = peers.iter().map(|peer| peer.name);
+    let who: Vec<&str> = ["keros"].into_iter().chain(names).collect();
+    let (model, batch_size) = (training.model.name(), training.batch_size);
+    let case = |what: &str, unit, better, figure: fn(&Figures) -> f64| {
+        let name = format!("{what}{model}/batch size {batch_size}");
+        let rounds: Vec<Vec<f64>> = rounds
+            .iter()
+            .map(|round| round.iter().map(figure).collect())
+            .collect();
+        Case::of_rounds(name, unit, better, &who, &rounds)
+    };
+    vec![
+        case("", "images/s", Better::Higher, rate),
+        case("first step/", "s", Better::Lower, |f| f.first_s),
+        case("peak memory/", "MB", Better::Lower, |f| f.peak_mb),
+    ]
+}
+
+fn rate(figures: &Figures) -> f64 {
+    Quartiles::of(figures.rates.clone()).median
 }

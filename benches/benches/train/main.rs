@@ -1,6 +1,6 @@
 //! Images per second of `Trainer::fit`, seconds to the end of the first step and peak memory,
 //! compared with candle's own layers, loss and optimizer in a loop as its users write it; with
-//! `--model`, whole trainings, also beside those of other libraries.
+//! `--against` or `--model`, whole trainings, also beside those of other libraries.
 //!
 //! All sides train the same network on random images with Adam, and read loss and accuracy of every
 //! batch. The loop in candle does not shuffle, which costs it less.
@@ -18,13 +18,13 @@ mod with_candle;
 mod with_keros;
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use keros_benches::{Measured, Quartiles, Sides, Suite, Table, Times, quartiles, significant};
+use keros_bench_record::{Better, Case, Results};
+use keros_benches::{Figure, Sides, Suite, Times, show};
 
 use data::Data;
 use model::Model;
@@ -46,10 +46,10 @@ fn main() -> Result<ExitCode> {
     };
     match request {
         None => suite()?,
-        Some(request) if request.json && request.against.is_empty() => {
-            println!("{}", once::run(request.side, &request.training, start)?);
+        Some(Request::Once(side, training)) => {
+            println!("{}", once::run(side, &training, start)?);
         }
-        Some(request) => against::run(&request)?,
+        Some(Request::Contest(contest)) => against::run(&contest)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,37 +69,34 @@ fn suite() -> Result<()> {
         (Model::Mlp, 128),
     ] {
         let name = format!("batch size {batch_size}");
-        suite.case_with_rate(model.name(), &name, IMAGES as u64, || {
+        let figure = Figure::rate("images/s", 1.0);
+        suite.case_with_rate(model.name(), &name, figure, IMAGES as u64, || {
             fit(model, batch_size)
         });
     }
-    let peaks = Peaks::default();
-    for model in [Model::MnistConvnet, Model::Mlp] {
-        suite.case(FIRST_STEP, model.name(), || Ok(first_step(model, &peaks)));
+    let (models, peaks) = ([Model::MnistConvnet, Model::Mlp], Peaks::default());
+    for model in models {
+        let figure = Figure::time("s", 1.0);
+        suite.case(FIRST_STEP, model.name(), figure, || {
+            Ok(first_step(model, &peaks))
+        });
     }
-
-    let (first_steps, rates): (Vec<_>, Vec<_>) = suite
-        .finish()
-        .into_iter()
-        .partition(|measured| measured.name.starts_with(FIRST_STEP));
-    println!(
-        "{}{}",
-        table_of_rates(&rates),
-        table_of_first_steps(&first_steps, &peaks.borrow())
-    );
-    Ok(())
+    let mut cases = suite.finish();
+    let peaks = models.map(|model| peak_memory(model, &peaks.borrow()));
+    cases.extend(peaks.into_iter().flatten());
+    show(&Results::of_suite("train", cases))
 }
 
 fn fit(model: Model, batch_size: usize) -> Result<Sides<'static>> {
     let mut keros = with_keros::Training::new(model, batch_size, Data::new(model, IMAGES))?;
     let mut candle = with_candle::Training::new(model, batch_size, Data::new(model, IMAGES))?;
-    let sides = Sides::of(IMAGES as f64, move |epochs| {
+    let sides = Sides::of("keros", IMAGES as f64, move |epochs| {
         let start = Instant::now();
         keros.epochs(epochs)?;
         Ok(start.elapsed())
     });
     // By steps: rounds of whole epochs would be long.
-    Ok(sides.against(batch_size as f64, move |steps| {
+    Ok(sides.against("candle", batch_size as f64, move |steps| {
         let start = Instant::now();
         candle.steps(steps)?;
         Ok(start.elapsed())
@@ -118,62 +115,32 @@ fn first_step(model: Model, peaks: &Peaks) -> Sides<'static> {
         epochs: 1,
         images: IMAGES,
     };
-    let side = |side| {
+    let side = |side: Side| {
         let peaks = Rc::clone(peaks);
         move |times| -> Result<Duration> {
             let mut total = Duration::ZERO;
             for _ in 0..times {
-                let figures = process::run(side, &training, Path::new(""))?;
+                let figures = process::run(side.name(), side.command()?, &training)?;
                 peaks.borrow_mut().push((side, model, figures.peak_mb));
                 total += Duration::from_secs_f64(figures.first_s);
             }
             Ok(total)
         }
     };
-    Sides::of(1.0, side(Side::Keros)).against(1.0, side(Side::Candle))
+    Sides::of("keros", 1.0, side(Side::Keros)).against("candle", 1.0, side(Side::Candle))
 }
 
-fn table_of_rates(rates: &[Measured]) -> Table {
-    let headings = [
-        "case",
-        "keros, images/s",
-        "candle, images/s",
-        "keros ÷ candle",
-    ];
-    Table::new(headings, rates, |m| {
-        [
-            m.name.clone(),
-            significant(m.rate(0)),
-            significant(m.rate(1)),
-            quartiles(m.speedup(1)),
-        ]
-    })
-}
-
-fn table_of_first_steps(first_steps: &[Measured], peaks: &[(Side, Model, f64)]) -> Table {
-    let headings = [
-        "case",
-        "keros, s",
-        "candle, s",
-        "keros ÷ candle",
-        "keros, peak MB",
-        "candle, peak MB",
-    ];
-    Table::new(headings, first_steps, |m| {
-        let peak = |side| {
-            let ours = peaks.iter().filter(|peak| {
-                let (whose, model, _) = peak;
-                *whose == side && m.name.ends_with(model.name())
-            });
-            Quartiles::of(ours.map(|peak| peak.2).collect()).median
-        };
-        [
-            m.name.clone(),
-            significant(m.seconds(0)),
-            significant(m.seconds(1)),
-            quartiles(m.slowdown(1)),
-            significant(peak(Side::Keros)),
-            significant(peak(Side::Candle)),
-        ]
-    })
+/// What the trainings that made first steps needed; `None` if there were none.
+fn peak_memory(model: Model, peaks: &[(Side, Model, f64)]) -> Option<Case> {
+    let of = |side| {
+        let its = peaks
+            .iter()
+            .filter(move |peak| (peak.0, peak.1) == (side, model));
+        its.map(|peak| peak.2)
+    };
+    let pairs = of(Side::Keros).zip(of(Side::Candle));
+    let rounds: Vec<Vec<f64>> = pairs.map(|(keros, candle)| vec![keros, candle]).collect();
+    let name = format!("peak memory/{}", model.name());
+    let who = ["keros", "candle"];
+    (!rounds.is_empty()).then(|| Case::of_rounds(name, "MB", Better::Lower, &who, &rounds))
 }

@@ -1,7 +1,7 @@
 //! A training in a process of its own: what another training did before would change its first step
 //! and its memory.
 
-use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use crate::once::STARTED;
 use crate::request::Training;
-use crate::side::Side;
 
 /// What such a process found.
 #[derive(Clone, Debug)]
@@ -25,8 +24,7 @@ pub(crate) struct Figures {
 }
 
 /// Runs one to its end.
-pub(crate) fn run(side: Side, training: &Training, python: &Path) -> Result<Figures> {
-    let mut command = side.command(python)?;
+pub(crate) fn run(who: &str, mut command: Command, training: &Training) -> Result<Figures> {
     for (option, value) in [
         ("--model", training.model.name().to_owned()),
         ("--batch-size", training.batch_size.to_string()),
@@ -41,10 +39,10 @@ pub(crate) fn run(side: Side, training: &Training, python: &Path) -> Result<Figu
         .output()
         .with_context(|| format!("cannot start {command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {said}", side.name());
+    ensure!(output.status.success(), "{who}: {said}");
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().unwrap_or_default();
-    figures(line).with_context(|| format!("{}: no figures in `{line}`", side.name()))
+    figures(line).with_context(|| format!("{who}: no figures in `{line}`"))
 }
 
 fn figures(line: &str) -> Option<Figures> {

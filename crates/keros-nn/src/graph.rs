@@ -40,7 +40,7 @@ pub struct SharedLayer(usize);
 #[derive(Default)]
 pub struct GraphBuilder {
     nodes: Vec<Planned>,
-    layers: Vec<PlannedLayer>,
+    pub(crate) layers: Vec<PlannedLayer>,
 }
 
 struct Planned {
@@ -428,6 +428,8 @@ impl Network for Graph {
                 part.set_trainable(&mut self.params, &self.rules, trainable);
                 Ok(())
             }
+            // An input or a merge, which has nothing to learn.
+            None if self.steps.iter().any(|step| step.name == layer) => Ok(()),
             None => Err(unknown_layer(layer, &self.layers())),
         }
     }

@@ -69,7 +69,9 @@ pub use error::{NnError, StateDifference, StateMismatch};
 pub use graph::{Graph, GraphBuilder, Node, SharedLayer};
 pub use initializer::{Distribution, Fan, Initializer};
 #[cfg(feature = "keras-files")]
-pub use keras_weights::load_keras_weights;
+pub use keras_weights::{load_keras_weights, load_keras_weights_with};
+#[cfg(feature = "keras-files")]
+pub use keros_tensor::LoadKeras;
 pub use layer::{Layer, LayerBuilder, Merge, Pass};
 pub use losses::{
     CategoricalCrossentropy, Loss, LossOutput, MeanSquaredError, Reduction,

@@ -6,7 +6,7 @@ use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::param_rules::ParamRules;
 use crate::regularizer::Regularizer;
-use keros_tensor::{DType, Device, ParamId, Params, Tensor, kernels};
+use keros_tensor::{DType, Device, ParamId, Params, Tensor, TensorError, kernels};
 
 /// A layer to be built, and what its configuration says of its place.
 pub(crate) struct PlannedLayer {
@@ -15,6 +15,8 @@ pub(crate) struct PlannedLayer {
     pub(crate) name: Option<String>,
     /// Whether it is trained; if not said, as the layer itself says.
     pub(crate) trainable: Option<bool>,
+    /// The values that its parameters begin with; none for those of its initializers.
+    pub(crate) values: Vec<Tensor>,
 }
 
 impl PlannedLayer {
@@ -23,6 +25,7 @@ impl PlannedLayer {
             layer,
             name: None,
             trainable: None,
+            values: Vec::new(),
         }
     }
 
@@ -43,6 +46,7 @@ impl PlannedLayer {
         let PlannedLayer {
             mut layer,
             trainable,
+            values,
             ..
         } = self;
         let known = params.len();
@@ -61,6 +65,9 @@ impl PlannedLayer {
             output,
             layer,
         };
+        for (id, value) in part.params.iter().zip(&values) {
+            params[*id].set(&value.to_device(device).map_err(TensorError::from)?)?;
+        }
         if !part.trainable {
             part.set_trainable(params, rules, false);
         }

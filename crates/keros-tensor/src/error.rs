@@ -234,7 +234,7 @@ pub struct WeightsMismatch {
 }
 
 /// One tensor whose shape or element type is not that of its parameter.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TensorDifference {
     /// Name of the parameter.

@@ -1,5 +1,6 @@
 //! Reading the weights of Keras 3: `.weights.h5` files, and the one inside a `.keras` archive.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +11,8 @@ use hdf5_reader::group::Group;
 use hdf5_reader::{Hdf5File, OpenOptions};
 
 use crate::file::unreadable;
-use crate::{ParamId, Params, TensorDifference, TensorError, WeightsMismatch};
+use crate::fitting::{Filler, LoadedWeights};
+use crate::{ParamId, Params, TensorError};
 
 /// Name of the weights inside a `.keras` archive.
 const ARCHIVE_MEMBER: &str = "model.weights.h5";
@@ -19,67 +21,87 @@ const CONFIG_MEMBER: &str = "config.json";
 /// Deflate cannot expand further than this.
 const MAX_EXPANSION: usize = 1032;
 
-/// Fills parameters from a `.weights.h5` or `.keras` file of Keras 3: either all of them, or none.
-///
-/// `layers`: for each layer the path under which Keras keeps it below `layers`, and its parameters in
-/// the order in which the layer of Keras made its variables. Keras counts the layers of a class
-/// there, whatever their names are: `conv2d`, `conv2d_1`, …
+/// Which layers of a Keras file fill which, and what happens to those that do not fit; Keras's
+/// arguments of `load_weights`. By default all of both sides have to match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadKeras {
+    /// Whether layers go together by their names; else by their class and how many of the class come
+    /// before them, which is what Keras 3 does. By name, layers that only one side has are left
+    /// alone.
+    pub by_name: bool,
+    /// Whether a layer that has variables of another number or shape, or none, in the file is left
+    /// alone and reported; else it is an error.
+    pub skip_mismatch: bool,
+}
+
+/// A layer that a Keras file is to fill.
+#[derive(Clone, Debug)]
+pub struct KerasLayer<'a> {
+    /// The path under which Keras keeps it below `layers`. Keras counts the layers of a class there,
+    /// whatever their names are: `conv2d`, `conv2d_1`, …
+    pub path: String,
+    /// Its own name.
+    pub name: &'a str,
+    /// Its parameters, in the order in which the layer of Keras made its variables.
+    pub params: &'a [ParamId],
+}
+
+/// Fills parameters from a `.weights.h5` or `.keras` file of Keras 3, each layer as a whole or not at
+/// all.
 ///
 /// # Errors
-/// A file that cannot be read, that is neither HDF5 nor a `.keras` archive, that is damaged, or whose
-/// variables are not of type float32; layers that are missing, left over, or have variables of
-/// another number or shape, all listed by name.
+/// A file that cannot be read, that is neither HDF5 nor a `.keras` archive, that is damaged, whose
+/// variables are not of type float32, or that does not name its layers where that is asked for;
+/// layers that do not match and are not to be skipped, all listed by name. No parameter has changed
+/// then.
 pub fn load_keras_params(
     params: &Params,
-    layers: &[(String, &[ParamId])],
+    layers: &[KerasLayer<'_>],
+    options: LoadKeras,
     path: impl AsRef<Path>,
-) -> Result<(), TensorError> {
+) -> Result<LoadedWeights, TensorError> {
     let path = path.as_ref();
     let mut in_file = read_layers(path)?;
-    let mut mismatch = WeightsMismatch {
-        path: path.to_owned(),
-        missing: Vec::new(),
-        unexpected: Vec::new(),
-        different: Vec::new(),
-    };
-    let mut values = Vec::new();
-    for (key, ids) in layers {
-        let variables = match in_file.iter().position(|layer| layer.path == *key) {
-            Some(place) => in_file.remove(place).variables,
-            None => Vec::new(),
+    if options.by_name && in_file.iter().all(|layer| layer.name.is_none()) {
+        return Err(bad_file(path, &"it does not name its layers"));
+    }
+    let all = !options.skip_mismatch && !options.by_name;
+    let mut filler = Filler::new(params, path);
+    for layer in layers {
+        let place = in_file.iter().position(|found| match options.by_name {
+            true => found.name.as_deref() == Some(layer.name),
+            false => found.path == layer.path,
+        });
+        let mut variables = match place {
+            Some(place) => in_file.remove(place).into_named().collect(),
+            None => VecDeque::new(),
         };
-        let extra = (ids.len()..variables.len()).map(|i| format!("{key}/vars/{i}"));
-        mismatch.unexpected.extend(extra);
-        let mut variables = variables.into_iter();
-        for param in ids.iter().map(|id| &params[*id]) {
-            let expected = param.value();
-            match variables.next() {
-                None => mismatch.missing.push(param.name().to_owned()),
-                Some(value) if value.dims() == expected.dims() => values.push((param, value)),
-                Some(value) => mismatch.different.push(TensorDifference {
-                    name: param.name().to_owned(),
-                    expected: (expected.dtype(), expected.dims().to_vec()),
-                    found: ("F32".to_owned(), value.dims().to_vec()),
-                }),
-            }
-        }
+        let found = layer.params.iter().map(|_| variables.pop_front()).collect();
+        let beyond = variables.into_iter().map(|(name, _)| name).collect();
+        let has_to_fit = all || (!options.skip_mismatch && place.is_some());
+        filler.layer(layer.params, found, beyond, has_to_fit);
     }
-    mismatch
-        .unexpected
-        .extend(in_file.into_iter().map(|layer| layer.path));
-    if mismatch.missing.len() + mismatch.unexpected.len() + mismatch.different.len() > 0 {
-        return Err(TensorError::Weights(Box::new(mismatch)));
-    }
-    for (param, value) in values {
-        param.set(&value.to_device(param.value().device())?)?;
-    }
-    Ok(())
+    let rest = in_file.into_iter().flat_map(Layer::into_named);
+    filler.rest(rest.map(|(name, _)| name), all);
+    filler.fill()
 }
 
 /// The variables of one layer of a file.
 struct Layer {
     path: String,
+    /// The layer's own name, if the file tells it.
+    name: Option<String>,
     variables: Vec<Tensor>,
+}
+
+impl Layer {
+    fn into_named(self) -> impl Iterator<Item = (String, Tensor)> {
+        let Layer {
+            path, variables, ..
+        } = self;
+        let named = variables.into_iter().enumerate();
+        named.map(move |(i, value)| (format!("{path}/vars/{i}"), value))
+    }
 }
 
 /// All layers that have variables, in the order of their paths.
@@ -148,8 +170,10 @@ fn walk(group: &Group, path: &str, found: &mut Vec<Layer>) -> Result<(), String>
             "vars" => {
                 let variables = variables(inner, path)?;
                 if !variables.is_empty() {
+                    let name = inner.attribute("name").and_then(|name| name.read_string());
                     found.push(Layer {
                         path: path.to_owned(),
+                        name: name.ok(),
                         variables,
                     });
                 }

@@ -18,6 +18,7 @@ mod device;
 mod dlpack;
 mod error;
 mod file;
+mod fitting;
 #[cfg(feature = "keras-files")]
 mod keras_file;
 pub mod kernels;
@@ -40,8 +41,9 @@ pub use candle_core::{DType, Device, Shape, Tensor, Var, WithDType};
 pub use device::{device_name, parse_device};
 pub use dlpack::{DlDataType, DlDevice, DlTensor, TensorView};
 pub use error::{TensorDifference, TensorError, WeightsMismatch};
+pub use fitting::{LoadedWeights, SkipReason, SkippedParam, load_fitting_params};
 #[cfg(feature = "keras-files")]
-pub use keras_file::{load_keras_params, read_keras_config};
+pub use keras_file::{KerasLayer, LoadKeras, load_keras_params, read_keras_config};
 pub use npz::{load_npz, save_npz};
 pub use params::{Param, ParamId, Params};
 pub use precision::{set_tf32, tf32};

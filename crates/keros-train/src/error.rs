@@ -69,6 +69,16 @@ pub enum TrainError {
         /// What asked for the memory.
         source: NnError,
     },
+    /// An event of a loop of the user's own that is not its turn, found before anything was changed.
+    #[error("telling callbacks of {event}: out of order (expected {expected}, found {found})")]
+    Order {
+        /// The event.
+        event: &'static str,
+        /// What has to be before it.
+        expected: &'static str,
+        /// Where the loop is.
+        found: &'static str,
+    },
     /// A checkpoint could not be written or continued.
     #[error("checkpoint {}: {source}", path.display())]
     Checkpoint {

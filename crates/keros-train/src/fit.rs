@@ -1,17 +1,16 @@
 //! The training loop behind `fit` and `fit_generator`.
 
-use crate::checkpoint::{Identity, Position};
 use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
+use crate::moments::Control;
 use crate::options::{FitGeneratorOptions, FitOptions};
 use crate::plan::{Plan, Validation};
-use crate::run::{Callbacks, LogsOf, Telling};
+use crate::run::Callbacks;
 use crate::source::{Pull, Source, ValidationData};
 use crate::trainer::Trainer;
-use keros_callbacks::{Decision, Event, EventKind, History, ProgbarLogger, RunInfo};
+use keros_callbacks::{History, ProgbarLogger, RunInfo};
 use keros_data::{ArraySequence, Arrays, Batch, DataError, Verdict};
 use keros_nn::Network;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 impl<N: Network> Trainer<N> {
@@ -121,13 +120,12 @@ impl<N: Network> Trainer<N> {
         source: Source,
         mut options: FitGeneratorOptions<'_>,
     ) -> Result<History, TrainError> {
-        if options.class_weight.is_some() && self.heads.len() > 1 {
-            let expected = "none, because the network has several outputs";
-            let found = "weights of classes";
-            return Err(TrainError::argument("fit", "class_weight", expected, found));
-        }
+        self.check_class_weight(options.class_weight.as_ref())?;
         let mut plan = Plan::new(self.seed, source, &options)?;
-        let mut validation = Validation::new(options.validation_data.take(), &options)?;
+        let epochs = options.initial_epoch..options.epochs;
+        let due = epochs.filter(|epoch| options.validation_freq.is_due(*epoch));
+        let runs = due.count() as u64;
+        let mut validation = Validation::new(options.validation_data.take(), &options, Some(runs))?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,
@@ -140,24 +138,23 @@ impl<N: Network> Trainer<N> {
             list.push(progress);
         }
         let mut callbacks = Callbacks::new(list, info, self.network.params());
-        let mut control = Control {
-            class_weight: options.class_weight,
-            identity: Identity {
-                optimizer: self.optimizer.name().to_owned(),
-                seed: self.seed,
-                initial_epoch: plan.initial_epoch,
-                steps: plan.steps(),
-                metrics: self.trackers.names(),
-            },
-            position: Position {
-                epoch: plan.initial_epoch,
-                ..Position::default()
-            },
-            wait: Duration::ZERO,
-        };
+        let mut control = Control::new(self, &callbacks.info, options.class_weight);
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
         self.tell_error(&mut callbacks, result)?;
         Ok(callbacks.history)
+    }
+
+    /// Classes can be weighted in a network of one output.
+    pub(crate) fn check_class_weight(
+        &self,
+        class_weight: Option<&ClassWeight>,
+    ) -> Result<(), TrainError> {
+        if class_weight.is_some() && self.heads.len() > 1 {
+            let expected = "none, because the network has several outputs";
+            let found = "weights of classes";
+            return Err(TrainError::argument("fit", "class_weight", expected, found));
+        }
+        Ok(())
     }
 
     fn epochs(
@@ -167,14 +164,14 @@ impl<N: Network> Trainer<N> {
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
-        let begin = self.event(EventKind::TrainBegin, 0);
-        let decision = self.tell(callbacks, &begin, Telling::nothing(Duration::ZERO))?;
-        let resume = control.take(decision, self)?.resume;
-        let mut over = false;
-        if let Some(path) = resume {
-            self.resume(&path, plan, validation.as_deref_mut(), callbacks, control)?;
-            over = control.position.stop && control.position.batch == 0;
+        let resumed = self.begin(callbacks, control)?;
+        if resumed {
+            plan.resume(control.position.epoch, control.position.taken)?;
+            if let Some(validation) = validation.as_deref_mut() {
+                validation.feed.skip(control.position.taken_to_validate)?;
+            }
         }
+        let over = resumed && control.position.stop && control.position.batch == 0;
 
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
         // One pass over the source for the whole run, unless an epoch is cut short.
@@ -208,25 +205,10 @@ impl<N: Network> Trainer<N> {
                 if let Some(validation) = &mut validation
                     && validation.freq.is_due(epoch)
                 {
-                    // The evaluation's events have logs of their own.
-                    let training = std::mem::take(&mut callbacks.logs);
                     self.validate(validation, callbacks, control)?;
                     callbacks.queue = pull.meter();
-                    callbacks.logs = training;
-                    self.trackers.write("val_", &mut callbacks.logs)?;
                 }
-                let end = self.event(EventKind::EpochEnd, epoch);
-                let telling = Telling::of(LogsOf::Ready, control.wait);
-                let mut decision = self.tell(callbacks, &end, telling)?;
-                decision.merge(callbacks.requests.take());
-                let checkpoints = control.take(decision, self)?.checkpoints;
-                control.position = Position {
-                    epoch: epoch + 1,
-                    batch: 0,
-                    cut: false,
-                    ..control.position.clone()
-                };
-                self.checkpoint(checkpoints, &end, callbacks, control)?;
+                self.end_epoch(callbacks, control)?;
                 if control.position.stop {
                     break 'passes;
                 }
@@ -243,15 +225,8 @@ impl<N: Network> Trainer<N> {
                 }
             }
         }
-        self.optimizer.finalize(self.network.params())?;
-        let last = control.position.epoch.saturating_sub(1).max(initial_epoch);
         self.tell_who_waited(callbacks);
-        let end = self.event(EventKind::TrainEnd, last);
-        let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
-        let decision = self.tell(callbacks, &end, telling)?;
-        // What was swept or decayed in this run may be set back for the next one.
-        control.take(decision, self)?;
-        Ok(())
+        self.end(callbacks, control)
     }
 
     /// Tells the user of a training that was long enough to be worth it if it waited for its data.
@@ -285,10 +260,7 @@ impl<N: Network> Trainer<N> {
             if next.is_none() {
                 return Ok(EpochEnd::NoData);
             }
-            self.trackers.reset();
-            let begin = self.event(EventKind::EpochBegin, epoch);
-            let decision = self.tell(callbacks, &begin, Telling::nothing(control.wait))?;
-            control.take(decision, self)?;
+            self.begin_epoch(callbacks, control)?;
         } else {
             if let Some(end) = control.ends_epoch(steps, limit) {
                 return Ok(end);
@@ -311,137 +283,6 @@ impl<N: Network> Trainer<N> {
         }
         Ok(EpochEnd::RanOut)
     }
-
-    /// One batch with its events.
-    fn batch(
-        &mut self,
-        batch: &Batch,
-        callbacks: &mut Callbacks<'_>,
-        control: &mut Control,
-    ) -> Result<(), TrainError> {
-        let (epoch, index) = (control.position.epoch, control.position.batch);
-        let begin = Event {
-            batch: index,
-            samples: batch.len() as u64,
-            ..self.event(EventKind::TrainBatchBegin, epoch)
-        };
-        let nothing = Telling::nothing(control.wait).about(batch);
-        let decision = self.tell(callbacks, &begin, nothing)?;
-        let skip = control.take(decision, self)?.skip;
-        control.position.batch += 1;
-        if skip {
-            return Ok(());
-        }
-        self.gradients(batch, control.class_weight.as_ref(), Some((epoch, index)))
-            .map_err(|error| error.in_batch(epoch, index))?;
-        let mut skip = false;
-        for kind in [EventKind::AfterBackward, EventKind::BeforeStep] {
-            if skip || (kind == EventKind::BeforeStep && !self.optimizer.will_update()) {
-                break;
-            }
-            let event = Event {
-                kind,
-                ..begin.clone()
-            };
-            let decision = self.tell(callbacks, &event, nothing)?;
-            skip = control.take(decision, self)?.skip;
-        }
-        if !skip {
-            self.update(batch)
-                .map_err(|error| error.in_batch(epoch, index))?;
-        }
-        let end = Event {
-            kind: EventKind::TrainBatchEnd,
-            step: self.optimizer.iterations(),
-            ..begin
-        };
-        let telling = Telling::of(LogsOf::Trackers, control.wait).about(batch);
-        let mut decision = self.tell(callbacks, &end, telling)?;
-        decision.merge(callbacks.requests.take());
-        let checkpoints = control.take(decision, self)?.checkpoints;
-        self.checkpoint(checkpoints, &end, callbacks, control)
-    }
-
-    /// A full evaluation after an epoch; its results are in the trackers.
-    fn validate(
-        &mut self,
-        validation: &mut Validation,
-        callbacks: &mut Callbacks<'_>,
-        control: &mut Control,
-    ) -> Result<(), TrainError> {
-        let steps = validation.steps();
-        let mut pull = validation.feed.start(0, 0, steps)?;
-        callbacks.queue = pull.meter();
-        let epoch = control.position.epoch;
-        let tested = self.test(&mut pull, steps, Some(epoch), callbacks)?;
-        control.position.stop |= tested.stop.is_some();
-        control.position.taken_to_validate += tested.batches;
-        Ok(())
-    }
-
-    /// Writes the checkpoints that callbacks asked for at `event`, and tells of each.
-    fn checkpoint(
-        &mut self,
-        paths: Vec<PathBuf>,
-        event: &Event,
-        callbacks: &mut Callbacks<'_>,
-        control: &Control,
-    ) -> Result<(), TrainError> {
-        let logs_of = match event.kind {
-            EventKind::EpochEnd => LogsOf::Ready,
-            _ => LogsOf::Trackers,
-        };
-        for path in paths {
-            let logs = callbacks.logs.iter();
-            let logs = logs.map(|(key, value)| (key.to_owned(), value.clone()));
-            self.write_checkpoint(
-                &path,
-                &control.identity,
-                control.position.clone(),
-                logs.collect(),
-                callbacks.states()?,
-            )?;
-            let saved = Event {
-                kind: EventKind::CheckpointSaved,
-                ..event.clone()
-            };
-            let text = path.display().to_string();
-            let telling = Telling {
-                detail: Some(&text),
-                ..Telling::of(logs_of, control.wait)
-            };
-            let _ = self.tell(callbacks, &saved, telling)?;
-        }
-        Ok(())
-    }
-
-    /// Goes to where a checkpoint was written.
-    fn resume(
-        &mut self,
-        path: &std::path::Path,
-        plan: &mut Plan,
-        validation: Option<&mut Validation>,
-        callbacks: &mut Callbacks<'_>,
-        control: &mut Control,
-    ) -> Result<(), TrainError> {
-        let run = self.read_checkpoint(path, &control.identity)?;
-        for name in callbacks.load_states(run.callbacks)? {
-            callbacks.warn(format!(
-                "the checkpoint {} has the state of a callback `{name}`, which this run lacks",
-                path.display()
-            ));
-        }
-        control.position = run.position;
-        plan.resume(control.position.epoch, control.position.taken)?;
-        if let Some(validation) = validation {
-            validation.feed.skip(control.position.taken_to_validate)?;
-        }
-        callbacks.logs.clear();
-        for (key, value) in run.logs {
-            callbacks.logs.set(&key, value);
-        }
-        Ok(())
-    }
 }
 
 /// How an epoch ended.
@@ -457,40 +298,7 @@ enum EpochEnd {
     NoData,
 }
 
-/// Where a fit stands, and what goes along with it.
-struct Control {
-    class_weight: Option<ClassWeight>,
-    identity: Identity,
-    position: Position,
-    /// How long the epoch has waited for data.
-    wait: Duration,
-}
-
-/// What is left of a decision when its stops and its learning rate have been taken.
-struct Rest {
-    skip: bool,
-    checkpoints: Vec<PathBuf>,
-    resume: Option<PathBuf>,
-}
-
 impl Control {
-    fn take<N: Network>(
-        &mut self,
-        decision: Decision,
-        trainer: &mut Trainer<N>,
-    ) -> Result<Rest, TrainError> {
-        self.position.stop |= decision.stop.is_some();
-        self.position.cut |= decision.stop_epoch;
-        if let Some(rate) = decision.learning_rate {
-            trainer.optimizer.set_learning_rate(rate)?;
-        }
-        Ok(Rest {
-            skip: decision.skip_batch,
-            checkpoints: decision.checkpoints,
-            resume: decision.resume,
-        })
-    }
-
     /// Whether the epoch is over after the batches it has had.
     fn ends_epoch(&self, steps: Option<u64>, limit: Option<u64>) -> Option<EpochEnd> {
         let done = Some(self.position.batch);

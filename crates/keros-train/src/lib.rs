@@ -8,7 +8,9 @@
 //! * [`Trainer::fit_generator`]: batches from a [`Sequence`](keros_data::Sequence) or a generator,
 //!   prepared by worker threads or processes beside the running model, in bounded memory.
 //!
-//! `evaluate` and `predict` come in the same three forms.
+//! `evaluate` and `predict` come in the same three forms. Around
+//! [`train_on_batch`](Trainer::train_on_batch) callbacks fire too if the loop sends
+//! [`LoopEvents`], those of `fit`.
 //!
 //! A run can be kept in checkpoints and go on from one, to the bit, if a callback asks for it
 //! ([`BackupAndRestore`](keros_callbacks::BackupAndRestore) does); [`Trainer::save`] and
@@ -36,8 +38,10 @@ mod error;
 mod evaluate;
 mod facts;
 mod fit;
+mod moments;
 mod on_batch;
 mod options;
+mod own_loop;
 mod pass;
 mod plan;
 mod predict;
@@ -54,9 +58,10 @@ mod trainer;
 pub use class_weight::ClassWeight;
 pub use error::TrainError;
 pub use options::{
-    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions,
-    TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, LoopOptions,
+    PredictOptions, TestOnBatchOptions, TrainOnBatchOptions, ValidationFreq,
 };
+pub use own_loop::LoopEvents;
 pub use save::{load_network, load_network_with};
 pub use source::{Source, ValidationData};
 pub use tensor::{array_from_tensor, tensor_from_array};

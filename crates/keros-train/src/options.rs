@@ -296,3 +296,47 @@ impl Default for GeneratorOptions<'_> {
         }
     }
 }
+
+/// Arguments of [`Trainer::on_train_begin`](crate::Trainer::on_train_begin).
+pub struct LoopOptions<'a> {
+    /// Index after the last epoch (not a count: see `initial_epoch`). Default 1.
+    pub epochs: u64,
+    /// Index of the first epoch, to go on with a run. Default 0.
+    pub initial_epoch: u64,
+    /// Batches per epoch, after which [`LoopEvents::next_batch`](crate::LoopEvents::next_batch) ends
+    /// it. Default: not known, the loop ends its epochs itself.
+    pub steps_per_epoch: Option<u64>,
+    /// What is shown. Default: a bar on a terminal, a line per epoch elsewhere.
+    pub verbose: Verbose,
+    /// Callbacks in the order in which they run.
+    pub callbacks: CallbackList<'a>,
+    /// Weights of the samples in the training loss by their class, for
+    /// [`LoopEvents::train_on_batch`](crate::LoopEvents::train_on_batch).
+    pub class_weight: Option<ClassWeight>,
+    /// The data of [`LoopEvents::validate`](crate::LoopEvents::validate).
+    pub validation_data: Option<ValidationData>,
+    /// Batches per validation; needed for a generator. Default: all of a sequence.
+    pub validation_steps: Option<u64>,
+    /// Rows per batch of validation arrays. Default 32.
+    pub validation_batch_size: usize,
+    /// Threads that prepare the batches of a validation source; 0 prepares them on the training
+    /// thread. A generator is read ahead by them, also after the last validation. Default 1.
+    pub workers: usize,
+}
+
+impl Default for LoopOptions<'_> {
+    fn default() -> Self {
+        LoopOptions {
+            epochs: 1,
+            initial_epoch: 0,
+            steps_per_epoch: None,
+            verbose: Verbose::Auto,
+            callbacks: CallbackList::new(),
+            class_weight: None,
+            validation_data: None,
+            validation_steps: None,
+            validation_batch_size: 32,
+            workers: 1,
+        }
+    }
+}

@@ -77,7 +77,7 @@ fn shorter(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a.into_iter().chain(b).min()
 }
 
-fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
+pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
     if batches == Some(0) {
         let expected = "at least 1, or none for all batches";
         return Err(TrainError::argument("fit", argument, expected, 0));
@@ -93,10 +93,12 @@ pub(crate) struct Validation {
 }
 
 impl Validation {
-    /// `None` without validation data.
+    /// `None` without validation data. `runs`: how often it will be validated, if that is known, so
+    /// that a generator is never read beyond.
     pub(crate) fn new(
         data: Option<ValidationData>,
         options: &FitGeneratorOptions<'_>,
+        runs: Option<u64>,
     ) -> Result<Option<Validation>, TrainError> {
         let freq = options.validation_freq.clone();
         if freq == ValidationFreq::Every(0) {
@@ -137,10 +139,9 @@ impl Validation {
             workers,
             ..options.loader()
         };
-        let runs = (options.initial_epoch..options.epochs)
-            .filter(|epoch| freq.is_due(*epoch))
-            .count() as u64;
-        let limit = steps.map(|steps| steps.saturating_mul(runs));
+        let limit = steps
+            .zip(runs)
+            .map(|(steps, runs)| steps.saturating_mul(runs));
         Ok(Some(Validation {
             feed: Feed::new(source, loader, limit)?,
             steps,

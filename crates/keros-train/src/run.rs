@@ -44,23 +44,28 @@ pub(crate) enum LogsOf {
 
 impl<'c> Callbacks<'c> {
     pub(crate) fn new(list: CallbackList<'c>, info: RunInfo, params: &Params) -> Callbacks<'c> {
+        let mut callbacks = Callbacks {
+            list,
+            info,
+            params: Vec::new(),
+            logs: Logs::new(),
+            history: History::new(),
+            requests: RequestQueue::new(),
+            queue: None,
+        };
+        callbacks.tell_params(params);
+        callbacks
+    }
+
+    /// Tells of the parameters as they are now.
+    pub(crate) fn tell_params(&mut self, params: &Params) {
         let tell = |param: &Param| ParamInfo {
             name: param.name().to_owned(),
             shape: param.value().dims().to_vec(),
             trainable: param.trainable(),
         };
-        let params = match list.is_empty() {
-            true => Vec::new(),
-            false => params.iter().map(|(_, param)| tell(param)).collect(),
-        };
-        Callbacks {
-            list,
-            info,
-            params,
-            logs: Logs::new(),
-            history: History::new(),
-            requests: RequestQueue::new(),
-            queue: None,
+        if !self.list.is_empty() {
+            self.params = params.iter().map(|(_, param)| tell(param)).collect();
         }
     }
 
@@ -220,15 +225,19 @@ impl<N: Network> Trainer<N> {
         result: Result<T, TrainError>,
     ) -> Result<T, TrainError> {
         if let Err(error) = &result {
-            let event = self.event(EventKind::Error, 0);
-            let text = error.to_string();
-            let telling = Telling {
-                detail: Some(&text),
-                ..Telling::nothing(Duration::ZERO)
-            };
-            let _ = self.tell(callbacks, &event, telling);
+            self.tell_failure(callbacks, &error.to_string());
         }
         result
+    }
+
+    /// The same of an error that is not this crate's.
+    pub(crate) fn tell_failure(&mut self, callbacks: &mut Callbacks<'_>, error: &str) {
+        let event = self.event(EventKind::Error, 0);
+        let telling = Telling {
+            detail: Some(error),
+            ..Telling::nothing(Duration::ZERO)
+        };
+        let _ = self.tell(callbacks, &event, telling);
     }
 
     /// An event that is not about a batch.

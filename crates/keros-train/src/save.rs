@@ -9,8 +9,8 @@ use crate::trainer::Trainer;
 use keros_nn::{Graph, Network, NnError, Optimizer, Registry};
 use keros_tensor::access::read;
 use keros_tensor::{
-    Device, Params, Tensor, TensorError, check_params, load_npz, load_params, load_tensors,
-    save_npz, save_params, save_tensors, set_params,
+    Device, LoadedWeights, ParamId, Params, Tensor, TensorError, check_params, load_fitting_params,
+    load_npz, load_params, load_tensors, save_npz, save_params, save_tensors, set_params,
 };
 use std::ffi::OsStr;
 use std::path::Path;
@@ -41,6 +41,28 @@ impl<N: Network> Trainer<N> {
     /// are then as they were.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
         load_weights(self.network.params(), path.as_ref())
+    }
+
+    /// As [`load_weights`](Self::load_weights), for a network that is not quite that of the file:
+    /// Keras's `load_weights(path, skip_mismatch=True)`. A layer whose parameters are all in the
+    /// file, under their names and with their shapes, is filled; another is left as it is. Returns
+    /// what was filled, what not and why, and what of the file nobody took.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no safetensors file; the parameters are then as they were.
+    pub fn load_weights_skip_mismatch(
+        &mut self,
+        path: impl AsRef<Path>,
+    ) -> Result<LoadedWeights, TrainError> {
+        let params = self.network.params();
+        let ids: Vec<ParamId> = params.iter().map(|(id, _)| id).collect();
+        let layers = self.network.layers();
+        // A network without layers has nothing that belongs together.
+        let groups: Vec<&[ParamId]> = match layers.is_empty() {
+            true => ids.chunks(1).collect(),
+            false => layers.iter().map(|layer| layer.params).collect(),
+        };
+        Ok(load_fitting_params(params, &groups, path)?)
     }
 
     /// Writes the parameters, the state of the optimizer, its learning rate included, and the

@@ -77,8 +77,8 @@ pub mod prelude {
     pub use keros_tensor::{Device, parse_device};
     pub use keros_train::{
         ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions,
-        PredictOptions, Source, TrainError, Trainer, ValidationData, ValidationFreq,
-        array_from_tensor, load_network, tensor_from_array,
+        LoopEvents, LoopOptions, PredictOptions, Source, TrainError, Trainer, ValidationData,
+        ValidationFreq, array_from_tensor, load_network, tensor_from_array,
     };
 }
 

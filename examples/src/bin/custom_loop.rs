@@ -3,21 +3,17 @@
 
 #![allow(clippy::print_stdout, reason = "a program talks to its user")]
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::Parser;
-use keros::callbacks::{BoxError, Event, ParamInfo, ProgbarLogger, Run, RunInfo};
 use keros::prelude::*;
-use keros::tensor::{Param, Tensor};
-use keros::train::TrainOnBatchOptions;
 use keros_examples::fashion::{self, CLASSES, Fashion, predict, to_unit};
 use keros_examples::files::{make_folder, write_whole};
 use keros_examples::images_arg::ImagesArg;
 use keros_examples::pictures::predictions_svg;
 use keros_examples::report::{ended, fail};
 use keros_examples::table::table;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Trains on the hardest images of each batch, in a loop of its own with Keras's callbacks.
 #[derive(Parser)]
@@ -49,7 +45,6 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, data: &Fashion) -> Result<()> {
     let mut trainer = fashion::trainer(&Device::Cpu, args.images.seed)?;
-    let mut history = History::new();
     let stopping = EarlyStopping::new("val_loss")
         .patience(3)
         .restore_best_weights(true)
@@ -61,13 +56,8 @@ fn run(args: &Args, data: &Fashion) -> Result<()> {
         let best = ModelCheckpoint::new(out.join("best.safetensors"))?;
         callbacks.push(best.save_best_only(true));
     }
-    // These come last: they show what the others have added to the logs.
-    callbacks.push(&mut history);
-    if let Some(progress) = ProgbarLogger::new(Verbose::Auto) {
-        callbacks.push(progress);
-    }
 
-    let chosen = train(&mut trainer, callbacks, args, data)?;
+    let (history, chosen) = train(&mut trainer, callbacks, args, data)?;
 
     println!("\n{}", by_class(data, &chosen)?);
     let options = EvaluateOptions {
@@ -87,64 +77,37 @@ fn run(args: &Args, data: &Fashion) -> Result<()> {
     Ok(())
 }
 
-/// The loop. Returns how often each training image was trained on.
+/// The loop. Returns its history, and how often each training image was trained on.
 fn train(
     trainer: &mut Trainer<Sequential>,
-    mut callbacks: CallbackList<'_>,
+    callbacks: CallbackList<'_>,
     args: &Args,
     data: &Fashion,
-) -> Result<Vec<u64>> {
+) -> Result<(History, Vec<u64>)> {
     let images = ArraySequence::new(to_unit(&data.train_x)?, data.train_y.clone())?
         .batch_size(args.batch_size.into())?
         .seed(args.images.seed);
-    let test_images = to_unit(&data.test_x)?;
     let mut chosen = vec![0; data.train_x.len()];
-
-    let mut run = OwnRun::new(trainer, args.epochs, images.len() as u64);
-    let mut place = Place::default();
-    run.tell(&mut callbacks, EventKind::TrainBegin, place)?;
-    while place.epoch < args.epochs && !run.stop {
-        run.logs.clear();
-        run.tell(&mut callbacks, EventKind::EpochBegin, place)?;
-        for index in 0..images.len() {
-            let all = images.batch(place.epoch, index)?;
-            let batch = hardest(run.trainer, &all, args.hardest.into())?;
+    let mut events = trainer.on_train_begin(LoopOptions {
+        epochs: args.epochs,
+        steps_per_epoch: Some(images.len() as u64),
+        callbacks,
+        validation_data: Some((to_unit(&data.test_x)?, data.test_y.clone()).into()),
+        ..LoopOptions::default()
+    })?;
+    while let Some(epoch) = events.on_epoch_begin(trainer)? {
+        while let Some(index) = events.next_batch() {
+            let all = images.batch(epoch, usize::try_from(index)?)?;
+            let batch = hardest(trainer, &all, args.hardest.into())?;
+            events.train_on_batch(trainer, &batch)?;
             for image in &batch.indices {
                 chosen[*image] += 1;
             }
-            let place = Place {
-                batch: index as u64,
-                samples: batch.len() as u64,
-                ..place
-            };
-            run.tell(&mut callbacks, EventKind::TrainBatchBegin, place)?;
-            // Running means over the epoch, as `fit` logs them.
-            let options = TrainOnBatchOptions {
-                reset_metrics: index == 0,
-                ..TrainOnBatchOptions::default()
-            };
-            run.logs = run.trainer.train_on_batch_with(&batch, &options)?;
-            run.tell(&mut callbacks, EventKind::TrainBatchEnd, place)?;
-            if run.stop {
-                break;
-            }
         }
-        let options = EvaluateOptions {
-            verbose: Verbose::Silent,
-            ..EvaluateOptions::default()
-        };
-        let tested = run
-            .trainer
-            .evaluate(test_images.clone(), data.test_y.clone(), options)?;
-        for (key, value) in tested.iter() {
-            run.logs.set(&format!("val_{key}"), value.clone());
-        }
-        run.tell(&mut callbacks, EventKind::EpochEnd, place)?;
-        place.epoch += 1;
+        events.validate(trainer)?;
+        events.on_epoch_end(trainer)?;
     }
-    place.epoch = place.epoch.saturating_sub(1);
-    run.tell(&mut callbacks, EventKind::TrainEnd, place)?;
-    Ok(chosen)
+    Ok((events.on_train_end(trainer)?, chosen))
 }
 
 /// The images to whose classes the network gives the least probability.
@@ -163,123 +126,6 @@ fn hardest(trainer: &mut Trainer<Sequential>, batch: &Batch, count: usize) -> Re
     rows.sort_by(|a, b| of_truth(a).total_cmp(&of_truth(b)));
     rows.truncate(count);
     Ok(batch.select(&rows)?)
-}
-
-/// Where the loop stands.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    epoch: u64,
-    batch: u64,
-    samples: u64,
-}
-
-/// The run as callbacks see it: they read and change the training through this alone.
-struct OwnRun<'t> {
-    trainer: &'t mut Trainer<Sequential>,
-    info: RunInfo,
-    params: Vec<ParamInfo>,
-    logs: Logs,
-    stop: bool,
-}
-
-impl OwnRun<'_> {
-    fn new(trainer: &mut Trainer<Sequential>, epochs: u64, steps: u64) -> OwnRun<'_> {
-        let info = RunInfo {
-            epochs,
-            initial_epoch: 0,
-            steps: Some(steps),
-            metrics: trainer.metrics_names(),
-            validation: true,
-        };
-        let params = trainer.network().params().iter();
-        let params = params.map(|(_, param)| ParamInfo {
-            name: param.name().to_owned(),
-            shape: param.value().dims().to_vec(),
-            trainable: param.trainable(),
-        });
-        OwnRun {
-            info,
-            params: params.collect(),
-            logs: Logs::new(),
-            stop: false,
-            trainer,
-        }
-    }
-
-    /// Tells the callbacks what happens, and does what they ask for.
-    fn tell(
-        &mut self,
-        callbacks: &mut CallbackList<'_>,
-        kind: EventKind,
-        place: Place,
-    ) -> Result<()> {
-        let event = Event {
-            kind,
-            epoch: place.epoch,
-            batch: place.batch,
-            step: self.trainer.optimizer().iterations(),
-            samples: place.samples,
-            nested: false,
-        };
-        let asked = callbacks.dispatch(&event, self)?;
-        if let Some(rate) = asked.learning_rate {
-            self.trainer.optimizer_mut().set_learning_rate(rate)?;
-        }
-        self.stop |= asked.stop.is_some();
-        let rest = Decision {
-            stop: None,
-            learning_rate: None,
-            ..asked
-        };
-        ensure!(
-            rest.is_continue(),
-            "a callback asked at {kind} for what this loop does not do: {rest:?}"
-        );
-        Ok(())
-    }
-
-    fn param(&self, index: usize) -> Result<&Param, BoxError> {
-        let mut params = self.trainer.network().params().iter();
-        let (_, param) = params.nth(index).ok_or("no such parameter")?;
-        Ok(param)
-    }
-}
-
-impl Run for OwnRun<'_> {
-    fn info(&self) -> &RunInfo {
-        &self.info
-    }
-
-    fn logs(&mut self) -> Result<&mut Logs, BoxError> {
-        Ok(&mut self.logs)
-    }
-
-    fn learning_rate(&self) -> Option<f64> {
-        Some(self.trainer.optimizer().learning_rate())
-    }
-
-    fn data_wait(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn params(&self) -> &[ParamInfo] {
-        &self.params
-    }
-
-    fn read_param(&mut self, index: usize, values: &mut Vec<f32>) -> Result<(), BoxError> {
-        *values = self.param(index)?.value().flatten_all()?.to_vec1()?;
-        Ok(())
-    }
-
-    fn write_param(&mut self, index: usize, values: &[f32]) -> Result<(), BoxError> {
-        let param = self.param(index)?;
-        let (shape, device) = (param.value().shape(), param.value().device());
-        Ok(param.set(&Tensor::from_slice(values, shape, device)?)?)
-    }
-
-    fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
-        Ok(self.trainer.save(path)?)
-    }
 }
 
 /// How often the images of each class were trained on.

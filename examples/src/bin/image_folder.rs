@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use keros::nn::Sequential;
 use keros::prelude::*;
-use keros_examples::files::make_folder;
+use keros_examples::confusion::confusion_svg;
+use keros_examples::files::{make_folder, write_whole};
 use keros_examples::report::fail;
 use keros_examples::table::table;
 use std::fs;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 struct Args {
     /// The folder, with at least two folders in it.
     folder: PathBuf,
-    /// Folder for the model, the names of its classes and the history.
+    /// Folder for the model, the names of its classes, the history and the pictures.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Passes over the pictures at most; the training ends when the validation has not improved for
@@ -194,6 +195,8 @@ fn run(args: &Args, data: Data) -> Result<()> {
     trainer.save(args.out.join("model.safetensors"))?;
     history.write_csv(args.out.join("history.csv"))?;
     history.write_svg(args.out.join("curves.svg"))?;
+    let picture = confusion_svg(classes, &confusion);
+    write_whole(&args.out.join("confusion.svg"), picture.as_bytes())?;
     let names = args.out.join("classes.txt");
     fs::write(&names, classes.join("\n") + "\n")
         .with_context(|| format!("writing {}", names.display()))?;

@@ -1,13 +1,12 @@
-//! A network that Keras has trained becomes another one: its convolutions are read from a Keras file
+//! A network that Keras has trained becomes another one: all but its head is taken from a Keras file
 //! and frozen, and a new head learns other classes from a few images.
 
 #![allow(clippy::print_stdout, reason = "a program talks to its user")]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use keros::nn::load_keras_model;
 use keros::prelude::*;
-use keros::tensor::Param;
 use keros_examples::fashion::{Fashion, predict, to_unit};
 use keros_examples::files::{make_folder, write_whole};
 use keros_examples::images_arg::ImagesArg;
@@ -55,26 +54,30 @@ fn main() -> ExitCode {
     }
 }
 
-/// The architecture in the file up to its head, with a head for the departments.
-fn network(seed: u64) -> Result<Sequential> {
-    Ok(Sequential::builder([28, 28, 1])
-        .layer(Conv2D::new(16, 3).activation("relu").name("edges"))
-        .layer(MaxPooling2D::new(2))
-        .layer(Conv2D::new(32, 3).activation("relu").name("shapes"))
-        .layer(MaxPooling2D::new(2))
-        .layer(Conv2D::new(32, 3).activation("relu").name("parts"))
-        .layer(Flatten::new())
-        .layer(
-            Dense::new(DEPARTMENTS.len())
-                .activation("softmax")
-                .name("departments"),
-        )
-        .build(&Device::Cpu, seed)?)
+/// The network without its head, and with one for the departments.
+fn with_new_head(base: &Graph, seed: u64) -> Result<Graph> {
+    let layers = base.layers();
+    let [.., features, _] = layers.as_slice() else {
+        bail!("the network has no layer before its head");
+    };
+    let mut graph = Graph::builder();
+    let [features] = graph.include(base, [features.name])?;
+    let head = Dense::new(DEPARTMENTS.len())
+        .activation("softmax")
+        .name("departments");
+    let head = graph.layer(head, features);
+    Ok(graph.build(&[("departments", head)], &Device::Cpu, seed)?)
 }
 
 fn run(args: &Args, data: &Fashion, base: &Graph) -> Result<()> {
-    let mut transferred = network(args.images.seed)?;
-    println!("{}", take_over(base, &mut transferred)?);
+    let mut transferred = with_new_head(base, args.images.seed)?;
+    // The same layers with parameters of their own.
+    let fresh = Graph::from_json(&transferred.to_json()?, &Device::Cpu, args.images.seed)?;
+    let taken = base.layers();
+    for layer in &taken[..taken.len() - 1] {
+        transferred.set_trainable(layer.name, false)?;
+    }
+    println!("{}", summary(&transferred));
     let train_y = departments(&data.train_y)?;
     let few = few_of_each(&train_y, args.images_of_each.into())?;
     let lesson = Lesson {
@@ -89,7 +92,7 @@ fn run(args: &Args, data: &Fashion, base: &Graph) -> Result<()> {
         data.test_x.len()
     );
     let (mut trainer, with) = learn(args, transferred, &lesson)?;
-    let (_, without) = learn(args, network(args.images.seed)?, &lesson)?;
+    let (_, without) = learn(args, fresh, &lesson)?;
     let row = |name: &str, [trained, accuracy]: [String; 2]| vec![name.into(), trained, accuracy];
     let rows = [
         row("with what Keras has learned", with),
@@ -111,59 +114,6 @@ fn run(args: &Args, data: &Fashion, base: &Graph) -> Result<()> {
     Ok(())
 }
 
-/// Copies the layers whose parameters `base` has under the same names and shapes, and freezes them.
-/// Returns a table of what was taken and what not.
-fn take_over(base: &Graph, network: &mut Sequential) -> Result<String> {
-    let shape = |param: Option<&Param>| match param {
-        Some(param) => format!("{:?}", param.value().dims()),
-        None => "–".to_owned(),
-    };
-    let in_file = |param: &Param| base.params().by_name(param.name());
-    let fits = |param: &Param| {
-        in_file(param).is_some_and(|found| found.value().dims() == param.value().dims())
-    };
-    let mut rows = Vec::new();
-    let mut row = |param: &Param, found: Option<&Param>, here: Option<&Param>, what: &str| {
-        rows.push(vec![
-            param.name().to_owned(),
-            shape(found),
-            shape(here),
-            what.to_owned(),
-        ]);
-    };
-    let mut taken = Vec::new();
-    for layer in network.layers() {
-        let params: Vec<&Param> = layer
-            .params
-            .iter()
-            .map(|id| &network.params()[*id])
-            .collect();
-        let all_fit = params.iter().all(|param| fits(param));
-        for param in &params {
-            match in_file(param).filter(|_| all_fit) {
-                Some(found) => {
-                    param.set(found.value())?;
-                    row(param, Some(found), Some(param), "taken and frozen");
-                }
-                None => row(param, in_file(param), Some(param), "new"),
-            }
-        }
-        if all_fit && !params.is_empty() {
-            taken.push(layer.name.to_owned());
-        }
-    }
-    for (_, param) in base.params().iter() {
-        if network.params().by_name(param.name()).is_none() {
-            row(param, Some(param), None, "left out");
-        }
-    }
-    ensure!(!taken.is_empty(), "the file has no layer of this network");
-    for layer in &taken {
-        network.set_trainable(layer, false)?;
-    }
-    Ok(table(&["parameter", "in the file", "here", ""], &rows))
-}
-
 /// What is learned, and what it is tested on.
 struct Lesson {
     train_x: Array,
@@ -173,11 +123,7 @@ struct Lesson {
 }
 
 /// Trains what is not frozen. Returns the number of trained parameters and the accuracy too.
-fn learn(
-    args: &Args,
-    network: Sequential,
-    lesson: &Lesson,
-) -> Result<(Trainer<Sequential>, [String; 2])> {
+fn learn(args: &Args, network: Graph, lesson: &Lesson) -> Result<(Trainer<Graph>, [String; 2])> {
     let trained = network.params().num_elements(true);
     let mut trainer = Trainer::builder(network)
         .optimizer("adam")

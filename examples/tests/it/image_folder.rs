@@ -90,6 +90,8 @@ fn a_folder_of_pictures_becomes_a_classifier() {
     let network = load_network(out.join("model.safetensors"), &Device::Cpu).unwrap();
     assert_eq!(network.outputs()[0].shape, [3]);
     assert!(out.join("curves.svg").exists() && out.join("history.csv").exists());
+    let confusion = fs::read_to_string(out.join("confusion.svg")).unwrap();
+    assert!(confusion.contains(">trouser</text>"), "{confusion}");
 }
 
 #[test]

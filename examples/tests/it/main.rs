@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod c_plugin;
+mod confusion;
 mod custom_layer;
 mod custom_loop;
 mod fashion_mnist;

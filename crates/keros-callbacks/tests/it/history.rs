@@ -85,3 +85,77 @@ fn the_picture_has_a_panel_per_metric_and_a_curve_per_set() {
     assert!(error.to_string().contains("no numbers"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), svg);
 }
+
+/// The picture of one metric with these values.
+#[cfg(feature = "plots")]
+fn picture(of: &[(&str, &[f64])]) -> String {
+    let mut history = History::of(keros_callbacks::RunInfo::default());
+    for epoch in 0..of[0].1.len() {
+        let mut logs = keros_callbacks::Logs::new();
+        for (key, values) in of {
+            logs.set(key, values[epoch]);
+        }
+        history.push(epoch as u64, logs);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("curves.svg");
+    history.write_svg(&path).unwrap();
+    std::fs::read_to_string(&path).unwrap()
+}
+
+#[cfg(feature = "plots")]
+#[test]
+fn values_that_are_not_finite_leave_a_gap_and_are_counted() {
+    let svg = picture(&[
+        ("loss", &[1.0, f64::NAN, 0.5, f64::INFINITY]),
+        ("val_loss", &[f64::NAN; 4]),
+    ]);
+    for text in ["training (2 not finite)", "validation (4 not finite)"] {
+        assert!(svg.contains(text), "{text}");
+    }
+    assert_eq!(svg.matches("<circle").count(), 2);
+    assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+}
+
+#[cfg(feature = "plots")]
+#[test]
+fn marks_of_large_small_and_equal_values_can_be_told_apart() {
+    let marks = |values: &[f64]| -> Vec<String> {
+        let svg = picture(&[("loss", values)]);
+        let lines = svg.lines().map(str::trim);
+        let texts = lines.filter(|line| line.parse::<f64>().is_ok());
+        texts.map(str::to_owned).collect()
+    };
+    for values in [
+        [1e12, 5e11],
+        [1e-9, 3e-9],
+        [0.99, 0.99],
+        [0.0, 0.0],
+        [1e-3, 1e-4],
+        [-5.0, 1234.5],
+    ] {
+        let marks = marks(&values);
+        let (epochs, marks): (Vec<&String>, Vec<&String>) = marks
+            .iter()
+            .partition(|mark| **mark == "1" || **mark == "2");
+        assert_eq!(epochs.len(), 2, "{values:?}: {marks:?}");
+        assert!(marks.len() >= 3, "{values:?}: {marks:?}");
+        let different: std::collections::HashSet<_> = marks.iter().collect();
+        assert_eq!(different.len(), marks.len(), "{values:?}: {marks:?}");
+        assert!(marks.iter().all(|mark| mark.len() <= 8), "{marks:?}");
+    }
+}
+
+#[cfg(feature = "plots")]
+#[test]
+fn many_panels_stand_in_rows_and_long_runs_have_lines_without_dots() {
+    let one: &[f64] = &[0.5; 100];
+    let svg = picture(&[("a", one), ("b", one), ("c", one), ("d", one)]);
+    assert!(
+        svg.starts_with("<svg width=\"1440\" height=\"720\""),
+        "{}",
+        &svg[..80]
+    );
+    assert!(!svg.contains("<circle"));
+    assert!(!svg.contains("training"), "one curve needs no legend");
+}

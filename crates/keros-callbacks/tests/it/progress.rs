@@ -1,4 +1,4 @@
-//! The lines a run leaves behind where there is no terminal.
+//! The lines a run leaves behind, and the one that moves on a terminal.
 
 use crate::support::{FakeRun, event};
 use keros_callbacks::{CallbackList, EventKind, Level, Message, ProgbarLogger, Verbose};
@@ -50,7 +50,7 @@ fn one_line_per_epoch_with_keras_numbers() {
     let (counts, rest) = lines[2].split_once(" - 0s ").unwrap();
     assert_eq!(counts, "3/3");
     assert!(
-        rest.ends_with("us/step - loss: 0.5000 - val_loss: 1.0000e-04 - data wait: 0%"),
+        rest.ends_with("us/step - loss: 0.5000 - val_loss: 1.0000e-04"),
         "{rest}"
     );
     assert_eq!(run.logs_read, 1, "lines need the logs once per epoch");
@@ -88,4 +88,102 @@ fn a_resumed_epoch_whose_batches_are_skipped_has_a_line_too() {
     drop(list);
     let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
     assert!(text.starts_with("0/3 - 0s 0us/step"), "{text}");
+}
+
+/// What an epoch of four batches writes to a terminal of that width; only the first batch is painted.
+fn on_terminal(width: usize, steps: Option<u64>) -> String {
+    let shared = Shared::default();
+    let progress = ProgbarLogger::bar_to(shared.clone(), move || width);
+    let mut list = CallbackList::new().with(progress);
+    let mut run = FakeRun::default();
+    run.info.epochs = 12;
+    run.info.steps = steps;
+    run.send(&mut list, EventKind::EpochBegin, 0, 0);
+    for (key, value) in [("loss", 0.5), ("accuracy", 0.75)] {
+        run.logs.set(key, value);
+    }
+    for batch in 0..4 {
+        run.send(&mut list, EventKind::TrainBatchEnd, 0, batch);
+    }
+    list.message(Message {
+        level: Level::Info,
+        source: "Callback".into(),
+        text: "said".into(),
+    });
+    run.logs.set("val_loss", 0.25);
+    run.send(&mut list, EventKind::EpochEnd, 0, 0);
+    drop(list);
+    String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
+}
+
+const CLEAR: &str = "\r\x1b[2K";
+
+#[test]
+fn a_line_that_moves_makes_room_for_what_stays() {
+    let text = on_terminal(200, Some(4));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "Epoch 1/12");
+    let parts: Vec<&str> = lines[1].split(CLEAR).collect();
+    let bar = format!("1/4 [======={}{}]", ">", ".".repeat(22));
+    let moving = format!("{bar} - ETA: 0s - loss: 0.5000 - accuracy: 0.7500");
+    assert_eq!(parts, ["", &moving, "Callback: said"]);
+    let full = format!("4/4 [{}] - 0s ", "=".repeat(30));
+    assert!(lines[2].starts_with(&full), "{}", lines[2]);
+    let values = " - loss: 0.5000 - accuracy: 0.7500 - val_loss: 0.2500";
+    assert!(lines[2].ends_with(values), "{}", lines[2]);
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    let moving = |width: usize, steps| {
+        let text = on_terminal(width, steps);
+        for line in text.lines().flat_map(|line| line.split(CLEAR)).skip(1) {
+            let own = line == "Callback: said" || line.starts_with("Epoch");
+            assert!(own || line.len() <= width, "{width}: {line}");
+        }
+        text.lines()
+            .nth(1)
+            .unwrap()
+            .split(CLEAR)
+            .nth(1)
+            .unwrap()
+            .to_owned()
+    };
+    let all = "1/4 - ETA: 0s - loss: 0.5000 - accuracy: 0.7500";
+    for (width, expected) in [
+        (79, all),
+        (48, all),
+        (47, "1/4 - ETA: 0s - loss: 0.5000"),
+        (29, "1/4 - ETA: 0s - loss: 0.5000"),
+        (28, "1/4 - loss: 0.5000"),
+        (18, "1/4 - ETA: 0s"),
+        (13, "1/4"),
+        (3, "1/"),
+        (1, ""),
+        (0, ""),
+    ] {
+        let found = match width {
+            0..15 => {
+                let text = on_terminal(width, Some(4));
+                let line = text.lines().nth(1).unwrap().to_owned();
+                line.split(CLEAR).nth(1).unwrap().to_owned()
+            }
+            _ => moving(width, Some(4)),
+        };
+        assert_eq!(found, expected, "{width}");
+    }
+    assert_eq!(moving(60, None), "1 - loss: 0.5000 - accuracy: 0.7500");
+}
+
+#[test]
+fn a_line_that_stays_keeps_its_values_and_is_continued() {
+    let text = on_terminal(30, Some(4));
+    let last: Vec<&str> = text.lines().skip(2).collect();
+    let (first, rest) = last.split_first().unwrap();
+    assert!(first.starts_with("4/4 - 0s "), "{text}");
+    assert!(rest.iter().all(|line| line.starts_with("  ")), "{text}");
+    for value in ["loss: 0.5000", "accuracy: 0.7500", "val_loss: 0.2500"] {
+        assert!(last.iter().any(|line| line.contains(value)), "{text}");
+    }
 }

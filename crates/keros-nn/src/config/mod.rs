@@ -1,7 +1,9 @@
 //! Networks as text: the names that Keras has for classes and arguments, in JSON.
 
 pub(crate) mod argument;
+mod functional;
 mod graph;
+mod include;
 #[cfg(feature = "keras-files")]
 mod keras_model;
 mod registry;

@@ -45,6 +45,7 @@ impl LayerEntry {
                 layer,
                 name,
                 trainable: if frozen { Some(false) } else { self.trainable },
+                values: Vec::new(),
             }),
             Class::Merge(merge) => Made::Merge(merge, name),
         })

@@ -8,9 +8,12 @@ mod errors;
 mod gradient_properties;
 mod gradients;
 mod graph;
+mod include;
 #[cfg(feature = "keras-files")]
 mod keras_weights;
 mod layer_gradients;
+#[cfg(feature = "keras-files")]
+mod load_weights;
 mod losses_and_metrics;
 mod metric_states;
 mod metrics_of_keras;

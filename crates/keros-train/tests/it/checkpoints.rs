@@ -328,3 +328,41 @@ fn a_model_file_or_checkpoint_has_the_network_too() {
         .to_string();
     assert!(error.contains("weights.safetensors"), "{error}");
 }
+
+#[test]
+fn weights_that_fit_are_loaded_and_the_rest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let first = trainer();
+    first.save_weights(&path).unwrap();
+    let network = Sequential::builder([FEATURES])
+        .layer(Dense::new(16).activation("relu"))
+        .layer(Dense::new(2).activation("softmax"))
+        .layer(Dense::new(2))
+        .build(&Device::Cpu, 99)
+        .unwrap();
+    let builder = Trainer::builder(network).optimizer("adam");
+    let mut other = builder.loss("mse").compile().unwrap();
+    let loaded = other.load_weights_skip_mismatch(&path).unwrap();
+    assert_eq!(loaded.loaded, ["dense/kernel", "dense/bias"]);
+    assert_eq!(loaded.unused, ["dense_1/kernel", "dense_1/bias"]);
+    let skipped: Vec<String> = loaded.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        skipped,
+        [
+            "dense_1/kernel (expected F32 [16, 2], found F32 [16, 3])",
+            "dense_1/bias (expected F32 [2], found F32 [3])",
+            "dense_2/kernel (not in the file)",
+            "dense_2/bias (not in the file)",
+        ]
+    );
+    let expected = weights(&first);
+    let count = (FEATURES + 1) * 16;
+    assert_eq!(weights(&other)[..count], expected[..count]);
+
+    std::fs::write(&path, "no weights").unwrap();
+    let before = weights(&other);
+    let error = other.load_weights_skip_mismatch(&path).unwrap_err();
+    assert!(error.to_string().contains("weights.safetensors"), "{error}");
+    assert_eq!(weights(&other), before);
+}

@@ -11,6 +11,7 @@ mod fit;
 mod generators;
 mod on_batch;
 mod outputs;
+mod own_loop;
 mod seen;
 mod support;
 mod tensors;

@@ -1,0 +1,298 @@
+//! The moments of a training, each with its event and what callbacks decide at it: what `fit` and a
+//! loop of the user's own have in common.
+
+use crate::checkpoint::{Identity, Position};
+use crate::class_weight::ClassWeight;
+use crate::error::TrainError;
+use crate::plan::Validation;
+use crate::run::{Callbacks, LogsOf, Telling};
+use crate::trainer::Trainer;
+use keros_callbacks::{Decision, Event, EventKind, RunInfo};
+use keros_data::Batch;
+use keros_nn::Network;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+impl<N: Network> Trainer<N> {
+    /// The beginning of a run. Returns whether it goes on from a checkpoint.
+    pub(crate) fn begin(
+        &mut self,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<bool, TrainError> {
+        let begin = self.event(EventKind::TrainBegin, 0);
+        let decision = self.tell(callbacks, &begin, Telling::nothing(Duration::ZERO))?;
+        let Some(path) = control.take(decision, self)?.resume else {
+            return Ok(false);
+        };
+        self.resume(&path, callbacks, control)?;
+        Ok(true)
+    }
+
+    /// The beginning of an epoch that no batch has been trained on.
+    pub(crate) fn begin_epoch(
+        &mut self,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        self.trackers.reset();
+        let begin = self.event(EventKind::EpochBegin, control.position.epoch);
+        let decision = self.tell(callbacks, &begin, Telling::nothing(control.wait))?;
+        control.take(decision, self)?;
+        Ok(())
+    }
+
+    /// The end of an epoch, with the logs that the callbacks hold.
+    pub(crate) fn end_epoch(
+        &mut self,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let epoch = control.position.epoch;
+        let end = self.event(EventKind::EpochEnd, epoch);
+        let telling = Telling::of(LogsOf::Ready, control.wait);
+        let mut decision = self.tell(callbacks, &end, telling)?;
+        decision.merge(callbacks.requests.take());
+        let checkpoints = control.take(decision, self)?.checkpoints;
+        control.position = Position {
+            epoch: epoch + 1,
+            batch: 0,
+            cut: false,
+            ..control.position.clone()
+        };
+        self.checkpoint(checkpoints, &end, LogsOf::Ready, callbacks, control)
+    }
+
+    /// The end of a run.
+    pub(crate) fn end(
+        &mut self,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        self.optimizer.finalize(self.network.params())?;
+        let last = control.position.epoch.saturating_sub(1);
+        let last = last.max(control.identity.initial_epoch);
+        let end = self.event(EventKind::TrainEnd, last);
+        let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
+        let decision = self.tell(callbacks, &end, telling)?;
+        // What was swept or decayed in this run may be set back for the next one.
+        control.take(decision, self)?;
+        Ok(())
+    }
+
+    /// One batch with its events. Returns whether the weights were updated by it or will be.
+    pub(crate) fn batch(
+        &mut self,
+        batch: &Batch,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<bool, TrainError> {
+        let Some(begin) = self.begin_batch(batch, callbacks, control)? else {
+            return Ok(false);
+        };
+        let (epoch, index) = (begin.epoch, begin.batch);
+        self.gradients(batch, control.class_weight.as_ref(), Some((epoch, index)))
+            .map_err(|error| error.in_batch(epoch, index))?;
+        let nothing = Telling::nothing(control.wait).about(batch);
+        let mut skip = false;
+        for kind in [EventKind::AfterBackward, EventKind::BeforeStep] {
+            if skip || (kind == EventKind::BeforeStep && !self.optimizer.will_update()) {
+                break;
+            }
+            let event = Event {
+                kind,
+                ..begin.clone()
+            };
+            let decision = self.tell(callbacks, &event, nothing)?;
+            skip = control.take(decision, self)?.skip;
+        }
+        if !skip {
+            self.update(batch)
+                .map_err(|error| error.in_batch(epoch, index))?;
+        }
+        self.end_batch(begin, batch, LogsOf::Trackers, callbacks, control)?;
+        Ok(!skip)
+    }
+
+    /// The beginning of a batch: its event, or none if a callback has it skipped.
+    pub(crate) fn begin_batch(
+        &mut self,
+        batch: &Batch,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<Option<Event>, TrainError> {
+        let begin = Event {
+            batch: control.position.batch,
+            samples: batch.len() as u64,
+            ..self.event(EventKind::TrainBatchBegin, control.position.epoch)
+        };
+        let nothing = Telling::nothing(control.wait).about(batch);
+        let decision = self.tell(callbacks, &begin, nothing)?;
+        let skip = control.take(decision, self)?.skip;
+        control.position.batch += 1;
+        Ok((!skip).then_some(begin))
+    }
+
+    /// The end of the batch that `begin` was the beginning of.
+    pub(crate) fn end_batch(
+        &mut self,
+        begin: Event,
+        batch: &Batch,
+        logs_of: LogsOf,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let end = Event {
+            kind: EventKind::TrainBatchEnd,
+            step: self.optimizer.iterations(),
+            ..begin
+        };
+        let telling = Telling::of(logs_of, control.wait).about(batch);
+        let mut decision = self.tell(callbacks, &end, telling)?;
+        decision.merge(callbacks.requests.take());
+        let checkpoints = control.take(decision, self)?.checkpoints;
+        self.checkpoint(checkpoints, &end, logs_of, callbacks, control)
+    }
+
+    /// A full evaluation; its results are added to the logs, and stay in the trackers.
+    pub(crate) fn validate(
+        &mut self,
+        validation: &mut Validation,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let steps = validation.steps();
+        let mut pull = validation.feed.start(0, 0, steps)?;
+        callbacks.queue = pull.meter();
+        let epoch = control.position.epoch;
+        // Its events have logs of their own.
+        let logs = std::mem::take(&mut callbacks.logs);
+        let tested = self.test(&mut pull, steps, Some(epoch), callbacks);
+        callbacks.logs = logs;
+        let tested = tested?;
+        self.trackers.write("val_", &mut callbacks.logs)?;
+        control.stop(tested.stop);
+        control.position.taken_to_validate += tested.batches;
+        Ok(())
+    }
+
+    /// Writes the checkpoints that callbacks asked for at `event`, and tells of each.
+    fn checkpoint(
+        &mut self,
+        paths: Vec<PathBuf>,
+        event: &Event,
+        logs_of: LogsOf,
+        callbacks: &mut Callbacks<'_>,
+        control: &Control,
+    ) -> Result<(), TrainError> {
+        for path in paths {
+            let logs = callbacks.logs.iter();
+            let logs = logs.map(|(key, value)| (key.to_owned(), value.clone()));
+            self.write_checkpoint(
+                &path,
+                &control.identity,
+                control.position.clone(),
+                logs.collect(),
+                callbacks.states()?,
+            )?;
+            let saved = Event {
+                kind: EventKind::CheckpointSaved,
+                ..event.clone()
+            };
+            let text = path.display().to_string();
+            let telling = Telling {
+                detail: Some(&text),
+                ..Telling::of(logs_of, control.wait)
+            };
+            let _ = self.tell(callbacks, &saved, telling)?;
+        }
+        Ok(())
+    }
+
+    /// Goes to where a checkpoint was written.
+    fn resume(
+        &mut self,
+        path: &Path,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
+        let run = self.read_checkpoint(path, &control.identity)?;
+        for name in callbacks.load_states(run.callbacks)? {
+            callbacks.warn(format!(
+                "the checkpoint {} has the state of a callback `{name}`, which this run lacks",
+                path.display()
+            ));
+        }
+        control.position = run.position;
+        callbacks.logs.clear();
+        for (key, value) in run.logs {
+            callbacks.logs.set(&key, value);
+        }
+        Ok(())
+    }
+}
+
+/// Where a fit stands, and what goes along with it.
+pub(crate) struct Control {
+    pub(crate) class_weight: Option<ClassWeight>,
+    pub(crate) identity: Identity,
+    pub(crate) position: Position,
+    /// Why a callback ended the run, if one did since it began.
+    pub(crate) stopped: Option<String>,
+    /// How long the epoch has waited for data.
+    pub(crate) wait: Duration,
+}
+
+/// What is left of a decision when its stops and its learning rate have been taken.
+struct Rest {
+    skip: bool,
+    checkpoints: Vec<PathBuf>,
+    resume: Option<PathBuf>,
+}
+
+impl Control {
+    pub(crate) fn new<N: Network>(
+        trainer: &Trainer<N>,
+        info: &RunInfo,
+        class_weight: Option<ClassWeight>,
+    ) -> Control {
+        Control {
+            class_weight,
+            identity: Identity {
+                optimizer: trainer.optimizer.name().to_owned(),
+                seed: trainer.seed,
+                initial_epoch: info.initial_epoch,
+                steps: info.steps,
+                metrics: info.metrics.clone(),
+            },
+            position: Position {
+                epoch: info.initial_epoch,
+                ..Position::default()
+            },
+            stopped: None,
+            wait: Duration::ZERO,
+        }
+    }
+
+    fn stop(&mut self, reason: Option<String>) {
+        self.position.stop |= reason.is_some();
+        self.stopped = self.stopped.take().or(reason);
+    }
+
+    fn take<N: Network>(
+        &mut self,
+        decision: Decision,
+        trainer: &mut Trainer<N>,
+    ) -> Result<Rest, TrainError> {
+        self.stop(decision.stop);
+        self.position.cut |= decision.stop_epoch;
+        if let Some(rate) = decision.learning_rate {
+            trainer.optimizer.set_learning_rate(rate)?;
+        }
+        Ok(Rest {
+            skip: decision.skip_batch,
+            checkpoints: decision.checkpoints,
+            resume: decision.resume,
+        })
+    }
+}
