@@ -306,7 +306,7 @@ impl LoopEvents<'_> {
             let Some(validation) = &mut events.validation else {
                 return Ok(());
             };
-            let means = trainer.trackers.state();
+            let means = trainer.trackers.state()?;
             trainer.validate(validation, &mut events.callbacks, &mut events.control)?;
             events.callbacks.queue = None;
             trainer.trackers.load_state(&means)

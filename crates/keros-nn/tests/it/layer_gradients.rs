@@ -68,8 +68,7 @@ fn forward(layer: &dyn Layer, params: &Params, x: &Tensor) -> Tensor {
 fn check(what: &str, mut layer: impl Layer, x: &Tensor) {
     let mut params = Params::new();
     let mut rules = ParamRules::default();
-    let device = test_device();
-    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &device, 4);
+    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", test_device(), 4);
     let output = layer.build(&x.dims()[1..], &mut builder).unwrap();
     let upstream = random(&[&x.dims()[..1], &output].concat(), 2);
     let run = || {
@@ -215,8 +214,7 @@ fn large_inputs_do_not_depend_on_threads() {
     let run = |layer: &mut dyn Layer| {
         let mut params = Params::new();
         let mut rules = ParamRules::default();
-        let device = test_device();
-        let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &device, 4);
+        let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", test_device(), 4);
         layer.build(&image.dims()[1..], &mut builder).unwrap();
         let (mut workspace, mut tape) = (Workspace::new(test_device()), Vec::new());
         let mut pass = Pass::new(&mut workspace, &params, &mut tape, MODE);

@@ -100,9 +100,9 @@ fn the_shape_has_as_many_elements_as_there_are_values() {
 fn a_readback_has_shapes_types_and_values() {
     let device = test_device();
     let a = random(1, &[3, 5]);
-    let b = Tensor::new(&[7_u32, 8], &device).unwrap();
-    let c = Tensor::new(&[1.5_f64], &device).unwrap();
-    let empty = Workspace::new(&device).take(&[0, 4], DType::F32).unwrap();
+    let b = Tensor::new(&[7_u32, 8], device).unwrap();
+    let c = Tensor::new(&[1.5_f64], device).unwrap();
+    let empty = Workspace::new(device).take(&[0, 4], DType::F32).unwrap();
     let part = random(2, &[6, 4]).narrow(0, 2, 3).unwrap();
     let expected = [
         access::read::<f32>(&a).unwrap().to_vec(),
@@ -127,7 +127,7 @@ fn a_readback_has_the_values_of_when_it_was_started() {
         // Nothing is copied there.
         return;
     }
-    let tensor = Tensor::zeros(1000, DType::F32, &device).unwrap();
+    let tensor = Tensor::zeros(1000, DType::F32, device).unwrap();
     let mut started = Vec::new();
     for value in 0..40_u8 {
         tensor.const_set(f32::from(value).into()).unwrap();
@@ -145,9 +145,9 @@ fn a_readback_has_the_values_of_when_it_was_started() {
 fn readbacks_that_nobody_waits_for_disturb_no_other() {
     let device = test_device();
     for value in 0..40_u8 {
-        let dropped = Tensor::full(0.5_f32, 2000, &device).unwrap();
+        let dropped = Tensor::full(0.5_f32, 2000, device).unwrap();
         drop(Readback::start(&[&dropped]).unwrap());
-        let tensor = Tensor::full(f32::from(value), 2000, &device).unwrap();
+        let tensor = Tensor::full(f32::from(value), 2000, device).unwrap();
         let values = Readback::start(&[&tensor]).unwrap().wait().unwrap();
         assert_eq!(
             values[0].to_vec1::<f32>().unwrap(),

@@ -213,7 +213,7 @@ fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
         .layer(Dense::new(16).activation("tanh"))
         .layer(Dropout::new(0.25))
         .layer(Dense::new(3).activation("softmax"))
-        .build(&test_device(), 7)
+        .build(test_device(), 7)
         .unwrap();
     let mut other = Trainer::builder(network)
         .loss("sparse_categorical_crossentropy")
@@ -306,7 +306,7 @@ fn a_model_file_or_checkpoint_has_the_network_too() {
     let batch = keros_data::Batch::new(x.clone(), y);
     first.train_on_batch(&batch).unwrap();
     first.save(&path).unwrap();
-    let loaded = load_network(&path, &test_device()).unwrap();
+    let loaded = load_network(&path, test_device()).unwrap();
     let mut second = Trainer::builder(loaded)
         .optimizer("adam")
         .loss("sparse_categorical_crossentropy")
@@ -318,11 +318,11 @@ fn a_model_file_or_checkpoint_has_the_network_too() {
     assert_eq!(second.predict_on_batch(x).unwrap(), expected);
 
     arrays(&mut trainer(), Interrupter::new(&path, Some(2), false)).unwrap_err();
-    load_network(&path, &test_device()).unwrap();
+    load_network(&path, test_device()).unwrap();
 
     let other = folder.path().join("weights.safetensors");
     first.save_weights(&other).unwrap();
-    let error = load_network(&other, &test_device())
+    let error = load_network(&other, test_device())
         .err()
         .unwrap()
         .to_string();
@@ -339,7 +339,7 @@ fn weights_that_fit_are_loaded_and_the_rest_is_told() {
         .layer(Dense::new(16).activation("relu"))
         .layer(Dense::new(2).activation("softmax"))
         .layer(Dense::new(2))
-        .build(&Device::Cpu, 99)
+        .build(test_device(), 99)
         .unwrap();
     let builder = Trainer::builder(network).optimizer("adam");
     let mut other = builder.loss("mse").compile().unwrap();

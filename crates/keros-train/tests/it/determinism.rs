@@ -36,7 +36,7 @@ fn run(workers: usize, max_queue_size: usize, threads: usize) -> (Vec<f64>, Vec<
         .layer(Flatten::new())
         .layer(Dropout::new(0.5))
         .layer(Dense::new(3).activation(Activation::Softmax))
-        .build(&test_device(), 1)
+        .build(test_device(), 1)
         .unwrap();
     let mut trainer = Trainer::builder(network)
         .optimizer("adam")

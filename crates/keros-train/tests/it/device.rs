@@ -99,7 +99,7 @@ fn the_numbers_are_those_of_the_cpu() {
         assert_eq!(predicted.shape(), [50, 3]);
         (all, predicted)
     };
-    let ((logs, predicted), (expected_logs, expected)) = (run(&test_device()), run(&Device::Cpu));
+    let ((logs, predicted), (expected_logs, expected)) = (run(test_device()), run(&Device::Cpu));
     for (logs, expected) in logs.iter().zip(&expected_logs) {
         for ((key, found), (expected_key, expected)) in logs.iter().zip(expected) {
             assert_eq!(key, expected_key);
@@ -131,7 +131,7 @@ impl Metric for Picky {
         _: Option<&Tensor>,
     ) -> Result<(), NnError> {
         let Target::Labels(labels) = target else {
-            panic!("the loss takes labels");
+            unreachable!("the loss takes labels");
         };
         assert_eq!(labels.dims(), &output.logits.dims()[..1]);
         assert!(

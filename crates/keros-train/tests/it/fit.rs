@@ -430,7 +430,7 @@ fn penalties_are_part_of_the_loss_and_constraints_hold_after_updates() {
     let fit = |options: ParamOptions| {
         let network = Sequential::builder([1])
             .layer(Shift(options, None))
-            .build(&test_device(), 0)
+            .build(test_device(), 0)
             .unwrap();
         let mut trainer = Trainer::builder(network)
             .optimizer(Sgd::new(0.25).unwrap())

@@ -187,7 +187,7 @@ fn penalties_of_outputs_are_part_of_the_loss() {
         let network = Sequential::builder([3])
             .layer(Dense::new(4).activity_regularizer(L2::new(strength).unwrap()))
             .layer(Dense::new(2).activation("softmax"))
-            .build(&test_device(), 5)
+            .build(test_device(), 5)
             .unwrap();
         let builder = Trainer::builder(network).optimizer("sgd");
         builder
@@ -232,7 +232,7 @@ fn penalties_of_outputs_are_part_of_the_loss() {
 
 #[test]
 fn a_network_in_candles_operations_is_trained() {
-    let weight = Var::zeros((3, 2), DType::F32, &test_device()).unwrap();
+    let weight = Var::zeros((3, 2), DType::F32, test_device()).unwrap();
     let kept = weight.clone();
     let forward = move |inputs: &[Tensor], _: bool| Ok(vec![inputs[0].matmul(&weight)?]);
     let (x, y) = (Port::new("x", [3]), Port::new("class", [2]));

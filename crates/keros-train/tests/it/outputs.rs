@@ -19,7 +19,7 @@ fn graph() -> Graph {
     let class = graph.layer(Dense::new(3).activation("softmax").name("c"), hidden);
     let size = graph.layer(Dense::new(1).name("s"), hidden);
     let outputs = [("class", class), ("size", size)];
-    graph.build(&outputs, &test_device(), 3).unwrap()
+    graph.build(&outputs, test_device(), 3).unwrap()
 }
 
 fn builder() -> TrainerBuilder<Graph> {

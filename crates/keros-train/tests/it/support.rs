@@ -35,7 +35,7 @@ pub(crate) fn network(dropout: f32) -> Sequential {
         .layer(Dense::new(16).activation(Activation::Relu))
         .layer(Dropout::new(dropout))
         .layer(Dense::new(3).activation(Activation::Softmax))
-        .build(&test_device(), 7)
+        .build(test_device(), 7)
         .unwrap()
 }
 

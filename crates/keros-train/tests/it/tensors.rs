@@ -14,7 +14,7 @@ fn arrays_survive_the_way_through_a_tensor() {
         Array::from_vec(&shape, vec![i64::MIN, -1, 0, 1, 2, i64::MAX]).unwrap(),
         Array::from_vec(&[0, 4], Vec::<f32>::new()).unwrap(),
     ] {
-        let tensor = tensor_from_array(&array, &test_device()).unwrap();
+        let tensor = tensor_from_array(&array, test_device()).unwrap();
         assert_eq!(tensor.dims(), array.shape());
         assert_eq!(array_from_tensor(&tensor).unwrap(), array);
     }
@@ -22,7 +22,7 @@ fn arrays_survive_the_way_through_a_tensor() {
 
 #[test]
 fn other_types_take_the_nearest_and_views_are_laid_out() {
-    let numbers = Tensor::arange(0.0_f64, 6.0, &test_device()).unwrap();
+    let numbers = Tensor::arange(0.0_f64, 6.0, test_device()).unwrap();
     let turned = numbers.reshape((2, 3)).unwrap().t().unwrap();
     let array = array_from_tensor(&turned).unwrap();
     assert_eq!(array.shape(), [3, 2]);

@@ -1,9 +1,15 @@
 //! The device that the tests run on: `KEROS_TEST_DEVICE` names it, such as `cuda`; by default it is the CPU.
 
+use std::sync::LazyLock;
+
 use keros_tensor::{Device, parse_device};
 
-/// The device of `KEROS_TEST_DEVICE`.
-pub(crate) fn test_device() -> Device {
+static DEVICE: LazyLock<Device> = LazyLock::new(|| {
     let name = std::env::var("KEROS_TEST_DEVICE");
     parse_device(name.as_deref().unwrap_or("cpu")).unwrap()
+});
+
+/// The device of `KEROS_TEST_DEVICE`.
+pub(crate) fn test_device() -> &'static Device {
+    &DEVICE
 }

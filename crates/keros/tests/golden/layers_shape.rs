@@ -146,8 +146,7 @@ fn check_layer(case: &Case, mut layer: Box<dyn Layer>, training: bool) -> Outcom
     let x = tensor(&case.inputs["x"]);
     let mut params = Params::new();
     let mut rules = ParamRules::default();
-    let device = test_device();
-    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", &device, 0);
+    let mut builder = LayerBuilder::new(&mut params, &mut rules, "layer", test_device(), 0);
     let output = layer.build(&x.dims()[1..], &mut builder).map_err(words)?;
     let weights = case.inputs["weights"].as_object().unwrap();
     if weights.len() != params.len() {

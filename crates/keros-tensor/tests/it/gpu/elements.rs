@@ -9,7 +9,7 @@ use keros_tensor::kernels::{
     merge_backward, moving_average, nadam_update, non_negative, permute, prelu, prelu_backward,
     rmsprop_update, scale, sgd_update, slice_axis, u8_to_f32, weight_decay, zero_pad2d,
 };
-use keros_tensor::{Stream, Tensor, Workspace};
+use keros_tensor::{Stream, Tensor};
 
 use super::stays_on_the_gpu;
 use crate::support::{random, tensor};

@@ -1,6 +1,5 @@
 //! Convolutions, dense layers and pools start kernels only.
 
-use keros_tensor::Workspace;
 use keros_tensor::kernels::{
     Activation, Conv2dSpec, Padding, Pool2dSpec, Taps, average_pool2d, average_pool2d_backward,
     conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward, dense, dense_backward,
