@@ -6,6 +6,8 @@
 #[path = "it/support.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod support;
+#[path = "it/test_device.rs"]
+mod test_device;
 
 use std::fs;
 use std::path::Path;
