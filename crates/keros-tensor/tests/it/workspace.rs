@@ -3,9 +3,12 @@
 use crate::test_device::test_device;
 use keros_tensor::{DType, Workspace, access};
 
-/// Address of the first element.
+/// Address of the first element; on a GPU, which the host does not see, of what candle keeps of it.
 fn address(tensor: &keros_tensor::Tensor) -> usize {
-    access::read::<f32>(tensor).unwrap().as_ptr().addr()
+    if tensor.device().is_cpu() {
+        return access::read::<f32>(tensor).unwrap().as_ptr().addr();
+    }
+    std::ptr::from_ref(&*tensor.storage_and_layout().0).addr()
 }
 
 #[test]
@@ -30,7 +33,11 @@ fn a_step_reuses_the_memory_of_the_step_before() {
         assert_eq!(step(&mut ws), first);
         assert_eq!(ws.bytes(), bytes);
     }
-    assert!(first.iter().all(|a| a % 64 == 0), "on a cache line");
+    let on_cpu = ws.device().is_cpu();
+    assert!(
+        !on_cpu || first.iter().all(|a| a % 64 == 0),
+        "on a cache line"
+    );
     let mut unique = first.clone();
     unique.sort_unstable();
     unique.dedup();

@@ -411,7 +411,7 @@ impl Layer for Shift {
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let w = pass.value(self.1.ok_or(NnError::NotBuilt)?);
-        Ok(x.broadcast_add(w)?)
+        Ok(x.affine(1.0, f64::from(read::<f32>(w)?[0]))?)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {

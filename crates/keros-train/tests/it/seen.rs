@@ -1,10 +1,12 @@
 //! What callbacks see of a run and do to it beyond logs and decisions.
 
 use crate::support::{endless, problem, trainer, weights};
+use crate::test_device::test_device;
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, RunError,
     Verbose,
 };
+use keros_tensor::device_name;
 use keros_train::{EvaluateOptions, FitGeneratorOptions, FitOptions, Source};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -119,7 +121,7 @@ fn the_facts_are_json_in_a_fixed_order() {
                 "network",
             ]
         );
-        assert_eq!(facts["device"], "cpu");
+        assert_eq!(facts["device"], device_name(&test_device()).as_str());
         assert_eq!(facts["seed"], 3);
         assert_eq!(facts["epochs"], 2);
         assert_eq!(facts["steps"], 1);

@@ -2,7 +2,7 @@
 
 use crate::test_device::test_device;
 use keros_data::{Array, DType as HostType};
-use keros_tensor::{DType, Tensor};
+use keros_tensor::{DType, Device, Tensor};
 use keros_train::{array_from_tensor, tensor_from_array};
 
 #[test]
@@ -33,7 +33,8 @@ fn other_types_take_the_nearest_and_views_are_laid_out() {
         (DType::BF16, HostType::F32),
         (DType::F16, HostType::F32),
     ] {
-        let tensor = numbers.to_dtype(dtype).unwrap();
+        let on_cpu = numbers.to_device(&Device::Cpu).unwrap();
+        let tensor = on_cpu.to_dtype(dtype).unwrap();
         let array = array_from_tensor(&tensor).unwrap();
         assert_eq!((array.dtype(), array.len()), (expected, 6));
     }
