@@ -10,7 +10,12 @@
 //! Sums are taken in a fixed order, and no kernel adds floats from several threads to one place: the same seed gives
 //! the same numbers on the same GPU.
 
+pub(crate) mod batch_norm;
+pub(crate) mod element_loss;
 pub(crate) mod function;
+pub(crate) mod loss;
+pub(crate) mod normalize;
+pub(crate) mod softmax;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -128,6 +133,16 @@ pub(crate) fn address_or_null<T: CudaDType>(
     tensor: Option<&Tensor>,
 ) -> Result<u64, TensorError> {
     tensor.map_or(Ok(0), |tensor| address::<T>(op, tensor))
+}
+
+/// A size that kernels take in 32 bits, with which they can divide fast.
+///
+/// # Errors
+/// It is 2³¹ or more.
+pub(crate) fn small(op: &'static str, what: &'static str, n: usize) -> Result<u32, TensorError> {
+    i32::try_from(n)
+        .map(i32::cast_unsigned)
+        .map_err(|_| TensorError::argument(op, what, "less than 2^31", n))
 }
 
 /// Threads for `n` elements, each handled by one of them.
