@@ -12,6 +12,7 @@ mod graph;
 mod keras_weights;
 mod layer_gradients;
 mod losses_and_metrics;
+mod losses_on_gpu;
 mod metric_states;
 mod metrics_of_keras;
 mod networks;
