@@ -1,12 +1,13 @@
 //! Cross-entropy of independent probabilities, with and without focus on hard values.
 
-use super::rows::{Form, Predictions, each_row, mean, target_values};
-use super::{EPSILON, Loss, LossOutput};
+use super::rows::{Form, Predictions};
+use super::{Loss, LossOutput};
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::network::Output;
 use crate::setter::setter;
 use crate::target::{Target, TargetKind};
+use keros_tensor::kernels::ElementLoss;
 use keros_tensor::{Tensor, Workspace};
 
 /// `-(y · log p + (1 - y) · log(1 - p))`, averaged over the last axis, for `y` in [0, 1].
@@ -91,79 +92,23 @@ impl BinaryFocalCrossentropy {
     }
 }
 
-/// What one prediction is for a target.
-struct Point {
-    /// The probability, and its derivative by the prediction.
-    probability: (f64, f64),
-    /// The cross-entropy, and its derivative by the prediction.
-    crossentropy: (f64, f64),
-}
-
-impl Point {
-    fn new(form: Form, y: f64, p: f64) -> Point {
-        match form {
-            Form::Logits => {
-                let probability = 1.0 / (1.0 + (-p).exp());
-                let loss = p.max(0.0) - p * y + (-p.abs()).exp().ln_1p();
-                Point {
-                    probability: (probability, probability * (1.0 - probability)),
-                    crossentropy: (loss, probability - y),
-                }
-            }
-            Form::Probabilities => {
-                let clipped = clip(p);
-                let loss = -(y * clipped.ln() + (1.0 - y) * (1.0 - clipped).ln());
-                let slope = if p == clipped {
-                    (p - y) / (p * (1.0 - p))
-                } else {
-                    0.0
-                };
-                Point {
-                    probability: (p, 1.0),
-                    crossentropy: (loss, slope),
-                }
-            }
+impl BinaryCrossentropy {
+    fn element(&self, logits: bool) -> ElementLoss {
+        ElementLoss::BinaryCrossentropy {
+            logits,
+            label_smoothing: self.label_smoothing,
         }
     }
 }
 
-/// To [1e-7, 1 - 1e-7], the latter as f32 rounds it.
-pub(super) fn clip(p: f64) -> f64 {
-    p.clamp(EPSILON, f64::from(1.0 - 1e-7_f32))
-}
-
-/// `base^gamma` and its derivative by the base, for a base of at least 0; at 0 an infinite slope
-/// counts as 0, because the cross-entropy beside it is 0.
-pub(super) fn power(base: f64, gamma: f64) -> (f64, f64) {
-    let base = base.max(0.0);
-    let slope = match base == 0.0 && gamma < 1.0 {
-        true => 0.0,
-        false => gamma * base.powf(gamma - 1.0),
-    };
-    (base.powf(gamma), slope)
-}
-
-impl BinaryCrossentropy {
-    fn point(&self, _: f64, point: &Point) -> (f64, f64) {
-        point.crossentropy
-    }
-}
-
 impl BinaryFocalCrossentropy {
-    fn point(&self, y: f64, point: &Point) -> (f64, f64) {
-        let (probability, slope) = point.probability;
-        let (loss, loss_slope) = point.crossentropy;
-        let of_truth = y * probability + (1.0 - y) * (1.0 - probability);
-        let (focus, focus_slope) = power(1.0 - of_truth, self.gamma);
-        let balance = match self.apply_class_balancing {
-            true => y * self.alpha + (1.0 - y) * (1.0 - self.alpha),
-            false => 1.0,
-        };
-        let focus_slope = -focus_slope * (2.0 * y - 1.0) * slope;
-        (
-            balance * focus * loss,
-            balance * (focus_slope * loss + focus * loss_slope),
-        )
+    fn element(&self, logits: bool) -> ElementLoss {
+        ElementLoss::BinaryFocalCrossentropy {
+            logits,
+            label_smoothing: self.label_smoothing,
+            gamma: self.gamma,
+            alpha: self.apply_class_balancing.then_some(self.alpha),
+        }
     }
 }
 
@@ -186,17 +131,11 @@ macro_rules! binary {
                 weights: Option<&Tensor>,
                 scale: f32,
             ) -> Result<LossOutput, NnError> {
-                let targets = target_values($name, target, output.logits.dims())?;
                 let own = Activation::Sigmoid;
                 let predictions =
                     Predictions::of_crossentropy($name, workspace, output, own, self.from_logits)?;
-                let (form, smoothing) = (predictions.form, self.label_smoothing);
-                each_row($name, workspace, &predictions, weights, scale, |r, p, grad| {
-                    mean(&targets[r * p.len()..][..p.len()], p, grad, |y, p| {
-                        let y = y * (1.0 - smoothing) + smoothing / 2.0;
-                        self.point(y, &Point::new(form, y, p))
-                    })
-                })
+                let loss = self.element(predictions.form == Form::Logits);
+                predictions.element_loss($name, workspace, loss, target, weights, scale)
             }
         }
     )*};

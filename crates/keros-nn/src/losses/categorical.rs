@@ -1,9 +1,8 @@
 //! Cross-entropy of a distribution over classes, with labels, with distributions, and with focus on
 //! hard rows.
 
-use super::binary::{clip, power};
-use super::rows::{Form, Predictions, Rows, each_row, target_values};
-use super::{Loss, LossOutput};
+use super::rows::{Form, Predictions, Rows, each_row, target_tensor};
+use super::{EPSILON, Loss, LossOutput};
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::network::Output;
@@ -117,6 +116,22 @@ impl CategoricalFocalCrossentropy {
     }
 }
 
+/// To [1e-7, 1 - 1e-7], the latter as f32 rounds it.
+fn clip(p: f64) -> f64 {
+    p.clamp(EPSILON, f64::from(1.0 - 1e-7_f32))
+}
+
+/// `base^gamma` and its derivative by the base, for a base of at least 0; at 0 an infinite slope
+/// counts as 0, because the cross-entropy beside it is 0.
+fn power(base: f64, gamma: f64) -> (f64, f64) {
+    let base = base.max(0.0);
+    let slope = match base == 0.0 && gamma < 1.0 {
+        true => 0.0,
+        false => gamma * base.powf(gamma - 1.0),
+    };
+    (base.powf(gamma), slope)
+}
+
 /// `log Σ exp(x)`
 fn log_sum_exp(row: &[f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -183,21 +198,20 @@ impl CategoricalCrossentropy {
         &self,
         workspace: &mut Workspace,
         logits: &Tensor,
-        target: &Target,
+        targets: &Tensor,
         weights: Option<&Tensor>,
         scale: f32,
     ) -> Result<Option<LossOutput>, NnError> {
-        let (Target::Values(targets), [_, classes]) = (target, logits.dims()) else {
-            return Ok(None);
+        let dims = logits.dims();
+        let classes = match dims {
+            [_, .., classes] if targets.dims() == dims => *classes,
+            _ => return Ok(None),
         };
-        if targets.dims() != logits.dims() {
-            return Ok(None);
-        }
         let targets = match self.label_smoothing == 0.0 {
             true => targets.clone(),
             false => {
                 let keep = (1.0 - self.label_smoothing) as f32;
-                let share = (self.label_smoothing / *classes as f64) as f32;
+                let share = (self.label_smoothing / classes as f64) as f32;
                 kernels::affine(workspace, targets, &[keep], &[share])?
             }
         };
@@ -222,7 +236,7 @@ impl CategoricalFocalCrossentropy {
         &self,
         _: &mut Workspace,
         _: &Tensor,
-        _: &Target,
+        _: &Tensor,
         _: Option<&Tensor>,
         _: f32,
     ) -> Result<Option<LossOutput>, NnError> {
@@ -249,16 +263,17 @@ macro_rules! categorical {
                 weights: Option<&Tensor>,
                 scale: f32,
             ) -> Result<LossOutput, NnError> {
-                let targets = target_values($name, target, output.logits.dims())?;
+                let targets = target_tensor($name, target, output.logits.dims())?;
                 let own = Activation::Softmax;
                 let predictions =
                     Predictions::of_crossentropy($name, workspace, output, own, self.from_logits)?;
                 if predictions.are_logits_of_output() {
                     let logits = &output.logits;
-                    if let Some(loss) = self.fast(workspace, logits, target, weights, scale)? {
+                    if let Some(loss) = self.fast(workspace, logits, targets, weights, scale)? {
                         return Ok(loss);
                     }
                 }
+                let targets = read::<f32>(targets)?;
                 let (form, smoothing) = (predictions.form, self.label_smoothing);
                 each_row($name, workspace, &predictions, weights, scale, |r, p, grad| {
                     let y = &targets[r * p.len()..][..p.len()];
@@ -279,7 +294,7 @@ categorical! {
 impl SparseCategoricalCrossentropy {
     /// Whether the kernel for rows of logits computes the loss of an output.
     fn is_fast(&self, logits: &Tensor) -> bool {
-        self.ignore_class.is_none() && logits.dims().len() == 2
+        self.ignore_class.is_none() && logits.dims().len() >= 2
     }
 
     /// Whether every label names a class or is the one to ignore.

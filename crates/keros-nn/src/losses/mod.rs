@@ -1,7 +1,15 @@
 //! Losses: a number per sample and the gradient of the batch's loss.
 //!
 //! All losses of Keras with their arguments and defaults. A loss is computed in f64 from f32 values,
-//! and its gradient is written out.
+//! and its gradient is written out. Only the categorical cross-entropies of logits, which
+//! [`kernels`](keros_tensor::kernels) compute, are in f32 throughout.
+//!
+//! **Which losses a GPU computes.** These are kernels, and a step with them waits for nothing: the
+//! categorical cross-entropies where they work on logits (labels without
+//! [`ignore_class`](SparseCategoricalCrossentropy::ignore_class)), the binary ones, also with focus,
+//! and all losses of single numbers, from [`MeanSquaredError`] to [`Poisson`]. The others are computed
+//! on the host from a copy of the outputs; so are a mask and the sum of weights of
+//! [`Reduction::MeanWithSampleWeight`].
 //!
 //! **Which values a loss sees.** An [`Output`] carries the values before the network's last
 //! activation. A cross-entropy whose activation that is (softmax for the categorical ones, sigmoid
@@ -104,8 +112,8 @@ pub trait Loss {
     /// which is [`Loss::scale`] for the gradient of the batch's loss.
     ///
     /// # Errors
-    /// Targets of another form or shape, a label that names no class, `from_logits` with an output
-    /// that a softmax or sigmoid has made.
+    /// Targets of another form or shape, a label that names no class (on a GPU it makes NaN of the loss
+    /// and of its gradient instead), `from_logits` with an output that a softmax or sigmoid has made.
     fn compute(
         &self,
         workspace: &mut Workspace,

@@ -1,8 +1,13 @@
 //! Losses of single numbers, averaged over the last axis.
 
-use super::EPSILON;
-use super::rows::{loss_of_rows, mean, plain_loss};
+use super::rows::{Predictions, plain_loss};
+use super::{Loss, LossOutput};
+use crate::error::NnError;
+use crate::network::Output;
 use crate::setter::setter;
+use crate::target::{Target, TargetKind};
+use keros_tensor::kernels::ElementLoss;
+use keros_tensor::{Tensor, Workspace};
 
 plain_loss! {
     /// `(p - y)²`, averaged over the last axis.
@@ -53,89 +58,43 @@ impl Huber {
         /// Where the square becomes a line, at least 0.
         delta: 0.0..=f64::MAX
     }
+}
 
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        let delta = self.delta;
-        mean(y, p, grad, |y, p| {
-            let error = p - y;
-            match error.abs() <= delta {
-                true => (0.5 * error * error, error),
-                false => (
-                    delta * error.abs() - 0.5 * delta * delta,
-                    delta * sign(error),
-                ),
+macro_rules! regression {
+    ($($loss:ident: $name:literal, $element:expr;)*) => {$(
+        impl Loss for $loss {
+            fn name(&self) -> &'static str {
+                $name
             }
-        })
-    }
+
+            fn target_kind(&self) -> TargetKind {
+                TargetKind::Values
+            }
+
+            fn compute(
+                &self,
+                workspace: &mut Workspace,
+                output: &Output,
+                target: &Target,
+                weights: Option<&Tensor>,
+                scale: f32,
+            ) -> Result<LossOutput, NnError> {
+                let predictions = Predictions::values(workspace, output)?;
+                let loss = $element(self);
+                predictions.element_loss($name, workspace, loss, target, weights, scale)
+            }
+        }
+    )*};
 }
 
-impl MeanSquaredError {
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        mean(y, p, grad, |y, p| ((p - y) * (p - y), 2.0 * (p - y)))
-    }
-}
-
-impl MeanAbsoluteError {
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        mean(y, p, grad, |y, p| ((p - y).abs(), sign(p - y)))
-    }
-}
-
-impl MeanAbsolutePercentageError {
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        mean(y, p, grad, |y, p| {
-            let percent = 100.0 / y.abs().max(EPSILON);
-            (percent * (p - y).abs(), percent * sign(p - y))
-        })
-    }
-}
-
-impl MeanSquaredLogarithmicError {
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        mean(y, p, grad, |y, p| {
-            let (y, floor) = (y.max(EPSILON), p.max(EPSILON));
-            let error = floor.ln_1p() - y.ln_1p();
-            let slope = if p >= EPSILON {
-                2.0 * error / (floor + 1.0)
-            } else {
-                0.0
-            };
-            (error * error, slope)
-        })
-    }
-}
-
-impl LogCosh {
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        mean(y, p, grad, |y, p| {
-            let error = p - y;
-            // The same as `log cosh`, without an exponential that overflows.
-            let far = error.abs();
-            let loss = far + (-2.0 * far).exp().ln_1p() - std::f64::consts::LN_2;
-            (loss, error.tanh())
-        })
-    }
-}
-
-impl Poisson {
-    fn row(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        mean(y, p, grad, |y, p| {
-            (p - y * (p + EPSILON).ln(), 1.0 - y / (p + EPSILON))
-        })
-    }
-}
-
-loss_of_rows! {
-    MeanSquaredError: "mean_squared_error";
-    MeanAbsoluteError: "mean_absolute_error";
-    MeanAbsolutePercentageError: "mean_absolute_percentage_error";
-    MeanSquaredLogarithmicError: "mean_squared_logarithmic_error";
-    Huber: "huber";
-    LogCosh: "log_cosh";
-    Poisson: "poisson";
-}
-
-/// -1, 0 or 1; `f64::signum` has no 0.
-fn sign(x: f64) -> f64 {
-    if x == 0.0 { 0.0 } else { x.signum() }
+regression! {
+    MeanSquaredError: "mean_squared_error", |_| ElementLoss::SquaredError;
+    MeanAbsoluteError: "mean_absolute_error", |_| ElementLoss::AbsoluteError;
+    MeanAbsolutePercentageError: "mean_absolute_percentage_error",
+        |_| ElementLoss::AbsolutePercentageError;
+    MeanSquaredLogarithmicError: "mean_squared_logarithmic_error",
+        |_| ElementLoss::SquaredLogarithmicError;
+    Huber: "huber", |loss: &Huber| ElementLoss::Huber { delta: loss.delta };
+    LogCosh: "log_cosh", |_| ElementLoss::LogCosh;
+    Poisson: "poisson", |_| ElementLoss::Poisson;
 }

@@ -6,6 +6,7 @@ use crate::error::NnError;
 use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::access::{Slice, read, write2};
+use keros_tensor::kernels::{self, ElementLoss};
 use keros_tensor::{DType, Tensor, Workspace};
 
 /// How a tensor falls into rows: its last axis, `per_sample` rows for each sample.
@@ -41,21 +42,26 @@ impl Rows {
         self.samples * self.per_sample
     }
 
+    /// Checks that there is a weight for each sample.
+    fn check_weights(self, name: &str, weights: Option<&Tensor>) -> Result<(), NnError> {
+        match weights {
+            Some(weights) if weights.dims() != [self.samples] => {
+                let expected = format!("[{}]", self.samples);
+                let found = weights.dims();
+                Err(NnError::shape(format!("{name}: weights"), expected, found))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that there is a weight for each sample, and opens them.
     pub(crate) fn weights<'a>(
         self,
         name: &str,
         weights: Option<&'a Tensor>,
     ) -> Result<Option<Slice<'a, f32>>, NnError> {
-        let Some(weights) = weights else {
-            return Ok(None);
-        };
-        if weights.dims() != [self.samples] {
-            let expected = format!("[{}]", self.samples);
-            let found = weights.dims();
-            return Err(NnError::shape(format!("{name}: weights"), expected, found));
-        }
-        Ok(Some(read::<f32>(weights)?))
+        self.check_weights(name, weights)?;
+        Ok(weights.map(read::<f32>).transpose()?)
     }
 }
 
@@ -128,6 +134,24 @@ impl Predictions {
         self.form == Form::Logits && self.activation == Activation::Linear
     }
 
+    /// The mean of a loss over the values of each sample, by its kernel.
+    pub(super) fn element_loss(
+        &self,
+        name: &str,
+        workspace: &mut Workspace,
+        loss: ElementLoss,
+        target: &Target,
+        weights: Option<&Tensor>,
+        scale: f32,
+    ) -> Result<LossOutput, NnError> {
+        let (values, dims) = (&self.values, self.values.dims());
+        let targets = target_tensor(name, target, dims)?;
+        Rows::of(name, dims)?.check_weights(name, weights)?;
+        let (per_sample, grad) =
+            kernels::element_loss(workspace, loss, values, targets, weights, scale)?;
+        self.back(workspace, LossOutput { per_sample, grad })
+    }
+
     /// Takes a gradient with respect to the values back to the logits.
     pub(super) fn back(
         &self,
@@ -147,11 +171,11 @@ impl Predictions {
 }
 
 /// The targets, one number for each value of an output of shape `dims`.
-pub(super) fn target_values<'a>(
+pub(super) fn target_tensor<'a>(
     name: &str,
     target: &'a Target,
     dims: &[usize],
-) -> Result<Slice<'a, f32>, NnError> {
+) -> Result<&'a Tensor, NnError> {
     let Target::Values(values) = target else {
         return Err(NnError::argument(name, "values", "labels"));
     };
@@ -160,7 +184,16 @@ pub(super) fn target_values<'a>(
         let found = values.dims();
         return Err(NnError::shape(format!("{name}: targets"), expected, found));
     }
-    Ok(read::<f32>(values)?)
+    Ok(values)
+}
+
+/// [`target_tensor`], opened.
+pub(super) fn target_values<'a>(
+    name: &str,
+    target: &'a Target,
+    dims: &[usize],
+) -> Result<Slice<'a, f32>, NnError> {
+    Ok(read::<f32>(target_tensor(name, target, dims)?)?)
 }
 
 /// Runs `row(index, predictions, gradient)` over all rows; it returns the loss of the row and leaves

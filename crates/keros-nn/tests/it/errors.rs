@@ -6,7 +6,7 @@ use keros_nn::{
     Activation, Loss, Mode, Network, NnError, Output, Sequential, SequentialBuilder,
     SparseCategoricalCrossentropy, Target,
 };
-use keros_tensor::{DType, Tensor, Workspace};
+use keros_tensor::{DType, Device, Tensor, Workspace};
 
 fn refused(builder: SequentialBuilder) -> String {
     builder.build(test_device(), 0).err().unwrap().to_string()
@@ -76,14 +76,15 @@ fn an_input_of_another_shape_or_type_is_refused() {
     }
 }
 
+/// A GPU has other means: see `kernels::softmax_cross_entropy`.
 #[test]
 fn a_label_that_names_no_class_is_named() {
-    let ws = &mut Workspace::new(test_device());
+    let ws = &mut Workspace::new(&Device::Cpu);
     let output = Output {
-        logits: Tensor::zeros((3, 4), DType::F32, test_device()).unwrap(),
+        logits: Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap(),
         activation: Activation::Softmax,
     };
-    let labels = Target::Labels(Tensor::new(&[0_u32, 3, 4], test_device()).unwrap());
+    let labels = Target::Labels(Tensor::new(&[0_u32, 3, 4], &Device::Cpu).unwrap());
     let loss = SparseCategoricalCrossentropy::new();
     let error = loss
         .compute(ws, &output, &labels, None, 1.0)

@@ -15,6 +15,7 @@ mod layer_gradients;
 #[cfg(feature = "keras-files")]
 mod load_weights;
 mod losses_and_metrics;
+mod losses_on_gpu;
 mod metric_states;
 mod metrics_of_keras;
 mod networks;

@@ -10,6 +10,7 @@
 //! Sums are taken in a fixed order, and no kernel adds floats from several threads to one place: the same seed gives
 //! the same numbers on the same GPU.
 
+pub(crate) mod batch_norm;
 pub(crate) mod bias;
 mod blas;
 pub(crate) mod constraint;
@@ -18,12 +19,15 @@ pub(crate) mod dense;
 pub(crate) mod depthwise;
 #[cfg(feature = "cudnn")]
 mod dnn;
+pub(crate) mod element_loss;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod function;
 pub(crate) mod global_pool;
 mod host;
+pub(crate) mod loss;
 pub(crate) mod merge;
+pub(crate) mod normalize;
 pub(crate) mod optimizer;
 mod patches;
 pub(crate) mod pool;
@@ -31,6 +35,7 @@ pub(crate) mod prelu;
 pub(crate) mod readback;
 pub(crate) mod resample;
 pub(crate) mod shape;
+pub(crate) mod softmax;
 pub(crate) mod upload;
 mod window;
 
@@ -237,6 +242,20 @@ pub(crate) fn small(op: &'static str, tensor: &Tensor) -> Result<u32, TensorErro
         return Err(TensorError::shape(op, "tensor", expected, tensor.dims()));
     }
     Ok(n as u32)
+}
+
+/// A size that kernels take in 32 bits, with which they can divide fast.
+///
+/// # Errors
+/// It is 2³¹ or more.
+pub(crate) fn small_size(
+    op: &'static str,
+    what: &'static str,
+    n: usize,
+) -> Result<u32, TensorError> {
+    i32::try_from(n)
+        .map(i32::cast_unsigned)
+        .map_err(|_| TensorError::argument(op, what, "less than 2^31", n))
 }
 
 /// Threads for `n` elements, each handled by one of them.

@@ -30,6 +30,12 @@ pub fn channel_statistics(
     axis: usize,
 ) -> Result<(Tensor, Tensor), TensorError> {
     let c = Channels::new("channel_statistics", x.dims(), axis)?;
+    on_gpu!(x, |gpu| cuda::batch_norm::channel_statistics(
+        gpu,
+        ws,
+        x,
+        c.on_gpu()
+    ));
     let sums = c.sums(ws, x, x)?;
     let mean = ws.take(&[c.channels], DType::F32)?;
     let variance = ws.take(&[c.channels], DType::F32)?;
@@ -78,6 +84,17 @@ pub fn batch_norm(
     c.check(OP, "variance", Some(variance))?;
     c.check(OP, "gamma", gamma)?;
     c.check(OP, "beta", beta)?;
+    on_gpu!(x, |gpu| cuda::batch_norm::batch_norm(
+        gpu,
+        ws,
+        x,
+        c.on_gpu(),
+        mean,
+        variance,
+        gamma,
+        beta,
+        epsilon
+    ));
     let y = ws.take(x.dims(), DType::F32)?;
     let terms = ws.take(&[3, c.period], DType::F32)?;
     {
@@ -137,6 +154,21 @@ pub fn batch_norm_backward(
     c.check(OP, "gamma", gamma)?;
     c.check(OP, "gradient of gamma", dgamma)?;
     c.check(OP, "gradient of beta", dbeta)?;
+    on_gpu!(x, |gpu| cuda::batch_norm::batch_norm_backward(
+        gpu,
+        ws,
+        x,
+        dy,
+        c.on_gpu(),
+        mean,
+        variance,
+        gamma,
+        epsilon,
+        of_batch,
+        dgamma,
+        dbeta,
+        need_dx
+    ));
     let sums = c.sums(ws, dy, x)?;
     let terms = ws.take(&[4, c.period], DType::F32)?;
     {
@@ -236,6 +268,15 @@ impl Channels {
         match tensor {
             Some(tensor) => expect_dims(op, what, tensor, &[self.channels]),
             None => Ok(()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(&self) -> crate::cuda::batch_norm::Channels {
+        crate::cuda::batch_norm::Channels {
+            rows: self.elements / (self.channels * self.inner),
+            channels: self.channels,
+            inner: self.inner,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{TensorError, Workspace, access};
 /// See [the module](super).
 pub fn log_softmax(ws: &mut Workspace, x: &Tensor) -> Result<Tensor, TensorError> {
     let (_, classes) = rows("log softmax", "logits", x)?;
+    on_gpu!(x, |gpu| cuda::softmax::log_softmax(gpu, ws, x));
     let y = ws.take(x.dims(), DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -41,6 +42,7 @@ pub fn log_softmax_backward(
     const OP: &str = "log softmax backward";
     let (_, classes) = rows(OP, "output", y)?;
     expect_dims(OP, "output gradient", dy, y.dims())?;
+    on_gpu!(y, |gpu| cuda::softmax::log_softmax_backward(gpu, ws, y, dy));
     let dx = ws.take(y.dims(), DType::F32)?;
     let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
     let (y, dy) = (&*y, &*dy);

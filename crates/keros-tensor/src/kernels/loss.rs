@@ -10,14 +10,21 @@ use crate::{TensorError, Workspace, access};
 
 /// Softmax cross-entropy with integer labels: the loss of each sample and the gradient.
 ///
-/// `logits`: `[N, C]`; `labels`: `[N]` of type `u32`, each below `C`; `weights`: `[N]`.
+/// `logits`: `[N, …, C]`; `labels`: `[N, …]` of type `u32`, one for each row of `C` and below it;
+/// `weights`: `[N]`.
 ///
-/// Returns the losses `[N]`, `loss_n = log Σ_c exp(logits_nc) - logits_n[label_n]`, neither weighted
-/// nor scaled, and the gradient `[N, C]` of `scale * Σ_n weight_n loss_n`, which is
-/// `scale * weight_n * (softmax(logits_n) - onehot(label_n))`.
+/// Returns the losses `[N]`, neither weighted nor scaled, and the gradient of
+/// `scale * Σ_n weight_n loss_n`, as `logits`.
+/// For `[N, C]`, `loss_n = log Σ_c exp(logits_nc) - logits_n[label_n]`, and the gradient is
+/// `scale * weight_n * (softmax(logits_n) - onehot(label_n))`; of several rows a sample has the mean.
+///
+/// On a GPU nobody looks at the labels before the kernel runs: one that is out of range makes the loss
+/// of its sample and the gradient of its row NaN. [`check_labels`] finds it while the labels are on
+/// the host.
 ///
 /// # Errors
-/// [`TensorError::Label`] for the first label out of range; otherwise see [the module](super).
+/// [`TensorError::Label`] for the first label out of range, on the CPU; otherwise see
+/// [the module](super).
 pub fn softmax_cross_entropy(
     ws: &mut Workspace,
     logits: &Tensor,
@@ -26,15 +33,28 @@ pub fn softmax_cross_entropy(
     scale: f32,
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "softmax cross-entropy";
-    let [samples, classes] = dims(OP, "logits", logits, "[samples, classes]")?;
-    expect_dims(OP, "labels", labels, &[samples])?;
+    let shape = LossRows::of_classes(OP, logits, weights)?;
+    let first = labels.dims().first();
+    if labels.elem_count() != shape.rows() || first != Some(&shape.samples) {
+        let LossRows {
+            samples,
+            per_sample,
+            ..
+        } = shape;
+        let expected = format!("{per_sample} for each of {samples} samples");
+        return Err(TensorError::shape(OP, "labels", expected, labels.dims()));
+    }
+    on_gpu!(logits, |gpu| {
+        let truth = cuda::loss::Truth::Labels(labels);
+        cuda::loss::cross_entropy(gpu, ws, OP, logits, truth, shape, weights, scale)
+    });
     let labels = access::read::<u32>(labels)?;
     let labels = &*labels;
-    check_labels(OP, labels, classes)?;
+    check_labels(OP, labels, shape.per_sample, shape.width)?;
     cross_entropy(
-        OP,
         ws,
         logits,
+        shape,
         weights,
         scale,
         |first, logits, factors, losses, grads| {
@@ -44,9 +64,9 @@ pub fn softmax_cross_entropy(
 }
 
 /// Softmax cross-entropy with a distribution as target: as [`softmax_cross_entropy`], with `targets`
-/// of shape `[N, C]` in place of labels.
+/// of the shape of `logits` in place of labels.
 ///
-/// `loss_n = -Σ_c target_nc * log softmax(logits_n)_c`.
+/// For `[N, C]`, `loss_n = -Σ_c target_nc * log softmax(logits_n)_c`.
 /// Targets need not add up to one; the gradient is that of the formula.
 ///
 /// # Errors
@@ -59,32 +79,95 @@ pub fn categorical_cross_entropy(
     scale: f32,
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "categorical cross-entropy";
-    let [samples, classes] = dims(OP, "logits", logits, "[samples, classes]")?;
-    expect_dims(OP, "targets", targets, &[samples, classes])?;
+    let shape = LossRows::of_classes(OP, logits, weights)?;
+    expect_dims(OP, "targets", targets, logits.dims())?;
+    on_gpu!(logits, |gpu| {
+        let truth = cuda::loss::Truth::Distributions(targets);
+        cuda::loss::cross_entropy(gpu, ws, OP, logits, truth, shape, weights, scale)
+    });
     let targets = access::read::<f32>(targets)?;
     let targets = &*targets;
     cross_entropy(
-        OP,
         ws,
         logits,
+        shape,
         weights,
         scale,
         |first, logits, factors, losses, grads| {
-            of_targets(logits, &targets[first * classes..], factors, losses, grads);
+            let targets = &targets[first * shape.width..];
+            of_targets(logits, targets, factors, losses, grads);
         },
     )
 }
 
-/// The factor of each sample's gradient.
+/// How predictions fall into rows: their last axis, `per_sample` rows for each sample.
+#[derive(Clone, Copy)]
+pub(crate) struct LossRows {
+    pub(crate) samples: usize,
+    pub(crate) per_sample: usize,
+    pub(crate) width: usize,
+}
+
+impl LossRows {
+    /// The rows of `[N, …]`, of at least one value for each sample; `[N]` has rows of one value.
+    pub(super) fn of(
+        op: &'static str,
+        what: &'static str,
+        tensor: &Tensor,
+    ) -> Result<Self, TensorError> {
+        let (samples, inner, width) = match tensor.dims() {
+            [] => (0, &[][..], 0),
+            [samples] => (*samples, &[][..], 1),
+            [samples, inner @ .., width] => (*samples, inner, *width),
+        };
+        let per_sample = inner.iter().product();
+        if per_sample == 0 || width == 0 {
+            let expected = "samples of at least one value";
+            return Err(TensorError::shape(op, what, expected, tensor.dims()));
+        }
+        Ok(Self {
+            samples,
+            per_sample,
+            width,
+        })
+    }
+
+    /// The rows of logits `[N, …, C]`; checks the weights too.
+    fn of_classes(
+        op: &'static str,
+        logits: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Self, TensorError> {
+        let shape = Self::of(op, "logits", logits)?;
+        if logits.dims().len() < 2 {
+            let expected = "[samples, …, classes]";
+            return Err(TensorError::shape(op, "logits", expected, logits.dims()));
+        }
+        if let Some(weights) = weights {
+            expect_dims(op, "weights", weights, &[shape.samples])?;
+        }
+        Ok(shape)
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.samples * self.per_sample
+    }
+}
+
+/// The factor of each row's gradient.
 #[derive(Clone, Copy)]
 struct Factors<'a> {
     weights: Option<&'a [f32]>,
     scale: f32,
+    /// Number of the first row.
+    first: usize,
+    per_sample: usize,
 }
 
 impl Factors<'_> {
     #[inline(always)]
-    fn of(&self, sample: usize) -> f32 {
+    fn of(&self, row: usize) -> f32 {
+        let sample = (self.first + row) / self.per_sample;
         self.scale * self.weights.map_or(1.0, |weights| weights[sample])
     }
 }
@@ -141,56 +224,67 @@ multiversion! {
 
 /// The frame of both losses.
 ///
-/// `rows(first, logits, factors, losses, grads)` handles the samples from number `first` on that have
+/// `of_rows(first, logits, factors, losses, grads)` handles the rows from number `first` on that have
 /// a place in `losses`.
 fn cross_entropy(
-    op: &'static str,
     ws: &mut Workspace,
     logits: &Tensor,
+    shape: LossRows,
     weights: Option<&Tensor>,
     scale: f32,
-    rows: impl Fn(usize, &[f32], Factors<'_>, &mut [f32], &mut [f32]) + Sync,
+    of_rows: impl Fn(usize, &[f32], Factors<'_>, &mut [f32], &mut [f32]) + Sync,
 ) -> Result<(Tensor, Tensor), TensorError> {
-    let [samples, classes] = dims(op, "logits", logits, "[samples, classes]")?;
-    if classes == 0 {
-        return Err(TensorError::shape(
-            op,
-            "logits",
-            "at least one class",
-            logits.dims(),
-        ));
-    }
-    if let Some(weights) = weights {
-        expect_dims(op, "weights", weights, &[samples])?;
-    }
-    let losses = ws.take(&[samples], DType::F32)?;
-    let grads = ws.take(&[samples, classes], DType::F32)?;
+    let LossRows {
+        samples,
+        per_sample,
+        width,
+    } = shape;
+    let losses = ws.take(&[shape.rows()], DType::F32)?;
+    let grads = ws.take(logits.dims(), DType::F32)?;
     let logits = access::read::<f32>(logits)?;
     let weights = weights.map(access::read::<f32>).transpose()?;
     let (logits, weights) = (&*logits, weights.as_deref());
-    let chunk = rows_chunk(classes);
+    let scale = scale / per_sample as f32;
+    let chunk = rows_chunk(width);
     access::write2(&losses, &grads, |losses, grads| {
-        let parts = (
-            chunks_mut(losses, chunk),
-            chunks_mut(grads, chunk * classes),
-        );
+        let parts = (chunks_mut(losses, chunk), chunks_mut(grads, chunk * width));
         for_each_part(parts, |i, (losses, grads): (&mut [f32], &mut [f32])| {
             let first = i * chunk;
-            let weights = weights.map(|weights| &weights[first..]);
-            let factors = Factors { weights, scale };
-            rows(first, &logits[first * classes..], factors, losses, grads);
+            let factors = Factors {
+                weights,
+                scale,
+                first,
+                per_sample,
+            };
+            of_rows(first, &logits[first * width..], factors, losses, grads);
         });
     })?;
-    Ok((losses, grads))
+    if per_sample == 1 {
+        return Ok((losses, grads));
+    }
+    let means = ws.take(&[samples], DType::F32)?;
+    {
+        let losses = access::read::<f32>(&losses)?;
+        access::write(&means, |means: &mut [f32]| {
+            for (mean, losses) in means.iter_mut().zip(losses.chunks_exact(per_sample)) {
+                let sum: f64 = losses.iter().copied().map(f64::from).sum();
+                *mean = (sum / per_sample as f64) as f32;
+            }
+        })?;
+    }
+    ws.give(&losses);
+    Ok((means, grads))
 }
 
 /// Whether each prediction is right: `[N]` of 1 and 0, to be weighted and averaged.
 ///
 /// `logits` (or probabilities): `[N, C]`; `labels`: `[N]` of type `u32`.
 /// The prediction is the class with the largest value, the first of equals.
+/// On a GPU a label out of range makes NaN of its number.
 ///
 /// # Errors
-/// [`TensorError::Label`] for the first label out of range; otherwise see [the module](super).
+/// [`TensorError::Label`] for the first label out of range, on the CPU; otherwise see
+/// [the module](super).
 pub fn correct(
     ws: &mut Workspace,
     logits: &Tensor,
@@ -198,9 +292,12 @@ pub fn correct(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "finding correct predictions";
     let classes = check_predictions(OP, logits, labels)?;
+    on_gpu!(logits, |gpu| cuda::loss::correct(
+        gpu, ws, logits, labels, classes
+    ));
     let hits = ws.take(labels.dims(), DType::F32)?;
     let labels = access::read::<u32>(labels)?;
-    check_labels(OP, &labels, classes)?;
+    check_labels(OP, &labels, 1, classes)?;
     let logits = access::read::<f32>(logits)?;
     access::write(&hits, |hits: &mut [f32]| {
         for (hit, right) in hits.iter_mut().zip(predictions(&logits, &labels, classes)) {
@@ -212,13 +309,15 @@ pub fn correct(
 
 /// Number of right predictions; shapes and rules as [`correct`].
 ///
+/// The number is needed on the host, so this waits for a GPU, and works on copies of what is there.
+///
 /// # Errors
-/// As [`correct`].
+/// [`TensorError::Label`] for the first label out of range; otherwise see [the module](super).
 pub fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<usize, TensorError> {
     const OP: &str = "counting correct predictions";
     let classes = check_predictions(OP, logits, labels)?;
     let labels = access::read::<u32>(labels)?;
-    check_labels(OP, &labels, classes)?;
+    check_labels(OP, &labels, 1, classes)?;
     let logits = access::read::<f32>(logits)?;
     Ok(predictions(&logits, &labels, classes)
         .filter(|&right| right)
@@ -254,12 +353,22 @@ fn predictions<'a>(
     })
 }
 
-fn check_labels(op: &'static str, labels: &[u32], classes: usize) -> Result<(), TensorError> {
+/// Each label names one of `classes` classes; a sample has `per_sample` of them, and `op` is what they
+/// are for.
+///
+/// # Errors
+/// [`TensorError::Label`] for the first that does not.
+pub fn check_labels(
+    op: &'static str,
+    labels: &[u32],
+    per_sample: usize,
+    classes: usize,
+) -> Result<(), TensorError> {
     match labels.iter().position(|&label| label as usize >= classes) {
-        Some(sample) => Err(TensorError::Label {
+        Some(at) => Err(TensorError::Label {
             op,
-            sample,
-            label: labels[sample],
+            sample: at / per_sample.max(1),
+            label: labels[at],
             classes,
         }),
         None => Ok(()),

@@ -48,6 +48,7 @@ mod constraint;
 mod conv;
 mod dense;
 mod dropout;
+mod element_loss;
 mod elementwise;
 mod embedding;
 mod function;
@@ -80,6 +81,7 @@ pub use conv::{
 };
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
+pub use element_loss::{ElementLoss, element_loss};
 pub use elementwise::{copy, fill, map, u8_to_f32, zip_map};
 pub use embedding::{embedding, embedding_backward};
 pub use function::{Function, function, function_backward};
@@ -87,7 +89,11 @@ pub use global_pool::{
     global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,
 };
 pub use log_softmax::{log_softmax, log_softmax_backward};
-pub use loss::{categorical_cross_entropy, correct, count_correct, softmax_cross_entropy};
+#[cfg(feature = "cuda")]
+pub(crate) use loss::LossRows;
+pub use loss::{
+    categorical_cross_entropy, check_labels, correct, count_correct, softmax_cross_entropy,
+};
 pub use merge::{MergeOp, merge, merge_backward};
 pub use normalize::{
     NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,

@@ -62,7 +62,7 @@ impl NormLayout {
     }
 
     /// Number of scales or shifts.
-    fn params(&self, params: NormParams) -> usize {
+    pub(crate) fn params(&self, params: NormParams) -> usize {
         match params {
             NormParams::Normalized => self.before * self.after,
             NormParams::Trailing => self.kept * self.after,
@@ -108,7 +108,7 @@ impl NormLayout {
     }
 
     /// Values that a statistic is over.
-    fn count(&self) -> f64 {
+    pub(crate) fn count(&self) -> f64 {
         (self.before * self.after) as f64
     }
 }
@@ -200,6 +200,9 @@ pub fn normalize(
     layout.check(OP, "input", x)?;
     check_params(OP, "gamma", gamma, layout.params(params))?;
     check_params(OP, "beta", beta, layout.params(params))?;
+    on_gpu!(x, |gpu| cuda::normalize::normalize(
+        gpu, ws, x, layout, gamma, beta, params, epsilon
+    ));
     let y = ws.take(x.dims(), DType::F32)?;
     let statistics = ws.take(&[layout.outer, 2 * layout.kept], DType::F32)?;
     {
@@ -264,6 +267,9 @@ pub fn normalize_backward(
     check_params(OP, "gamma", gamma, len)?;
     check_params(OP, "gradient of gamma", dgamma, len)?;
     check_params(OP, "gradient of beta", dbeta, len)?;
+    on_gpu!(x, |gpu| cuda::normalize::normalize_backward(
+        gpu, ws, x, statistics, dy, layout, gamma, params, dgamma, dbeta, need_dx
+    ));
     let (sample, kept) = (layout.sample(), layout.kept);
     let block = layout.block().max(layout.outer.div_ceil(PARTIALS));
     let sums = ws.take(&[layout.outer.div_ceil(block), 2 * len], DType::F32)?;
@@ -336,6 +342,7 @@ pub fn unit_normalize(
     layout: &NormLayout,
 ) -> Result<(Tensor, Tensor), TensorError> {
     layout.check("unit_normalize", "input", x)?;
+    on_gpu!(x, |gpu| cuda::normalize::unit_normalize(gpu, ws, x, layout));
     let y = ws.take(x.dims(), DType::F32)?;
     let factors = ws.take(&[layout.outer, layout.kept], DType::F32)?;
     {
@@ -379,6 +386,9 @@ pub fn unit_normalize_backward(
     layout.check(OP, "output", y)?;
     expect_dims(OP, "output gradient", dy, y.dims())?;
     expect_dims(OP, "factors", factors, &[layout.outer, layout.kept])?;
+    on_gpu!(y, |gpu| cuda::normalize::unit_normalize_backward(
+        gpu, ws, y, factors, dy, layout
+    ));
     let dx = ws.take(y.dims(), DType::F32)?;
     let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
     let factors = access::read::<f32>(factors)?;

@@ -15,6 +15,7 @@ use crate::{TensorError, Workspace, access};
 /// See [the module](super).
 pub fn softmax(ws: &mut Workspace, logits: &Tensor) -> Result<Tensor, TensorError> {
     let (_, classes) = rows("softmax", "logits", logits)?;
+    on_gpu!(logits, |gpu| cuda::softmax::softmax(gpu, ws, logits));
     let y = ws.take(logits.dims(), DType::F32)?;
     let logits = access::read::<f32>(logits)?;
     let logits = &*logits;
@@ -39,6 +40,7 @@ pub fn softmax_backward(
     const OP: &str = "softmax backward";
     let (_, classes) = rows(OP, "output", y)?;
     expect_dims(OP, "output gradient", dy, y.dims())?;
+    on_gpu!(y, |gpu| cuda::softmax::softmax_backward(gpu, ws, y, dy));
     let dx = ws.take(y.dims(), DType::F32)?;
     let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
     let (y, dy) = (&*y, &*dy);

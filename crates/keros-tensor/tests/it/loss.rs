@@ -1,10 +1,10 @@
 //! Softmax, cross-entropy and accuracy against naive formulas and finite differences.
 
 use keros_tensor::kernels::{
-    categorical_cross_entropy, correct, count_correct, softmax, softmax_backward,
-    softmax_cross_entropy,
+    categorical_cross_entropy, check_labels, correct, count_correct, log_softmax, softmax,
+    softmax_backward, softmax_cross_entropy,
 };
-use keros_tensor::{TensorError, Workspace};
+use keros_tensor::{Device, Tensor, TensorError, Workspace};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -69,7 +69,7 @@ proptest! {
             for (n, &label) in truth.iter().enumerate() {
                 onehot[n * classes + label as usize] = 1.0;
             }
-            let soft = flat64(&random(4, &[samples, classes]).abs().unwrap());
+            let soft: Vec<f64> = flat64(&random(4, &[samples, classes])).into_iter().map(f64::abs).collect();
             let check = |targets: &[f64], losses, grads| {
                 let expected = naive_cross_entropy(&flat64(&x), targets, classes);
                 check_close("losses", losses, &expected, 1e-6);
@@ -125,9 +125,9 @@ fn large_logits_do_not_overflow() {
 
 #[test]
 fn a_label_out_of_range_is_named() {
-    let mut ws = Workspace::new(test_device());
-    let x = random(1, &[3, 10]);
-    let bad = labels(&[9, 10, 11]);
+    let mut ws = Workspace::new(&Device::Cpu);
+    let x = random(1, &[3, 10]).to_device(&Device::Cpu).unwrap();
+    let bad = Tensor::new(&[9u32, 10, 11], &Device::Cpu).unwrap();
     let error = softmax_cross_entropy(&mut ws, &x, &bad, None, 1.0).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -136,6 +136,7 @@ fn a_label_out_of_range_is_named() {
     for error in [
         correct(&mut ws, &x, &bad).unwrap_err(),
         count_correct(&x, &bad).unwrap_err(),
+        check_labels("reading labels", &[1, 2, 9, 10, 11], 2, 10).unwrap_err(),
     ] {
         assert!(matches!(
             error,
@@ -146,6 +147,88 @@ fn a_label_out_of_range_is_named() {
                 ..
             }
         ));
+    }
+    check_labels("reading labels", &[9, 0], 1, 10).unwrap();
+}
+
+/// Kernels on a GPU cannot refuse, but what they make of a bad label cannot be overlooked.
+#[test]
+fn a_label_out_of_range_is_nan_on_a_gpu() {
+    let device = test_device();
+    if device.is_cpu() {
+        return;
+    }
+    let mut ws = Workspace::new(&device);
+    let (x, bad) = (random(1, &[3, 10]), labels(&[9, 10, 0]));
+    let (losses, grads) = softmax_cross_entropy(&mut ws, &x, &bad, None, 1.0).unwrap();
+    let nan = |values: &[f32]| values.iter().map(|v| v.is_nan()).collect::<Vec<_>>();
+    assert_eq!(nan(&flat(&losses)), [false, true, false]);
+    let rows = flat(&grads);
+    assert!(nan(&rows[10..20]).into_iter().all(|nan| nan));
+    assert!(!nan(&rows[..10]).contains(&true) && !nan(&rows[20..]).contains(&true));
+    let hits = correct(&mut ws, &x, &bad).unwrap();
+    assert_eq!(nan(&flat(&hits)), [false, true, false]);
+}
+
+/// Rows of a sample are averaged, and share its weight.
+#[test]
+fn samples_of_several_rows_have_their_mean() {
+    let mut ws = Workspace::new(test_device());
+    let (samples, rows, classes) = (3, 4, 5);
+    let x = random(1, &[samples, rows, classes]);
+    let truth: Vec<u32> = (0..12).map(|n| n * 7 % 5).collect();
+    let onehot: Vec<f32> = truth
+        .iter()
+        .flat_map(|&label| (0..5).map(move |class| f32::from(u8::from(class == label))))
+        .collect();
+    let weights = tensor(&[0.5, 2.0, 1.0], &[samples]);
+    let of_rows = tensor(
+        &[0.5, 0.5, 0.5, 0.5, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0],
+        &[12],
+    );
+    let flat_x = x.reshape((12, classes)).unwrap();
+    let (losses, grads) =
+        softmax_cross_entropy(&mut ws, &flat_x, &labels(&truth), Some(&of_rows), 0.25).unwrap();
+    let means: Vec<f64> = flat64(&losses)
+        .chunks(rows)
+        .map(|losses| losses.iter().sum::<f64>() / 4.0)
+        .collect();
+    let grads = flat64(&grads);
+    let targets = tensor(&onehot, &[samples, rows, classes]);
+    let truth = labels(&truth).reshape((samples, rows)).unwrap();
+    let w = Some(&weights);
+    for (losses, found) in [
+        softmax_cross_entropy(&mut ws, &x, &truth, w, 1.0).unwrap(),
+        categorical_cross_entropy(&mut ws, &x, &targets, w, 1.0).unwrap(),
+    ] {
+        assert_eq!((losses.dims(), found.dims()), (&[samples][..], x.dims()));
+        check_close("losses", &losses, &means, 1e-6);
+        check_close("gradient", &found, &grads, 1e-6);
+    }
+}
+
+/// Rows that a warp and a block share, and more rows than a block has warps.
+#[test]
+fn long_rows_match_the_formula() {
+    let mut ws = Workspace::new(test_device());
+    for (samples, classes) in [(9, 33), (2, 1024), (3, 1500)] {
+        let x = random(1, &[samples, classes]);
+        let y = softmax(&mut ws, &x).unwrap();
+        let expected = naive_softmax(&flat64(&x), classes);
+        check_close("y", &y, &expected, 1e-6);
+        let logs = log_softmax(&mut ws, &x).unwrap();
+        let expected: Vec<f64> = expected.into_iter().map(f64::ln).collect();
+        check_close("logarithms", &logs, &expected, 2e-6);
+        let values = flat(&x);
+        let best = |row: &[f32]| {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            row.iter().position(|&v| v == largest).unwrap() as u32
+        };
+        let mut truth: Vec<u32> = values.chunks(classes).map(best).collect();
+        truth[1] = (truth[1] + 1) % classes as u32;
+        let hits = correct(&mut ws, &x, &labels(&truth)).unwrap();
+        let expected: Vec<f32> = (0..samples).map(|n| f32::from(u8::from(n != 1))).collect();
+        assert_eq!(flat(&hits), expected);
     }
 }
 
@@ -172,4 +255,8 @@ fn the_first_largest_logit_is_the_prediction() {
     assert_eq!(count_correct(&x, &labels(&[1, 2, 2])).unwrap(), 0);
     let hits = correct(&mut ws, &x, &labels(&[0, 2, 0])).unwrap();
     assert_eq!(flat(&hits), [1.0, 0.0, 1.0]);
+    let (nan, low) = (f32::NAN, f32::NEG_INFINITY);
+    let x = tensor(&[nan, 1.0, 2.0, low, nan, low, -0.0, 0.0, nan], &[3, 3]);
+    let hits = correct(&mut ws, &x, &labels(&[0, 0, 0])).unwrap();
+    assert_eq!(flat(&hits), [1.0; 3]);
 }

@@ -17,6 +17,7 @@ mod determinism;
 mod device;
 mod dlpack;
 mod dropout;
+mod element_loss;
 mod function;
 mod gpu;
 mod loops;

@@ -2,14 +2,15 @@
 
 use std::sync::LazyLock;
 
-use keros_tensor::{Device, parse_device};
+use keros_tensor::{Device, parse_device, set_tf32};
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
+    set_tf32(false);
     let name = std::env::var("KEROS_TEST_DEVICE");
     parse_device(name.as_deref().unwrap_or("cpu")).unwrap()
 });
 
-/// The device of `KEROS_TEST_DEVICE`.
+/// The device of `KEROS_TEST_DEVICE`, which multiplies as exactly as it can.
 pub(crate) fn test_device() -> &'static Device {
     &DEVICE
 }

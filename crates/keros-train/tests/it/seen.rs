@@ -121,7 +121,7 @@ fn the_facts_are_json_in_a_fixed_order() {
                 "network",
             ]
         );
-        assert_eq!(facts["device"], device_name(&test_device()).as_str());
+        assert_eq!(facts["device"], device_name(test_device()).as_str());
         assert_eq!(facts["seed"], 3);
         assert_eq!(facts["epochs"], 2);
         assert_eq!(facts["steps"], 1);

@@ -2,6 +2,7 @@
 //! nothing to copy, and these tests only run the kernels.
 
 mod elements;
+mod losses;
 mod networks;
 
 use keros_tensor::Workspace;

@@ -1,0 +1,128 @@
+// Batch normalization, as kernels/batch_norm.rs, and the sums that group normalization shares with it.
+#include "columns.cuh"
+
+// Of `[outer, rows, columns]` the partial sums of `a` and of `a · b`: `[outer, chunks, 2, columns]`.
+KERNEL(column_sums_f32, (const float *__restrict__ a, const float *__restrict__ b, long long rows, unsigned columns,
+                         unsigned width, unsigned tiles, unsigned chunks, double *partials)) {
+    unsigned tile = blockIdx.x % tiles, part = blockIdx.x / tiles;
+    Chunk chunk(rows, part % chunks, chunks);
+    long long outer = part / chunks * rows * columns;
+    a += outer;
+    b += outer;
+    sum_columns(chunk.begin, chunk.end, tile, columns, width, partials + part * 2ll * columns,
+                [=](long long row, unsigned column, double &sum, double &product) {
+                    long long at = row * columns + column;
+                    double value = a[at];
+                    sum += value;
+                    product += value * b[at];
+                });
+}
+
+// The same for the channels of `[rows, channels, inner]`, where memory runs along `inner`: a block for each channel and
+// chunk.
+KERNEL(channel_sums_f32, (const float *__restrict__ a, const float *__restrict__ b, long long rows, unsigned channels,
+                          unsigned inner, unsigned chunks, double *partials)) {
+    unsigned channel = blockIdx.x % channels, part = blockIdx.x / channels;
+    Chunk chunk(rows, part, chunks);
+    double sum = 0, product = 0;
+    for (Walk walk(threadIdx.x, BLOCK, inner); chunk.begin + walk.outer < chunk.end; walk.next()) {
+        long long at = ((chunk.begin + walk.outer) * channels + channel) * inner + walk.i;
+        double value = a[at];
+        sum += value;
+        product += value * b[at];
+    }
+    sum = reduce_block<Sum>(sum, 0.0);
+    product = reduce_block<Sum>(product, 0.0);
+    if (threadIdx.x == 0) {
+        double *sums = partials + part * 2ll * channels + channel;
+        sums[0] = sum;
+        sums[channels] = product;
+    }
+}
+
+// The sums of a channel over all chunks, for each thread of the warp that calls it.
+struct ChannelSums {
+    double sum = 0, product = 0;
+
+    __device__ ChannelSums(const double *partials, unsigned chunks, unsigned channels, unsigned channel) {
+        for (unsigned chunk = threadIdx.x % 32; chunk < chunks; chunk += 32) {
+            const double *sums = partials + chunk * 2ll * channels + channel;
+            sum += sums[0];
+            product += sums[channels];
+        }
+        sum = sum_warp(sum);
+        product = sum_warp(product);
+    }
+};
+
+static inline __device__ float inverse_root(float variance, float epsilon) { return 1.0f / sqrtf(variance + epsilon); }
+
+// A warp for each channel.
+KERNEL(channel_statistics_f32,
+       (const double *partials, unsigned chunks, unsigned channels, double count, float *mean, float *variance)) {
+    unsigned channel = (blockIdx.x * BLOCK + threadIdx.x) / 32;
+    if (channel >= channels)
+        return;
+    ChannelSums sums(partials, chunks, channels, channel);
+    if (threadIdx.x % 32 == 0) {
+        double center = sums.sum / count, spread = sums.product / count - center * center;
+        mean[channel] = (float)center;
+        // Rounding can make a variance of zero negative; NaN stays.
+        variance[channel] = spread < 0 ? 0 : (float)spread;
+    }
+}
+
+// The number of threads is a multiple of the length after which channels repeat: so each has one channel, and there is
+// no division in the loop.
+KERNEL(batch_norm_f32, (const float *__restrict__ x, const float *mean, const float *variance, const float *gamma,
+                        const float *beta, float epsilon, unsigned channels, unsigned inner, unsigned threads,
+                        long long n, float *__restrict__ y)) {
+    unsigned thread = blockIdx.x * BLOCK + threadIdx.x;
+    if (thread >= threads)
+        return;
+    unsigned channel = thread / inner % channels;
+    float center = mean[channel], shift = beta ? beta[channel] : 0;
+    float scale = (gamma ? gamma[channel] : 1) * inverse_root(variance[channel], epsilon);
+#pragma unroll 4
+    for (long long i = thread; i < n; i += threads)
+        y[i] = (x[i] - center) * scale + shift;
+}
+
+// From the sums of dy and of dy · x to the gradients of the parameters, and to what the gradient of the input needs:
+// `terms` is `[3, channels]`. Each of the three may be missing. A warp for each channel.
+KERNEL(batch_norm_sums_f32, (const double *partials, unsigned chunks, unsigned channels, double count,
+                             const float *mean, const float *variance, const float *gamma, float epsilon, int of_batch,
+                             float *dgamma, float *dbeta, float *terms)) {
+    unsigned channel = (blockIdx.x * BLOCK + threadIdx.x) / 32;
+    if (channel >= channels)
+        return;
+    ChannelSums sums(partials, chunks, channels, channel);
+    if (threadIdx.x % 32 != 0)
+        return;
+    double root = inverse_root(variance[channel], epsilon);
+    double product = (sums.product - mean[channel] * sums.sum) * root;
+    if (dgamma)
+        dgamma[channel] = (float)product;
+    if (dbeta)
+        dbeta[channel] = (float)sums.sum;
+    if (terms) {
+        terms[channel] = (gamma ? gamma[channel] : 1) * (float)root;
+        terms[channels + channel] = of_batch ? (float)(sums.sum / count) : 0;
+        terms[2 * channels + channel] = of_batch ? (float)(product / count * root) : 0;
+    }
+}
+
+// Threads as in batch_norm_f32.
+KERNEL(batch_norm_backward_f32, (const float *__restrict__ x, const float *__restrict__ dy, const float *mean,
+                                 const float *terms, unsigned channels, unsigned inner, unsigned threads, long long n,
+                                 float *__restrict__ dx)) {
+    unsigned thread = blockIdx.x * BLOCK + threadIdx.x;
+    if (thread >= threads)
+        return;
+    unsigned channel = thread / inner % channels;
+    float center = mean[channel], scale = terms[channel];
+    float by_mean = terms[channels + channel], slope = terms[2 * channels + channel];
+#pragma unroll 4
+    for (long long i = thread; i < n; i += threads)
+        dx[i] = scale * (dy[i] - by_mean - (x[i] - center) * slope);
+}

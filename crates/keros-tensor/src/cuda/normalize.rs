@@ -1,0 +1,496 @@
+//! Starts layer, group and unit normalization.
+
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+use candle_core::{DType, Tensor};
+
+use super::batch_norm::{ColumnPlan, column_sums, periodic, warps};
+use super::{BLOCK, Gpu, address, address_or_null, blocks, launch, small_size};
+use crate::kernels::{NormLayout, NormParams};
+use crate::{TensorError, Workspace};
+
+/// Longest row that a warp has; a block has longer ones.
+const ROW_OF_WARP: usize = 1024;
+
+/// How many threads work on a row of so many values, and the blocks for `rows` of them.
+pub(crate) fn teams(rows: usize, values: usize) -> (u32, LaunchConfig) {
+    let size = match values {
+        0..=32 => values.next_power_of_two(),
+        33..=ROW_OF_WARP => 32,
+        _ => BLOCK,
+    };
+    (size as u32, blocks(rows.div_ceil(BLOCK / size).max(1)))
+}
+
+/// A layout as the kernels take it, with a team for each set.
+struct Sets {
+    config: LaunchConfig,
+    before: u32,
+    kept: u32,
+    after: u32,
+    team: u32,
+    count: i64,
+}
+
+impl Sets {
+    fn new(op: &'static str, layout: &NormLayout) -> Result<Self, TensorError> {
+        let count = layout.outer * layout.kept;
+        let (team, config) = teams(count, layout.before * layout.after);
+        Ok(Self {
+            config,
+            before: small_size(op, "normalized values", layout.before)?,
+            kept: small_size(op, "sets of values", layout.kept)?,
+            after: small_size(op, "normalized values", layout.after)?,
+            team,
+            count: count as i64,
+        })
+    }
+}
+
+/// Whether the values of a set lie apart, and columns are summed instead.
+fn by_columns(layout: &NormLayout, params: NormParams) -> bool {
+    params == NormParams::Trailing && layout.before > 1
+}
+
+/// The columns of each sample, which groups consist of.
+struct Groups {
+    columns: usize,
+    sample: usize,
+    plan: ColumnPlan,
+    sets: Sets,
+    /// Threads of a sample, in so many blocks.
+    threads: u32,
+    blocks: u32,
+    config: LaunchConfig,
+}
+
+impl Groups {
+    fn new(op: &'static str, layout: &NormLayout) -> Result<Self, TensorError> {
+        let columns = layout.kept * layout.after;
+        let sample = layout.before * columns;
+        let threads = periodic(columns, sample, layout.outer);
+        let count = threads.div_ceil(BLOCK);
+        small_size(op, "number of blocks", layout.outer * count)?;
+        Ok(Self {
+            columns,
+            sample,
+            plan: ColumnPlan::new(op, layout.outer, layout.before, columns)?,
+            sets: Sets::new(op, layout)?,
+            threads: small_size(op, "size of a sample", threads)?,
+            blocks: count as u32,
+            config: blocks(layout.outer * count),
+        })
+    }
+
+    fn sums(
+        &self,
+        op: &'static str,
+        gpu: &Gpu,
+        ws: &mut Workspace,
+        inputs: (&Tensor, &Tensor),
+        layout: &NormLayout,
+    ) -> Result<Tensor, TensorError> {
+        let dims = [layout.outer, layout.before, self.columns];
+        column_sums(op, gpu, ws, inputs, dims, &self.plan)
+    }
+}
+
+/// [`kernels::normalize`](crate::kernels::normalize).
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn normalize(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    x: &Tensor,
+    layout: &NormLayout,
+    gamma: Option<&Tensor>,
+    beta: Option<&Tensor>,
+    params: NormParams,
+    epsilon: f32,
+) -> Result<(Tensor, Tensor), TensorError> {
+    const OP: &str = "normalize";
+    let y = ws.take(x.dims(), DType::F32)?;
+    let statistics = ws.take(&[layout.outer, 2 * layout.kept], DType::F32)?;
+    if layout.outer == 0 {
+        return Ok((y, statistics));
+    }
+    let (to, of_sets) = (address::<f32>(OP, &y)?, address::<f32>(OP, &statistics)?);
+    let gamma = address_or_null::<f32>(OP, gamma)?;
+    let beta = address_or_null::<f32>(OP, beta)?;
+    let from = address::<f32>(OP, x)?;
+    if by_columns(layout, params) {
+        let groups = Groups::new(OP, layout)?;
+        let sums = groups.sums(OP, gpu, ws, (x, x), layout)?;
+        let Groups {
+            plan: ColumnPlan { chunks, .. },
+            sets: Sets {
+                kept, after, count, ..
+            },
+            threads,
+            ..
+        } = groups;
+        let (values, sample) = (layout.count(), groups.sample as i64);
+        let (partials, blocks_of_sample) = (address::<f64>(OP, &sums)?, groups.blocks);
+        launch!(
+            gpu,
+            NORMALIZE.group_statistics_f32,
+            warps(layout.outer * layout.kept),
+            partials,
+            chunks,
+            kept,
+            after,
+            values,
+            count,
+            epsilon,
+            of_sets
+        );
+        ws.give(&sums);
+        launch!(
+            gpu,
+            NORMALIZE.group_norm_f32,
+            groups.config,
+            from,
+            of_sets,
+            gamma,
+            beta,
+            kept,
+            after,
+            blocks_of_sample,
+            threads,
+            sample,
+            to
+        );
+        return Ok((y, statistics));
+    }
+    let Sets {
+        config,
+        before,
+        kept,
+        after,
+        team,
+        count,
+    } = Sets::new(OP, layout)?;
+    let trailing = i32::from(params == NormParams::Trailing);
+    launch!(
+        gpu,
+        NORMALIZE.normalize_f32,
+        config,
+        from,
+        gamma,
+        beta,
+        before,
+        kept,
+        after,
+        team,
+        count,
+        trailing,
+        epsilon,
+        to,
+        of_sets
+    );
+    Ok((y, statistics))
+}
+
+/// [`kernels::normalize_backward`](crate::kernels::normalize_backward).
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn normalize_backward(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    x: &Tensor,
+    statistics: &Tensor,
+    dy: &Tensor,
+    layout: &NormLayout,
+    gamma: Option<&Tensor>,
+    params: NormParams,
+    dgamma: Option<&Tensor>,
+    dbeta: Option<&Tensor>,
+    need_dx: bool,
+) -> Result<Option<Tensor>, TensorError> {
+    const OP: &str = "normalize backward";
+    if by_columns(layout, params) {
+        return groups_backward(
+            gpu, ws, x, statistics, dy, layout, gamma, dgamma, dbeta, need_dx,
+        );
+    }
+    param_gradients(gpu, ws, x, statistics, dy, layout, params, dgamma, dbeta)?;
+    if !need_dx {
+        return Ok(None);
+    }
+    let dx = ws.take(x.dims(), DType::F32)?;
+    if layout.outer == 0 {
+        return Ok(Some(dx));
+    }
+    let to = address::<f32>(OP, &dx)?;
+    let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
+    let gamma = address_or_null::<f32>(OP, gamma)?;
+    let of_sets = address::<f32>(OP, statistics)?;
+    let Sets {
+        config,
+        before,
+        kept,
+        after,
+        team,
+        count,
+    } = Sets::new(OP, layout)?;
+    let trailing = i32::from(params == NormParams::Trailing);
+    launch!(
+        gpu,
+        NORMALIZE.normalize_backward_f32,
+        config,
+        x,
+        dy,
+        gamma,
+        of_sets,
+        before,
+        kept,
+        after,
+        team,
+        count,
+        trailing,
+        to
+    );
+    Ok(Some(dx))
+}
+
+/// Fills the gradients of the parameters, where sets lie side by side.
+#[allow(clippy::too_many_arguments)]
+fn param_gradients(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    x: &Tensor,
+    statistics: &Tensor,
+    dy: &Tensor,
+    layout: &NormLayout,
+    params: NormParams,
+    dgamma: Option<&Tensor>,
+    dbeta: Option<&Tensor>,
+) -> Result<(), TensorError> {
+    const OP: &str = "normalize backward";
+    if dgamma.is_none() && dbeta.is_none() {
+        return Ok(());
+    }
+    let (trailing, rows) = match params {
+        NormParams::Trailing => (1i32, layout.outer),
+        NormParams::Normalized => (0, layout.outer * layout.kept),
+    };
+    let len = layout.params(params);
+    let ColumnPlan {
+        width,
+        tiles,
+        chunks,
+    } = ColumnPlan::new(OP, 1, rows, len)?;
+    let sums = ws.take(&[chunks as usize, 2, len], DType::F64)?;
+    let partials = address::<f64>(OP, &sums)?;
+    let dgamma = address_or_null::<f32>(OP, dgamma)?;
+    let dbeta = address_or_null::<f32>(OP, dbeta)?;
+    let params = small_size(OP, "number of parameters", len)?;
+    if chunks > 0 {
+        let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
+        let of_sets = address::<f32>(OP, statistics)?;
+        let Sets {
+            before,
+            kept,
+            after,
+            ..
+        } = Sets::new(OP, layout)?;
+        let rows = i64::from(small_size(OP, "sets of values", rows)?);
+        launch!(
+            gpu,
+            NORMALIZE.norm_param_sums_f32,
+            blocks(chunks as usize * tiles as usize),
+            x,
+            dy,
+            of_sets,
+            before,
+            kept,
+            after,
+            trailing,
+            rows,
+            params,
+            width,
+            tiles,
+            chunks,
+            partials
+        );
+    }
+    launch!(
+        gpu,
+        NORMALIZE.norm_params_f32,
+        warps(len),
+        partials,
+        chunks,
+        params,
+        dgamma,
+        dbeta
+    );
+    ws.give(&sums);
+    Ok(())
+}
+
+/// [`normalize_backward`] by the columns of each sample.
+#[allow(clippy::too_many_arguments)]
+fn groups_backward(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    x: &Tensor,
+    statistics: &Tensor,
+    dy: &Tensor,
+    layout: &NormLayout,
+    gamma: Option<&Tensor>,
+    dgamma: Option<&Tensor>,
+    dbeta: Option<&Tensor>,
+    need_dx: bool,
+) -> Result<Option<Tensor>, TensorError> {
+    const OP: &str = "normalize backward";
+    let groups = Groups::new(OP, layout)?;
+    let sums = groups.sums(OP, gpu, ws, (dy, x), layout)?;
+    let partials = address::<f64>(OP, &sums)?;
+    let of_sets = address::<f32>(OP, statistics)?;
+    let gamma = address_or_null::<f32>(OP, gamma)?;
+    let Groups {
+        plan: ColumnPlan { chunks, .. },
+        sets: Sets {
+            kept, after, count, ..
+        },
+        threads,
+        ..
+    } = groups;
+    if dgamma.is_some() || dbeta.is_some() {
+        let dgamma = address_or_null::<f32>(OP, dgamma)?;
+        let dbeta = address_or_null::<f32>(OP, dbeta)?;
+        let outer = layout.outer as i64;
+        launch!(
+            gpu,
+            NORMALIZE.group_params_f32,
+            warps(groups.columns),
+            partials,
+            outer,
+            chunks,
+            kept,
+            after,
+            of_sets,
+            dgamma,
+            dbeta
+        );
+    }
+    let dx = match need_dx {
+        false => None,
+        true => Some(ws.take(x.dims(), DType::F32)?),
+    };
+    if let (Some(dx), true) = (&dx, layout.outer > 0) {
+        let terms = ws.take(&[layout.outer * layout.kept, 2], DType::F32)?;
+        let (to, of_terms) = (address::<f32>(OP, dx)?, address::<f32>(OP, &terms)?);
+        let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
+        let (values, sample) = (layout.count(), groups.sample as i64);
+        let blocks_of_sample = groups.blocks;
+        launch!(
+            gpu,
+            NORMALIZE.group_terms_f32,
+            warps(layout.outer * layout.kept),
+            partials,
+            chunks,
+            kept,
+            after,
+            values,
+            count,
+            of_sets,
+            gamma,
+            of_terms
+        );
+        launch!(
+            gpu,
+            NORMALIZE.group_norm_backward_f32,
+            groups.config,
+            x,
+            dy,
+            of_sets,
+            of_terms,
+            gamma,
+            kept,
+            after,
+            blocks_of_sample,
+            threads,
+            sample,
+            to
+        );
+        ws.give(&terms);
+    }
+    ws.give(&sums);
+    Ok(dx)
+}
+
+/// [`kernels::unit_normalize`](crate::kernels::unit_normalize).
+pub(crate) fn unit_normalize(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    x: &Tensor,
+    layout: &NormLayout,
+) -> Result<(Tensor, Tensor), TensorError> {
+    const OP: &str = "unit_normalize";
+    let y = ws.take(x.dims(), DType::F32)?;
+    let factors = ws.take(&[layout.outer, layout.kept], DType::F32)?;
+    let (to, of_sets) = (address::<f32>(OP, &y)?, address::<f32>(OP, &factors)?);
+    let x = address::<f32>(OP, x)?;
+    let Sets {
+        config,
+        before,
+        kept,
+        after,
+        team,
+        count,
+    } = Sets::new(OP, layout)?;
+    launch!(
+        gpu,
+        NORMALIZE.unit_normalize_f32,
+        config,
+        x,
+        before,
+        kept,
+        after,
+        team,
+        count,
+        to,
+        of_sets
+    );
+    Ok((y, factors))
+}
+
+/// [`kernels::unit_normalize_backward`](crate::kernels::unit_normalize_backward).
+pub(crate) fn unit_normalize_backward(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    y: &Tensor,
+    factors: &Tensor,
+    dy: &Tensor,
+    layout: &NormLayout,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "unit_normalize backward";
+    let dx = ws.take(y.dims(), DType::F32)?;
+    if layout.outer == 0 {
+        return Ok(dx);
+    }
+    let to = address::<f32>(OP, &dx)?;
+    let (y, dy) = (address::<f32>(OP, y)?, address::<f32>(OP, dy)?);
+    let of_sets = address::<f32>(OP, factors)?;
+    let Sets {
+        config,
+        before,
+        kept,
+        after,
+        team,
+        count,
+    } = Sets::new(OP, layout)?;
+    launch!(
+        gpu,
+        NORMALIZE.unit_normalize_backward_f32,
+        config,
+        y,
+        dy,
+        of_sets,
+        before,
+        kept,
+        after,
+        team,
+        count,
+        to
+    );
+    Ok(dx)
+}

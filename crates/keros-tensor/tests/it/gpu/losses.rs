@@ -1,0 +1,95 @@
+//! Normalizations, softmax and losses start kernels only.
+
+use keros_tensor::kernels::{
+    ElementLoss, NormLayout, NormParams, batch_norm, batch_norm_backward,
+    categorical_cross_entropy, channel_statistics, correct, element_loss, log_softmax,
+    log_softmax_backward, normalize, normalize_backward, softmax, softmax_backward,
+    softmax_cross_entropy, unit_normalize, unit_normalize_backward,
+};
+use keros_tensor::{Workspace, access};
+
+use super::stays_on_the_gpu;
+use crate::support::{labels, random};
+use crate::test_device::test_device;
+
+/// Runs `f` and looks for copies, of which there are none on the CPU anyhow.
+#[track_caller]
+fn stays(f: impl FnOnce()) {
+    let before = access::host_copies();
+    f();
+    assert_eq!(access::host_copies(), before, "copies to and from the host");
+}
+
+#[test]
+fn normalization_stays_on_the_gpu() {
+    let mut ws = Workspace::new(test_device());
+    let ws = &mut ws;
+    let (x, dy, c) = (
+        random(1, &[6, 4, 8]),
+        random(2, &[6, 4, 8]),
+        random(3, &[8]),
+    );
+    let (channels, params) = (Some(&c), [random(4, &[8]), random(5, &[8])]);
+    let (dgamma, dbeta) = (Some(&params[0]), Some(&params[1]));
+    stays(|| {
+        let (mean, variance) = channel_statistics(ws, &x, 2).unwrap();
+        batch_norm(ws, &x, 2, &mean, &variance, channels, channels, 1e-3).unwrap();
+        batch_norm_backward(
+            ws, &x, &dy, 2, &mean, &variance, channels, 1e-3, true, dgamma, dbeta, true,
+        )
+        .unwrap();
+        let groups = NormLayout {
+            outer: 6,
+            before: 4,
+            kept: 2,
+            after: 4,
+        };
+        let layers = NormLayout {
+            outer: 24,
+            before: 1,
+            kept: 1,
+            after: 8,
+        };
+        for (layout, params) in [
+            (groups, NormParams::Trailing),
+            (layers, NormParams::Normalized),
+        ] {
+            let (_, statistics) =
+                normalize(ws, &x, &layout, channels, channels, params, 1e-3).unwrap();
+            normalize_backward(
+                ws,
+                &x,
+                &statistics,
+                &dy,
+                &layout,
+                channels,
+                params,
+                dgamma,
+                dbeta,
+                true,
+            )
+            .unwrap();
+            let (y, factors) = unit_normalize(ws, &x, &layout).unwrap();
+            unit_normalize_backward(ws, &y, &factors, &dy, &layout).unwrap();
+        }
+    });
+}
+
+#[test]
+fn softmax_and_losses_stay_on_the_gpu() {
+    let mut ws = Workspace::new(test_device());
+    let ws = &mut ws;
+    let (x, dy, weights) = (random(1, &[6, 5]), random(2, &[6, 5]), random(3, &[6]));
+    let truth = labels(&[0, 1, 2, 3, 4, 0]);
+    let weights = Some(&weights);
+    stays(|| {
+        let y = softmax(ws, &x).unwrap();
+        softmax_backward(ws, &y, &dy).unwrap();
+        let y = log_softmax(ws, &x).unwrap();
+        log_softmax_backward(ws, &y, &dy).unwrap();
+        softmax_cross_entropy(ws, &x, &truth, weights, 0.5).unwrap();
+        categorical_cross_entropy(ws, &x, &dy, weights, 0.5).unwrap();
+        correct(ws, &x, &truth).unwrap();
+        element_loss(ws, ElementLoss::SquaredError, &x, &dy, weights, 0.5).unwrap();
+    });
+}
