@@ -1,4 +1,5 @@
-//! The records of this repository: their pages and charts are what is made of them, and the front page shows one.
+//! The records of this repository, if there are any: their pages and charts are what is made of them, and a chart on
+//! the front page stands beside its machine.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +12,10 @@ const REDO: &str = "make it anew with `cargo xtask bench --chart`";
 fn pages_and_charts_are_those_of_the_records() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let mut shown = 0;
-    for entry in fs::read_dir(root.join("benches/recorded")).unwrap() {
+    for entry in fs::read_dir(root.join("benches/recorded"))
+        .into_iter()
+        .flatten()
+    {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
@@ -34,8 +37,6 @@ fn pages_and_charts_are_those_of_the_records() {
                 readme.contains(&machine),
                 "README.md does not say `{machine}`"
             );
-            shown += 1;
         }
     }
-    assert_eq!(shown, 1, "README.md shows the chart of one record");
 }

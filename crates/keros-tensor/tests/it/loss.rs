@@ -158,7 +158,7 @@ fn a_label_out_of_range_is_nan_on_a_gpu() {
     if device.is_cpu() {
         return;
     }
-    let mut ws = Workspace::new(&device);
+    let mut ws = Workspace::new(device);
     let (x, bad) = (random(1, &[3, 10]), labels(&[9, 10, 0]));
     let (losses, grads) = softmax_cross_entropy(&mut ws, &x, &bad, None, 1.0).unwrap();
     let nan = |values: &[f32]| values.iter().map(|v| v.is_nan()).collect::<Vec<_>>();

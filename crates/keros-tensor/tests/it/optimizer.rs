@@ -3,9 +3,9 @@
 use keros_tensor::kernels::{
     FtrlStrengths, L1L2, NormBounds, Update, accumulate, adadelta_update, adagrad_update,
     adam_update, adamax_update, add_l1_l2_gradient, amsgrad_update, bound_norms, clamp,
-    clip_global_norm, clip_norms, ftrl_update, l1_l2_penalties, lion_update, mean_of_accumulated,
-    moving_average, nadam_update, non_negative, rmsprop_update, scale, sgd_update, sum,
-    weight_decay,
+    clip_global_norm, clip_norms, ftrl_update, l1_l2_penalties, l1_l2_sums, lion_update,
+    mean_of_accumulated, moving_average, nadam_update, non_negative, rmsprop_update, scale,
+    sgd_update, sum, weight_decay,
 };
 use keros_tensor::{Tensor, Workspace};
 
@@ -352,6 +352,17 @@ fn penalties_and_their_gradients() {
         assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
     }
     assert!(l1_l2_penalties(&[]).unwrap().is_empty());
+    // The same as sums that are still to be multiplied.
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(test_device());
+        let parts = l1_l2_sums(ws, &[of(&x, 0.5, 0.25), of(&y, 0.0, 2.0)]).unwrap();
+        let totals = parts.iter().map(|part| {
+            let sums: Vec<f64> = part.sums.to_vec1().unwrap();
+            part.total(&sums)
+        });
+        let total: f64 = totals.sum();
+        assert!((total / (expected[0] + expected[1]) - 1.0).abs() < 1e-12);
+    });
 
     let x = tensor(&[0.5, 0.0, -2.0, f32::NAN], &[4]);
     let grad = tensor(&[1.0; 4], &[4]);

@@ -6,24 +6,12 @@ use keros_tensor::kernels::{
     log_softmax_backward, normalize, normalize_backward, softmax, softmax_backward,
     softmax_cross_entropy, unit_normalize, unit_normalize_backward,
 };
-use keros_tensor::{Workspace, access};
 
 use super::stays_on_the_gpu;
 use crate::support::{labels, random};
-use crate::test_device::test_device;
-
-/// Runs `f` and looks for copies, of which there are none on the CPU anyhow.
-#[track_caller]
-fn stays(f: impl FnOnce()) {
-    let before = access::host_copies();
-    f();
-    assert_eq!(access::host_copies(), before, "copies to and from the host");
-}
 
 #[test]
 fn normalization_stays_on_the_gpu() {
-    let mut ws = Workspace::new(test_device());
-    let ws = &mut ws;
     let (x, dy, c) = (
         random(1, &[6, 4, 8]),
         random(2, &[6, 4, 8]),
@@ -31,7 +19,7 @@ fn normalization_stays_on_the_gpu() {
     );
     let (channels, params) = (Some(&c), [random(4, &[8]), random(5, &[8])]);
     let (dgamma, dbeta) = (Some(&params[0]), Some(&params[1]));
-    stays(|| {
+    stays_on_the_gpu(|ws| {
         let (mean, variance) = channel_statistics(ws, &x, 2).unwrap();
         batch_norm(ws, &x, 2, &mean, &variance, channels, channels, 1e-3).unwrap();
         batch_norm_backward(
@@ -77,12 +65,10 @@ fn normalization_stays_on_the_gpu() {
 
 #[test]
 fn softmax_and_losses_stay_on_the_gpu() {
-    let mut ws = Workspace::new(test_device());
-    let ws = &mut ws;
     let (x, dy, weights) = (random(1, &[6, 5]), random(2, &[6, 5]), random(3, &[6]));
     let truth = labels(&[0, 1, 2, 3, 4, 0]);
     let weights = Some(&weights);
-    stays(|| {
+    stays_on_the_gpu(|ws| {
         let y = softmax(ws, &x).unwrap();
         softmax_backward(ws, &y, &dy).unwrap();
         let y = log_softmax(ws, &x).unwrap();
