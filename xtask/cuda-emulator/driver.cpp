@@ -157,7 +157,13 @@ std::map<std::string, Kernel> &kernels() {
 
 } // namespace
 
-void add_kernel(const char *name, const Kernel &kernel) { kernels().emplace(name, kernel); }
+void add_kernel(const char *name, const Kernel &kernel) {
+    // The real driver tells modules apart; the emulator has one for all.
+    if (!kernels().emplace(name, kernel).second) {
+        fprintf(stderr, "emulator: there are two kernels `%s`\n", name);
+        abort();
+    }
+}
 
 void __syncthreads() { wait(State::AtBlock); }
 void __syncwarp(unsigned) { wait(State::AtWarp); }

@@ -2,7 +2,7 @@
 #include "columns.cuh"
 
 // Of `[outer, rows, columns]` the partial sums of `a` and of `a · b`: `[outer, chunks, 2, columns]`.
-KERNEL(column_sums_f32, (const float *__restrict__ a, const float *__restrict__ b, long long rows, unsigned columns,
+KERNEL(partial_column_sums_f32, (const float *__restrict__ a, const float *__restrict__ b, long long rows, unsigned columns,
                          unsigned width, unsigned tiles, unsigned chunks, double *partials)) {
     unsigned tile = blockIdx.x % tiles, part = blockIdx.x / tiles;
     Chunk chunk(rows, part % chunks, chunks);

@@ -71,7 +71,7 @@ pub(crate) fn column_sums(
     if parts > 0 {
         launch!(
             gpu,
-            BATCH_NORM.column_sums_f32,
+            BATCH_NORM.partial_column_sums_f32,
             blocks(parts * tiles as usize),
             a,
             b,

@@ -160,7 +160,15 @@ fn transpose(
     let threads = blocks(rows.div_ceil(SIDE) * columns.div_ceil(SIDE));
     let (x, y) = (address::<f32>(op, x)?, address::<f32>(op, y)?);
     let (rows, columns) = (int(op, rows)?, int(op, columns)?);
-    launch!(gpu, IMAGE.transpose_f32, threads, x, y, rows, columns);
+    launch!(
+        gpu,
+        IMAGE.transpose_filter_f32,
+        threads,
+        x,
+        y,
+        rows,
+        columns
+    );
     Ok(())
 }
 

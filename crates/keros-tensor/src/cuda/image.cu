@@ -6,7 +6,7 @@
 // threads of a warp on different banks of the shared memory.
 #define SIDE 32
 
-KERNEL(transpose_f32, (const float *x, float *y, unsigned rows, unsigned columns)) {
+KERNEL(transpose_filter_f32, (const float *x, float *y, unsigned rows, unsigned columns)) {
     __shared__ float square[SIDE][SIDE + 1];
     unsigned squares = (columns + SIDE - 1) / SIDE;
     unsigned row = blockIdx.x / squares * SIDE, column = blockIdx.x % squares * SIDE;

@@ -5,7 +5,7 @@
 use keros_tensor::Workspace;
 use keros_tensor::kernels::{ElementLoss, element_loss};
 
-use crate::support::{check_close, flat64, random, tensor, values};
+use crate::support::{check_close, flat64, random, same_bits_on_every_path, tensor, values};
 use crate::test_device::test_device;
 
 fn all() -> Vec<ElementLoss> {
@@ -43,48 +43,50 @@ fn inside(seed: u64, len: usize) -> Vec<f32> {
 
 #[test]
 fn gradients_follow_differences() {
-    let ws = &mut Workspace::new(test_device());
-    for loss in all() {
-        // Samples of a few values, and of more than one block has.
-        for shape in [vec![3], vec![4, 2, 3], vec![2, 9000]] {
-            let len = shape.iter().product();
-            let (y, p) = (inside(1, len), inside(2, len));
-            let weights = tensor(&inside(3, shape[0]), &shape[..1]);
-            let (targets, predictions) = (tensor(&y, &shape), tensor(&p, &shape));
-            let (losses, grads) =
-                element_loss(ws, loss, &predictions, &targets, Some(&weights), 0.5).unwrap();
-            assert_eq!(losses.dims(), &shape[..1]);
-            assert_eq!(grads.dims(), shape);
-            let (weights, size) = (flat64(&weights), len / shape[0]);
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(test_device());
+        for loss in all() {
+            // Samples of a few values, and of more than one block has.
+            for shape in [vec![3], vec![4, 2, 3], vec![2, 9000]] {
+                let len = shape.iter().product();
+                let (y, p) = (inside(1, len), inside(2, len));
+                let weights = tensor(&inside(3, shape[0]), &shape[..1]);
+                let (targets, predictions) = (tensor(&y, &shape), tensor(&p, &shape));
+                let (losses, grads) =
+                    element_loss(ws, loss, &predictions, &targets, Some(&weights), 0.5).unwrap();
+                assert_eq!(losses.dims(), &shape[..1]);
+                assert_eq!(grads.dims(), shape);
+                let (weights, size) = (flat64(&weights), len / shape[0]);
 
-            // Each value alone, a little to both sides.
-            let step = 1e-2;
-            let single = |ws: &mut Workspace, p: Vec<f32>| {
-                let (p, y) = (tensor(&p, &[len]), tensor(&y, &[len]));
-                flat64(&element_loss(ws, loss, &p, &y, None, 1.0).unwrap().0)
-            };
-            let at = single(ws, p.clone());
-            let means: Vec<f64> = at
-                .chunks(size)
-                .map(|c| c.iter().sum::<f64>() / size as f64)
-                .collect();
-            check_close(&format!("{loss:?}"), &losses, &means, 1e-6);
-            let above = single(ws, p.iter().map(|p| p + step as f32).collect());
-            let below = single(ws, p.iter().map(|p| p - step as f32).collect());
-            let found = flat64(&grads);
-            for (i, grad) in found.into_iter().enumerate() {
-                // Neither where a square becomes a line nor where a distance turns.
-                let (above, below) = ((above[i] - at[i]) / step, (at[i] - below[i]) / step);
-                let factor = 0.5 * weights[i / size] / size as f64;
-                let (low, high) = (above.min(below) * factor, above.max(below) * factor);
-                let slack = 1e-2 * factor * (1.0 + low.abs().max(high.abs()) / factor);
-                assert!(
-                    (low - slack..=high + slack).contains(&grad),
-                    "{loss:?} of {shape:?} at {i}: {grad} is not in {low}..{high}"
-                );
+                // Each value alone, a little to both sides.
+                let step = 1e-2;
+                let single = |ws: &mut Workspace, p: Vec<f32>| {
+                    let (p, y) = (tensor(&p, &[len]), tensor(&y, &[len]));
+                    flat64(&element_loss(ws, loss, &p, &y, None, 1.0).unwrap().0)
+                };
+                let at = single(ws, p.clone());
+                let means: Vec<f64> = at
+                    .chunks(size)
+                    .map(|c| c.iter().sum::<f64>() / size as f64)
+                    .collect();
+                check_close(&format!("{loss:?}"), &losses, &means, 1e-6);
+                let above = single(ws, p.iter().map(|p| p + step as f32).collect());
+                let below = single(ws, p.iter().map(|p| p - step as f32).collect());
+                let found = flat64(&grads);
+                for (i, grad) in found.into_iter().enumerate() {
+                    // Neither where a square becomes a line nor where a distance turns.
+                    let (above, below) = ((above[i] - at[i]) / step, (at[i] - below[i]) / step);
+                    let factor = 0.5 * weights[i / size] / size as f64;
+                    let (low, high) = (above.min(below) * factor, above.max(below) * factor);
+                    let slack = 1e-2 * factor * (1.0 + low.abs().max(high.abs()) / factor);
+                    assert!(
+                        (low - slack..=high + slack).contains(&grad),
+                        "{loss:?} of {shape:?} at {i}: {grad} is not in {low}..{high}"
+                    );
+                }
             }
         }
-    }
+    });
 }
 
 #[test]

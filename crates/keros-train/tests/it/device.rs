@@ -9,6 +9,7 @@ use keros_data::{Array, Batch};
 use keros_nn::layers::Dense;
 use keros_nn::{L2, Metric, NnError, Output, Sequential, SparseCategoricalCrossentropy, Target};
 use keros_tensor::access::host_copies;
+use keros_tensor::access::host_copies;
 use keros_tensor::{Device, Tensor, Workspace};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
 use std::process::Command;
@@ -72,6 +73,15 @@ fn penalized(device: &Device) -> Trainer<Sequential> {
         .weighted_metric("sparse_categorical_crossentropy")
         .compile()
         .unwrap()
+}
+
+#[test]
+fn a_training_stays_on_the_gpu() {
+    let (x, y) = problem(50);
+    let mut trainer = penalized(test_device());
+    let before = host_copies();
+    trainer.fit(x, y, silent(CallbackList::new())).unwrap();
+    assert_eq!(host_copies(), before, "copies to the host and back");
 }
 
 #[test]
