@@ -9,7 +9,6 @@ use keros_data::{Array, Batch};
 use keros_nn::layers::Dense;
 use keros_nn::{L2, Metric, NnError, Output, Sequential, SparseCategoricalCrossentropy, Target};
 use keros_tensor::access::host_copies;
-use keros_tensor::access::host_copies;
 use keros_tensor::{Device, Tensor, Workspace};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
 use std::process::Command;
