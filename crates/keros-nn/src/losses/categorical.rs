@@ -9,7 +9,7 @@ use crate::network::Output;
 use crate::setter::setter;
 use crate::target::{Target, TargetKind};
 use keros_tensor::access::read;
-use keros_tensor::{Tensor, TensorError, Workspace, kernels};
+use keros_tensor::{Tensor, Workspace, kernels};
 
 /// `-log p[label]` for integer labels.
 ///
@@ -297,26 +297,6 @@ impl SparseCategoricalCrossentropy {
         self.ignore_class.is_none() && logits.dims().len() >= 2
     }
 
-    /// Whether every label names a class or is the one to ignore.
-    fn check_labels(
-        &self,
-        op: &'static str,
-        labels: &[u32],
-        classes: usize,
-        per_sample: usize,
-    ) -> Result<(), NnError> {
-        let wrong = |label: &u32| *label as usize >= classes && self.ignore_class != Some(*label);
-        match labels.iter().position(wrong) {
-            None => Ok(()),
-            Some(row) => Err(NnError::Tensor(TensorError::Label {
-                op,
-                sample: row / per_sample.max(1),
-                label: labels[row],
-                classes,
-            })),
-        }
-    }
-
     fn row(&self, form: Form, label: u32, p: &[f32], grad: &mut [f32]) -> f64 {
         if self.ignore_class == Some(label) {
             grad.fill(0.0);
@@ -386,7 +366,13 @@ impl Loss for SparseCategoricalCrossentropy {
             return Err(NnError::shape(format!("{name}: labels"), expected, found));
         }
         let labels = read::<u32>(labels)?;
-        self.check_labels(name, &labels, rows.width, rows.per_sample)?;
+        kernels::check_labels(
+            name,
+            &labels,
+            rows.per_sample,
+            rows.width,
+            self.ignore_class,
+        )?;
         let form = predictions.form;
         each_row(
             name,
@@ -411,7 +397,14 @@ impl Loss for SparseCategoricalCrossentropy {
             false => self.name(),
         };
         let per_sample = labels.elem_count() / samples.max(&1);
-        self.check_labels(op, &read::<u32>(labels)?, *classes, per_sample)
+        let labels = read::<u32>(labels)?;
+        Ok(kernels::check_labels(
+            op,
+            &labels,
+            per_sample,
+            *classes,
+            self.ignore_class,
+        )?)
     }
 
     fn mask(&self, target: &Target) -> Result<Option<Vec<bool>>, NnError> {

@@ -50,7 +50,7 @@ pub fn softmax_cross_entropy(
     });
     let labels = access::read::<u32>(labels)?;
     let labels = &*labels;
-    check_labels(OP, labels, shape.per_sample, shape.width)?;
+    check_labels(OP, labels, shape.per_sample, shape.width, None)?;
     cross_entropy(
         ws,
         logits,
@@ -297,7 +297,7 @@ pub fn correct(
     ));
     let hits = ws.take(labels.dims(), DType::F32)?;
     let labels = access::read::<u32>(labels)?;
-    check_labels(OP, &labels, 1, classes)?;
+    check_labels(OP, &labels, 1, classes, None)?;
     let logits = access::read::<f32>(logits)?;
     access::write(&hits, |hits: &mut [f32]| {
         for (hit, right) in hits.iter_mut().zip(predictions(&logits, &labels, classes)) {
@@ -317,7 +317,7 @@ pub fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<usize, TensorEr
     const OP: &str = "counting correct predictions";
     let classes = check_predictions(OP, logits, labels)?;
     let labels = access::read::<u32>(labels)?;
-    check_labels(OP, &labels, 1, classes)?;
+    check_labels(OP, &labels, 1, classes, None)?;
     let logits = access::read::<f32>(logits)?;
     Ok(predictions(&logits, &labels, classes)
         .filter(|&right| right)
@@ -353,8 +353,8 @@ fn predictions<'a>(
     })
 }
 
-/// Each label names one of `classes` classes; a sample has `per_sample` of them, and `op` is what they
-/// are for.
+/// Each label names one of `classes` classes or is the one to ignore; a sample has `per_sample` of
+/// them, and `op` is what they are for.
 ///
 /// # Errors
 /// [`TensorError::Label`] for the first that does not.
@@ -363,8 +363,10 @@ pub fn check_labels(
     labels: &[u32],
     per_sample: usize,
     classes: usize,
+    ignored: Option<u32>,
 ) -> Result<(), TensorError> {
-    match labels.iter().position(|&label| label as usize >= classes) {
+    let wrong = |label: &u32| *label as usize >= classes && ignored != Some(*label);
+    match labels.iter().position(wrong) {
         Some(at) => Err(TensorError::Label {
             op,
             sample: at / per_sample.max(1),

@@ -2,8 +2,10 @@
 //!
 //! Every function that makes a tensor takes it from the [`Workspace`](crate::Workspace) it is given
 //! and so shares its rule: the result is valid until the workspace is recycled.
-//! Inputs are contiguous tensors on the CPU; a tensor on another device, of another element type or
-//! shape is an error, and so is an output that shares its storage with an input.
+//! Inputs are contiguous tensors on one device, the CPU or a GPU, which then does the work; a tensor
+//! on another device, of another element type or shape is an error, and so is an output that shares
+//! its storage with an input.
+//! On a GPU a function returns when the work is started, and a few of them, which say so, wait for it.
 //!
 //! Backward functions take the output `y` of the forward pass where the activation is fused into
 //! it, and overwrite (never add to) the gradients that they are given to fill.

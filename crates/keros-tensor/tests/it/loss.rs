@@ -136,7 +136,7 @@ fn a_label_out_of_range_is_named() {
     for error in [
         correct(&mut ws, &x, &bad).unwrap_err(),
         count_correct(&x, &bad).unwrap_err(),
-        check_labels("reading labels", &[1, 2, 9, 10, 11], 2, 10).unwrap_err(),
+        check_labels("reading labels", &[1, 2, 9, 10, 11], 2, 10, None).unwrap_err(),
     ] {
         assert!(matches!(
             error,
@@ -148,7 +148,8 @@ fn a_label_out_of_range_is_named() {
             }
         ));
     }
-    check_labels("reading labels", &[9, 0], 1, 10).unwrap();
+    check_labels("reading labels", &[9, 0], 1, 10, None).unwrap();
+    check_labels("reading labels", &[9, 255], 1, 10, Some(255)).unwrap();
 }
 
 /// Kernels on a GPU cannot refuse, but what they make of a bad label cannot be overlooked.
