@@ -160,27 +160,29 @@ pub(crate) fn storage_key(tensor: &Tensor) -> Result<usize, TensorError> {
     Ok(key(&tensor.storage_and_layout().0))
 }
 
-/// Whether each tensor of `changed` has a storage of its own, as a write through this module would check.
+/// Whether each tensor of `written` has a storage of its own, which no other and none of `read` shares, as a write
+/// through this module would check.
 ///
 /// # Errors
 /// [`TensorError::Aliased`] if not, or inside the closure of a write.
 #[cfg(feature = "cuda")]
-pub(crate) fn check_apart(
+pub(crate) fn check_apart<'a>(
     op: &'static str,
-    changed: &[&Tensor],
-    read: Option<&Tensor>,
+    written: impl IntoIterator<Item = &'a Tensor>,
+    read: &[&Tensor],
 ) -> Result<(), TensorError> {
-    let keys: Vec<usize> = changed
+    let mut taken = read
         .iter()
-        .copied()
-        .chain(read)
-        .map(storage_key)
-        .collect::<Result<_, _>>()?;
-    let own = |i: usize| !keys[..i].contains(&keys[i]);
-    if (1..keys.len()).all(own) {
-        return Ok(());
+        .map(|tensor| storage_key(tensor))
+        .collect::<Result<Vec<_>, _>>()?;
+    for tensor in written {
+        let key = storage_key(tensor)?;
+        if taken.contains(&key) {
+            return Err(TensorError::Aliased { op });
+        }
+        taken.push(key);
     }
-    Err(TensorError::Aliased { op })
+    Ok(())
 }
 
 fn check_not_writing(op: &'static str) -> Result<(), TensorError> {

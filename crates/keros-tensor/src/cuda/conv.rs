@@ -1,13 +1,16 @@
 //! Convolutions: cuDNN where it is compiled in and has a way, matrix products of
 //! [patches](super::patches) otherwise.
 
+use std::iter;
+
 use candle_core::{DType, Tensor};
 
 use super::bias::{finish, output_gradient};
 #[cfg(feature = "cudnn")]
 use super::dnn;
 use super::window::Window;
-use super::{Gpu, check_separate, int, patches, zero};
+use super::{Gpu, int, patches, zero};
+use crate::access::check_apart;
 use crate::kernels::{Activation, ConvGeometry};
 use crate::{TensorError, Workspace};
 
@@ -107,7 +110,7 @@ pub(crate) fn conv2d_backward(
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "conv2d backward";
     let convolution = &Convolution::new(OP, g)?;
-    check_separate(OP, &[Some(dw), dbias], &[x, w, y, dy])?;
+    check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
         true => Some(ws.take(x.dims(), DType::F32)?),
         false => None,
@@ -158,7 +161,7 @@ pub(crate) fn conv2d_transpose_backward(
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "conv2d_transpose backward";
     let convolution = &Convolution::new(OP, g)?;
-    check_separate(OP, &[Some(dw), dbias], &[x, w, y, dy])?;
+    check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
         true => Some(ws.take(x.dims(), DType::F32)?),
         false => None,

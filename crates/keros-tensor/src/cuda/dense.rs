@@ -1,10 +1,13 @@
 //! Fully connected layers by matrix products.
 
+use std::iter;
+
 use candle_core::{DType, Tensor};
 
 use super::bias::{finish, output_gradient};
 use super::blas::{Matrix, product};
-use super::{Gpu, address, check_separate, zero};
+use super::{Gpu, address, zero};
+use crate::access::check_apart;
 use crate::kernels::Activation;
 use crate::{TensorError, Workspace};
 
@@ -46,7 +49,7 @@ pub(crate) fn dense_backward(
     need_dx: bool,
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "dense backward";
-    check_separate(OP, &[Some(dw), dbias], &[x, w, y, dy])?;
+    check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
         true => Some(ws.take(x.dims(), DType::F32)?),
         false => None,

@@ -1,13 +1,14 @@
 //! Starts the kernels of depthwise convolution.
 
+use std::iter;
+
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Tensor};
 
 use super::bias::{column_sums, columns_of_block, output_gradient, parts};
 use super::window::{Window, by_4};
-use super::{
-    BLOCK, Gpu, address, address_or_null, blocks, check_separate, each, int, launch, zero,
-};
+use super::{BLOCK, Gpu, address, address_or_null, blocks, each, int, launch, zero};
+use crate::access::check_apart;
 use crate::kernels::{Activation, ConvGeometry};
 use crate::{TensorError, Workspace};
 
@@ -83,7 +84,7 @@ pub(crate) fn backward(
     const OP: &str = "depthwise_conv2d backward";
     let window = Window::of_convolution(OP, g)?;
     let multiplier = int(OP, multiplier)?;
-    check_separate(OP, &[Some(dw), dbias], &[x, w, y, dy])?;
+    check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
         true => Some(ws.take(x.dims(), DType::F32)?),
         false => None,

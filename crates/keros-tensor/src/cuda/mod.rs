@@ -47,7 +47,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaError};
 use candle_core::{Device, Error, Storage, Tensor};
 
-use crate::{TensorError, access, device};
+use crate::{TensorError, device};
 
 /// The compiled `.cu` files.
 #[allow(unreachable_pub, reason = "they are written so when compiled")]
@@ -193,27 +193,7 @@ pub(crate) fn address_or_null<T: CudaDType>(
 /// # Errors
 /// It is 2³¹ or more.
 pub(crate) fn int(op: &'static str, n: usize) -> Result<i32, TensorError> {
-    i32::try_from(n)
-        .map_err(|_| TensorError::argument(op, "size for a GPU", "less than 2147483648", n))
-}
-
-/// Checks that no tensor that is written shares its storage with another one.
-pub(crate) fn check_separate(
-    op: &'static str,
-    written: &[Option<&Tensor>],
-    read: &[&Tensor],
-) -> Result<(), TensorError> {
-    let keys = |tensors: &[&Tensor]| {
-        let keys = tensors.iter().map(|tensor| access::storage_key(tensor));
-        keys.collect::<Result<Vec<_>, _>>()
-    };
-    let written: Vec<_> = written.iter().copied().flatten().collect();
-    let (written, read) = (keys(&written)?, keys(read)?);
-    let shared = |(i, key)| written[..i].contains(key) || read.contains(key);
-    match written.iter().enumerate().any(shared) {
-        true => Err(TensorError::Aliased { op }),
-        false => Ok(()),
-    }
+    Ok(small_size(op, "size for a GPU", n)?.cast_signed())
 }
 
 /// Fills a tensor with zeros.

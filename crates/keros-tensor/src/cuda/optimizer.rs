@@ -55,7 +55,7 @@ fn batches<const N: usize>(
         };
         let mut chunks = 0;
         for (i, group) in groups.iter().enumerate() {
-            access::check_apart(op, &group.changed, group.read)?;
+            access::check_apart(op, group.changed, group.read.as_slice())?;
             for (column, tensor) in group.changed.into_iter().chain(group.read).enumerate() {
                 tensors.address[column][i] = address::<f32>(op, tensor)?;
             }

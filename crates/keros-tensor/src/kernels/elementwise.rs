@@ -68,7 +68,7 @@ pub fn copy(from: &Tensor, to: &Tensor) -> Result<(), TensorError> {
     const OP: &str = "copying";
     expect_dims(OP, "tensor to copy to", to, from.dims())?;
     on_gpu!(from, |gpu| {
-        crate::access::check_apart(OP, &[to], Some(from))?;
+        crate::access::check_apart(OP, [to], &[from])?;
         cuda::elementwise::copy(gpu, OP, from, to)
     });
     let from = access::read::<f32>(from)?;

@@ -90,7 +90,7 @@ pub fn embedding_backward(
         &[indices.dims(), &[width]].concat(),
     )?;
     on_gpu!(indices, |gpu| {
-        crate::access::check_apart(OP, &[dtable], Some(dy))?;
+        crate::access::check_apart(OP, [dtable], &[dy])?;
         cuda::embedding::embedding_backward(gpu, ws, indices, dy, dtable)
     });
     // Only a GPU needs memory for it.

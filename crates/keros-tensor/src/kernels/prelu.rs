@@ -52,7 +52,7 @@ pub fn prelu_backward(
     expect_dims(OP, "output gradient", dy, x.dims())?;
     expect_dims(OP, "gradient of alpha", dalpha, alpha.dims())?;
     on_gpu!(x, |gpu| {
-        crate::access::check_apart(OP, &[dalpha], Some(dy))?;
+        crate::access::check_apart(OP, [dalpha], &[dy])?;
         cuda::prelu::prelu_backward(gpu, ws, x, alpha, dy, dalpha)
     });
     let dx = ws.take(x.dims(), DType::F32)?;
