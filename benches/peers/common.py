@@ -5,23 +5,29 @@ import json
 
 import numpy
 
+SHAPES = {"mnist_convnet": (28, 28, 1), "cifar10_cnn": (32, 32, 3), "mlp": (784,), "resnet18": (224, 224, 3)}
+
 
 def asked():
     """The request, as the suite `train` writes it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", choices=["mnist_convnet", "cifar10_cnn", "mlp"], required=True)
+    parser.add_argument("--model", choices=list(SHAPES), required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["float32", "tf32", "mixed_bfloat16"])
     return parser.parse_args()
 
 
 def data(asked):
-    """Images, channels last, and labels."""
-    shapes = {"mnist_convnet": (28, 28, 1), "cifar10_cnn": (32, 32, 3), "mlp": (784,)}
+    """Images, channels last, and labels: floats for the CPU, bytes for a GPU."""
     random = numpy.random.default_rng(1)
-    x = random.random((asked.images, *shapes[asked.model]), numpy.float32)
-    return x, random.integers(0, 10, asked.images)
+    shape = (asked.images, *SHAPES[asked.model])
+    y = random.integers(0, 1000 if asked.model == "resnet18" else 10, asked.images)
+    if asked.device == "cpu":
+        return random.random(shape, numpy.float32), y
+    return random.integers(0, 256, shape, numpy.uint8), y
 
 
 def peak_mb():

@@ -47,7 +47,7 @@ fn play(
         match contest.json {
             true => println!("{}", figures.line),
             false => {
-                let (model, of) = (training.model.name(), contest.rounds);
+                let (model, of) = (case_name(training), contest.rounds);
                 let rate = significant(rate(&figures));
                 eprintln!("{model}, round {round} of {of}: {who} {rate} images/s");
             }
@@ -62,16 +62,20 @@ fn command(peer: &Peer, pythons: &Pythons) -> Result<std::process::Command> {
     match (peer.name, peer.backend) {
         ("candle", _) => Side::Candle.command(),
         (_, Some(_)) => Ok(pythons.script(peer, "train_keras.py")),
-        (name, None) => Ok(pythons.script(peer, &format!("train_{name}.py"))),
+        (name, None) => {
+            let mut command = pythons.script(peer, "train_torch.py");
+            command.arg(name);
+            Ok(command)
+        }
     }
 }
 
 fn cases_of(training: &Training, peers: &[Peer], rounds: &[Vec<Figures>]) -> Vec<Case> {
     let names = peers.iter().map(|peer| peer.name);
     let who: Vec<&str> = ["keros"].into_iter().chain(names).collect();
-    let (model, batch_size) = (training.model.name(), training.batch_size);
+    let of = case_name(training);
     let case = |what: &str, unit, better, figure: fn(&Figures) -> f64| {
-        let name = format!("{what}{model}/batch size {batch_size}");
+        let name = format!("{what}{of}");
         let rounds: Vec<Vec<f64>> = rounds
             .iter()
             .map(|round| round.iter().map(figure).collect())
@@ -83,6 +87,16 @@ fn cases_of(training: &Training, peers: &[Peer], rounds: &[Vec<Figures>]) -> Vec
         case("first step/", "s", Better::Lower, |f| f.first_s),
         case("peak memory/", "MB", Better::Lower, |f| f.peak_mb),
     ]
+}
+
+fn case_name(training: &Training) -> String {
+    let Training {
+        model,
+        how,
+        batch_size,
+        ..
+    } = training;
+    format!("{}/batch size {batch_size}{}", model.name(), how.suffix())
 }
 
 fn rate(figures: &Figures) -> f64 {

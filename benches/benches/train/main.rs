@@ -3,13 +3,16 @@
 //! `--against` or `--model`, whole trainings, also beside those of other libraries.
 //!
 //! All sides train the same network on random images with Adam, and read loss and accuracy of every
-//! batch. The loop in candle does not shuffle, which costs it less.
+//! batch. The loop in candle does not shuffle, which costs it less. With `--device cuda` the images are
+//! bytes in the memory of the host, and loss and accuracy are read once an epoch.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
 mod against;
 mod data;
+mod how;
 mod model;
+mod network;
 mod once;
 mod process;
 mod request;
@@ -27,6 +30,7 @@ use keros_bench_record::{Better, Case, Results};
 use keros_benches::{Figure, Sides, Suite, Times, show};
 
 use data::Data;
+use how::{How, Precision};
 use model::Model;
 use request::{Request, Training};
 use side::Side;
@@ -87,9 +91,17 @@ fn suite() -> Result<()> {
     show(&Results::of_suite("train", cases))
 }
 
+fn on_cpu() -> How {
+    How {
+        device: "cpu".to_owned(),
+        precision: Precision::Float32,
+    }
+}
+
 fn fit(model: Model, batch_size: usize) -> Result<Sides<'static>> {
-    let mut keros = with_keros::Training::new(model, batch_size, Data::new(model, IMAGES))?;
-    let mut candle = with_candle::Training::new(model, batch_size, Data::new(model, IMAGES))?;
+    let data = || Data::new(model, IMAGES, false);
+    let mut keros = with_keros::Training::new(model, batch_size, &on_cpu(), data())?;
+    let mut candle = with_candle::Training::new(model, batch_size, data())?;
     let sides = Sides::of("keros", IMAGES as f64, move |epochs| {
         let start = Instant::now();
         keros.epochs(epochs)?;
@@ -111,12 +123,13 @@ type Peaks = Rc<RefCell<Vec<(Side, Model, f64)>>>;
 fn first_step(model: Model, peaks: &Peaks) -> Sides<'static> {
     let training = Training {
         model,
+        how: on_cpu(),
         batch_size: 128,
         epochs: 1,
         images: IMAGES,
     };
     let side = |side: Side| {
-        let peaks = Rc::clone(peaks);
+        let (peaks, training) = (Rc::clone(peaks), training.clone());
         move |times| -> Result<Duration> {
             let mut total = Duration::ZERO;
             for _ in 0..times {

@@ -28,15 +28,16 @@ pub(crate) fn run(side: Side, training: &Training, start: SystemTime) -> Result<
     };
     let Training {
         model,
+        ref how,
         batch_size,
         epochs,
         images,
     } = *training;
-    let data = Data::new(model, images);
-    let data_bytes = data.pixels.len() * size_of::<f32>();
+    let data = Data::new(model, images, how.is_on_gpu());
+    let data_bytes = data.bytes();
     let (first, times) = match side {
         Side::Keros => {
-            let mut training = with_keros::Training::new(model, batch_size, data)?;
+            let mut training = with_keros::Training::new(model, batch_size, how, data)?;
             training.epochs(epochs as u64)?;
             let first = training.progress.first.context("no batch was trained on")?;
             (first, training.progress.epochs)

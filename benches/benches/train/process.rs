@@ -30,8 +30,12 @@ pub(crate) fn run(who: &str, mut command: Command, training: &Training) -> Resul
         ("--batch-size", training.batch_size.to_string()),
         ("--epochs", training.epochs.to_string()),
         ("--images", training.images.to_string()),
+        ("--device", training.how.device.clone()),
     ] {
         command.args([option, &value]);
+    }
+    if training.how.is_on_gpu() {
+        command.args(["--precision", &training.how.precision.to_string()]);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let output = command

@@ -3,17 +3,20 @@
 use std::ffi::OsString;
 
 use anyhow::{Result, bail, ensure};
+use keros::prelude::parse_device;
 use keros_bench_record::{Peer, find_peers};
 use keros_benches::Pythons;
 use lexopt::{Arg, ValueExt as _};
 
+use crate::how::{How, Precision};
 use crate::model::Model;
 use crate::side::Side;
 
 /// One training in one process.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Training {
     pub(crate) model: Model,
+    pub(crate) how: How,
     pub(crate) batch_size: usize,
     pub(crate) epochs: usize,
     pub(crate) images: usize,
@@ -48,15 +51,17 @@ impl Request {
         if !words.iter().any(asked) {
             return Ok(None);
         }
-        let mut models: Vec<Model> = Vec::new();
-        let (mut batch_size, mut epochs, mut images, mut rounds) = (128, 3, None, 3);
+        let (mut models, mut batch_sizes, mut precisions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut device, mut epochs, mut images, mut rounds) = ("cpu".to_owned(), 3, None, 3);
         let (mut json, mut side, mut peers) = (false, Side::Keros, Vec::new());
         let mut pythons = Pythons::default();
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("model") => models.push(parser.value()?.string()?.parse()?),
-                Arg::Long("batch-size") => batch_size = parser.value()?.parse()?,
+                Arg::Long("batch-size") => batch_sizes.push(parser.value()?.parse()?),
+                Arg::Long("precision") => precisions.push(parser.value()?.string()?.parse()?),
+                Arg::Long("device") => device = parser.value()?.string()?,
                 Arg::Long("epochs") => epochs = parser.value()?.parse()?,
                 Arg::Long("images") => images = Some(parser.value()?.parse()?),
                 Arg::Long("rounds") => rounds = parser.value()?.parse()?,
@@ -74,28 +79,51 @@ impl Request {
         for (option, number) in [("epochs", epochs), ("rounds", rounds)] {
             ensure!(number > 0, "--{option} is 0, expected at least 1");
         }
-        if models.is_empty() {
-            models.extend(Model::ALL);
-        }
-        let training = |model: Model| {
-            let images = images.unwrap_or(model.images());
+        let on_gpu = parse_device(&device)?.is_cuda();
+        if on_gpu {
+            let other = peers.iter().find(|peer| !peer.name.starts_with("torch"));
+            let other = other.map_or("", |peer| peer.name);
             ensure!(
-                (1..=images).contains(&batch_size),
-                "--batch-size is {batch_size}, expected a number from 1 to that of images, {images}"
+                other.is_empty(),
+                "{other} is measured on the CPU alone, found --device {device}"
             );
-            Ok(Training {
-                model,
-                batch_size,
-                epochs,
-                images,
-            })
-        };
-        let trainings = models
-            .into_iter()
-            .map(training)
-            .collect::<Result<Vec<_>>>()?;
+        } else {
+            ensure!(
+                precisions.is_empty(),
+                "--precision is for GPUs, found --device {device}"
+            );
+        }
+        if models.is_empty() {
+            models.extend(Model::usual(on_gpu));
+        }
+        if batch_sizes.is_empty() {
+            batch_sizes.push(128);
+        }
+        if precisions.is_empty() {
+            precisions.push(Precision::Tf32);
+        }
+        let mut trainings = Vec::new();
+        for &model in &models {
+            let images = images.unwrap_or(model.images(on_gpu));
+            for &batch_size in &batch_sizes {
+                ensure!(
+                    (1..=images).contains(&batch_size),
+                    "--batch-size is {batch_size}, expected a number from 1 to that of images, {images}"
+                );
+                trainings.extend(precisions.iter().map(|&precision| Training {
+                    model,
+                    how: How {
+                        device: device.clone(),
+                        precision,
+                    },
+                    batch_size,
+                    epochs,
+                    images,
+                }));
+            }
+        }
         Ok(Some(match trainings.as_slice() {
-            [training] if json && peers.is_empty() => Request::Once(side, *training),
+            [training] if json && peers.is_empty() => Request::Once(side, training.clone()),
             _ => Request::Contest(Contest {
                 trainings,
                 peers,

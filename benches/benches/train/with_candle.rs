@@ -1,14 +1,16 @@
-//! candle's side: its layers, loss and optimizer in a loop as the examples of candle have it.
+//! candle's side: its layers, loss and optimizer in a loop as the examples of candle have it, on the CPU.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{
     AdamW, Conv2d, Conv2dConfig, Dropout, Linear, Module, Optimizer, ParamsAdamW, VarBuilder,
     VarMap, conv2d, linear, loss,
 };
 
-use crate::data::{CLASSES, Data};
+use crate::data::{Data, Pixels};
 use crate::model::Model;
+
+const CLASSES: usize = 10;
 
 /// A network, its optimizer and its data.
 pub(crate) struct Training {
@@ -33,6 +35,10 @@ impl Training {
             Model::MnistConvnet => &[rows, 1, 28, 28],
             Model::Cifar10Cnn => &[rows, 3, 32, 32],
             Model::Mlp => &[rows, 784],
+            Model::Resnet18 => bail!("candle trains no {}", model.name()),
+        };
+        let Pixels::Floats(pixels) = data.pixels else {
+            bail!("candle trains on floats");
         };
         let variables = VarMap::new();
         let net = Net::new(
@@ -46,7 +52,7 @@ impl Training {
         Ok(Training {
             net,
             optimizer: AdamW::new(variables.all_vars(), params)?,
-            x: Tensor::from_vec(data.pixels, shape, &device)?,
+            x: Tensor::from_vec(pixels, shape, &device)?,
             y: Tensor::from_vec(data.labels, rows, &device)?,
             batch_size,
             row: 0,
@@ -132,6 +138,7 @@ impl Net {
                     linear(512, CLASSES, vb.pp("dense3"))?,
                 ],
             },
+            Model::Resnet18 => bail!("candle trains no {}", model.name()),
         })
     }
 

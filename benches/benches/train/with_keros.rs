@@ -5,13 +5,16 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Result, ensure};
 use keros::callbacks::EventSet;
 use keros::prelude::*;
+use keros::tensor::set_tf32;
 
-use crate::data::{CLASSES, Data};
+use crate::data::{Data, Pixels};
+use crate::how::{How, Precision};
 use crate::model::Model;
+use crate::network::network;
 
 /// A trainer and its data.
 pub(crate) struct Training {
-    trainer: Trainer<Sequential>,
+    trainer: Trainer<Graph>,
     x: Array,
     y: Array,
     batch_size: usize,
@@ -19,45 +22,14 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    pub(crate) fn new(model: Model, batch_size: usize, data: Data) -> Result<Training> {
+    pub(crate) fn new(model: Model, batch_size: usize, how: &How, data: Data) -> Result<Training> {
         let (rows, shape) = (data.labels.len(), model.sample_shape());
         let labels = data.labels.into_iter().map(i64::from).collect();
-        let network = match model {
-            Model::MnistConvnet => Sequential::builder(shape.to_vec())
-                .layer(Conv2D::new(32, 3).activation(Activation::Relu))
-                .layer(MaxPooling2D::new(2))
-                .layer(Conv2D::new(64, 3).activation(Activation::Relu))
-                .layer(MaxPooling2D::new(2))
-                .layer(Flatten::new())
-                .layer(Dropout::new(0.5))
-                .layer(Dense::new(CLASSES).activation(Activation::Softmax)),
-            Model::Cifar10Cnn => Sequential::builder(shape.to_vec())
-                .layer(
-                    Conv2D::new(32, 3)
-                        .padding(Padding::Same)
-                        .activation(Activation::Relu),
-                )
-                .layer(Conv2D::new(32, 3).activation(Activation::Relu))
-                .layer(MaxPooling2D::new(2))
-                .layer(Dropout::new(0.25))
-                .layer(
-                    Conv2D::new(64, 3)
-                        .padding(Padding::Same)
-                        .activation(Activation::Relu),
-                )
-                .layer(Conv2D::new(64, 3).activation(Activation::Relu))
-                .layer(MaxPooling2D::new(2))
-                .layer(Dropout::new(0.25))
-                .layer(Flatten::new())
-                .layer(Dense::new(512).activation(Activation::Relu))
-                .layer(Dropout::new(0.5))
-                .layer(Dense::new(CLASSES).activation(Activation::Softmax)),
-            Model::Mlp => Sequential::builder(shape.to_vec())
-                .layer(Dense::new(512).activation(Activation::Relu))
-                .layer(Dense::new(512).activation(Activation::Relu))
-                .layer(Dense::new(CLASSES).activation(Activation::Softmax)),
-        };
-        let trainer = Trainer::builder(network.build(&Device::Cpu, 1)?)
+        let device = parse_device(&how.device)?;
+        set_tf32(how.precision != Precision::Float32);
+        let scaled = matches!(data.pixels, Pixels::Bytes(_));
+        let network = network(model, scaled, &device)?;
+        let trainer = Trainer::builder(network)
             .optimizer("adam")
             .loss("sparse_categorical_crossentropy")
             .metric("accuracy")
@@ -65,10 +37,13 @@ impl Training {
             .compile()?;
         Ok(Training {
             trainer,
-            x: Array::from_vec(&[&[rows], shape].concat(), data.pixels)?,
+            x: data.pixels.into_array(&[&[rows], shape].concat())?,
             y: Array::from_vec(&[rows], labels)?,
             batch_size,
-            progress: Progress::default(),
+            progress: Progress {
+                reads_batches: !how.is_on_gpu(),
+                ..Progress::default()
+            },
         })
     }
 
@@ -93,7 +68,8 @@ impl Training {
     }
 }
 
-/// Counts batches and reads their logs, as a progress bar does.
+/// Counts batches and reads their logs, as a progress bar does, or those of epochs, where reading those of a batch
+/// would wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// When the first batch was done.
@@ -105,6 +81,22 @@ pub(crate) struct Progress {
     batches: u64,
     /// Loss and accuracy.
     last: [f64; 2],
+    reads_batches: bool,
+}
+
+impl Progress {
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let logs = cx.logs()?;
+        for (last, key) in self.last.iter_mut().zip(["loss", "accuracy"]) {
+            *last = logs
+                .number(key)
+                .ok_or_else(|| format!("expected the log `{key}`, found none"))?;
+        }
+        Ok(())
+    }
 }
 
 impl Callback for Progress {
@@ -121,18 +113,17 @@ impl Callback for Progress {
         Ok(Decision::CONTINUE)
     }
 
-    fn on_epoch_end(&mut self, _cx: &mut Context<'_>) -> CallbackResult {
+    fn on_epoch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        self.read(cx)?;
         self.epochs
             .extend(self.begin.take().map(|begin| begin.elapsed()));
         Ok(Decision::CONTINUE)
     }
 
     fn on_train_batch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
-        let logs = cx.logs()?;
-        for (last, key) in self.last.iter_mut().zip(["loss", "accuracy"]) {
-            *last = logs
-                .number(key)
-                .ok_or_else(|| format!("expected the log `{key}`, found none"))?;
+        // The first step is done when its logs are there.
+        if self.reads_batches || self.first.is_none() {
+            self.read(cx)?;
         }
         self.batches += 1;
         self.first.get_or_insert_with(SystemTime::now);

@@ -41,6 +41,7 @@ const PEERS: [(&str, &[Peer]); 4] = [
             keras("keras-tf", &["keras", "tensorflow"], "tensorflow"),
             keras("keras-jax", &["keras", "jax"], "jax"),
             peer("torch", &["torch", "numpy"]),
+            peer("torch-compiled", &["torch", "numpy"]),
         ],
     ),
     (

@@ -252,8 +252,8 @@ pub(crate) fn check_var(name: &str, var: &Var) -> Result<(), NnError> {
     }
 }
 
-/// Elements of a parameter above which its size in bytes is no number.
-const MAX_ELEMENTS: usize = isize::MAX as usize / 16;
+/// Elements of a parameter: a TiB, which no machine has to spare, though some systems promise it.
+const MAX_ELEMENTS: usize = 1 << 38;
 
 /// Random streams of one seed: those of initializers have the top bit set, those of the layers in a
 /// training step hold the layer in bits 48 to 62 and the step below.

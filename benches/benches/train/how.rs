@@ -1,0 +1,68 @@
+//! Where a training computes, and how exactly.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Error, bail};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct How {
+    /// As `parse_device` reads it.
+    pub(crate) device: String,
+    pub(crate) precision: Precision,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Precision {
+    Float32,
+    /// Products of `f32` in TF32.
+    Tf32,
+}
+
+impl How {
+    pub(crate) fn is_on_gpu(&self) -> bool {
+        self.device != "cpu"
+    }
+
+    /// What a case says beside the batch size; nothing for the processor, which has one precision.
+    pub(crate) fn suffix(&self) -> String {
+        match self.is_on_gpu() {
+            true => format!(", {}", self.precision),
+            false => String::new(),
+        }
+    }
+}
+
+impl Precision {
+    pub(crate) const ALL: [Precision; 2] = [Precision::Float32, Precision::Tf32];
+
+    fn name(self) -> &'static str {
+        match self {
+            Precision::Float32 => "float32",
+            Precision::Tf32 => "tf32",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match Precision::ALL
+            .into_iter()
+            .find(|precision| precision.name() == name)
+        {
+            Some(precision) => Ok(precision),
+            None => {
+                let names = Precision::ALL.map(Precision::name).join(", ");
+                bail!("there is no precision `{name}`; there are: {names}")
+            }
+        }
+    }
+}
