@@ -147,6 +147,11 @@ impl Activation {
         })
     }
 
+    /// Whether each value is computed by itself.
+    pub(crate) fn is_elementwise(self) -> bool {
+        matches!(self.kernel(), Kernel::Identity | Kernel::Elementwise(_))
+    }
+
     fn kernel(self) -> Kernel {
         let relu = |max_value, negative_slope| Function::Relu {
             max_value,

@@ -1,14 +1,15 @@
 //! A network of named inputs and outputs, with branches, merges and shared layers.
 
 use crate::activation::Activation;
+use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Merge, Pass};
 use crate::network::{LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer};
 use crate::param_rules::ParamRules;
-use crate::part::{Part, PlannedLayer, check_sample};
+use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample};
 use crate::sequential::default_name;
 use keros_tensor::kernels::{self, MergeOp};
-use keros_tensor::{Device, Params, Tensor, Workspace};
+use keros_tensor::{DType, Device, Params, Tensor, Workspace};
 use std::collections::{HashMap, HashSet};
 
 /// A tensor of a graph that is being built: an input, or what a layer makes. See [`GraphBuilder`].
@@ -197,6 +198,7 @@ impl GraphBuilder {
             params,
             rules,
             training: None,
+            policy: DtypePolicy::default(),
         })
     }
 
@@ -348,6 +350,7 @@ pub struct Graph {
     /// What each step saved: a part of the graph that is not trained leaves its tape alone.
     tapes: Vec<Vec<Tensor>>,
     training: Option<(u64, u64)>,
+    policy: DtypePolicy,
 }
 
 impl Graph {
@@ -434,6 +437,15 @@ impl Network for Graph {
         }
     }
 
+    fn set_dtype_policy(&mut self, policy: DtypePolicy) -> Result<(), NnError> {
+        policy.check(&self.params)?;
+        for part in &mut self.layers {
+            part.set_dtype_policy(policy);
+        }
+        self.policy = policy;
+        Ok(())
+    }
+
     fn activity_penalty(&self) -> f64 {
         self.penalty
     }
@@ -468,18 +480,21 @@ impl Network for Graph {
                     part.forward(&values[step.inputs[0]], &mut pass, &mut self.penalty)
                 }
                 Op::Merge(merge) => {
-                    let inputs: Vec<Tensor> =
-                        step.inputs.iter().map(|&k| values[k].clone()).collect();
-                    merge.forward(&inputs, &mut pass)
+                    let dtype = self.policy.computes(merge.takes_bfloat16());
+                    let inputs = step.inputs.iter();
+                    let inputs: Result<Vec<Tensor>, NnError> = inputs
+                        .map(|&k| cast(pass.workspace, &values[k], dtype))
+                        .collect();
+                    inputs.and_then(|inputs| merge.forward(&inputs, &mut pass))
                 }
             };
             values.push(value.map_err(|error| error.in_layer(&step.name))?);
         }
-        let outputs = self.ends.iter().map(|&(node, activation)| Output {
-            logits: values[node].clone(),
-            activation,
+        let outputs = self.ends.iter().map(|&(node, activation)| {
+            let logits = cast(workspace, &values[node], DType::F32)?;
+            Ok(Output { logits, activation })
         });
-        Ok(outputs.collect())
+        outputs.collect()
     }
 
     fn backward(&mut self, workspace: &mut Workspace, grads: &[Tensor]) -> Result<(), NnError> {
@@ -517,7 +532,11 @@ impl Network for Graph {
                     };
                     dx.map(|dx| dx.into_iter().collect())
                 }
-                Op::Merge(merge) => merge.backward(&dy, &mut pass),
+                Op::Merge(merge) => {
+                    let dtype = self.policy.computes(merge.takes_bfloat16());
+                    let dy = cast_owned(pass.workspace, &dy, dtype);
+                    dy.and_then(|dy| merge.backward(&dy, &mut pass))
+                }
             };
             let found = result.map_err(|error| error.in_layer(&step.name))?;
             if found.len() != step.inputs.len() && pass.wants_input_grad {
@@ -545,9 +564,11 @@ fn accumulate(
     let next = match sum.take() {
         None => grad.clone(),
         Some(first) => {
-            let next = kernels::merge(workspace, &[first.clone(), grad.clone()], MergeOp::Add)?;
-            workspace.give(&first);
-            workspace.give(grad);
+            // One of a layer of another type is as exact as it can be in that of the first.
+            let grad = cast_owned(workspace, grad, first.dtype())?;
+            let both = [first, grad];
+            let next = kernels::merge(workspace, &both, MergeOp::Add)?;
+            both.iter().for_each(|grad| workspace.give(grad));
             next
         }
     };

@@ -32,6 +32,13 @@ pub trait Layer {
         None
     }
 
+    /// Whether `forward` and `backward` also work on values of type `bf16`, as those of
+    /// [`kernels`](keros_tensor::kernels) that say so; parameters and their gradients are `f32` in any
+    /// case. Default: false.
+    fn takes_bfloat16(&self) -> bool {
+        false
+    }
+
     /// What is wrong with the arguments whatever the shape, such as an unknown name; the network asks
     /// before it builds. Default: nothing.
     ///
@@ -97,6 +104,11 @@ pub trait Merge {
     /// The arguments, as [`Layer::config`].
     fn config(&self) -> Option<Config> {
         None
+    }
+
+    /// As [`Layer::takes_bfloat16`].
+    fn takes_bfloat16(&self) -> bool {
+        false
     }
 
     /// Checks the shapes of one sample of each input (without the batch axis) and returns that of

@@ -38,6 +38,7 @@ mod autograd;
 mod candle_network;
 mod config;
 mod constraint;
+mod dtype_policy;
 mod error;
 mod graph;
 mod initializer;
@@ -65,6 +66,7 @@ pub use config::{Arguments, Config, Registry};
 #[cfg(feature = "keras-files")]
 pub use config::{load_keras_model, load_keras_model_with};
 pub use constraint::{Constraint, MaxNorm, MinMaxNorm, NonNeg, UnitNorm};
+pub use dtype_policy::DtypePolicy;
 pub use error::{NnError, StateDifference, StateMismatch};
 pub use graph::{Graph, GraphBuilder, Node, SharedLayer};
 pub use initializer::{Distribution, Fan, Initializer};

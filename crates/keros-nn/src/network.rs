@@ -1,6 +1,7 @@
 //! What the trainer needs of a network, whatever it is made of.
 
 use crate::activation::Activation;
+use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::param_rules::{NO_RULES, ParamRules};
 use keros_tensor::{DType, ParamId, Params, Tensor, Workspace};
@@ -134,6 +135,22 @@ pub trait Network {
             }
         }
         Ok(())
+    }
+
+    /// Chooses the types in which batches are computed from now on. Default: only `float32`, in which
+    /// every network computes until it is told otherwise.
+    ///
+    /// # Errors
+    /// A policy that this kind of network or its device does not have.
+    fn set_dtype_policy(&mut self, policy: DtypePolicy) -> Result<(), NnError> {
+        match policy {
+            DtypePolicy::Float32 => Ok(()),
+            _ => {
+                let expected = "`float32` for a network of this kind";
+                let found = format!("`{policy}`");
+                Err(NnError::argument("dtype policy", expected, found))
+            }
+        }
     }
 
     /// The penalties of the layers' outputs in the last `forward`, a part of the loss; `backward`

@@ -2,11 +2,12 @@
 
 use crate::activation::Activation;
 use crate::config::Config;
+use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::param_rules::ParamRules;
 use crate::regularizer::Regularizer;
-use keros_tensor::{DType, Device, ParamId, Params, Tensor, TensorError, kernels};
+use keros_tensor::{DType, Device, ParamId, Params, Tensor, TensorError, Workspace, kernels};
 
 /// A layer to be built, and what its configuration says of its place.
 pub(crate) struct PlannedLayer {
@@ -61,6 +62,7 @@ impl PlannedLayer {
             trainable: trainable.unwrap_or_else(|| layer.trainable()),
             config: layer.config(),
             input: input.to_vec(),
+            computes: DType::F32,
             name,
             output,
             layer,
@@ -99,6 +101,8 @@ pub(crate) struct Part {
     pub(crate) trainable: bool,
     /// What the layer wrote of itself before the network took anything from it.
     pub(crate) config: Option<Config>,
+    /// The type of the values that it takes and hands on.
+    computes: DType,
 }
 
 impl Part {
@@ -112,6 +116,12 @@ impl Part {
             Some(_) => Activation::Linear,
             None => self.layer.take_activation(),
         }
+    }
+
+    /// A penalty of the output is one of `f32`.
+    pub(crate) fn set_dtype_policy(&mut self, policy: DtypePolicy) {
+        let takes = self.layer.takes_bfloat16() && self.layer.activity_regularizer().is_none();
+        self.computes = policy.computes(takes);
     }
 
     /// Whether an optimizer changes any of its parameters.
@@ -142,7 +152,8 @@ impl Part {
         penalty: &mut f64,
     ) -> Result<Tensor, NnError> {
         pass.trainable = self.trainable;
-        let y = self.layer.forward(x, pass)?;
+        let x = cast(pass.workspace, x, self.computes)?;
+        let y = self.layer.forward(&x, pass)?;
         if let Some(regularizer) = self.layer.activity_regularizer() {
             *penalty += regularizer.penalty(&y)? / samples(&y);
             pass.save(&y);
@@ -157,6 +168,7 @@ impl Part {
         pass: &mut Pass<'_>,
     ) -> Result<Option<Tensor>, NnError> {
         pass.trainable = self.trainable;
+        let dy = &cast_owned(pass.workspace, dy, self.computes)?;
         if let Some(regularizer) = self.layer.activity_regularizer() {
             let y = pass.restore()?;
             add_penalty(regularizer, &y, dy, pass)?;
@@ -187,6 +199,23 @@ impl Part {
         }
         Ok(dx)
     }
+}
+
+/// `x` of this type.
+pub(crate) fn cast(ws: &mut Workspace, x: &Tensor, dtype: DType) -> Result<Tensor, NnError> {
+    match x.dtype() == dtype {
+        true => Ok(x.clone()),
+        false => Ok(kernels::cast(ws, x, dtype)?),
+    }
+}
+
+/// As [`cast`], and gives back `x` if it is another tensor.
+pub(crate) fn cast_owned(ws: &mut Workspace, x: &Tensor, dtype: DType) -> Result<Tensor, NnError> {
+    let y = cast(ws, x, dtype)?;
+    if x.dtype() != dtype {
+        ws.give(x);
+    }
+    Ok(y)
 }
 
 /// What a penalty of the output is divided by.

@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::constraint::Constraint;
+use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::losses::Loss;
@@ -58,6 +59,6 @@ macro_rules! resolve_plain {
     };
 }
 
-resolve_plain! { Activation Initializer }
+resolve_plain! { Activation DtypePolicy Initializer }
 
 resolve! { Constraint Loss Metric Optimizer Regularizer }

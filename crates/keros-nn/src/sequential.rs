@@ -1,11 +1,12 @@
 //! A chain of layers.
 
 use crate::activation::Activation;
+use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Pass};
 use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
-use crate::part::{Part, PlannedLayer, check_sample};
+use crate::part::{Part, PlannedLayer, cast, check_sample};
 use keros_tensor::{DType, Device, Params, Tensor, Workspace};
 use std::collections::HashMap;
 
@@ -174,6 +175,14 @@ impl Network for Sequential {
         }
     }
 
+    fn set_dtype_policy(&mut self, policy: DtypePolicy) -> Result<(), NnError> {
+        policy.check(&self.params)?;
+        for part in &mut self.parts {
+            part.set_dtype_policy(policy);
+        }
+        Ok(())
+    }
+
     fn activity_penalty(&self) -> f64 {
         self.penalty
     }
@@ -204,7 +213,7 @@ impl Network for Sequential {
                 .map_err(|error| error.in_layer(&part.name))?;
         }
         Ok(vec![Output {
-            logits: x,
+            logits: cast(workspace, &x, DType::F32)?,
             activation: self.activation,
         }])
     }

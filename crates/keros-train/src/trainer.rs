@@ -4,7 +4,7 @@ use crate::error::TrainError;
 use crate::settle::Pending;
 use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
 use keros_data::{LoaderStats, StatsHandle};
-use keros_nn::{Loss, Metric, Network, NnError, Optimizer, Resolve, WeightedMean};
+use keros_nn::{DtypePolicy, Loss, Metric, Network, NnError, Optimizer, Resolve, WeightedMean};
 use keros_tensor::{Device, Workspace};
 use std::rc::Rc;
 
@@ -38,6 +38,7 @@ impl<N: Network> Trainer<N> {
             losses: Vec::new(),
             loss_weights: Vec::new(),
             metrics: Vec::new(),
+            dtype_policy: None,
             seed: 0,
         }
     }
@@ -95,6 +96,7 @@ pub struct TrainerBuilder<N> {
     losses: Vec<(Option<String>, Resolved<dyn Loss>)>,
     loss_weights: Vec<(String, f64)>,
     metrics: Vec<MetricOf>,
+    dtype_policy: Option<Resolved<DtypePolicy>>,
     seed: u64,
 }
 
@@ -186,6 +188,16 @@ impl<N: Network> TrainerBuilder<N> {
         self
     }
 
+    /// The types in which the network computes: `"mixed_bfloat16"` on a GPU, `"float32"`, or a value.
+    /// Default: those of the network, which are `float32` unless it was told otherwise.
+    ///
+    /// It is a matter of this training, as the device is: files of models and weights are the same.
+    #[must_use]
+    pub fn dtype_policy(mut self, policy: impl Resolve<DtypePolicy>) -> TrainerBuilder<N> {
+        self.dtype_policy = Some(policy.resolve());
+        self
+    }
+
     /// The seed of everything random in training: dropout, and the order of `fit`'s rows. Default 0.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> TrainerBuilder<N> {
@@ -198,13 +210,16 @@ impl<N: Network> TrainerBuilder<N> {
     /// # Errors
     /// An unknown name; no optimizer or loss; an output the network does not have; a metric of an
     /// output without a loss, or of no output where there are several; a loss weight that is not
-    /// finite; two metrics of one name.
-    pub fn compile(self) -> Result<Trainer<N>, TrainError> {
+    /// finite; two metrics of one name; a dtype policy that the network or its device does not have.
+    pub fn compile(mut self) -> Result<Trainer<N>, TrainError> {
         let missing =
             |argument| TrainError::argument(DOING, argument, "a name or a value", "nothing");
         let optimizer = self.optimizer.ok_or_else(|| missing("optimizer"))??;
         if self.losses.is_empty() {
             return Err(missing("loss"));
+        }
+        if let Some(policy) = self.dtype_policy {
+            self.network.set_dtype_policy(*policy?)?;
         }
         let outputs: Vec<&str> = self
             .network

@@ -38,7 +38,10 @@ arguments! {
 }
 
 impl Layer for Activation {
-    layer!("Activation");
+    layer!(
+        "Activation",
+        bfloat16 | layer | layer.activation.is_elementwise()
+    );
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let needs_axis = matches!(self.activation, Kind::Softmax | Kind::LogSoftmax);
@@ -146,7 +149,7 @@ arguments! {
 }
 
 impl Layer for ReLU {
-    layer!("ReLU");
+    layer!("ReLU", bfloat16);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         not_negative("max_value", self.max_value.unwrap_or_default())?;
@@ -216,7 +219,7 @@ arguments! {
 }
 
 impl Layer for LeakyReLU {
-    layer!("LeakyReLU");
+    layer!("LeakyReLU", bfloat16);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         finite("negative_slope", self.negative_slope)?;
@@ -277,7 +280,7 @@ arguments! {
 }
 
 impl Layer for ELU {
-    layer!("ELU");
+    layer!("ELU", bfloat16);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         finite("alpha", self.alpha)?;

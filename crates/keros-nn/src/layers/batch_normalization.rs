@@ -175,7 +175,7 @@ arguments! {
 }
 
 impl Layer for BatchNormalization {
-    layer!("BatchNormalization");
+    layer!("BatchNormalization", bfloat16);
 
     fn build(
         &mut self,

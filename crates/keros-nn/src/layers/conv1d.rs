@@ -95,7 +95,10 @@ arguments! {
 }
 
 impl Layer for Conv1D {
-    layer!("Conv1D");
+    layer!(
+        "Conv1D",
+        bfloat16 | layer | layer.activation.is_elementwise()
+    );
 
     fn build(
         &mut self,

@@ -73,7 +73,10 @@ arguments! {
 }
 
 impl Layer for Conv2D {
-    layer!("Conv2D");
+    layer!(
+        "Conv2D",
+        bfloat16 | layer | layer.activation.is_elementwise()
+    );
 
     fn build(
         &mut self,

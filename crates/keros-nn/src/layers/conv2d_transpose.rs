@@ -114,7 +114,10 @@ arguments! {
 }
 
 impl Layer for Conv2DTranspose {
-    layer!("Conv2DTranspose");
+    layer!(
+        "Conv2DTranspose",
+        bfloat16 | layer | layer.activation.is_elementwise()
+    );
 
     fn build(
         &mut self,

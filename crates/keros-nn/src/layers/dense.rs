@@ -56,7 +56,10 @@ arguments! {
 }
 
 impl Layer for Dense {
-    layer!("Dense");
+    layer!(
+        "Dense",
+        bfloat16 | layer | layer.activation.is_elementwise()
+    );
 
     fn build(
         &mut self,

@@ -270,8 +270,20 @@ macro_rules! param_setters {
     };
 }
 
-/// The methods of [`Layer`](crate::Layer) that do not depend on what a layer computes.
+/// The methods of [`Layer`](crate::Layer) that do not depend on what a layer computes: `layer!("ReLU", bfloat16)` for one
+/// that takes `bf16`, `layer!("Dense", bfloat16 |layer| …)` for one that does where the expression holds.
 macro_rules! layer {
+    ($class:literal, bfloat16) => {
+        layer!($class, bfloat16 | _layer | true);
+    };
+    ($class:literal, bfloat16 |$layer:ident| $takes:expr) => {
+        layer!($class);
+
+        fn takes_bfloat16(&self) -> bool {
+            let $layer = self;
+            $takes
+        }
+    };
     ($class:literal) => {
         fn class_name(&self) -> &'static str {
             $class

@@ -129,7 +129,9 @@ impl Elementwise {
             .map(|(broadcast, x)| broadcast.forward(pass.workspace, x))
             .collect::<Result<Vec<_>, _>>()?;
         let y = kernels::merge(pass.workspace, &inputs, op)?;
-        inputs.iter().for_each(|x| pass.save(x));
+        if !is_linear(op) {
+            inputs.iter().for_each(|x| pass.save(x));
+        }
         Ok(y)
     }
 
@@ -139,19 +141,37 @@ impl Elementwise {
         pass: &mut Pass<'_>,
         op: MergeOp,
     ) -> Result<Vec<Tensor>, NnError> {
-        let mut inputs = Vec::with_capacity(self.inputs.len());
-        for _ in &self.inputs {
-            inputs.push(pass.restore()?);
-        }
-        inputs.reverse();
-        let mut grads = Vec::with_capacity(inputs.len());
+        let count = self.inputs.len();
+        let inputs = match is_linear(op) {
+            // Only their shape is needed, which is that of the output.
+            true => vec![dy.clone(); count],
+            false => {
+                let mut inputs = Vec::with_capacity(count);
+                for _ in 0..count {
+                    inputs.push(pass.restore()?);
+                }
+                inputs.reverse();
+                inputs
+            }
+        };
+        let mut grads = Vec::with_capacity(count);
         for (index, broadcast) in self.inputs.iter().enumerate() {
+            // The last one may be handed on as it is.
+            if op == MergeOp::Add && index + 1 == count && broadcast.repeats.is_empty() {
+                grads.push(broadcast.backward(pass.workspace, dy.clone())?);
+                return Ok(grads);
+            }
             let dx = kernels::merge_backward(pass.workspace, &inputs, dy, index, op)?;
             grads.push(broadcast.backward(pass.workspace, dx)?);
         }
         pass.workspace.give(dy);
         Ok(grads)
     }
+}
+
+/// Whether the gradients do not depend on the inputs.
+fn is_linear(op: MergeOp) -> bool {
+    matches!(op, MergeOp::Add | MergeOp::Subtract | MergeOp::Average)
 }
 
 fn expect_inputs(found: usize, expected: usize) -> Result<(), NnError> {
@@ -201,6 +221,11 @@ macro_rules! elementwise {
 
         impl Merge for $name {
             merge!($class);
+
+            fn takes_bfloat16(&self) -> bool {
+                let mut inputs = self.merge.inputs.iter();
+                inputs.all(|broadcast| broadcast.repeats.is_empty())
+            }
 
             fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {
                 self.merge.build(inputs, MergeOp::$name)
@@ -288,6 +313,10 @@ arguments! {
 
 impl Merge for Concatenate {
     merge!("Concatenate");
+
+    fn takes_bfloat16(&self) -> bool {
+        true
+    }
 
     fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {
         let Some(first) = inputs.first() else {

@@ -1,9 +1,10 @@
 // Batch normalization, as kernels/batch_norm.rs, and the sums that group normalization shares with it.
+#include "bfloat16.cuh"
 #include "columns.cuh"
 
 // Of `[outer, rows, columns]` the partial sums of `a` and of `a · b`: `[outer, chunks, 2, columns]`.
-KERNEL(partial_column_sums_f32, (const float *__restrict__ a, const float *__restrict__ b, long long rows, unsigned columns,
-                         unsigned width, unsigned tiles, unsigned chunks, double *partials)) {
+KERNELS(partial_column_sums, (const T *__restrict__ a, const T *__restrict__ b, long long rows, unsigned columns,
+                              unsigned width, unsigned tiles, unsigned chunks, double *partials), {
     unsigned tile = blockIdx.x % tiles, part = blockIdx.x / tiles;
     Chunk chunk(rows, part % chunks, chunks);
     long long outer = part / chunks * rows * columns;
@@ -12,24 +13,24 @@ KERNEL(partial_column_sums_f32, (const float *__restrict__ a, const float *__res
     sum_columns(chunk.begin, chunk.end, tile, columns, width, partials + part * 2ll * columns,
                 [=](long long row, unsigned column, double &sum, double &product) {
                     long long at = row * columns + column;
-                    double value = a[at];
+                    double value = (float)a[at];
                     sum += value;
-                    product += value * b[at];
+                    product += value * (float)b[at];
                 });
-}
+})
 
 // The same for the channels of `[rows, channels, inner]`, where memory runs along `inner`: a block for each channel and
 // chunk.
-KERNEL(channel_sums_f32, (const float *__restrict__ a, const float *__restrict__ b, long long rows, unsigned channels,
-                          unsigned inner, unsigned chunks, double *partials)) {
+KERNELS(channel_sums, (const T *__restrict__ a, const T *__restrict__ b, long long rows, unsigned channels,
+                       unsigned inner, unsigned chunks, double *partials), {
     unsigned channel = blockIdx.x % channels, part = blockIdx.x / channels;
     Chunk chunk(rows, part, chunks);
     double sum = 0, product = 0;
     for (Walk walk(threadIdx.x, BLOCK, inner); chunk.begin + walk.outer < chunk.end; walk.next()) {
         long long at = ((chunk.begin + walk.outer) * channels + channel) * inner + walk.i;
-        double value = a[at];
+        double value = (float)a[at];
         sum += value;
-        product += value * b[at];
+        product += value * (float)b[at];
     }
     sum = reduce_block<Sum>(sum, 0.0);
     product = reduce_block<Sum>(product, 0.0);
@@ -38,7 +39,7 @@ KERNEL(channel_sums_f32, (const float *__restrict__ a, const float *__restrict__
         sums[0] = sum;
         sums[channels] = product;
     }
-}
+})
 
 // The sums of a channel over all chunks, for each thread of the warp that calls it.
 struct ChannelSums {
@@ -74,19 +75,19 @@ KERNEL(channel_statistics_f32,
 
 // The number of threads is a multiple of the length after which channels repeat: so each has one channel, and there is
 // no division in the loop.
-KERNEL(batch_norm_f32, (const float *__restrict__ x, const float *mean, const float *variance, const float *gamma,
-                        const float *beta, float epsilon, unsigned channels, unsigned inner, unsigned threads,
-                        long long n, float *__restrict__ y)) {
+KERNELS(batch_norm, (const T *__restrict__ x, const float *mean, const float *variance, const float *gamma,
+                     const float *beta, float epsilon, unsigned channels, unsigned inner, unsigned threads,
+                     long long n, T *__restrict__ y), {
     unsigned thread = blockIdx.x * BLOCK + threadIdx.x;
     if (thread >= threads)
         return;
     unsigned channel = thread / inner % channels;
     float center = mean[channel], shift = beta ? beta[channel] : 0;
     float scale = (gamma ? gamma[channel] : 1) * inverse_root(variance[channel], epsilon);
-#pragma unroll 4
+    _Pragma("unroll 4")
     for (long long i = thread; i < n; i += threads)
-        y[i] = (x[i] - center) * scale + shift;
-}
+        y[i] = ((float)x[i] - center) * scale + shift;
+})
 
 // From the sums of dy and of dy · x to the gradients of the parameters, and to what the gradient of the input needs:
 // `terms` is `[3, channels]`. Each of the three may be missing. A warp for each channel.
@@ -112,17 +113,17 @@ KERNEL(batch_norm_sums_f32, (const double *partials, unsigned chunks, unsigned c
     }
 }
 
-// Threads as in batch_norm_f32.
-KERNEL(batch_norm_backward_f32, (const float *__restrict__ x, const float *__restrict__ dy, const float *mean,
-                                 const float *terms, unsigned channels, unsigned inner, unsigned threads, long long n,
-                                 float *__restrict__ dx)) {
+// Threads as in batch_norm.
+KERNELS(batch_norm_backward, (const T *__restrict__ x, const T *__restrict__ dy, const float *mean,
+                              const float *terms, unsigned channels, unsigned inner, unsigned threads, long long n,
+                              T *__restrict__ dx), {
     unsigned thread = blockIdx.x * BLOCK + threadIdx.x;
     if (thread >= threads)
         return;
     unsigned channel = thread / inner % channels;
     float center = mean[channel], scale = terms[channel];
     float by_mean = terms[channels + channel], slope = terms[2 * channels + channel];
-#pragma unroll 4
+    _Pragma("unroll 4")
     for (long long i = thread; i < n; i += threads)
-        dx[i] = scale * (dy[i] - by_mean - (x[i] - center) * slope);
-}
+        dx[i] = scale * ((float)dy[i] - by_mean - ((float)x[i] - center) * slope);
+})

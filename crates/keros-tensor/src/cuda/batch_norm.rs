@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Tensor};
 
-use super::{BLOCK, Gpu, address, address_or_null, blocks, launch, small_size};
+use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, launch, small_size};
 use crate::{TensorError, Workspace};
 
 /// Blocks that sum at the same time on a large GPU, a few for each of its processors.
@@ -60,7 +60,8 @@ pub(crate) fn column_sums(
 ) -> Result<Tensor, TensorError> {
     let parts = outer * plan.chunks as usize;
     let partials = ws.take(&[parts, 2, columns], DType::F64)?;
-    let (a, b) = (address::<f32>(op, a)?, address::<f32>(op, b)?);
+    let values = Values::of(op, a)?;
+    let (a, b) = (values.address(op, a)?, values.address(op, b)?);
     let to = address::<f64>(op, &partials)?;
     let (rows, columns) = (rows as i64, small_size(op, "number of columns", columns)?);
     let ColumnPlan {
@@ -71,7 +72,7 @@ pub(crate) fn column_sums(
     if parts > 0 {
         launch!(
             gpu,
-            BATCH_NORM.partial_column_sums_f32,
+            BATCH_NORM.partial_column_sums of values,
             blocks(parts * tiles as usize),
             a,
             b,
@@ -132,7 +133,8 @@ impl Channels {
         let lanes = BLOCK.div_ceil(self.inner);
         let count = ColumnPlan::chunks(self.rows, self.channels, lanes);
         let partials = ws.take(&[count, 2, self.channels], DType::F64)?;
-        let (a, b) = (address::<f32>(op, a)?, address::<f32>(op, b)?);
+        let values = Values::of(op, a)?;
+        let (a, b) = (values.address(op, a)?, values.address(op, b)?);
         let to = address::<f64>(op, &partials)?;
         let (rows, chunks) = (self.rows as i64, count as u32);
         let channels = small_size(op, "number of channels", self.channels)?;
@@ -140,7 +142,7 @@ impl Channels {
         if count > 0 {
             launch!(
                 gpu,
-                BATCH_NORM.channel_sums_f32,
+                BATCH_NORM.channel_sums of values,
                 blocks(count * self.channels),
                 a,
                 b,
@@ -198,9 +200,10 @@ pub(crate) fn batch_norm(
     epsilon: f32,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "batch_norm";
-    let y = ws.take(x.dims(), DType::F32)?;
-    let to = address::<f32>(OP, &y)?;
-    let (x, mean) = (address::<f32>(OP, x)?, address::<f32>(OP, mean)?);
+    let values = Values::of(OP, x)?;
+    let y = ws.take(x.dims(), values.dtype())?;
+    let to = values.address(OP, &y)?;
+    let (x, mean) = (values.address(OP, x)?, address::<f32>(OP, mean)?);
     let variance = address::<f32>(OP, variance)?;
     let gamma = address_or_null::<f32>(OP, gamma)?;
     let beta = address_or_null::<f32>(OP, beta)?;
@@ -213,7 +216,7 @@ pub(crate) fn batch_norm(
     } = Threads::new(OP, shape)?;
     launch!(
         gpu,
-        BATCH_NORM.batch_norm_f32,
+        BATCH_NORM.batch_norm of values,
         config,
         x,
         mean,
@@ -305,9 +308,10 @@ pub(crate) fn batch_norm_backward(
     let Some(terms) = terms else {
         return Ok(None);
     };
-    let dx = ws.take(x.dims(), DType::F32)?;
-    let to = address::<f32>(OP, &dx)?;
-    let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
+    let values = Values::of(OP, x)?;
+    let dx = ws.take(x.dims(), values.dtype())?;
+    let to = values.address(OP, &dx)?;
+    let (x, dy) = (values.address(OP, x)?, values.address(OP, dy)?);
     let Threads {
         config,
         threads,
@@ -317,7 +321,7 @@ pub(crate) fn batch_norm_backward(
     } = Threads::new(OP, shape)?;
     launch!(
         gpu,
-        BATCH_NORM.batch_norm_backward_f32,
+        BATCH_NORM.batch_norm_backward of values,
         config,
         x,
         dy,

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Tensor};
 
 use super::window::by_4;
-use super::{BLOCK, Gpu, address, address_or_null, blocks, each, int, launch};
+use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, each, int, launch};
 use crate::kernels::Activation;
 use crate::{TensorError, Workspace};
 
@@ -26,13 +26,14 @@ pub(crate) fn finish(
         return Ok(());
     }
     let channels = int(op, y.dims().last().copied().unwrap_or(1))?;
-    let (y, bias) = (address::<f32>(op, y)?, address_or_null::<f32>(op, bias)?);
+    let values = Values::of(op, y)?;
+    let (y, bias) = (values.address(op, y)?, address_or_null::<f32>(op, bias)?);
     let relu = i32::from(activation == Activation::Relu);
     if by_4(channels, &[y, bias]) {
         let (n, channels) = (n / 4, channels / 4);
         launch!(
             gpu,
-            BIAS.finish_by_4_f32,
+            BIAS.finish_by_4 of values,
             each(n as usize),
             y,
             bias,
@@ -43,7 +44,7 @@ pub(crate) fn finish(
     } else {
         launch!(
             gpu,
-            BIAS.finish_f32,
+            BIAS.finish of values,
             each(n as usize),
             y,
             bias,
@@ -68,18 +69,20 @@ pub(crate) fn output_gradient(
 ) -> Result<Option<Tensor>, TensorError> {
     let channels = y.dims().last().copied().unwrap_or(1);
     let rows = y.elem_count().checked_div(channels).unwrap_or(0);
+    let values = Values::of(op, dy)?;
     let dz = match activation {
         Activation::Linear => None,
-        Activation::Relu => Some(ws.take(y.dims(), DType::F32)?),
+        Activation::Relu => Some(ws.take(y.dims(), values.dtype())?),
     };
     if dz.is_some() || dbias.is_some() {
         let output = match dz {
-            Some(_) => address::<f32>(op, y)?,
+            Some(_) => values.address(op, y)?,
             None => 0,
         };
-        let dz = address_or_null::<f32>(op, dz.as_ref())?;
-        let (dy, sums) = (address::<f32>(op, dy)?, address_or_null::<f32>(op, dbias)?);
-        column_sums(gpu, ws, op, (rows, channels), (output, dy, dz), sums)?;
+        let dz = values.address_or_null(op, dz.as_ref())?;
+        let (dy, sums) = (values.address(op, dy)?, address_or_null::<f32>(op, dbias)?);
+        let size = (rows, channels);
+        column_sums(gpu, ws, op, values, size, (output, dy, dz), sums)?;
     }
     Ok(dz)
 }
@@ -104,6 +107,7 @@ pub(crate) fn column_sums(
     gpu: &Gpu,
     ws: &mut Workspace,
     op: &'static str,
+    values: Values,
     (rows, columns): (usize, usize),
     (y, dy, dz): (u64, u64, u64),
     sums: u64,
@@ -115,7 +119,8 @@ pub(crate) fn column_sums(
     let block = columns_of_block(columns);
     let tiles = columns.div_ceil(block);
     let (parts, part) = parts(rows, BLOCK / block, tiles);
-    let start = |y: u64,
+    let start = |values: Values,
+                 y: u64,
                  dy: u64,
                  dz: u64,
                  sums: u64,
@@ -131,7 +136,7 @@ pub(crate) fn column_sums(
         let (block, part) = (int(op, block)?, int(op, part)?);
         launch!(
             gpu,
-            BIAS.column_sums_f32,
+            BIAS.column_sums of values,
             threads,
             y,
             dy,
@@ -145,12 +150,12 @@ pub(crate) fn column_sums(
         Ok(())
     };
     if parts == 1 || sums == 0 {
-        return start(y, dy, dz, sums, rows, parts, part);
+        return start(values, y, dy, dz, sums, rows, parts, part);
     }
     let partial = ws.take(&[parts, columns], DType::F32)?;
     let of_parts = address::<f32>(op, &partial)?;
-    start(y, dy, dz, of_parts, rows, parts, part)?;
-    start(0, of_parts, 0, sums, parts, 1, parts)?;
+    start(values, y, dy, dz, of_parts, rows, parts, part)?;
+    start(Values::F32, 0, of_parts, 0, sums, parts, 1, parts)?;
     ws.give(&partial);
     Ok(())
 }

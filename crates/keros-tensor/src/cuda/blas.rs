@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 
-use super::{Gpu, failure, int};
+use super::{Gpu, Values, failure, int};
 use crate::{TensorError, tf32};
 
 /// A matrix on a GPU whose rows lie one after the other, or one for each of some groups.
@@ -14,17 +14,24 @@ pub(crate) struct Matrix {
     row_step: usize,
     group_step: usize,
     transposed: bool,
+    values: Values,
 }
 
 impl Matrix {
-    /// The matrix at an address, its rows so many elements apart.
+    /// The matrix of `f32` at an address, its rows so many elements apart.
     pub(crate) fn new(first: u64, row_step: usize) -> Self {
         Self {
             first,
             row_step,
             group_step: 0,
             transposed: false,
+            values: Values::F32,
         }
+    }
+
+    /// A matrix of another type.
+    pub(crate) fn of(self, values: Values) -> Self {
+        Self { values, ..self }
     }
 
     /// The first of matrices that begin so many elements apart.
@@ -39,6 +46,13 @@ impl Matrix {
         }
     }
 
+    fn data_type(self) -> sys::cudaDataType_t {
+        match self.values {
+            Values::F32 => sys::cudaDataType_t::CUDA_R_32F,
+            Values::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        }
+    }
+
     fn operation(self) -> sys::cublasOperation_t {
         match self.transposed {
             true => sys::cublasOperation_t::CUBLAS_OP_T,
@@ -50,7 +64,7 @@ impl Matrix {
 /// `c = a · b`, or `c += a · b`, for each of `groups`; `a` has as many rows as `c`, `b` as many columns,
 /// and both `inner` of the other.
 ///
-/// At least one of each is there, and `c` is not transposed.
+/// At least one of each is there, `c` is not transposed, and `a` and `b` are of one type. Sums are taken in `f32`.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn product(
     gpu: &Gpu,
@@ -62,8 +76,7 @@ pub(crate) fn product(
     c: Matrix,
     add: bool,
 ) -> Result<(), TensorError> {
-    use sys::cudaDataType_t::CUDA_R_32F as F32;
-    let compute = match tf32() {
+    let compute = match tf32() && a.values == Values::F32 {
         true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
         false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
     };
@@ -92,14 +105,14 @@ pub(crate) fn product(
                 inner,
                 alpha,
                 left,
-                F32,
+                b.data_type(),
                 b_step,
                 right,
-                F32,
+                a.data_type(),
                 a_step,
                 beta,
                 out,
-                F32,
+                c.data_type(),
                 c_step,
                 compute,
                 algorithm,
@@ -114,16 +127,16 @@ pub(crate) fn product(
                 inner,
                 alpha,
                 left,
-                F32,
+                b.data_type(),
                 b_step,
                 b.group_step as i64,
                 right,
-                F32,
+                a.data_type(),
                 a_step,
                 a.group_step as i64,
                 beta,
                 out,
-                F32,
+                c.data_type(),
                 c_step,
                 c.group_step as i64,
                 int(op, groups)?,

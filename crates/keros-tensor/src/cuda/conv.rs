@@ -8,8 +8,9 @@ use candle_core::{DType, Tensor};
 use super::bias::{finish, output_gradient};
 #[cfg(feature = "cudnn")]
 use super::dnn;
+use super::elementwise::{cast, cast_into};
 use super::window::Window;
-use super::{Gpu, int, patches, zero};
+use super::{Gpu, Values, int, patches, zero};
 use crate::access::check_apart;
 use crate::kernels::{Activation, ConvGeometry};
 use crate::{TensorError, Workspace};
@@ -75,7 +76,37 @@ fn convolve(
     {
         return Ok(());
     }
-    patches::convolve(gpu, ws, op, convolution, direction, (x, w, y))
+    // Of weights, the result is `f32` as they are.
+    let values = Values::of(op, x)?;
+    if values == Values::F32 || convolution.is_pointwise() {
+        return patches::convolve(gpu, ws, op, convolution, direction, (x, w, y));
+    }
+    let wide_x = wide(gpu, ws, op, x, direction == Direction::Inputs)?;
+    let wide_y = wide(gpu, ws, op, y, direction == Direction::Outputs)?;
+    let tensors = (&wide_x, w, &wide_y);
+    patches::convolve(gpu, ws, op, convolution, direction, tensors)?;
+    match direction {
+        Direction::Outputs => cast_into(gpu, op, &wide_y, y)?,
+        Direction::Inputs => cast_into(gpu, op, &wide_x, x)?,
+        Direction::Weights => {}
+    }
+    ws.give(&wide_x);
+    ws.give(&wide_y);
+    Ok(())
+}
+
+/// The values of a tensor as `f32`, or room for those that it gets.
+fn wide(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    tensor: &Tensor,
+    is_result: bool,
+) -> Result<Tensor, TensorError> {
+    match is_result {
+        true => ws.take(tensor.dims(), DType::F32),
+        false => cast(gpu, op, ws, tensor, Values::F32),
+    }
 }
 
 /// [`kernels::conv2d`](crate::kernels::conv2d).
@@ -90,7 +121,7 @@ pub(crate) fn conv2d(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "conv2d";
     let convolution = Convolution::new(OP, g)?;
-    let y = ws.take(&[g.n, g.oh, g.ow, g.co], DType::F32)?;
+    let y = ws.take(&[g.n, g.oh, g.ow, g.co], x.dtype())?;
     convolve(gpu, ws, OP, &convolution, Direction::Outputs, (x, w, &y))?;
     finish(gpu, OP, &y, bias, activation)?;
     Ok(y)
@@ -112,7 +143,7 @@ pub(crate) fn conv2d_backward(
     let convolution = &Convolution::new(OP, g)?;
     check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
-        true => Some(ws.take(x.dims(), DType::F32)?),
+        true => Some(ws.take(x.dims(), x.dtype())?),
         false => None,
     };
     let own = output_gradient(gpu, ws, OP, y, dy, activation, dbias)?;
@@ -140,7 +171,7 @@ pub(crate) fn conv2d_transpose(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "conv2d_transpose";
     let convolution = Convolution::new(OP, g)?;
-    let y = ws.take(&[g.n, g.h, g.w, g.ci], DType::F32)?;
+    let y = ws.take(&[g.n, g.h, g.w, g.ci], x.dtype())?;
     convolve(gpu, ws, OP, &convolution, Direction::Inputs, (&y, w, x))?;
     finish(gpu, OP, &y, bias, activation)?;
     Ok(y)
@@ -163,7 +194,7 @@ pub(crate) fn conv2d_transpose_backward(
     let convolution = &Convolution::new(OP, g)?;
     check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
-        true => Some(ws.take(x.dims(), DType::F32)?),
+        true => Some(ws.take(x.dims(), x.dtype())?),
         false => None,
     };
     let own = output_gradient(gpu, ws, OP, y, dy, activation, dbias)?;

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::bias::{column_sums, columns_of_block, output_gradient, parts};
 use super::window::{Window, by_4};
-use super::{BLOCK, Gpu, address, address_or_null, blocks, each, int, launch, zero};
+use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, each, int, launch, zero};
 use crate::access::check_apart;
 use crate::kernels::{Activation, ConvGeometry};
 use crate::{TensorError, Workspace};
@@ -181,6 +181,7 @@ fn weight_gradient(
             gpu,
             ws,
             op,
+            Values::F32,
             (parts, dw.elem_count()),
             (0, to, 0),
             dw_address,

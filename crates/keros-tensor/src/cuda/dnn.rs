@@ -18,7 +18,7 @@ use candle_core::{DType, Tensor};
 
 use super::conv::{Convolution, Direction};
 use super::window::{Window, by_4};
-use super::{Gpu, address, blocks, each, failure, int, launch};
+use super::{Gpu, Values, address, blocks, each, failure, int, launch};
 use crate::{TensorError, Workspace, tf32};
 use plan::Plan;
 
@@ -29,11 +29,14 @@ const PLANS: usize = 4096;
 /// at a time.
 static LIBRARIES: Mutex<Vec<(DeviceId, Library)>> = Mutex::new(Vec::new());
 
+/// What a plan is for: a convolution, what is computed, of which values, and whether in TF32.
+type Key = (Convolution, Direction, Values, bool);
+
 /// cuDNN on one GPU, for as long as the program runs.
 struct Library {
     handle: sys::cudnnHandle_t,
     /// `None` where cuDNN has no way.
-    plans: HashMap<(Convolution, Direction, bool), Option<Plan>>,
+    plans: HashMap<Key, Option<Plan>>,
 }
 
 // SAFETY: handle and descriptors belong to no thread; they are used by one at a time.
@@ -77,7 +80,8 @@ pub(crate) fn convolve(
         }
     };
     let library = &mut libraries[at].1;
-    let key = (*convolution, direction, tf32());
+    let values = Values::of(op, x)?;
+    let key = (*convolution, direction, values, tf32());
     if library.plans.len() >= PLANS && !library.plans.contains_key(&key) {
         library.plans.clear();
     }
@@ -85,7 +89,7 @@ pub(crate) fn convolve(
     let plan = match library.plans.entry(key) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => {
-            let plan = Plan::find(handle, &padded, direction, tf32());
+            let plan = Plan::find(handle, &padded, direction, values, tf32());
             entry.insert(or_unsupported(plan).map_err(|error| refusal(op, error))?)
         }
     };
@@ -94,10 +98,10 @@ pub(crate) fn convolve(
     };
 
     let (patch, outputs) = (convolution.patch(), convolution.outputs as usize);
-    let filter = ws.take(&[outputs, patch], DType::F32)?;
+    let filter = ws.take(&[outputs, patch], values.dtype())?;
     let image = match padded.is_plain() {
         true => x.clone(),
-        false => ws.take(&padded.shape(), DType::F32)?,
+        false => ws.take(&padded.shape(), values.dtype())?,
     };
     let memory = ws.take(&[found.workspace], DType::U8)?;
     if direction != Direction::Weights {
@@ -107,9 +111,9 @@ pub(crate) fn convolve(
         padded.pad(gpu, op, x, &image)?;
     }
     let addresses = (
-        address::<f32>(op, &image)?,
-        address::<f32>(op, &filter)?,
-        address::<f32>(op, y)?,
+        values.address(op, &image)?,
+        values.address(op, &filter)?,
+        values.address(op, y)?,
         address::<u8>(op, &memory)?,
     );
     // SAFETY: the tensors are as large as the descriptors of the plan say, and stay in use on this
@@ -148,7 +152,7 @@ fn refusal(op: &'static str, error: CudnnError) -> TensorError {
     failure(op, &format_args!("cuDNN: {}", text.to_string_lossy()))
 }
 
-/// Writes the transpose of a matrix.
+/// Writes the transpose of a matrix, of which one is `f32`.
 fn transpose(
     gpu: &Gpu,
     op: &'static str,
@@ -158,17 +162,14 @@ fn transpose(
 ) -> Result<(), TensorError> {
     const SIDE: usize = 32;
     let threads = blocks(rows.div_ceil(SIDE) * columns.div_ceil(SIDE));
-    let (x, y) = (address::<f32>(op, x)?, address::<f32>(op, y)?);
+    let (from, to) = (Values::of(op, x)?, Values::of(op, y)?);
+    let (x, y) = (from.address(op, x)?, to.address(op, y)?);
     let (rows, columns) = (int(op, rows)?, int(op, columns)?);
-    launch!(
-        gpu,
-        IMAGE.transpose_filter_f32,
-        threads,
-        x,
-        y,
-        rows,
-        columns
-    );
+    if from == Values::F32 {
+        launch!(gpu, IMAGE.transpose_filter of to, threads, x, y, rows, columns);
+    } else {
+        launch!(gpu, IMAGE.transpose_gradient of from, threads, x, y, rows, columns);
+    }
     Ok(())
 }
 
@@ -274,13 +275,14 @@ fn shift(
     channels: i32,
 ) -> Result<(), TensorError> {
     let n = int(op, y.elem_count())?;
-    let (x, y) = (address::<f32>(op, x)?, address::<f32>(op, y)?);
+    let values = Values::of(op, y)?;
+    let (x, y) = (values.address(op, x)?, values.address(op, y)?);
     if by_4(channels, &[x, y]) {
         let (channels, n) = (channels / 4, n / 4);
         let threads = each(n as usize);
         launch!(
             gpu,
-            IMAGE.shift_by_4_f32,
+            IMAGE.shift_by_4 of values,
             threads,
             x,
             y,
@@ -297,7 +299,7 @@ fn shift(
         let threads = each(n as usize);
         launch!(
             gpu,
-            IMAGE.shift_f32,
+            IMAGE.shift of values,
             threads,
             x,
             y,

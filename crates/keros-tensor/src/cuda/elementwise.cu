@@ -1,7 +1,15 @@
 // What is done to each element by itself: copies, constants, bytes to floats, factors of channels, dropout.
 #include "elementwise.cuh"
 
-KERNEL(copy_f32, (const float *x, float *y, long long n)) {
+KERNELS(copy, (const T *x, T *y, long long n), {
+    map(x, y, n, [](float x) { return x; });
+})
+
+// From one type to the other.
+KERNEL(narrow, (const float *x, bfloat16 *y, long long n)) {
+    map(x, y, n, [](float x) { return x; });
+}
+KERNEL(widen, (const bfloat16 *x, float *y, long long n)) {
     map(x, y, n, [](float x) { return x; });
 }
 
@@ -10,22 +18,17 @@ KERNEL(fill_f32, (float *x, long long n, float value)) {
 }
 
 // The gradient of a ReLU whose output is y.
-KERNEL(unapply_relu_f32, (const float *y, const float *dy, float *dx, long long n)) {
+KERNELS(unapply_relu, (const T *y, const T *dy, T *dx, long long n), {
     zip(y, dy, dx, n, [](float y, float dy) { return y > 0 ? dy : 0.0f; });
-}
+})
 
 // max(x, 0) that keeps NaN.
-KERNEL(apply_relu_f32, (const float *x, float *y, long long n)) {
+KERNELS(apply_relu, (const T *x, T *y, long long n), {
     map(x, y, n, [](float x) { return x < 0 ? 0.0f : x; });
-}
+})
 
 KERNEL(u8_to_f32, (const unsigned char *x, float *y, long long n, float scale)) {
-    long long quads = four_at_once(x, y) ? n / 4 : 0;
-    FOR_EACH(i, quads) {
-        uchar4 v = ((const uchar4 *)x)[i];
-        ((float4 *)y)[i] = make_float4(scale * v.x, scale * v.y, scale * v.z, scale * v.w);
-    }
-    FOR_EACH(i, n - 4 * quads) y[4 * quads + i] = scale * x[4 * quads + i];
+    map(x, y, n, [=](unsigned char x) { return scale * x; });
 }
 
 KERNEL(scale_and_offset_f32, (const float *x, float *y, long long n, float scale, float offset)) {
@@ -66,8 +69,9 @@ __device__ __forceinline__ void philox(unsigned counter[4], unsigned key0, unsig
 
 // Number 64 g + 16 w + l of a stream is word w of its block 16 g + l. So a thread makes one block and has one element
 // in each quarter of a group of 64, and a warp reads and writes eight runs of 16 elements.
-KERNEL(dropout_f32, (const float *x, float *y, long long n, unsigned long long seed, unsigned long long stream,
-                     unsigned threshold, float scale)) {
+template <class T>
+__device__ __forceinline__ void drop_out(const T *x, T *y, long long n, unsigned long long seed,
+                                         unsigned long long stream, unsigned threshold, float scale) {
     FOR_EACH(block, (n + 63) / 64 * 16) {
         unsigned words[4] = {(unsigned)block, (unsigned)(block >> 32), (unsigned)stream, (unsigned)(stream >> 32)};
         philox(words, (unsigned)seed, (unsigned)(seed >> 32));
@@ -79,3 +83,8 @@ KERNEL(dropout_f32, (const float *x, float *y, long long n, unsigned long long s
         }
     }
 }
+
+KERNELS(dropout, (const T *x, T *y, long long n, unsigned long long seed, unsigned long long stream,
+                  unsigned threshold, float scale), {
+    drop_out(x, y, n, seed, stream, threshold, scale);
+})

@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, address, each, launch, small};
+use super::{Gpu, Values, address, each, launch, small};
 use crate::rng::Stream;
 use crate::{TensorError, Workspace};
 
@@ -19,10 +19,41 @@ pub(crate) fn copy(
     from: &Tensor,
     to: &Tensor,
 ) -> Result<(), TensorError> {
-    let n = from.elem_count() as i64;
+    let (values, n) = (Values::of(op, from)?, from.elem_count() as i64);
     let threads = fours(from.elem_count());
-    let (from, to) = (address::<f32>(op, from)?, address::<f32>(op, to)?);
-    launch!(gpu, ELEMENTWISE.copy_f32, threads, from, to, n);
+    let (from, to) = (values.address(op, from)?, values.address(op, to)?);
+    launch!(gpu, ELEMENTWISE.copy of values, threads, from, to, n);
+    Ok(())
+}
+
+/// A copy of `x` of this type.
+pub(crate) fn cast(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    x: &Tensor,
+    to: Values,
+) -> Result<Tensor, TensorError> {
+    let y = ws.take(x.dims(), to.dtype())?;
+    cast_into(gpu, op, x, &y)?;
+    Ok(y)
+}
+
+/// Copies between tensors of one size and any types.
+pub(crate) fn cast_into(
+    gpu: &Gpu,
+    op: &'static str,
+    from: &Tensor,
+    to: &Tensor,
+) -> Result<(), TensorError> {
+    let types = (Values::of(op, from)?, Values::of(op, to)?);
+    let (threads, n) = (fours(from.elem_count()), from.elem_count() as i64);
+    let (x, y) = (types.0.address(op, from)?, types.1.address(op, to)?);
+    match types {
+        (Values::F32, Values::Bf16) => launch!(gpu, ELEMENTWISE.narrow, threads, x, y, n),
+        (Values::Bf16, Values::F32) => launch!(gpu, ELEMENTWISE.widen, threads, x, y, n),
+        (same, _) => launch!(gpu, ELEMENTWISE.copy of same, threads, x, y, n),
+    }
     Ok(())
 }
 
@@ -33,7 +64,7 @@ pub(crate) fn copied(
     ws: &mut Workspace,
     x: &Tensor,
 ) -> Result<Tensor, TensorError> {
-    let y = ws.take(x.dims(), DType::F32)?;
+    let y = ws.take(x.dims(), x.dtype())?;
     copy(gpu, op, x, &y)?;
     Ok(y)
 }
@@ -49,10 +80,11 @@ pub(crate) fn fill(gpu: &Gpu, op: &'static str, x: &Tensor, value: f32) -> Resul
 /// [`kernels::activation`](crate::kernels::activation) for ReLU.
 pub(crate) fn relu(gpu: &Gpu, ws: &mut Workspace, x: &Tensor) -> Result<Tensor, TensorError> {
     const OP: &str = "activation";
-    let y = ws.take(x.dims(), DType::F32)?;
+    let values = Values::of(OP, x)?;
+    let y = ws.take(x.dims(), values.dtype())?;
     let (threads, n) = (fours(x.elem_count()), x.elem_count() as i64);
-    let (x, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
-    launch!(gpu, ELEMENTWISE.apply_relu_f32, threads, x, to, n);
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    launch!(gpu, ELEMENTWISE.apply_relu of values, threads, x, to, n);
     Ok(y)
 }
 
@@ -64,11 +96,12 @@ pub(crate) fn relu_backward(
     dy: &Tensor,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "activation backward";
-    let dx = ws.take(y.dims(), DType::F32)?;
+    let values = Values::of(OP, y)?;
+    let dx = ws.take(y.dims(), values.dtype())?;
     let (threads, n) = (fours(y.elem_count()), y.elem_count() as i64);
-    let (y, dy) = (address::<f32>(OP, y)?, address::<f32>(OP, dy)?);
-    let to = address::<f32>(OP, &dx)?;
-    launch!(gpu, ELEMENTWISE.unapply_relu_f32, threads, y, dy, to, n);
+    let (y, dy) = (values.address(OP, y)?, values.address(OP, dy)?);
+    let to = values.address(OP, &dx)?;
+    launch!(gpu, ELEMENTWISE.unapply_relu of values, threads, y, dy, to, n);
     Ok(dx)
 }
 
@@ -170,14 +203,15 @@ pub(crate) fn dropout(
     scale: f32,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "dropout";
-    let y = ws.take(x.dims(), DType::F32)?;
+    let values = Values::of(OP, x)?;
+    let y = ws.take(x.dims(), values.dtype())?;
     let threads = fours(x.elem_count());
     let n = x.elem_count() as i64;
-    let (x, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
     let (seed, stream) = stream.key();
     launch!(
         gpu,
-        ELEMENTWISE.dropout_f32,
+        ELEMENTWISE.dropout of values,
         threads,
         x,
         to,

@@ -134,15 +134,15 @@ struct Mish : Numbers {
 } // namespace
 
 #define FUNCTION(name, Type)                                                                       \
-    KERNEL(name##_f32, (const float *x, float *y, long long n, float a, float b, float c)) {       \
+    KERNELS(name, (const T *x, T *y, long long n, float a, float b, float c), {                    \
         Type f{{a, b, c}};                                                                         \
         map(x, y, n, [=](float x) { return f.value(x); });                                         \
-    }                                                                                              \
-    KERNEL(name##_backward_f32,                                                                    \
-           (const float *kept, const float *dy, float *dx, long long n, float a, float b, float c)) { \
-        Type f{{a, b, c}};                                                                         \
-        zip(kept, dy, dx, n, [=](float kept, float dy) { return f.gradient(kept, dy); });          \
-    }
+    })                                                                                             \
+    KERNELS(name##_backward,                                                                       \
+            (const T *kept, const T *dy, T *dx, long long n, float a, float b, float c), {         \
+                Type f{{a, b, c}};                                                                 \
+                zip(kept, dy, dx, n, [=](float kept, float dy) { return f.gradient(kept, dy); });  \
+            })
 
 FUNCTION(relu, Relu)
 FUNCTION(elu, Elu)

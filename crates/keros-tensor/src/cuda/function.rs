@@ -1,8 +1,8 @@
 //! Starts the activations that are kernels of their own.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::{Gpu, address, each, launch};
+use super::{Gpu, Values, each, launch};
 use crate::kernels::Function;
 use crate::{TensorError, Workspace};
 
@@ -13,26 +13,26 @@ macro_rules! by_function {
     ($f:expr, $start:ident, $($function:ident => $forward:ident $backward:ident,)*) => {
         match $f {
             Function::Relu { max_value, negative_slope, threshold } => {
-                $start!(relu_f32, relu_backward_f32, (max_value, negative_slope, threshold));
+                $start!(relu, relu_backward, (max_value, negative_slope, threshold));
             }
-            Function::Elu { alpha } => $start!(elu_f32, elu_backward_f32, (alpha, 0.0, 0.0)),
+            Function::Elu { alpha } => $start!(elu, elu_backward, (alpha, 0.0, 0.0)),
             $(Function::$function => $start!($forward, $backward, (0.0, 0.0, 0.0)),)*
         }
     };
     ($f:expr, $start:ident) => {
         by_function! {
             $f, $start,
-            Selu => selu_f32 selu_backward_f32,
-            Sigmoid => sigmoid_f32 sigmoid_backward_f32,
-            Tanh => tanh_f32 tanh_backward_f32,
-            Softplus => softplus_f32 softplus_backward_f32,
-            Softsign => softsign_f32 softsign_backward_f32,
-            Exponential => exponential_f32 exponential_backward_f32,
-            HardSigmoid => hard_sigmoid_f32 hard_sigmoid_backward_f32,
-            HardSilu => hard_silu_f32 hard_silu_backward_f32,
-            Silu => silu_f32 silu_backward_f32,
-            Gelu => gelu_f32 gelu_backward_f32,
-            Mish => mish_f32 mish_backward_f32,
+            Selu => selu selu_backward,
+            Sigmoid => sigmoid sigmoid_backward,
+            Tanh => tanh tanh_backward,
+            Softplus => softplus softplus_backward,
+            Softsign => softsign softsign_backward,
+            Exponential => exponential exponential_backward,
+            HardSigmoid => hard_sigmoid hard_sigmoid_backward,
+            HardSilu => hard_silu hard_silu_backward,
+            Silu => silu silu_backward,
+            Gelu => gelu gelu_backward,
+            Mish => mish mish_backward,
         }
     };
 }
@@ -44,14 +44,15 @@ pub(crate) fn function(
     x: &Tensor,
     f: Function,
 ) -> Result<Tensor, TensorError> {
-    let y = ws.take(x.dims(), DType::F32)?;
+    let values = Values::of(OP, x)?;
+    let y = ws.take(x.dims(), values.dtype())?;
     let n = x.elem_count() as i64;
-    let (from, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
+    let (from, to) = (values.address(OP, x)?, values.address(OP, &y)?);
     let threads = each(x.elem_count().div_ceil(4));
     macro_rules! start {
         ($kernel:ident, $backward:ident, $numbers:expr) => {{
             let (a, b, c): (f32, f32, f32) = $numbers;
-            launch!(gpu, FUNCTION.$kernel, threads, from, to, n, a, b, c);
+            launch!(gpu, FUNCTION.$kernel of values, threads, from, to, n, a, b, c);
         }};
     }
     by_function!(f, start);
@@ -66,15 +67,16 @@ pub(crate) fn function_backward(
     dy: &Tensor,
     f: Function,
 ) -> Result<Tensor, TensorError> {
-    let dx = ws.take(kept.dims(), DType::F32)?;
+    let values = Values::of(OP, kept)?;
+    let dx = ws.take(kept.dims(), values.dtype())?;
     let n = kept.elem_count() as i64;
-    let (kept, dy) = (address::<f32>(OP, kept)?, address::<f32>(OP, dy)?);
-    let to = address::<f32>(OP, &dx)?;
+    let (kept, dy) = (values.address(OP, kept)?, values.address(OP, dy)?);
+    let to = values.address(OP, &dx)?;
     let threads = each(dx.elem_count().div_ceil(4));
     macro_rules! start {
         ($forward:ident, $kernel:ident, $numbers:expr) => {{
             let (a, b, c): (f32, f32, f32) = $numbers;
-            launch!(gpu, FUNCTION.$kernel, threads, kept, dy, to, n, a, b, c);
+            launch!(gpu, FUNCTION.$kernel of values, threads, kept, dy, to, n, a, b, c);
         }};
     }
     by_function!(f, start);

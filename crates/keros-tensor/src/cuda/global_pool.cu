@@ -1,5 +1,6 @@
 // Pools over all positions of a sample: a block has a sample and `width` of its channels (a power of two, 32 at most);
 // its rows of threads share the positions, and then come together in pairs.
+#include "bfloat16.cuh"
 #include "window.cuh"
 
 namespace {
@@ -32,7 +33,7 @@ template <class Op> static __device__ float of_channel(float value, unsigned wid
     return of_thread[threadIdx.x % width];
 }
 
-KERNEL(global_average_pool_f32, (const float *x, float *y, unsigned positions, unsigned channels, unsigned width)) {
+KERNELS(global_average_pool, (const T *x, T *y, unsigned positions, unsigned channels, unsigned width), {
     Place at(positions, channels, width);
     float sum = 0;
     if (at.inside)
@@ -41,40 +42,39 @@ KERNEL(global_average_pool_f32, (const float *x, float *y, unsigned positions, u
     sum = of_channel<Sum>(sum, width);
     if (at.inside && at.first == 0)
         y[blockIdx.x * channels + at.channel] = sum / positions;
-}
+})
 
-KERNEL(global_max_pool_f32, (const float *x, float *y, unsigned positions, unsigned channels, unsigned width)) {
+KERNELS(global_max_pool, (const T *x, T *y, unsigned positions, unsigned channels, unsigned width), {
     Place at(positions, channels, width);
     float largest = -INFINITY;
     if (at.inside)
         for (unsigned p = at.first; p < positions; p += at.step)
-            largest = Max::of(x[at.base + p * channels], largest);
+            largest = Max::of((float)x[at.base + p * channels], largest);
     largest = of_channel<Max>(largest, width);
     if (at.inside && at.first == 0)
         y[blockIdx.x * channels + at.channel] = largest;
-}
+})
 
 // All positions get the same share: a thread for each.
-KERNEL(global_average_pool_gradient_f32, (const float *dy, float *dx, unsigned n, unsigned positions,
-                                          unsigned channels)) {
+KERNELS(global_average_pool_gradient, (const T *dy, T *dx, unsigned n, unsigned positions, unsigned channels), {
     float share = 1.0f / positions;
     FOR_EACH_INDEX(i, n)
-        dx[i] = dy[i / channels / positions * channels + i % channels] * share;
-}
+        dx[i] = (float)dy[i / channels / positions * channels + i % channels] * share;
+})
 
 // Positions that have the maximum share its gradient.
-KERNEL(global_max_pool_gradient_f32, (const float *x, const float *y, const float *dy, float *dx, unsigned positions,
-                                      unsigned channels, unsigned width)) {
+KERNELS(global_max_pool_gradient, (const T *x, const T *y, const T *dy, T *dx, unsigned positions,
+                                   unsigned channels, unsigned width), {
     Place at(positions, channels, width);
     unsigned sample = blockIdx.x * channels + at.channel;
-    float largest = at.inside ? y[sample] : 0, count = 0;
+    float largest = at.inside ? (float)y[sample] : 0, count = 0;
     if (at.inside)
         for (unsigned p = at.first; p < positions; p += at.step)
-            count += x[at.base + p * channels] == largest;
+            count += (float)x[at.base + p * channels] == largest;
     count = of_channel<Sum>(count, width);
     if (!at.inside)
         return;
-    float share = dy[sample] / count;
+    float share = (float)dy[sample] / count;
     for (unsigned p = at.first; p < positions; p += at.step)
-        dx[at.base + p * channels] = x[at.base + p * channels] == largest ? share : 0;
-}
+        dx[at.base + p * channels] = (float)x[at.base + p * channels] == largest ? share : 0;
+})

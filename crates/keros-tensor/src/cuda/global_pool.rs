@@ -1,10 +1,10 @@
 //! Starts the kernels of global pools. Sizes are `(samples, positions, channels)`.
 
+use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
-use candle_core::{DType, Tensor};
 
 use super::bias::columns_of_block;
-use super::{Gpu, address, blocks, each, int, launch};
+use super::{Gpu, Values, blocks, each, int, launch};
 use crate::{TensorError, Workspace};
 
 type Sizes = (usize, usize, usize);
@@ -35,13 +35,14 @@ pub(crate) fn average(
     sizes: Sizes,
     x: &Tensor,
 ) -> Result<Tensor, TensorError> {
-    let y = ws.take(&[sizes.0, sizes.2], DType::F32)?;
+    let values = Values::of(op, x)?;
+    let y = ws.take(&[sizes.0, sizes.2], values.dtype())?;
     let ([positions, channels, block], threads) = prepare(op, sizes)?;
-    let (x, to) = (address::<f32>(op, x)?, address::<f32>(op, &y)?);
+    let (x, to) = (values.address(op, x)?, values.address(op, &y)?);
     if sizes.0 > 0 {
         launch!(
             gpu,
-            GLOBAL_POOL.global_average_pool_f32,
+            GLOBAL_POOL.global_average_pool of values,
             threads,
             x,
             to,
@@ -62,13 +63,14 @@ pub(crate) fn average_backward(
     dy: &Tensor,
     x_shape: &[usize],
 ) -> Result<Tensor, TensorError> {
-    let dx = ws.take(x_shape, DType::F32)?;
+    let values = Values::of(op, dy)?;
+    let dx = ws.take(x_shape, values.dtype())?;
     let (threads, n) = (each(dx.elem_count()), int(op, dx.elem_count())?);
     let (positions, channels) = (int(op, positions)?, int(op, channels)?);
-    let (dy, to) = (address::<f32>(op, dy)?, address::<f32>(op, &dx)?);
+    let (dy, to) = (values.address(op, dy)?, values.address(op, &dx)?);
     launch!(
         gpu,
-        GLOBAL_POOL.global_average_pool_gradient_f32,
+        GLOBAL_POOL.global_average_pool_gradient of values,
         threads,
         dy,
         to,
@@ -87,13 +89,14 @@ pub(crate) fn maximum(
     sizes: Sizes,
     x: &Tensor,
 ) -> Result<Tensor, TensorError> {
-    let y = ws.take(&[sizes.0, sizes.2], DType::F32)?;
+    let values = Values::of(op, x)?;
+    let y = ws.take(&[sizes.0, sizes.2], values.dtype())?;
     let ([positions, channels, block], threads) = prepare(op, sizes)?;
-    let (x, to) = (address::<f32>(op, x)?, address::<f32>(op, &y)?);
+    let (x, to) = (values.address(op, x)?, values.address(op, &y)?);
     if sizes.0 > 0 {
         launch!(
             gpu,
-            GLOBAL_POOL.global_max_pool_f32,
+            GLOBAL_POOL.global_max_pool of values,
             threads,
             x,
             to,
@@ -115,14 +118,15 @@ pub(crate) fn maximum_backward(
     y: &Tensor,
     dy: &Tensor,
 ) -> Result<Tensor, TensorError> {
-    let dx = ws.take(x.dims(), DType::F32)?;
+    let values = Values::of(op, x)?;
+    let dx = ws.take(x.dims(), values.dtype())?;
     let ([positions, channels, block], threads) = prepare(op, sizes)?;
-    let (x, y) = (address::<f32>(op, x)?, address::<f32>(op, y)?);
-    let (dy, to) = (address::<f32>(op, dy)?, address::<f32>(op, &dx)?);
+    let (x, y) = (values.address(op, x)?, values.address(op, y)?);
+    let (dy, to) = (values.address(op, dy)?, values.address(op, &dx)?);
     if sizes.0 > 0 {
         launch!(
             gpu,
-            GLOBAL_POOL.global_max_pool_gradient_f32,
+            GLOBAL_POOL.global_max_pool_gradient of values,
             threads,
             x,
             y,

@@ -1,12 +1,14 @@
 // What cuDNN wants otherwise than keros has it: filters with outputs first, and borders of the same width on both
 // sides.
+#include "bfloat16.cuh"
 #include "window.cuh"
 
 // A square is read along its rows and written along its columns, by 8 rows of 32 threads; the padding keeps the
 // threads of a warp on different banks of the shared memory.
 #define SIDE 32
 
-KERNEL(transpose_filter_f32, (const float *x, float *y, unsigned rows, unsigned columns)) {
+template <class X, class Y>
+static __device__ __forceinline__ void transpose(const X *x, Y *y, unsigned rows, unsigned columns) {
     __shared__ float square[SIDE][SIDE + 1];
     unsigned squares = (columns + SIDE - 1) / SIDE;
     unsigned row = blockIdx.x / squares * SIDE, column = blockIdx.x % squares * SIDE;
@@ -19,6 +21,10 @@ KERNEL(transpose_filter_f32, (const float *x, float *y, unsigned rows, unsigned 
         if (column + i < columns && row + side < rows)
             y[(column + i) * rows + row + side] = square[side][i];
 }
+
+// Weights and their gradients are floats, whatever the type of the values.
+KERNELS(transpose_filter, (const float *x, T *y, unsigned rows, unsigned columns), { transpose(x, y, rows, columns); })
+KERNELS(transpose_gradient, (const T *x, float *y, unsigned rows, unsigned columns), { transpose(x, y, rows, columns); })
 
 // Images of another size: what is at a place comes from `top` rows and `left` columns before, or is 0 where that is
 // outside. Negative numbers cut.
@@ -38,11 +44,11 @@ static __device__ void shift(const V *x, V *y, int height, int width, int new_he
     }
 }
 
-KERNEL(shift_f32, (const float *x, float *y, int height, int width, int new_height, int new_width, int top, int left,
-                   unsigned channels, unsigned n)) {
+KERNELS(shift, (const T *x, T *y, int height, int width, int new_height, int new_width, int top, int left,
+                unsigned channels, unsigned n), {
     shift(x, y, height, width, new_height, new_width, top, left, channels, n);
-}
-KERNEL(shift_by_4_f32, (const float4 *x, float4 *y, int height, int width, int new_height, int new_width, int top,
-                        int left, unsigned channels, unsigned n)) {
+})
+KERNELS(shift_by_4, (const Four<T> *x, Four<T> *y, int height, int width, int new_height, int new_width, int top,
+                     int left, unsigned channels, unsigned n), {
     shift(x, y, height, width, new_height, new_width, top, left, channels, n);
-}
+})

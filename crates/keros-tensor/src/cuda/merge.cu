@@ -1,10 +1,10 @@
 // Several tensors of one shape as one, element by element, as in kernels/merge.rs.
-#include "common.cuh"
+#include "bfloat16.cuh"
 
 // As many tensors as fit into the parameters of a kernel.
 #define INPUTS 480
-struct MergeInputs {
-    const float *at[INPUTS];
+template <class T> struct MergeInputs {
+    const T *at[INPUTS];
 };
 
 enum Op { ADD, SUBTRACT, MULTIPLY, AVERAGE, MAXIMUM, MINIMUM };
@@ -15,7 +15,9 @@ __device__ __forceinline__ bool keeps(float best, float next, int op) {
 }
 
 // The inputs from `first` on, one after the other, on top of `value`. All threads take one way.
-__device__ __forceinline__ float fold(float value, const MergeInputs &inputs, int first, int last, long long i, int op) {
+template <class T>
+__device__ __forceinline__ float fold(float value, const MergeInputs<T> &inputs, int first, int last, long long i,
+                                      int op) {
     for (int k = first; k < last; k++) {
         float next = inputs.at[k][i];
         switch (op) {
@@ -36,15 +38,14 @@ __device__ __forceinline__ float fold(float value, const MergeInputs &inputs, in
     return value;
 }
 
-KERNEL(merge_f32, (MergeInputs inputs, int count, float *y, long long n, int op)) {
+KERNELS(merge, (MergeInputs<T> inputs, int count, T *y, long long n, int op), {
     FOR_EACH(i, n) {
         float value = fold(inputs.at[0][i], inputs, 1, count, i, op);
         y[i] = op == AVERAGE ? value / count : value;
     }
-}
+})
 
-KERNEL(merge_backward_f32,
-       (MergeInputs inputs, int count, const float *dy, int index, float *dx, long long n, int op)) {
+KERNELS(merge_backward, (MergeInputs<T> inputs, int count, const T *dy, int index, T *dx, long long n, int op), {
     FOR_EACH(i, n) {
         float value = dy[i];
         switch (op) {
@@ -75,4 +76,4 @@ KERNEL(merge_backward_f32,
         }
         dx[i] = value;
     }
-}
+})

@@ -1,9 +1,9 @@
 //! Starts the merges of several tensors.
 
+use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
-use candle_core::{DType, Tensor};
 
-use super::{Gpu, address, each, launch};
+use super::{Gpu, Values, each, launch};
 use crate::kernels::MergeOp;
 use crate::{TensorError, Workspace};
 
@@ -16,14 +16,18 @@ struct MergeInputs([u64; INPUTS]);
 // SAFETY: the struct MergeInputs of merge.cu.
 unsafe impl DeviceRepr for MergeInputs {}
 
-fn addresses(op: &'static str, inputs: &[Tensor]) -> Result<(MergeInputs, i32), TensorError> {
+fn addresses(
+    op: &'static str,
+    values: Values,
+    inputs: &[Tensor],
+) -> Result<(MergeInputs, i32), TensorError> {
     if inputs.len() > INPUTS {
         let expected = format!("at most {INPUTS} on a GPU");
         return Err(TensorError::argument(op, "inputs", expected, inputs.len()));
     }
     let mut addresses = [0; INPUTS];
     for (to, input) in addresses.iter_mut().zip(inputs) {
-        *to = address::<f32>(op, input)?;
+        *to = values.address(op, input)?;
     }
     Ok((MergeInputs(addresses), inputs.len() as i32))
 }
@@ -49,11 +53,12 @@ pub(crate) fn merge(
     op: MergeOp,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "merging";
-    let (inputs, count) = addresses(OP, inputs)?;
-    let y = ws.take(shape, DType::F32)?;
+    let values = Values::of(OP, &inputs[0])?;
+    let (inputs, count) = addresses(OP, values, inputs)?;
+    let y = ws.take(shape, values.dtype())?;
     let (threads, n) = (each(y.elem_count()), y.elem_count() as i64);
-    let (to, op) = (address::<f32>(OP, &y)?, number(op));
-    launch!(gpu, MERGE.merge_f32, threads, inputs, count, to, n, op);
+    let (to, op) = (values.address(OP, &y)?, number(op));
+    launch!(gpu, MERGE.merge of values, threads, inputs, count, to, n, op);
     Ok(y)
 }
 
@@ -67,14 +72,15 @@ pub(crate) fn merge_backward(
     op: MergeOp,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "merging backward";
-    let (inputs, count) = addresses(OP, inputs)?;
-    let dx = ws.take(dy.dims(), DType::F32)?;
+    let values = Values::of(OP, dy)?;
+    let (inputs, count) = addresses(OP, values, inputs)?;
+    let dx = ws.take(dy.dims(), values.dtype())?;
     let (threads, n) = (each(dx.elem_count()), dx.elem_count() as i64);
-    let (dy, to) = (address::<f32>(OP, dy)?, address::<f32>(OP, &dx)?);
+    let (dy, to) = (values.address(OP, dy)?, values.address(OP, &dx)?);
     let (index, op) = (index as i32, number(op));
     launch!(
         gpu,
-        MERGE.merge_backward_f32,
+        MERGE.merge_backward of values,
         threads,
         inputs,
         count,

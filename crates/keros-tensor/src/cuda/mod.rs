@@ -45,7 +45,9 @@ use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaFunction, CudaStream, DevicePtr as _, DriverError, LaunchConfig, result, sys,
 };
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaError};
-use candle_core::{Device, Error, Storage, Tensor};
+use candle_core::{DType, Device, Error, Storage, Tensor};
+
+use half::bf16;
 
 use crate::{TensorError, device};
 
@@ -180,6 +182,68 @@ pub(crate) fn address<T: CudaDType>(op: &'static str, tensor: &Tensor) -> Result
     Ok(first + (layout.start_offset() * size_of::<T>()) as u64)
 }
 
+/// The type of values that layers hand on to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Values {
+    F32,
+    /// Of mixed precision: kernels read and write them, and compute in `f32`.
+    Bf16,
+}
+
+impl Values {
+    /// That of a tensor.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub(crate) fn of(op: &'static str, tensor: &Tensor) -> Result<Self, TensorError> {
+        Self::of_dtype(op, tensor.dtype())
+    }
+
+    /// The one with candle's name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn of_dtype(op: &'static str, dtype: DType) -> Result<Self, TensorError> {
+        match dtype {
+            DType::F32 => Ok(Self::F32),
+            DType::BF16 => Ok(Self::Bf16),
+            found => Err(TensorError::DType {
+                op,
+                expected: DType::F32,
+                found,
+            }),
+        }
+    }
+
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.dtype().size_in_bytes()
+    }
+
+    /// [`address`] of a tensor of this type.
+    pub(crate) fn address(self, op: &'static str, tensor: &Tensor) -> Result<u64, TensorError> {
+        match self {
+            Self::F32 => address::<f32>(op, tensor),
+            Self::Bf16 => address::<bf16>(op, tensor),
+        }
+    }
+
+    /// [`address_or_null`] of a tensor of this type.
+    pub(crate) fn address_or_null(
+        self,
+        op: &'static str,
+        tensor: Option<&Tensor>,
+    ) -> Result<u64, TensorError> {
+        tensor.map_or(Ok(0), |tensor| self.address(op, tensor))
+    }
+}
+
 /// [`address`] of a tensor that may be missing, and 0 for none.
 pub(crate) fn address_or_null<T: CudaDType>(
     op: &'static str,
@@ -198,8 +262,9 @@ pub(crate) fn int(op: &'static str, n: usize) -> Result<i32, TensorError> {
 
 /// Fills a tensor with zeros.
 pub(crate) fn zero(gpu: &Gpu, op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
-    let bytes = tensor.elem_count() * size_of::<f32>();
-    let (stream, first) = (gpu.stream(), address::<f32>(op, tensor)?);
+    let values = Values::of(op, tensor)?;
+    let bytes = tensor.elem_count() * values.bytes();
+    let (stream, first) = (gpu.stream(), values.address(op, tensor)?);
     if bytes == 0 {
         return Ok(());
     }
@@ -252,22 +317,33 @@ pub(crate) fn blocks(n: usize) -> LaunchConfig {
     }
 }
 
-/// Starts a kernel: `launch!(gpu, MODULE.kernel, threads, arguments…)`.
+/// Starts a kernel: `launch!(gpu, MODULE.kernel, threads, arguments…)`, or the one for the [`Values`] of some type:
+/// `launch!(gpu, MODULE.kernel of values, threads, arguments…)`.
 ///
 /// The arguments are variables whose types are those of the kernel's parameters: `u64` for an address, `i64` for
 /// `long long`, `i32` for `int`, `f32` and `f64`.
 macro_rules! launch {
-    ($gpu:expr, $module:ident.$kernel:ident, $threads:expr, $($argument:expr),* $(,)?) => {{
+    (@start $gpu:expr, $module:ident, $name:expr, $threads:expr, $($argument:expr),* $(,)?) => {{
         use candle_core::cuda_backend::cudarc::driver::PushKernelArg as _;
-        let module = (stringify!($module), $crate::cuda::modules::$module);
-        let function = $gpu.function(stringify!($kernel), module)?;
+        let (name, module) = ($name, (stringify!($module), $crate::cuda::modules::$module));
+        let function = $gpu.function(name, module)?;
         let stream = $gpu.stream();
         let mut builder = stream.launch_builder(&function);
         $(builder.arg(&$argument);)*
         // SAFETY: the arguments are those of the kernel, and tensors are as large as it expects: each call is beside
         // the check of its shapes.
         unsafe { builder.launch($threads) }
-            .map_err(|error| $crate::cuda::failure(concat!("starting kernel ", stringify!($kernel)), &error))?;
+            .map_err(|error| $crate::cuda::failure("starting kernel", &format_args!("{name}: {error}")))?;
     }};
+    ($gpu:expr, $module:ident.$kernel:ident of $values:expr, $($rest:tt)*) => {{
+        let name = match $values {
+            $crate::cuda::Values::F32 => concat!(stringify!($kernel), "_f32"),
+            $crate::cuda::Values::Bf16 => concat!(stringify!($kernel), "_bf16"),
+        };
+        $crate::cuda::launch!(@start $gpu, $module, name, $($rest)*);
+    }};
+    ($gpu:expr, $module:ident.$kernel:ident, $($rest:tt)*) => {
+        $crate::cuda::launch!(@start $gpu, $module, stringify!($kernel), $($rest)*);
+    };
 }
 pub(crate) use launch;

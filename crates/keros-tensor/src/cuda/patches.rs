@@ -4,14 +4,16 @@ use candle_core::{DType, Tensor};
 
 use super::blas::{Matrix, product};
 use super::conv::{Convolution, Direction};
+use super::dense::Weights;
 use super::window::{Window, by_4};
-use super::{Gpu, address, each, int, launch};
+use super::{Gpu, Values, address, each, int, launch};
 use crate::{TensorError, Workspace};
 
 /// Floats of all patches that are laid out at once, if an image has fewer: 256 MiB.
 const PATCHES: usize = 64 << 20;
 
-/// Computes one of inputs, weights and outputs; there is at least one image.
+/// Computes one of inputs, weights and outputs; there is at least one image. Images of other values than `f32` are
+/// for pointwise convolutions.
 pub(crate) fn convolve(
     gpu: &Gpu,
     ws: &mut Workspace,
@@ -24,12 +26,19 @@ pub(crate) fn convolve(
     let (images, patch) = (window.images as usize, convolution.patch());
     let outputs = convolution.outputs as usize;
     let of_group = outputs / groups;
+    let values = Values::of(op, x)?;
+    // The result is `f32`, as weights are.
+    let narrow = match direction {
+        Direction::Weights => Weights::Given(w),
+        _ => Weights::new(gpu, ws, op, w, values)?,
+    };
+    let type_of_w = Values::of(op, narrow.as_ref())?;
     let (x, w, y) = (
-        address::<f32>(op, x)?,
-        address::<f32>(op, w)?,
-        address::<f32>(op, y)?,
+        values.address(op, x)?,
+        type_of_w.address(op, narrow.as_ref())?,
+        values.address(op, y)?,
     );
-    let w = Matrix::new(w, outputs).of_groups(of_group);
+    let w = Matrix::new(w, outputs).of(type_of_w).of_groups(of_group);
 
     // The patches of a pointwise convolution are its inputs.
     let of_image = window.windows() * groups * patch;
@@ -44,14 +53,15 @@ pub(crate) fn convolve(
     for first in (0..images).step_by(chunk) {
         let count = chunk.min(images - first);
         let pixels = count * window.windows();
-        let x = x + (first * window.image() * size_of::<f32>()) as u64;
-        let y = y + (first * window.windows() * outputs * size_of::<f32>()) as u64;
+        let x = x + (first * window.image() * values.bytes()) as u64;
+        let y = y + (first * window.windows() * outputs * values.bytes()) as u64;
         let laid_out = match &own {
             Some(own) => address::<f32>(op, own)?,
             None => x,
         };
-        let patches = Matrix::new(laid_out, groups * patch).of_groups(patch);
-        let y = Matrix::new(y, outputs).of_groups(of_group);
+        let patches = Matrix::new(laid_out, groups * patch);
+        let patches = patches.of(values).of_groups(patch);
+        let y = Matrix::new(y, outputs).of(values).of_groups(of_group);
         let window = Window {
             images: int(op, count)?,
             ..window
@@ -96,6 +106,7 @@ pub(crate) fn convolve(
     if let Some(own) = own {
         ws.give(&own);
     }
+    narrow.give(ws);
     Ok(())
 }
 

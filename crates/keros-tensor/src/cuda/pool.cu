@@ -1,4 +1,5 @@
 // Max and average pools: a thread for each value, neighbouring threads have neighbouring channels.
+#include "bfloat16.cuh"
 #include "window.cuh"
 
 namespace {
@@ -41,31 +42,44 @@ __device__ int inside(int start, int window, int length) { return min(window, le
 
 } // namespace
 
-// NaN wins, and otherwise the first of equals.
-template <class Index>
-static __device__ void max_pool(const float *images, float *out, Index *argmax, const Window &g, unsigned n) {
+// NaN wins, and otherwise the first of equals. `N` channels at once: `n` and those of `g` are in such units.
+template <int N, class T, class Index>
+static __device__ void max_pool(const T *images, T *out, Index *argmax, const Window &g, unsigned n) {
+    auto *x = (const Pack<T, N> *)images;
     FOR_EACH_INDEX(i, n) {
         unsigned channel = i % g.channels;
         Cells cells(g, i / g.channels);
-        float largest = 0;
-        int of = -1;
+        float largest[N];
+        int of[N];
+        for (int k = 0; k < N; k++)
+            of[k] = -1;
         for (int row = cells.first_row; row < cells.end_row; row++)
             for (int column = cells.first_column; column < cells.end_column; column++) {
-                float value = images[cells.pixel(g, row, column) * g.channels + channel];
-                if (of < 0 || value > largest || value != value) {
-                    largest = value;
-                    of = row * g.window_width + column;
+                Pack<T, N> values = x[cells.pixel(g, row, column) * g.channels + channel];
+                for (int k = 0; k < N; k++) {
+                    float value = values.at[k];
+                    if (of[k] < 0 || value > largest[k] || value != value) {
+                        largest[k] = value;
+                        of[k] = row * g.window_width + column;
+                    }
                 }
             }
-        out[i] = largest;
-        argmax[i] = of;
+        Pack<T, N> found;
+        Pack<Index, N> at;
+        for (int k = 0; k < N; k++) {
+            found.at[k] = of[k] < 0 ? 0.0f : largest[k];
+            at.at[k] = (Index)of[k];
+        }
+        ((Pack<T, N> *)out)[i] = found;
+        ((Pack<Index, N> *)argmax)[i] = at;
     }
 }
 
 // Each input asks the windows that it is in, in their order.
-template <class Index>
-static __device__ void max_pool_gradient(const float *dy, const Index *argmax, float *dx, const Window &g,
-                                         unsigned n) {
+template <int N, class T, class Index>
+static __device__ void max_pool_gradient(const T *gradients, const Index *argmax, T *dx, const Window &g, unsigned n) {
+    auto *dy = (const Pack<T, N> *)gradients;
+    auto *winners = (const Pack<Index, N> *)argmax;
     FOR_EACH_INDEX(i, n) {
         unsigned channel = i % g.channels, pixel = i / g.channels;
         int x = pixel % g.width;
@@ -74,30 +88,39 @@ static __device__ void max_pool_gradient(const float *dy, const Index *argmax, f
         unsigned image = pixel / g.height;
         Windows rows(y, g.top, g.window_height, g.stride_y, g.rows);
         Windows columns(x, g.left, g.window_width, g.stride_x, g.columns);
-        float sum = 0;
+        float sums[N] = {};
         for (int row = rows.first; row <= rows.last; row++)
             for (int column = columns.first; column <= columns.last; column++) {
                 unsigned at = ((image * g.rows + row) * g.columns + column) * g.channels + channel;
                 unsigned cell_y = y + g.top - row * g.stride_y, cell_x = x + g.left - column * g.stride_x;
-                if (argmax[at] == (Index)(cell_y * g.window_width + cell_x))
-                    sum += dy[at];
+                Index cell = (Index)(cell_y * g.window_width + cell_x);
+                Pack<Index, N> winner = winners[at];
+                Pack<T, N> gradient = dy[at];
+                for (int k = 0; k < N; k++)
+                    if (winner.at[k] == cell)
+                        sums[k] += gradient.at[k];
             }
-        dx[i] = sum;
+        Pack<T, N> found;
+        for (int k = 0; k < N; k++)
+            found.at[k] = sums[k];
+        ((Pack<T, N> *)dx)[i] = found;
     }
 }
 
-KERNEL(max_pool_u8, (const float *x, float *y, unsigned char *argmax, Window g, unsigned n)) {
-    max_pool(x, y, argmax, g, n);
-}
-KERNEL(max_pool_u32, (const float *x, float *y, unsigned *argmax, Window g, unsigned n)) { max_pool(x, y, argmax, g, n); }
-KERNEL(max_pool_gradient_u8, (const float *dy, const unsigned char *argmax, float *dx, Window g, unsigned n)) {
-    max_pool_gradient(dy, argmax, dx, g, n);
-}
-KERNEL(max_pool_gradient_u32, (const float *dy, const unsigned *argmax, float *dx, Window g, unsigned n)) {
-    max_pool_gradient(dy, argmax, dx, g, n);
-}
+// By the type of the number of a cell in its window.
+#define MAX_POOL(name, N, Index)                                                                   \
+    KERNELS(max_pool_##name, (const T *x, T *y, Index *argmax, Window g, unsigned n), {            \
+        max_pool<N>(x, y, argmax, g, n);                                                           \
+    })                                                                                             \
+    KERNELS(max_pool_gradient_##name, (const T *dy, const Index *argmax, T *dx, Window g, unsigned n), { \
+        max_pool_gradient<N>(dy, argmax, dx, g, n);                                                \
+    })
 
-KERNEL(average_pool_f32, (const float *images, float *out, Window g, unsigned n)) {
+MAX_POOL(u8, 1, unsigned char)
+MAX_POOL(u8_by_4, 4, unsigned char)
+MAX_POOL(u32, 1, unsigned)
+
+KERNELS(average_pool, (const T *images, T *out, Window g, unsigned n), {
     FOR_EACH_INDEX(i, n) {
         unsigned channel = i % g.channels;
         Cells cells(g, i / g.channels);
@@ -107,8 +130,8 @@ KERNEL(average_pool_f32, (const float *images, float *out, Window g, unsigned n)
                 sum += images[cells.pixel(g, row, column) * g.channels + channel];
         out[i] = sum / ((cells.end_row - cells.first_row) * (cells.end_column - cells.first_column));
     }
-}
-KERNEL(average_pool_gradient_f32, (const float *dy, float *dx, Window g, unsigned n)) {
+})
+KERNELS(average_pool_gradient, (const T *dy, T *dx, Window g, unsigned n), {
     FOR_EACH_INDEX(i, n) {
         unsigned channel = i % g.channels, pixel = i / g.channels;
         int x = pixel % g.width;
@@ -128,4 +151,4 @@ KERNEL(average_pool_gradient_f32, (const float *dy, float *dx, Window g, unsigne
         }
         dx[i] = sum;
     }
-}
+})

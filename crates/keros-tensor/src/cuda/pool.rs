@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
-use super::window::Window;
-use super::{Gpu, address, each, int, launch};
+use super::window::{Window, by_4};
+use super::{Gpu, Values, address, each, int, launch};
 use crate::kernels::PoolGeometry;
 use crate::{TensorError, Workspace};
 
@@ -17,16 +17,20 @@ pub(crate) fn max_pool2d(
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "max_pool2d";
     let window = Window::of_pool(OP, g)?;
-    let shape = [g.n, g.oh, g.ow, g.c];
-    let (y, argmax) = (ws.take(&shape, DType::F32)?, ws.take(&shape, index)?);
-    let (threads, n) = (each(y.elem_count()), int(OP, y.elem_count())?);
-    let (x, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
-    if index == DType::U8 {
-        let cells = address::<u8>(OP, &argmax)?;
-        launch!(gpu, POOL.max_pool_u8, threads, x, to, cells, window, n);
-    } else {
-        let cells = address::<u32>(OP, &argmax)?;
-        launch!(gpu, POOL.max_pool_u32, threads, x, to, cells, window, n);
+    let (values, shape) = (Values::of(OP, x)?, [g.n, g.oh, g.ow, g.c]);
+    let (y, argmax) = (ws.take(&shape, values.dtype())?, ws.take(&shape, index)?);
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let cells = address_of_cells(OP, &argmax)?;
+    let by_4 = index == DType::U8 && by_4(window.channels, &[x, to]);
+    let window = if by_4 { window.in_fours() } else { window };
+    let n = int(OP, y.elem_count())? / if by_4 { 4 } else { 1 };
+    let threads = each(n as usize);
+    match index {
+        DType::U8 if by_4 => {
+            launch!(gpu, POOL.max_pool_u8_by_4 of values, threads, x, to, cells, window, n);
+        }
+        DType::U8 => launch!(gpu, POOL.max_pool_u8 of values, threads, x, to, cells, window, n),
+        _ => launch!(gpu, POOL.max_pool_u32 of values, threads, x, to, cells, window, n),
     }
     Ok((y, argmax))
 }
@@ -41,36 +45,31 @@ pub(crate) fn max_pool2d_backward(
     index: DType,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "max_pool2d backward";
-    let window = Window::of_pool(OP, g)?;
-    let dx = ws.take(&[g.n, g.h, g.w, g.c], DType::F32)?;
-    let (threads, n) = (each(dx.elem_count()), int(OP, dx.elem_count())?);
-    let (dy, to) = (address::<f32>(OP, dy)?, address::<f32>(OP, &dx)?);
-    if index == DType::U8 {
-        let cells = address::<u8>(OP, argmax)?;
-        launch!(
-            gpu,
-            POOL.max_pool_gradient_u8,
-            threads,
-            dy,
-            cells,
-            to,
-            window,
-            n
-        );
-    } else {
-        let cells = address::<u32>(OP, argmax)?;
-        launch!(
-            gpu,
-            POOL.max_pool_gradient_u32,
-            threads,
-            dy,
-            cells,
-            to,
-            window,
-            n
-        );
+    let (values, window) = (Values::of(OP, dy)?, Window::of_pool(OP, g)?);
+    let dx = ws.take(&[g.n, g.h, g.w, g.c], values.dtype())?;
+    let (dy, to) = (values.address(OP, dy)?, values.address(OP, &dx)?);
+    let cells = address_of_cells(OP, argmax)?;
+    let by_4 = index == DType::U8 && by_4(window.channels, &[dy, to]);
+    let window = if by_4 { window.in_fours() } else { window };
+    let n = int(OP, dx.elem_count())? / if by_4 { 4 } else { 1 };
+    let threads = each(n as usize);
+    match index {
+        DType::U8 if by_4 => {
+            launch!(gpu, POOL.max_pool_gradient_u8_by_4 of values, threads, dy, cells, to, window, n);
+        }
+        DType::U8 => {
+            launch!(gpu, POOL.max_pool_gradient_u8 of values, threads, dy, cells, to, window, n);
+        }
+        _ => launch!(gpu, POOL.max_pool_gradient_u32 of values, threads, dy, cells, to, window, n),
     }
     Ok(dx)
+}
+
+fn address_of_cells(op: &'static str, argmax: &Tensor) -> Result<u64, TensorError> {
+    match argmax.dtype() {
+        DType::U8 => address::<u8>(op, argmax),
+        _ => address::<u32>(op, argmax),
+    }
 }
 
 /// [`kernels::average_pool2d`](crate::kernels::average_pool2d).
@@ -81,11 +80,11 @@ pub(crate) fn average_pool2d(
     x: &Tensor,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "average_pool2d";
-    let window = Window::of_pool(OP, g)?;
-    let y = ws.take(&[g.n, g.oh, g.ow, g.c], DType::F32)?;
+    let (values, window) = (Values::of(OP, x)?, Window::of_pool(OP, g)?);
+    let y = ws.take(&[g.n, g.oh, g.ow, g.c], values.dtype())?;
     let (threads, n) = (each(y.elem_count()), int(OP, y.elem_count())?);
-    let (x, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
-    launch!(gpu, POOL.average_pool_f32, threads, x, to, window, n);
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    launch!(gpu, POOL.average_pool of values, threads, x, to, window, n);
     Ok(y)
 }
 
@@ -97,13 +96,13 @@ pub(crate) fn average_pool2d_backward(
     dy: &Tensor,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "average_pool2d backward";
-    let window = Window::of_pool(OP, g)?;
-    let dx = ws.take(&[g.n, g.h, g.w, g.c], DType::F32)?;
+    let (values, window) = (Values::of(OP, dy)?, Window::of_pool(OP, g)?);
+    let dx = ws.take(&[g.n, g.h, g.w, g.c], values.dtype())?;
     let (threads, n) = (each(dx.elem_count()), int(OP, dx.elem_count())?);
-    let (dy, to) = (address::<f32>(OP, dy)?, address::<f32>(OP, &dx)?);
+    let (dy, to) = (values.address(OP, dy)?, values.address(OP, &dx)?);
     launch!(
         gpu,
-        POOL.average_pool_gradient_f32,
+        POOL.average_pool_gradient of values,
         threads,
         dy,
         to,

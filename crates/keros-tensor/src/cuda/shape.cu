@@ -1,6 +1,6 @@
-// Values that only move: parts of axes, borders, orders of axes. The same code moves single floats and, where all
+// Values that only move: parts of axes, borders, orders of axes. The same code moves single values and, where all
 // lengths and addresses allow it, four at once; lengths are then in units of four.
-#include "common.cuh"
+#include "bfloat16.cuh"
 
 // Rows of `width` between two tensors whose rows are so far apart.
 template <class T>
@@ -11,9 +11,9 @@ __device__ __forceinline__ void copy_rows(const T *x, T *y, unsigned n, unsigned
         y[(size_t)row * y_step + column] = x[(size_t)row * x_step + column];
     }
 }
-#define ROWS (const void *x, void *y, unsigned n, unsigned width, unsigned x_step, unsigned y_step)
-KERNEL(copy_rows_x1, ROWS) { copy_rows((const float *)x, (float *)y, n, width, x_step, y_step); }
-KERNEL(copy_rows_x4, ROWS) { copy_rows((const float4 *)x, (float4 *)y, n, width, x_step, y_step); }
+#define ROWS unsigned n, unsigned width, unsigned x_step, unsigned y_step
+KERNELS(copy_rows_x1, (const T *x, T *y, ROWS), { copy_rows(x, y, n, width, x_step, y_step); })
+KERNELS(copy_rows_x4, (const Four<T> *x, Four<T> *y, ROWS), { copy_rows(x, y, n, width, x_step, y_step); })
 
 // An image of `height` rows of `width` inside of one with a border; a row is all its pixels' channels.
 struct BorderedImage {
@@ -21,7 +21,7 @@ struct BorderedImage {
 };
 
 template <class T>
-__device__ __forceinline__ void pad(const T *x, T *y, unsigned n, const BorderedImage &border, T zero) {
+__device__ __forceinline__ void pad(const T *x, T *y, unsigned n, const BorderedImage &border) {
     FOR_EACH(i, n) {
         unsigned row = (unsigned)i / border.whole_width, column = (unsigned)i - row * border.whole_width;
         unsigned image = row / border.whole_height, line = row - image * border.whole_height;
@@ -29,7 +29,7 @@ __device__ __forceinline__ void pad(const T *x, T *y, unsigned n, const Bordered
         line -= border.top;
         column -= border.left;
         bool inside = line < border.height && column < border.width;
-        y[i] = inside ? x[((size_t)image * border.height + line) * border.width + column] : zero;
+        y[i] = inside ? x[((size_t)image * border.height + line) * border.width + column] : T{};
     }
 }
 template <class T>
@@ -41,18 +41,10 @@ __device__ __forceinline__ void crop(const T *x, T *y, unsigned n, const Bordere
         y[i] = x[from * border.whole_width + border.left + column];
     }
 }
-KERNEL(pad_x1, (const void *x, void *y, unsigned n, BorderedImage border)) {
-    pad((const float *)x, (float *)y, n, border, 0.0f);
-}
-KERNEL(pad_x4, (const void *x, void *y, unsigned n, BorderedImage border)) {
-    pad((const float4 *)x, (float4 *)y, n, border, make_float4(0, 0, 0, 0));
-}
-KERNEL(crop_x1, (const void *x, void *y, unsigned n, BorderedImage border)) {
-    crop((const float *)x, (float *)y, n, border);
-}
-KERNEL(crop_x4, (const void *x, void *y, unsigned n, BorderedImage border)) {
-    crop((const float4 *)x, (float4 *)y, n, border);
-}
+KERNELS(pad_x1, (const T *x, T *y, unsigned n, BorderedImage border), { pad(x, y, n, border); })
+KERNELS(pad_x4, (const Four<T> *x, Four<T> *y, unsigned n, BorderedImage border), { pad(x, y, n, border); })
+KERNELS(crop_x1, (const T *x, T *y, unsigned n, BorderedImage border), { crop(x, y, n, border); })
+KERNELS(crop_x4, (const Four<T> *x, Four<T> *y, unsigned n, BorderedImage border), { crop(x, y, n, border); })
 
 // PermutedAxes with the distances of neighbours in two tensors, the fastest first.
 #define AXES 8

@@ -3,12 +3,13 @@
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, MOST_BLOCKS, address, blocks, each, launch, small};
+use super::{Gpu, MOST_BLOCKS, Values, address, blocks, each, launch, small};
 use crate::{TensorError, Workspace};
 
-/// Whether numbers and addresses of floats allow four of them to be moved at once.
-fn by_four(addresses: [u64; 2], lengths: &[u32]) -> bool {
-    addresses.iter().all(|address| address.is_multiple_of(16))
+/// Whether numbers and addresses of values allow four of them to be moved at once.
+fn by_four(values: Values, addresses: [u64; 2], lengths: &[u32]) -> bool {
+    let four = 4 * values.bytes() as u64;
+    addresses.iter().all(|address| address.is_multiple_of(four))
         && lengths.iter().all(|length| length.is_multiple_of(4))
 }
 
@@ -16,6 +17,7 @@ fn by_four(addresses: [u64; 2], lengths: &[u32]) -> bool {
 /// rows.
 fn copy_rows(
     gpu: &Gpu,
+    values: Values,
     rows: usize,
     width: usize,
     (from, from_step): (u64, usize),
@@ -26,12 +28,12 @@ fn copy_rows(
         return Ok(());
     }
     let (from_step, to_step) = (from_step as u32, to_step as u32);
-    if by_four([from, to], &[width, from_step, to_step]) {
+    if by_four(values, [from, to], &[width, from_step, to_step]) {
         let (n, width, from_step, to_step) = (n / 4, width / 4, from_step / 4, to_step / 4);
         let threads = each(n as usize);
         launch!(
             gpu,
-            SHAPE.copy_rows_x4,
+            SHAPE.copy_rows_x4 of values,
             threads,
             from,
             to,
@@ -44,7 +46,7 @@ fn copy_rows(
         let threads = each(n as usize);
         launch!(
             gpu,
-            SHAPE.copy_rows_x1,
+            SHAPE.copy_rows_x1 of values,
             threads,
             from,
             to,
@@ -57,9 +59,9 @@ fn copy_rows(
     Ok(())
 }
 
-/// The address `elements` floats behind another.
-fn behind(start: u64, elements: usize) -> u64 {
-    start + (elements * size_of::<f32>()) as u64
+/// The address so many elements behind another.
+fn behind(values: Values, start: u64, elements: usize) -> u64 {
+    start + (elements * values.bytes()) as u64
 }
 
 /// [`kernels::concatenate`](crate::kernels::concatenate): one start for each input.
@@ -71,17 +73,19 @@ pub(crate) fn concatenate(
     shape: &[usize],
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "concatenating";
-    let y = ws.take(shape, DType::F32)?;
+    let values = Values::of(OP, &inputs[0])?;
+    let y = ws.take(shape, values.dtype())?;
     small(OP, &y)?;
-    let to = address::<f32>(OP, &y)?;
+    let to = values.address(OP, &y)?;
     let rows: usize = shape[..axis].iter().product();
     let inner: usize = shape[axis + 1..].iter().product();
     let whole = shape[axis] * inner;
     let mut start = 0;
     for input in inputs {
         let width = input.dims()[axis] * inner;
-        let from = (address::<f32>(OP, input)?, width);
-        copy_rows(gpu, rows, width, from, (behind(to, start), whole))?;
+        let from = (values.address(OP, input)?, width);
+        let to = (behind(values, to, start), whole);
+        copy_rows(gpu, values, rows, width, from, to)?;
         start += width;
     }
     Ok(y)
@@ -98,13 +102,15 @@ pub(crate) fn slice_axis(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "slicing";
     small(OP, x)?;
-    let y = ws.take(shape, DType::F32)?;
-    let (from, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
+    let values = Values::of(OP, x)?;
+    let y = ws.take(shape, values.dtype())?;
+    let (from, to) = (values.address(OP, x)?, values.address(OP, &y)?);
     let rows: usize = shape[..axis].iter().product();
     let inner: usize = shape[axis + 1..].iter().product();
     let width = shape[axis] * inner;
-    let from = (behind(from, start * inner), x.dims()[axis] * inner);
-    copy_rows(gpu, rows, width, from, (to, width))?;
+    let from = behind(values, from, start * inner);
+    let from = (from, x.dims()[axis] * inner);
+    copy_rows(gpu, values, rows, width, from, (to, width))?;
     Ok(y)
 }
 
@@ -142,9 +148,9 @@ impl BorderedImage {
     }
 
     /// In units of four elements, if that is possible.
-    fn by_four(&mut self, addresses: [u64; 2]) -> bool {
+    fn by_four(&mut self, values: Values, addresses: [u64; 2]) -> bool {
         let widths = [self.width, self.left, self.whole_width];
-        let possible = by_four(addresses, &widths);
+        let possible = by_four(values, addresses, &widths);
         if possible {
             for width in [&mut self.width, &mut self.left, &mut self.whole_width] {
                 *width /= 4;
@@ -163,20 +169,21 @@ pub(crate) fn zero_pad2d(
     shape: [usize; 4],
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "zero padding";
-    let y = ws.take(&shape, DType::F32)?;
+    let values = Values::of(OP, x)?;
+    let y = ws.take(&shape, values.dtype())?;
     let n = small(OP, &y)?;
     if n == 0 {
         return Ok(y);
     }
     let image = [x.dims()[1], x.dims()[2], x.dims()[3]];
     let mut border = BorderedImage::new(image, start, (shape[1], shape[2]));
-    let (x, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
-    if border.by_four([x, to]) {
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    if border.by_four(values, [x, to]) {
         let (threads, n) = (each(n as usize / 4), n / 4);
-        launch!(gpu, SHAPE.pad_x4, threads, x, to, n, border);
+        launch!(gpu, SHAPE.pad_x4 of values, threads, x, to, n, border);
     } else {
         let threads = each(n as usize);
-        launch!(gpu, SHAPE.pad_x1, threads, x, to, n, border);
+        launch!(gpu, SHAPE.pad_x1 of values, threads, x, to, n, border);
     }
     Ok(y)
 }
@@ -191,20 +198,21 @@ pub(crate) fn crop2d(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "cropping";
     small(OP, x)?;
-    let y = ws.take(&shape, DType::F32)?;
+    let values = Values::of(OP, x)?;
+    let y = ws.take(&shape, values.dtype())?;
     let n = y.elem_count() as u32;
     if n == 0 {
         return Ok(y);
     }
     let image = [shape[1], shape[2], shape[3]];
     let mut border = BorderedImage::new(image, start, (x.dims()[1], x.dims()[2]));
-    let (x, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
-    if border.by_four([x, to]) {
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    if border.by_four(values, [x, to]) {
         let (threads, n) = (each(n as usize / 4), n / 4);
-        launch!(gpu, SHAPE.crop_x4, threads, x, to, n, border);
+        launch!(gpu, SHAPE.crop_x4 of values, threads, x, to, n, border);
     } else {
         let threads = each(n as usize);
-        launch!(gpu, SHAPE.crop_x1, threads, x, to, n, border);
+        launch!(gpu, SHAPE.crop_x1 of values, threads, x, to, n, border);
     }
     Ok(y)
 }
@@ -295,7 +303,7 @@ pub(crate) fn permute(
             true => 1,
             false => axes.remove(0).length as u32,
         };
-        if by_four([from, to], &[width]) {
+        if by_four(Values::F32, [from, to], &[width]) {
             let (threads, n, width) = (each(n as usize / 4), n / 4, width / 4);
             let table = table(OP, &axes, 4)?;
             launch!(

@@ -7,6 +7,12 @@
 //! its storage with an input.
 //! On a GPU a function returns when the work is started, and a few of them, which say so, wait for it.
 //!
+//! For mixed precision the values that layers hand on may be `bf16` on a GPU: what convolutions, dense
+//! layers, batch normalization, pools, merges, activations other than the softmaxes, dropout, borders
+//! and moves along an axis take and return.
+//! All tensors of values of one call are of one type; weights, statistics and gradients of parameters
+//! stay `f32`, sums are taken in `f32` or better, and [`cast`] is the way from one type to the other.
+//!
 //! Backward functions take the output `y` of the forward pass where the activation is fused into
 //! it, and overwrite (never add to) the gradients that they are given to fill.
 //!
@@ -45,6 +51,7 @@ mod affine;
 mod average_pool;
 mod batch_norm;
 mod border;
+mod cast;
 mod concat;
 mod constraint;
 mod conv;
@@ -75,6 +82,7 @@ pub use affine::affine;
 pub use average_pool::{average_pool2d, average_pool2d_backward};
 pub use batch_norm::{batch_norm, batch_norm_backward, channel_statistics};
 pub use border::{Border, crop2d, zero_pad2d};
+pub use cast::cast;
 pub use concat::{concatenate, slice_axis};
 pub use constraint::{NormBounds, bound_norms, non_negative};
 pub use conv::{

@@ -6,6 +6,7 @@ use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
 use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver;
 
+use super::super::Values;
 use super::super::conv::Direction;
 use super::Padded;
 
@@ -68,9 +69,14 @@ impl Plan {
         handle: sys::cudnnHandle_t,
         padded: &Padded,
         direction: Direction,
+        values: Values,
         tf32: bool,
     ) -> Result<Option<Self>, CudnnError> {
-        let mut plan = Self::describe(padded, tf32)?;
+        let wanted = match values {
+            Values::F32 => wanted_math(tf32),
+            Values::Bf16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        };
+        let mut plan = Self::describe(padded, values, wanted)?;
         let Self {
             x,
             w,
@@ -113,7 +119,7 @@ impl Plan {
         let free = driver::result::mem_get_info().map_or(WORKSPACE, |(free, _)| free);
         for (algorithm, fastest) in candidates {
             let math = match fastest {
-                _ if !tf32 => wanted_math(tf32),
+                _ if values == Values::F32 && !tf32 => wanted,
                 // That would round to 16 bits.
                 sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION => continue,
                 _ => fastest,
@@ -134,8 +140,16 @@ impl Plan {
     }
 
     /// Descriptors of the tensors, without an algorithm.
-    fn describe(padded: &Padded, tf32: bool) -> Result<Self, CudnnError> {
+    fn describe(
+        padded: &Padded,
+        values: Values,
+        math: sys::cudnnMathType_t,
+    ) -> Result<Self, CudnnError> {
         use sys::cudnnDataType_t::CUDNN_DATA_FLOAT as FLOAT;
+        let data = match values {
+            Values::F32 => FLOAT,
+            Values::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        };
         use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as CHANNELS_LAST;
         let (c, g) = (&padded.convolution, &padded.convolution.window);
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
@@ -146,7 +160,7 @@ impl Plan {
             };
             // SAFETY: the descriptor is new.
             unsafe {
-                result::set_tensor4d_descriptor(descriptor.raw, CHANNELS_LAST, FLOAT, sizes)?;
+                result::set_tensor4d_descriptor(descriptor.raw, CHANNELS_LAST, data, sizes)?;
             }
             Ok(descriptor)
         };
@@ -166,7 +180,7 @@ impl Plan {
         ];
         // SAFETY: the descriptors are new.
         unsafe {
-            result::set_filter4d_descriptor(w.raw, FLOAT, CHANNELS_LAST, filter)?;
+            result::set_filter4d_descriptor(w.raw, data, CHANNELS_LAST, filter)?;
             result::set_convolution2d_descriptor(
                 convolution.raw,
                 g.top,
@@ -179,7 +193,7 @@ impl Plan {
                 FLOAT,
             )?;
             result::set_convolution_group_count(convolution.raw, c.groups)?;
-            result::set_convolution_math_type(convolution.raw, wanted_math(tf32))?;
+            result::set_convolution_math_type(convolution.raw, math)?;
         }
         Ok(Self {
             x: tensor([g.images, g.channels, g.height, g.width])?,
