@@ -21,6 +21,8 @@ fn compile() {
         .watch(["src/cuda"])
         .arg("-std=c++17")
         .arg("-O3")
+        // Otherwise the same formula could be rounded in two ways, where a loop is unrolled and where it is not.
+        .arg("--fmad=false")
         .build_ptx()
         .and_then(|modules| modules.write(&list));
     if let Err(error) = compiled {

@@ -1,13 +1,14 @@
-// cuDNN, as far as keros calls it: convolutions with plain loops, channels last, in single precision.
+// cuDNN, as far as keros calls it: convolutions with plain loops, channels last, summed in single precision.
 //
 // With KEROS_EMULATOR_NO_CONVOLUTIONS it has a way for none. Otherwise it offers four algorithms, of which only the
 // last fits all that keros asks for; another one does not run.
 #include "driver.hpp"
+#include "values.hpp"
 
 namespace {
 
 enum { OK = 0, BAD = 2000, NULL_POINTER = 2002, TOO_SMALL = 2006, UNSUPPORTED = 3000, FAILED = 5000 };
-enum { FLOAT = 0, CHANNELS_LAST = 1, CROSS_CORRELATION = 1, FMA = 3 };
+enum { FLOAT = 0, BFLOAT16 = 9, CHANNELS_LAST = 1, CROSS_CORRELATION = 1, FMA = 3 };
 
 struct Handle {
     void *stream = nullptr;
@@ -40,7 +41,8 @@ int outputs(int length, int pad, int window, int stride, int dilation) {
 int check(const Tensor *x, const Filter *w, const Convolution *c, const Tensor *y) {
     if (!x || !w || !c || !y)
         return NULL_POINTER;
-    bool right_kinds = x->type == FLOAT && y->type == FLOAT && w->type == FLOAT && c->type == FLOAT &&
+    bool right_kinds = (x->type == FLOAT || x->type == BFLOAT16) && y->type == x->type && w->type == x->type &&
+                       c->type == FLOAT &&
                        x->format == CHANNELS_LAST && y->format == CHANNELS_LAST && w->format == CHANNELS_LAST &&
                        c->mode == CROSS_CORRELATION;
     bool right_sizes = c->groups > 0 && x->n == y->n && x->c == w->c * c->groups && y->c == w->k &&
@@ -114,17 +116,20 @@ int run(Handle *handle, const void *alpha, const Tensor *x, const void *x_data, 
         return FAILED;
     stream_of(handle->stream).add([=, x = *x, w = *w, c = *c, y = *y] {
         memset(memory, 0xff, bytes);
-        auto *of_x = (float *)x_data, *of_w = (float *)w_data, *of_y = (float *)y_data;
-        if (result == X) {
-            std::fill(of_x, of_x + elements(x), 0.0f);
-            products(x, w, c, y, [=](size_t i, size_t j, size_t k) { of_x[i] += of_w[j] * of_y[k]; });
-        } else if (result == W) {
-            std::fill(of_w, of_w + elements(w), 0.0f);
-            products(x, w, c, y, [=](size_t i, size_t j, size_t k) { of_w[j] += of_x[i] * of_y[k]; });
-        } else {
-            std::fill(of_y, of_y + elements(y), 0.0f);
-            products(x, w, c, y, [=](size_t i, size_t j, size_t k) { of_y[k] += of_x[i] * of_w[j]; });
-        }
+        bool halves = x.type == BFLOAT16;
+        Values of_x{(void *)x_data, halves}, of_w{(void *)w_data, halves}, of_y{(void *)y_data, halves};
+        std::vector<float> sums(result == X ? elements(x) : result == W ? elements(w) : elements(y));
+        products(x, w, c, y, [&](size_t i, size_t j, size_t k) {
+            if (result == X)
+                sums[i] += of_w.get(j) * of_y.get(k);
+            else if (result == W)
+                sums[j] += of_x.get(i) * of_y.get(k);
+            else
+                sums[k] += of_x.get(i) * of_w.get(j);
+        });
+        const Values &to = result == X ? of_x : result == W ? of_w : of_y;
+        for (size_t i = 0; i < sums.size(); i++)
+            to.set(i, sums[i]);
     });
     return OK;
 }

@@ -1,5 +1,6 @@
 // cuBLAS and cuRAND, as far as keros and candle call them: matrix products with plain loops, and handles.
 #include "driver.hpp"
+#include "values.hpp"
 
 namespace {
 
@@ -17,30 +18,33 @@ int cublasSetStream_v2(Handle *handle, void *stream) { handle->stream = stream; 
 int cublasSetMathMode(Handle *, int) { return 0; }
 int cublasSetWorkspace_v2(Handle *, void *, size_t) { return 0; }
 
-// Column-major, single precision, scalars of the host.
+// Column-major, summed in single precision, scalars of the host.
 int cublasGemmStridedBatchedEx(Handle *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha,
                                const void *a, int type_a, int lda, long long step_a, const void *b, int type_b,
                                int ldb, long long step_b, const void *beta, void *c, int type_c, int ldc,
                                long long step_c, int count, int, int) {
     std::lock_guard<std::recursive_mutex> lock(driver_mutex());
-    if (type_a || type_b || type_c || lda < std::max(1, trans_a ? k : m) || ldb < std::max(1, trans_b ? n : k) ||
+    enum { FLOAT = 0, BFLOAT16 = 14 };
+    bool known = (type_a == FLOAT || type_a == BFLOAT16) && type_b == type_a &&
+                 (type_c == FLOAT || (type_c == BFLOAT16 && type_a == BFLOAT16));
+    if (!known || lda < std::max(1, trans_a ? k : m) || ldb < std::max(1, trans_b ? n : k) ||
         ldc < std::max(1, m) || count < 0)
         return 7; // invalid value
     float factor = *(const float *)alpha, keep = *(const float *)beta;
     stream_of(handle->stream).add([=] {
         for (int at = 0; at < count; at++) {
-            auto *left = (const float *)a + at * step_a, *right = (const float *)b + at * step_b;
-            auto *out = (float *)c + at * step_c;
+            Values left{(void *)a, type_a == BFLOAT16}, right{(void *)b, type_b == BFLOAT16};
+            Values out{c, type_c == BFLOAT16};
             for (int j = 0; j < n; j++)
                 for (int i = 0; i < m; i++) {
                     float sum = 0;
                     for (int l = 0; l < k; l++) {
-                        float x = trans_a ? left[l + (size_t)i * lda] : left[i + (size_t)l * lda];
-                        float y = trans_b ? right[j + (size_t)l * ldb] : right[l + (size_t)j * ldb];
+                        float x = left.get(at * step_a + (trans_a ? l + (size_t)i * lda : i + (size_t)l * lda));
+                        float y = right.get(at * step_b + (trans_b ? j + (size_t)l * ldb : l + (size_t)j * ldb));
                         sum += x * y;
                     }
-                    float &value = out[i + (size_t)j * ldc];
-                    value = factor * sum + (keep == 0 ? 0 : keep * value);
+                    size_t to = at * step_c + i + (size_t)j * ldc;
+                    out.set(to, factor * sum + (keep == 0 ? 0 : keep * out.get(to)));
                 }
         }
     });

@@ -17,6 +17,7 @@ pub(crate) enum Precision {
     Float32,
     /// Products of `f32` in TF32.
     Tf32,
+    MixedBfloat16,
 }
 
 impl How {
@@ -34,12 +35,17 @@ impl How {
 }
 
 impl Precision {
-    pub(crate) const ALL: [Precision; 2] = [Precision::Float32, Precision::Tf32];
+    pub(crate) const ALL: [Precision; 3] = [
+        Precision::Float32,
+        Precision::Tf32,
+        Precision::MixedBfloat16,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Precision::Float32 => "float32",
             Precision::Tf32 => "tf32",
+            Precision::MixedBfloat16 => "mixed_bfloat16",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use keros::callbacks::EventSet;
+use keros::nn::DtypePolicy;
 use keros::prelude::*;
 use keros::tensor::set_tf32;
 
@@ -29,7 +30,12 @@ impl Training {
         set_tf32(how.precision != Precision::Float32);
         let scaled = matches!(data.pixels, Pixels::Bytes(_));
         let network = network(model, scaled, &device)?;
+        let policy = match how.precision {
+            Precision::Float32 | Precision::Tf32 => DtypePolicy::Float32,
+            Precision::MixedBfloat16 => DtypePolicy::MixedBfloat16,
+        };
         let trainer = Trainer::builder(network)
+            .dtype_policy(policy)
             .optimizer("adam")
             .loss("sparse_categorical_crossentropy")
             .metric("accuracy")

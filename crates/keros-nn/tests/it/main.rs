@@ -18,6 +18,7 @@ mod losses_and_metrics;
 mod losses_on_gpu;
 mod metric_states;
 mod metrics_of_keras;
+mod mixed;
 mod networks;
 mod optimizers;
 mod penalties;

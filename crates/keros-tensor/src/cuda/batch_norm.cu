@@ -15,7 +15,7 @@ KERNELS(partial_column_sums, (const T *__restrict__ a, const T *__restrict__ b, 
                     long long at = row * columns + column;
                     double value = (float)a[at];
                     sum += value;
-                    product += value * (float)b[at];
+                    product = fma(value, (double)(float)b[at], product);
                 });
 })
 
@@ -30,7 +30,7 @@ KERNELS(channel_sums, (const T *__restrict__ a, const T *__restrict__ b, long lo
         long long at = ((chunk.begin + walk.outer) * channels + channel) * inner + walk.i;
         double value = (float)a[at];
         sum += value;
-        product += value * (float)b[at];
+        product = fma(value, (double)(float)b[at], product);
     }
     sum = reduce_block<Sum>(sum, 0.0);
     product = reduce_block<Sum>(product, 0.0);

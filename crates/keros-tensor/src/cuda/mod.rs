@@ -340,10 +340,10 @@ macro_rules! launch {
             $crate::cuda::Values::F32 => concat!(stringify!($kernel), "_f32"),
             $crate::cuda::Values::Bf16 => concat!(stringify!($kernel), "_bf16"),
         };
-        $crate::cuda::launch!(@start $gpu, $module, name, $($rest)*);
+        $crate::cuda::launch!(@start $gpu, $module, name, $($rest)*)
     }};
     ($gpu:expr, $module:ident.$kernel:ident, $($rest:tt)*) => {
-        $crate::cuda::launch!(@start $gpu, $module, stringify!($kernel), $($rest)*);
+        $crate::cuda::launch!(@start $gpu, $module, stringify!($kernel), $($rest)*)
     };
 }
 pub(crate) use launch;

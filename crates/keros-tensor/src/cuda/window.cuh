@@ -33,12 +33,12 @@ static inline __device__ void add(float4 &sum, float4 x) {
     sum.z += x.z;
     sum.w += x.w;
 }
-static inline __device__ void add_product(float &sum, float a, float b) { sum += a * b; }
+static inline __device__ void add_product(float &sum, float a, float b) { sum = fmaf(a, b, sum); }
 static inline __device__ void add_product(float4 &sum, float4 a, float4 b) {
-    sum.x += a.x * b.x;
-    sum.y += a.y * b.y;
-    sum.z += a.z * b.z;
-    sum.w += a.w * b.w;
+    add_product(sum.x, a.x, b.x);
+    add_product(sum.y, a.y, b.y);
+    add_product(sum.z, a.z, b.z);
+    add_product(sum.w, a.w, b.w);
 }
 
 // The activation of kernels/activation.rs, where it is fused; NaN stays.

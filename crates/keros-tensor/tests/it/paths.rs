@@ -100,7 +100,8 @@ fn every_kernel_is_compared_on_every_path() {
         let list = list.split(';').next().unwrap_or_default();
         let names = list.rsplit("::").next().unwrap_or_default();
         for name in names.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            // Casts are candle's on the CPU.
+            if name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "cast" {
                 kernels += 1;
                 assert!(tests.contains(&format!("{name}(")), "no test of {name}");
             }

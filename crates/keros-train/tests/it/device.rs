@@ -318,3 +318,38 @@ fn with_little_memory() {
     let on_cpu = penalized(&Device::Cpu).train_on_batch(&batch(20_000));
     assert!(on_cpu.unwrap().number("loss").unwrap().is_finite());
 }
+
+#[test]
+fn mixed_precision_learns_as_float32_does() {
+    let (x, y) = problem(96);
+    let run = |policy: &str| {
+        let mut trainer = Trainer::builder(network(0.25))
+            .optimizer("adam")
+            .loss("sparse_categorical_crossentropy")
+            .metric("accuracy")
+            .dtype_policy(policy)
+            .compile()?;
+        let options = FitOptions {
+            epochs: 15,
+            ..silent(CallbackList::new())
+        };
+        let history = trainer.fit(x.clone(), y.clone(), options)?;
+        Ok::<_, TrainError>(history.get("loss"))
+    };
+    if test_device().is_cpu() {
+        let error = run("mixed_bfloat16").unwrap_err().to_string();
+        assert!(error.contains("`float32` on the CPU"), "{error}");
+        let error = run("mixed_float16").unwrap_err().to_string();
+        assert!(error.contains("float32, mixed_bfloat16"), "{error}");
+        return;
+    }
+    let (plain, mixed) = (run("float32").unwrap(), run("mixed_bfloat16").unwrap());
+    assert_ne!(plain, mixed);
+    let (first, last) = (mixed[0], mixed[14]);
+    assert!(last < 0.9 * first, "{first} to {last}");
+    assert!(
+        (last - plain[14]).abs() < 0.03 * first,
+        "{last} and {}",
+        plain[14]
+    );
+}

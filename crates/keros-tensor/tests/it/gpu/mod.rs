@@ -3,6 +3,7 @@
 
 mod elements;
 mod losses;
+mod mixed;
 mod networks;
 
 use keros_tensor::Workspace;

@@ -1,0 +1,293 @@
+//! Kernels on `bf16` values give what those on `f32` give for the same numbers, rounded. The CPU has only `f32`.
+
+use keros_tensor::kernels::{
+    Activation, Border, Conv2dSpec, Function, MergeOp, Padding, Pool2dSpec, activation,
+    activation_backward, average_pool2d, average_pool2d_backward, batch_norm, batch_norm_backward,
+    cast, channel_statistics, concatenate, conv2d, conv2d_backward, conv2d_transpose,
+    conv2d_transpose_backward, crop2d, dense, dense_backward, dropout, function, function_backward,
+    global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,
+    max_pool2d, max_pool2d_backward, merge, merge_backward, slice_axis, zero_pad2d,
+};
+use keros_tensor::{DType, Stream, Tensor, TensorError, Workspace};
+
+use super::stays_on_the_gpu;
+use crate::support::{flat, random, tensor};
+use crate::test_device::test_device;
+
+/// Two roundings to 8 bits of mantissa, as of a result of values that were rounded on the way.
+const TOLERANCE: f32 = 1.0 / 128.0;
+
+/// Random values that `bf16` can hold, in both types.
+fn both(ws: &mut Workspace, seed: u64, shape: &[usize]) -> [Tensor; 2] {
+    let narrow = cast(ws, &random(seed, shape), DType::BF16).unwrap();
+    [cast(ws, &narrow, DType::F32).unwrap(), narrow]
+}
+
+/// Runs an operation on both types; its results agree. Those of gradients of parameters are `f32` in either case.
+#[track_caller]
+fn agree(name: &str, run: impl Fn(&mut Workspace, usize) -> Vec<Tensor>) {
+    if test_device().is_cpu() {
+        return;
+    }
+    let mut found = Vec::new();
+    for kind in 0..2 {
+        stays_on_the_gpu(|ws| {
+            let results = run(ws, kind);
+            let wide = results
+                .iter()
+                .map(|x| cast(ws, x, DType::F32).unwrap().copy().unwrap());
+            found.push(wide.collect::<Vec<_>>());
+        });
+    }
+    for (i, (wide, narrow)) in found[0].iter().zip(&found[1]).enumerate() {
+        assert_eq!(wide.dims(), narrow.dims(), "{name} {i}");
+        let (wide, narrow) = (flat(wide), flat(narrow));
+        let largest = wide.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+        for (a, b) in wide.iter().zip(&narrow) {
+            let close = (a - b).abs() <= TOLERANCE * largest;
+            assert!(close, "{name} {i}: {b} instead of {a}");
+        }
+    }
+}
+
+#[test]
+fn casts_round_to_the_nearest_half_way_to_even() {
+    let mut ws = Workspace::new(test_device());
+    // 1 + 2⁻⁸ and 1 + 3 · 2⁻⁸ are half-way between neighbours.
+    let x = [
+        1.0,
+        1.003_906_3,
+        1.011_718_8,
+        -1.004,
+        3.0e38,
+        f32::INFINITY,
+        1e-40,
+    ];
+    let rounded = [
+        1.0,
+        1.0,
+        1.015_625,
+        -1.007_812_5,
+        3.004_055_3e38,
+        f32::INFINITY,
+    ];
+    let narrow = cast(&mut ws, &tensor(&x, &[7]), DType::BF16).unwrap();
+    assert_eq!(narrow.dtype(), DType::BF16);
+    let wide = cast(&mut ws, &narrow, DType::F32).unwrap();
+    assert_eq!(flat(&wide)[..6], rounded);
+    assert!((flat(&wide)[6] - 1e-40).abs() < 1e-41);
+    let nan = cast(&mut ws, &tensor(&[f32::NAN], &[1]), DType::BF16).unwrap();
+    assert!(flat(&cast(&mut ws, &nan, DType::F32).unwrap())[0].is_nan());
+    let refused = cast(&mut ws, &tensor(&x, &[7]), DType::F64).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            TensorError::DType {
+                found: DType::F64,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+}
+
+#[test]
+fn convolutions_and_dense_layers() {
+    let same = Conv2dSpec {
+        padding: Padding::Same,
+        ..Conv2dSpec::default()
+    };
+    let strided = Conv2dSpec {
+        strides: (2, 2),
+        ..same
+    };
+    // Padded alike on both sides, more on one side, a matrix product, of groups.
+    for (spec, size, groups) in [
+        (same, 3, 1),
+        (strided, 3, 1),
+        (same, 1, 1),
+        (Conv2dSpec { groups: 2, ..same }, 3, 2),
+    ] {
+        for relu in [Activation::Linear, Activation::Relu] {
+            agree("conv2d", |ws, kind| {
+                let x = &both(ws, 1, &[2, 6, 6, 8])[kind];
+                let w = &both(ws, 2, &[size, size, 8 / groups, 8])[0];
+                let (bias, dw, dbias) = (random(3, &[8]), random(4, w.dims()), random(5, &[8]));
+                let y = conv2d(ws, x, w, Some(&bias), &spec, relu).unwrap();
+                let dy = &both(ws, 6, y.dims())[kind];
+                // The mask of a ReLU is to be that of both types.
+                let y = &both(ws, 7, y.dims())[kind];
+                let dx =
+                    conv2d_backward(ws, x, w, y, dy, &spec, relu, &dw, Some(&dbias), true).unwrap();
+                let forward = conv2d(ws, x, w, Some(&bias), &spec, relu).unwrap();
+                vec![forward, dx.unwrap(), dw, dbias]
+            });
+        }
+    }
+    agree("conv2d_transpose", |ws, kind| {
+        let x = &both(ws, 1, &[2, 3, 3, 4])[kind];
+        let w = &both(ws, 2, &[3, 3, 8, 4])[0];
+        let (dw, relu) = (random(4, w.dims()), Activation::Linear);
+        let y = conv2d_transpose(ws, x, w, None, (6, 6), &strided, relu).unwrap();
+        let dy = &both(ws, 6, y.dims())[kind];
+        let dx = conv2d_transpose_backward(ws, x, w, &y, dy, &strided, relu, &dw, None, true);
+        vec![y, dx.unwrap().unwrap(), dw]
+    });
+    agree("dense", |ws, kind| {
+        let (x, w) = (&both(ws, 1, &[5, 7])[kind], &both(ws, 2, &[7, 6])[0]);
+        let (bias, dw, dbias) = (random(3, &[6]), random(4, w.dims()), random(5, &[6]));
+        let y = dense(ws, x, w, Some(&bias), Activation::Relu).unwrap();
+        let (mask, dy) = (&both(ws, 6, &[5, 6])[kind], &both(ws, 7, &[5, 6])[kind]);
+        let dx = dense_backward(
+            ws,
+            x,
+            w,
+            mask,
+            dy,
+            Activation::Relu,
+            &dw,
+            Some(&dbias),
+            true,
+        );
+        vec![y, dx.unwrap().unwrap(), dw, dbias]
+    });
+}
+
+#[test]
+fn batch_normalization() {
+    for (shape, axis) in [(vec![4, 3, 3, 8], 3), (vec![6, 5], 1), (vec![3, 4, 10], 1)] {
+        agree("batch_norm", |ws, kind| {
+            let (x, dy) = (&both(ws, 1, &shape)[kind], &both(ws, 2, &shape)[kind]);
+            let channels = shape[axis];
+            let (gamma, beta) = (random(3, &[channels]), random(4, &[channels]));
+            let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
+            let (mean, variance) = channel_statistics(ws, x, axis).unwrap();
+            let (gamma, beta) = (Some(&gamma), Some(&beta));
+            let y = batch_norm(ws, x, axis, &mean, &variance, gamma, beta, 1e-3).unwrap();
+            let (to_gamma, to_beta) = (Some(&dgamma), Some(&dbeta));
+            let dx = batch_norm_backward(
+                ws, x, dy, axis, &mean, &variance, gamma, 1e-3, true, to_gamma, to_beta, true,
+            );
+            vec![mean, variance, y, dx.unwrap().unwrap(), dgamma, dbeta]
+        });
+    }
+}
+
+#[test]
+fn pools() {
+    let same = Pool2dSpec {
+        window: (3, 3),
+        strides: (2, 2),
+        padding: Padding::Same,
+    };
+    let wide = Pool2dSpec {
+        window: (17, 16),
+        ..same
+    };
+    for (spec, channels) in [
+        (Pool2dSpec::new((2, 2)), 8),
+        (same, 8),
+        (same, 3),
+        (wide, 4),
+    ] {
+        agree("pools", |ws, kind| {
+            let x = &both(ws, 1, &[2, 7, 6, channels])[kind];
+            let (y, argmax) = max_pool2d(ws, x, &spec).unwrap();
+            let shape = [2, 7, 6, channels];
+            let dy = &both(ws, 2, y.dims())[kind];
+            let dx = max_pool2d_backward(ws, dy, &argmax, shape, &spec).unwrap();
+            let mean = average_pool2d(ws, x, &spec).unwrap();
+            let of_mean = average_pool2d_backward(ws, dy, shape, &spec).unwrap();
+            vec![y, dx, mean, of_mean]
+        });
+    }
+    agree("global pools", |ws, kind| {
+        let (x, shape) = (&both(ws, 1, &[3, 5, 4, 6])[kind], [3, 5, 4, 6]);
+        let dy = &both(ws, 2, &[3, 6])[kind];
+        let (mean, largest) = (
+            global_average_pool(ws, x).unwrap(),
+            global_max_pool(ws, x).unwrap(),
+        );
+        let of_mean = global_average_pool_backward(ws, dy, &shape).unwrap();
+        let of_largest = global_max_pool_backward(ws, x, &largest, dy).unwrap();
+        vec![mean, largest, of_mean, of_largest]
+    });
+}
+
+#[test]
+fn what_is_done_element_by_element() {
+    for f in [
+        Function::Relu {
+            max_value: 6.0,
+            negative_slope: 0.1,
+            threshold: 0.0,
+        },
+        Function::Elu { alpha: 0.5 },
+        Function::Selu,
+        Function::Sigmoid,
+        Function::Tanh,
+        Function::Softplus,
+        Function::Softsign,
+        Function::Exponential,
+        Function::HardSigmoid,
+        Function::HardSilu,
+        Function::Silu,
+        Function::Gelu,
+        Function::Mish,
+    ] {
+        agree("function", |ws, kind| {
+            let (x, dy) = (&both(ws, 1, &[3, 7])[kind], &both(ws, 2, &[3, 7])[kind]);
+            let y = function(ws, x, f).unwrap();
+            vec![y, function_backward(ws, x, dy, f).unwrap()]
+        });
+    }
+    agree("relu and dropout", |ws, kind| {
+        let (x, dy) = (&both(ws, 1, &[9, 70])[kind], &both(ws, 2, &[9, 70])[kind]);
+        let y = activation(ws, x, Activation::Relu).unwrap();
+        let dx = activation_backward(ws, x, dy, Activation::Relu).unwrap();
+        vec![y, dx, dropout(ws, x, 0.5, Stream::new(1, 2)).unwrap()]
+    });
+    for op in [
+        MergeOp::Add,
+        MergeOp::Subtract,
+        MergeOp::Multiply,
+        MergeOp::Average,
+        MergeOp::Maximum,
+        MergeOp::Minimum,
+    ] {
+        agree("merge", |ws, kind| {
+            let inputs = [1, 2].map(|seed| both(ws, seed, &[3, 7])[kind].clone());
+            let dy = &both(ws, 3, &[3, 7])[kind];
+            let y = merge(ws, &inputs, op).unwrap();
+            vec![y, merge_backward(ws, &inputs, dy, 1, op).unwrap()]
+        });
+    }
+}
+
+#[test]
+fn moves() {
+    for channels in [3, 8] {
+        agree("moves", |ws, kind| {
+            let inputs = [1, 2].map(|seed| both(ws, seed, &[2, 5, 4, channels])[kind].clone());
+            let joined = concatenate(ws, &inputs, 3).unwrap();
+            let part = slice_axis(ws, &joined, 3, channels, channels).unwrap();
+            let border: Border = ((1, 2), (0, 1));
+            let padded = zero_pad2d(ws, &inputs[0], border).unwrap();
+            let cut = crop2d(ws, &padded, border).unwrap();
+            vec![joined, part, padded, cut]
+        });
+    }
+}
+
+#[test]
+fn types_are_not_mixed_in_one_call() {
+    if test_device().is_cpu() {
+        return;
+    }
+    let mut ws = Workspace::new(test_device());
+    let [wide, narrow] = both(&mut ws, 1, &[3, 7]);
+    let inputs = [narrow.clone(), wide.clone()];
+    assert!(merge(&mut ws, &inputs, MergeOp::Add).is_err());
+    assert!(activation_backward(&mut ws, &narrow, &wide, Activation::Relu).is_err());
+    assert!(dense(&mut ws, &narrow, &narrow, None, Activation::Linear).is_err());
+}
