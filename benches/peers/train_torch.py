@@ -10,6 +10,7 @@ import time
 
 T0 = float(os.environ.get("T0", time.time()))
 
+import numpy
 import torch
 from torch import nn
 
@@ -145,7 +146,8 @@ def train_on_gpu(asked, network, compiled, x, y):
 
     def batch(values, rows):
         pinned = torch.empty((len(rows), *values.shape[1:]), dtype=values.dtype, pin_memory=True)
-        torch.index_select(values, 0, rows, out=pinned)
+        # Several times faster than index_select, and without a check that would cost a copy.
+        numpy.take(values.numpy(), rows.numpy(), axis=0, out=pinned.numpy(), mode="clip")
         return pinned.to(device, non_blocking=True)
 
     first = True

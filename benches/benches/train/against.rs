@@ -82,11 +82,16 @@ fn cases_of(training: &Training, peers: &[Peer], rounds: &[Vec<Figures>]) -> Vec
             .collect();
         Case::of_rounds(name, unit, better, &who, &rounds)
     };
-    vec![
+    let mut cases = vec![
         case("", "images/s", Better::Higher, rate),
         case("first step/", "s", Better::Lower, |f| f.first_s),
         case("peak memory/", "MB", Better::Lower, |f| f.peak_mb),
-    ]
+    ];
+    if training.how.augment {
+        let waited = |f: &Figures| f.waited.unwrap_or(f64::NAN);
+        cases.push(case("waiting for data/", "%", Better::Lower, waited));
+    }
+    cases
 }
 
 fn case_name(training: &Training) -> String {

@@ -10,6 +10,8 @@ pub(crate) struct How {
     /// As `parse_device` reads it.
     pub(crate) device: String,
     pub(crate) precision: Precision,
+    /// Whether workers turn, shift and mirror the images of each batch, beside the training.
+    pub(crate) augment: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,12 +27,14 @@ impl How {
         self.device != "cpu"
     }
 
-    /// What a case says beside the batch size; nothing for the processor, which has one precision.
+    /// What a case says beside the batch size; the processor has one precision.
     pub(crate) fn suffix(&self) -> String {
-        match self.is_on_gpu() {
+        let precision = match self.is_on_gpu() {
             true => format!(", {}", self.precision),
             false => String::new(),
-        }
+        };
+        let augment = if self.augment { ", augmented" } else { "" };
+        precision + augment
     }
 }
 

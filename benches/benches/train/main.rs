@@ -95,6 +95,7 @@ fn on_cpu() -> How {
     How {
         device: "cpu".to_owned(),
         precision: Precision::Float32,
+        augment: false,
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) const STARTED: &str = "T0";
 
 /// Trains, and gives what the scripts in benches/peers print: images per second of the epochs after
 /// the first, or of a single one; seconds from the start of the process to the end of the first step;
-/// the peak of memory in units of 1024 kB, `data_mb` of them for the images.
+/// the peak of memory in units of 1024 kB, `data_mb` of them for the images; how much of the time was spent waiting for
+/// batches, in percent, if workers made them.
 pub(crate) fn run(side: Side, training: &Training, start: SystemTime) -> Result<Value> {
     let start = match env::var(STARTED) {
         Ok(text) => {
@@ -35,10 +36,12 @@ pub(crate) fn run(side: Side, training: &Training, start: SystemTime) -> Result<
     } = *training;
     let data = Data::new(model, images, how.is_on_gpu());
     let data_bytes = data.bytes();
+    let mut waited = None;
     let (first, times) = match side {
         Side::Keros => {
             let mut training = with_keros::Training::new(model, batch_size, how, data)?;
             training.epochs(epochs as u64)?;
+            waited = training.waited();
             let first = training.progress.first.context("no batch was trained on")?;
             (first, training.progress.epochs)
         }
@@ -69,6 +72,7 @@ pub(crate) fn run(side: Side, training: &Training, start: SystemTime) -> Result<
         "first_s": (first_s * 1000.0).round() / 1000.0,
         "rss_mb": peak_kb()?.div_ceil(1024),
         "data_mb": data_bytes >> 20,
+        "waited": waited,
         "acc": null,
     }))
 }

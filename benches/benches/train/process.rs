@@ -21,6 +21,8 @@ pub(crate) struct Figures {
     pub(crate) first_s: f64,
     /// In units of 1024 kB.
     pub(crate) peak_mb: f64,
+    /// How much of the time the training waited for batches, in percent, where workers made them.
+    pub(crate) waited: Option<f64>,
 }
 
 /// Runs one to its end.
@@ -33,6 +35,9 @@ pub(crate) fn run(who: &str, mut command: Command, training: &Training) -> Resul
         ("--device", training.how.device.clone()),
     ] {
         command.args([option, &value]);
+    }
+    if training.how.augment {
+        command.arg("--augment");
     }
     if training.how.is_on_gpu() {
         command.args(["--precision", &training.how.precision.to_string()]);
@@ -57,5 +62,6 @@ fn figures(line: &str) -> Option<Figures> {
         rates: rates.collect::<Option<_>>()?,
         first_s: value["first_s"].as_f64()?,
         peak_mb: value["rss_mb"].as_f64()?,
+        waited: value["waited"].as_f64(),
     })
 }

@@ -1,4 +1,5 @@
-//! The command line of whole trainings: `--against` or `--model` asks for some, all other lines are criterion's.
+//! The command line of whole trainings: `--against`, `--model` or `--device` asks for some, all other lines are
+//! criterion's.
 
 use std::ffi::OsString;
 
@@ -41,19 +42,21 @@ pub(crate) struct Contest {
 }
 
 impl Request {
-    /// `None` if neither a model nor a peer is asked for.
+    /// `None` if no model, peer or device is asked for.
     pub(crate) fn parse(words: Vec<OsString>) -> Result<Option<Request>> {
         let asked = |word: &OsString| {
             let word = word.to_string_lossy();
             let option = word.split('=').next();
-            matches!(option, Some("--model" | "--against"))
+            matches!(option, Some("--model" | "--against" | "--device"))
         };
         if !words.iter().any(asked) {
             return Ok(None);
         }
-        let (mut models, mut batch_sizes, mut precisions) = (Vec::new(), Vec::new(), Vec::new());
+        let mut models: Vec<Model> = Vec::new();
+        let (mut batch_sizes, mut precisions) = (Vec::new(), Vec::new());
         let (mut device, mut epochs, mut images, mut rounds) = ("cpu".to_owned(), 3, None, 3);
-        let (mut json, mut side, mut peers) = (false, Side::Keros, Vec::new());
+        let (mut augment, mut json, mut side) = (false, false, Side::Keros);
+        let mut peers: Vec<Peer> = Vec::new();
         let mut pythons = Pythons::default();
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(arg) = parser.next()? {
@@ -65,6 +68,7 @@ impl Request {
                 Arg::Long("epochs") => epochs = parser.value()?.parse()?,
                 Arg::Long("images") => images = Some(parser.value()?.parse()?),
                 Arg::Long("rounds") => rounds = parser.value()?.parse()?,
+                Arg::Long("augment") => augment = true,
                 Arg::Long("json") => json = true,
                 Arg::Long("side") => side = parser.value()?.string()?.parse()?,
                 Arg::Long("against") => {
@@ -93,6 +97,18 @@ impl Request {
                 "--precision is for GPUs, found --device {device}"
             );
         }
+        if augment {
+            ensure!(
+                peers.is_empty(),
+                "--augment is for keros alone, found --against"
+            );
+            let flat = models.iter().find(|model| model.sample_shape().len() != 3);
+            let flat = flat.map_or("", |model| model.name());
+            ensure!(
+                flat.is_empty(),
+                "--augment is for images, which {flat} does not take"
+            );
+        }
         if models.is_empty() {
             models.extend(Model::usual(on_gpu));
         }
@@ -115,6 +131,7 @@ impl Request {
                     how: How {
                         device: device.clone(),
                         precision,
+                        augment,
                     },
                     batch_size,
                     epochs,

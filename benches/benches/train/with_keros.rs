@@ -1,5 +1,6 @@
 //! keros's side: the layers of the public interface and `Trainer::fit`.
 
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
@@ -19,6 +20,7 @@ pub(crate) struct Training {
     x: Array,
     y: Array,
     batch_size: usize,
+    augment: bool,
     pub(crate) progress: Progress,
 }
 
@@ -46,6 +48,7 @@ impl Training {
             x: data.pixels.into_array(&[&[rows], shape].concat())?,
             y: Array::from_vec(&[rows], labels)?,
             batch_size,
+            augment: how.augment,
             progress: Progress {
                 reads_batches: !how.is_on_gpu(),
                 ..Progress::default()
@@ -53,17 +56,50 @@ impl Training {
         })
     }
 
-    /// Trains on all data so many times, in one call of `fit`.
+    /// How much of the last run of workers the training waited for them, in percent.
+    pub(crate) fn waited(&self) -> Option<f64> {
+        let stats = self.trainer.loader_stats()?;
+        let share = stats.consumer_wait.as_secs_f64() / stats.elapsed.as_secs_f64();
+        (stats.workers > 0).then_some((share * 1000.0).round() / 10.0)
+    }
+
+    /// Trains on all data so many times, in one call of `fit` or `fit_generator`.
     pub(crate) fn epochs(&mut self, epochs: u64) -> Result<()> {
         self.progress.batches = 0;
-        let options = FitOptions {
-            batch_size: Some(self.batch_size),
-            epochs,
-            verbose: Verbose::Silent,
-            callbacks: CallbackList::new().with(&mut self.progress),
-            ..FitOptions::default()
-        };
-        self.trainer.fit(self.x.clone(), self.y.clone(), options)?;
+        let callbacks = CallbackList::new().with(&mut self.progress);
+        if self.augment {
+            let flow = FlowOptions {
+                batch_size: self.batch_size,
+                ..FlowOptions::default()
+            };
+            let images = ImageDataGenerator::new()
+                .rotation_range(10.0)
+                .width_shift_range(0.1)
+                .height_shift_range(0.1)
+                .horizontal_flip(true)
+                .flow(self.x.clone(), Some(self.y.clone()), flow)?;
+            let options = FitGeneratorOptions {
+                epochs,
+                verbose: Verbose::Silent,
+                callbacks,
+                workers: thread::available_parallelism()?
+                    .get()
+                    .saturating_sub(2)
+                    .max(1),
+                max_queue_size: 32,
+                ..FitGeneratorOptions::default()
+            };
+            self.trainer.fit_generator(images, options)?;
+        } else {
+            let options = FitOptions {
+                batch_size: Some(self.batch_size),
+                epochs,
+                verbose: Verbose::Silent,
+                callbacks,
+                ..FitOptions::default()
+            };
+            self.trainer.fit(self.x.clone(), self.y.clone(), options)?;
+        }
         let batches = epochs * self.y.len().div_ceil(self.batch_size) as u64;
         let Progress { batches: seen, .. } = self.progress;
         ensure!(seen == batches, "expected {batches} batches, saw {seen}");

@@ -74,19 +74,40 @@ KERNEL(channel_statistics_f32,
 }
 
 // The number of threads is a multiple of the length after which channels repeat: so each has one channel, and there is
-// no division in the loop.
-KERNELS(batch_norm, (const T *__restrict__ x, const float *mean, const float *variance, const float *gamma,
-                     const float *beta, float epsilon, unsigned channels, unsigned inner, unsigned threads,
-                     long long n, T *__restrict__ y), {
+// no division in the loop. With N at once, `threads` and `n` are in such units, and `channels` too, which are the last
+// axis.
+template <int N, class T>
+static __device__ __forceinline__ void normalize(const T *__restrict__ x, const float *mean, const float *variance,
+                                                 const float *gamma, const float *beta, float epsilon,
+                                                 unsigned channels, unsigned inner, unsigned threads, long long n,
+                                                 T *__restrict__ y) {
     unsigned thread = blockIdx.x * BLOCK + threadIdx.x;
     if (thread >= threads)
         return;
-    unsigned channel = thread / inner % channels;
-    float center = mean[channel], shift = beta ? beta[channel] : 0;
-    float scale = (gamma ? gamma[channel] : 1) * inverse_root(variance[channel], epsilon);
-    _Pragma("unroll 4")
-    for (long long i = thread; i < n; i += threads)
-        y[i] = ((float)x[i] - center) * scale + shift;
+    float center[N], scale[N], shift[N];
+    for (int k = 0; k < N; k++) {
+        unsigned channel = N * (thread / inner % channels) + k;
+        center[k] = mean[channel];
+        scale[k] = (gamma ? gamma[channel] : 1) * inverse_root(variance[channel], epsilon);
+        shift[k] = beta ? beta[channel] : 0;
+    }
+#pragma unroll 4
+    for (long long i = thread; i < n; i += threads) {
+        Pack<T, N> pack = ((const Pack<T, N> *)x)[i];
+        for (int k = 0; k < N; k++)
+            pack.at[k] = ((float)pack.at[k] - center[k]) * scale[k] + shift[k];
+        ((Pack<T, N> *)y)[i] = pack;
+    }
+}
+
+#define BATCH_NORM (const T *__restrict__ x, const float *mean, const float *variance, const float *gamma, \
+                    const float *beta, float epsilon, unsigned channels, unsigned inner, unsigned threads,  \
+                    long long n, T *__restrict__ y)
+KERNELS(batch_norm, BATCH_NORM, {
+    normalize<1>(x, mean, variance, gamma, beta, epsilon, channels, inner, threads, n, y);
+})
+KERNELS(batch_norm_by_4, BATCH_NORM, {
+    normalize<4>(x, mean, variance, gamma, beta, epsilon, channels, inner, threads, n, y);
 })
 
 // From the sums of dy and of dy · x to the gradients of the parameters, and to what the gradient of the input needs:
@@ -113,17 +134,38 @@ KERNEL(batch_norm_sums_f32, (const double *partials, unsigned chunks, unsigned c
     }
 }
 
-// Threads as in batch_norm.
-KERNELS(batch_norm_backward, (const T *__restrict__ x, const T *__restrict__ dy, const float *mean,
-                              const float *terms, unsigned channels, unsigned inner, unsigned threads, long long n,
-                              T *__restrict__ dx), {
+// Threads as in `normalize`.
+template <int N, class T>
+static __device__ __forceinline__ void gradient(const T *__restrict__ x, const T *__restrict__ dy, const float *mean,
+                                                const float *terms, unsigned channels, unsigned inner,
+                                                unsigned threads, long long n, T *__restrict__ dx) {
     unsigned thread = blockIdx.x * BLOCK + threadIdx.x;
     if (thread >= threads)
         return;
-    unsigned channel = thread / inner % channels;
-    float center = mean[channel], scale = terms[channel];
-    float by_mean = terms[channels + channel], slope = terms[2 * channels + channel];
-    _Pragma("unroll 4")
-    for (long long i = thread; i < n; i += threads)
-        dx[i] = scale * ((float)dy[i] - by_mean - ((float)x[i] - center) * slope);
+    float center[N], scale[N], by_mean[N], slope[N];
+    for (int k = 0; k < N; k++) {
+        unsigned channel = N * (thread / inner % channels) + k;
+        center[k] = mean[channel];
+        scale[k] = terms[channel];
+        by_mean[k] = terms[N * channels + channel];
+        slope[k] = terms[2 * N * channels + channel];
+    }
+#pragma unroll 4
+    for (long long i = thread; i < n; i += threads) {
+        Pack<T, N> pack = ((const Pack<T, N> *)x)[i], of_dy = ((const Pack<T, N> *)dy)[i];
+        for (int k = 0; k < N; k++)
+            pack.at[k] =
+                scale[k] * ((float)of_dy.at[k] - by_mean[k] - ((float)pack.at[k] - center[k]) * slope[k]);
+        ((Pack<T, N> *)dx)[i] = pack;
+    }
+}
+
+#define BATCH_NORM_GRADIENT (const T *__restrict__ x, const T *__restrict__ dy, const float *mean,         \
+                             const float *terms, unsigned channels, unsigned inner, unsigned threads,      \
+                             long long n, T *__restrict__ dx)
+KERNELS(batch_norm_backward, BATCH_NORM_GRADIENT, {
+    gradient<1>(x, dy, mean, terms, channels, inner, threads, n, dx);
+})
+KERNELS(batch_norm_backward_by_4, BATCH_NORM_GRADIENT, {
+    gradient<4>(x, dy, mean, terms, channels, inner, threads, n, dx);
 })

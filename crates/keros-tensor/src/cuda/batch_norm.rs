@@ -213,23 +213,32 @@ pub(crate) fn batch_norm(
         channels,
         inner,
         n,
-    } = Threads::new(OP, shape)?;
-    launch!(
-        gpu,
-        BATCH_NORM.batch_norm of values,
-        config,
-        x,
-        mean,
-        variance,
-        gamma,
-        beta,
-        epsilon,
-        channels,
-        inner,
-        threads,
-        n,
-        to
-    );
+        by_4,
+    } = Threads::new(OP, shape, &[x, to])?;
+    macro_rules! start {
+        ($kernel:ident) => {
+            launch!(
+                gpu,
+                BATCH_NORM.$kernel of values,
+                config,
+                x,
+                mean,
+                variance,
+                gamma,
+                beta,
+                epsilon,
+                channels,
+                inner,
+                threads,
+                n,
+                to
+            )
+        };
+    }
+    match by_4 {
+        true => start!(batch_norm_by_4),
+        false => start!(batch_norm),
+    }
     Ok(y)
 }
 
@@ -240,18 +249,24 @@ struct Threads {
     channels: u32,
     inner: u32,
     n: i64,
+    /// Whether a thread has four channels, in which everything is counted.
+    by_4: bool,
 }
 
 impl Threads {
-    fn new(op: &'static str, shape: Channels) -> Result<Self, TensorError> {
-        let n = shape.elements();
-        let threads = periodic(shape.channels * shape.inner, n, 1);
+    fn new(op: &'static str, shape: Channels, addresses: &[u64]) -> Result<Self, TensorError> {
+        let aligned = addresses.iter().all(|address| address.is_multiple_of(16));
+        let by_4 = shape.inner == 1 && shape.channels.is_multiple_of(4) && aligned;
+        let unit = if by_4 { 4 } else { 1 };
+        let (n, channels) = (shape.elements() / unit, shape.channels / unit);
+        let threads = periodic(channels * shape.inner, n, 1);
         Ok(Self {
             config: blocks(threads.div_ceil(BLOCK)),
             threads: small_size(op, "size of a sample", threads)?,
-            channels: shape.channels as u32,
+            channels: channels as u32,
             inner: shape.inner as u32,
             n: n as i64,
+            by_4,
         })
     }
 }
@@ -318,21 +333,30 @@ pub(crate) fn batch_norm_backward(
         channels,
         inner,
         n,
-    } = Threads::new(OP, shape)?;
-    launch!(
-        gpu,
-        BATCH_NORM.batch_norm_backward of values,
-        config,
-        x,
-        dy,
-        mean,
-        to_terms,
-        channels,
-        inner,
-        threads,
-        n,
-        to
-    );
+        by_4,
+    } = Threads::new(OP, shape, &[x, dy, to])?;
+    macro_rules! start {
+        ($kernel:ident) => {
+            launch!(
+                gpu,
+                BATCH_NORM.$kernel of values,
+                config,
+                x,
+                dy,
+                mean,
+                to_terms,
+                channels,
+                inner,
+                threads,
+                n,
+                to
+            )
+        };
+    }
+    match by_4 {
+        true => start!(batch_norm_backward_by_4),
+        false => start!(batch_norm_backward),
+    }
     ws.give(&terms);
     Ok(Some(dx))
 }

@@ -1,29 +1,38 @@
-// Loops over the elements of tensors. They are bound by memory: where all addresses allow it, a thread takes four
-// elements at once, so that fewer instructions keep more bytes on their way. The host starts a thread for each four.
+// Loops over the elements of tensors. They are bound by memory: where all addresses allow it, a thread takes neighbouring
+// elements at once, 16 bytes of the widest type, so that fewer instructions keep more bytes on their way. The host starts
+// a thread for each four.
 #pragma once
 #include "bfloat16.cuh"
 
-template <class... T> __device__ __forceinline__ bool four_at_once(const T *...addresses) {
-    return (... && ((unsigned long long)addresses % (4 * sizeof(T)) == 0));
+// Whether packs of N of the type begin there.
+template <int N, class... T> __device__ __forceinline__ bool in_packs(const T *...addresses) {
+    return (... && ((unsigned long long)addresses % (N * sizeof(T)) == 0));
 }
 
 // y[i] = f(x[i])
 template <class X, class Y, class F> __device__ __forceinline__ void map(const X *x, Y *y, long long n, F f) {
-    long long quads = four_at_once(x, y) ? n / 4 : 0;
-    FOR_EACH(i, quads) {
-        Four<X> v = ((const Four<X> *)x)[i];
-        ((Four<Y> *)y)[i] = {f(v.at[0]), f(v.at[1]), f(v.at[2]), f(v.at[3])};
+    constexpr int N = 16 / (sizeof(X) > sizeof(Y) ? sizeof(X) : sizeof(Y));
+    long long packs = in_packs<N>(x, y) ? n / N : 0;
+    FOR_EACH(i, packs) {
+        Pack<X, N> of_x = ((const Pack<X, N> *)x)[i];
+        Pack<Y, N> of_y;
+        for (int k = 0; k < N; k++)
+            of_y.at[k] = f(of_x.at[k]);
+        ((Pack<Y, N> *)y)[i] = of_y;
     }
-    FOR_EACH(i, n - 4 * quads) y[4 * quads + i] = f(x[4 * quads + i]);
+    FOR_EACH(i, n - N * packs) y[N * packs + i] = f(x[N * packs + i]);
 }
 
 // y[i] = f(a[i], b[i])
 template <class T, class F>
 __device__ __forceinline__ void zip(const T *a, const T *b, T *y, long long n, F f) {
-    long long quads = four_at_once(a, b, y) ? n / 4 : 0;
-    FOR_EACH(i, quads) {
-        Four<T> v = ((const Four<T> *)a)[i], w = ((const Four<T> *)b)[i];
-        ((Four<T> *)y)[i] = {f(v.at[0], w.at[0]), f(v.at[1], w.at[1]), f(v.at[2], w.at[2]), f(v.at[3], w.at[3])};
+    constexpr int N = 16 / sizeof(T);
+    long long packs = in_packs<N>(a, b, y) ? n / N : 0;
+    FOR_EACH(i, packs) {
+        Pack<T, N> of_a = ((const Pack<T, N> *)a)[i], of_b = ((const Pack<T, N> *)b)[i], of_y;
+        for (int k = 0; k < N; k++)
+            of_y.at[k] = f(of_a.at[k], of_b.at[k]);
+        ((Pack<T, N> *)y)[i] = of_y;
     }
-    FOR_EACH(i, n - 4 * quads) y[4 * quads + i] = f(a[4 * quads + i], b[4 * quads + i]);
+    FOR_EACH(i, n - N * packs) y[N * packs + i] = f(a[N * packs + i], b[N * packs + i]);
 }

@@ -1,5 +1,5 @@
 // Several tensors of one shape as one, element by element, as in kernels/merge.rs.
-#include "bfloat16.cuh"
+#include "elementwise.cuh"
 
 // As many tensors as fit into the parameters of a kernel.
 #define INPUTS 480
@@ -43,6 +43,11 @@ KERNELS(merge, (MergeInputs<T> inputs, int count, T *y, long long n, int op), {
         float value = fold(inputs.at[0][i], inputs, 1, count, i, op);
         y[i] = op == AVERAGE ? value / count : value;
     }
+})
+
+// The sum of two, the merge of residual networks.
+KERNELS(add, (const T *a, const T *b, T *y, long long n), {
+    zip(a, b, y, n, [](float a, float b) { return a + b; });
 })
 
 KERNELS(merge_backward, (MergeInputs<T> inputs, int count, const T *dy, int index, T *dx, long long n, int op), {
