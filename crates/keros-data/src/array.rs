@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use ndarray::{ArcArray, Array as NdArray, Axis, Dimension, IxDyn, Slice};
 
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
+use crate::recycle::{self, Free};
 
 /// An n-dimensional array in main memory, of `u8`, `f32` or `i64`.
 ///
@@ -91,12 +93,20 @@ pub trait Element: Copy + Send + Sync + sealed::Sealed + 'static {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait Sealed: Sized + 'static {
+        /// Memory for elements of this type that is kept.
+        fn free() -> &'static super::Mutex<super::Free<Self>>;
+    }
 }
 
 macro_rules! element {
     ($type:ty, $variant:ident) => {
-        impl sealed::Sealed for $type {}
+        impl sealed::Sealed for $type {
+            fn free() -> &'static Mutex<Free<$type>> {
+                static FREE: Mutex<Free<$type>> = Mutex::new(Free::new());
+                &FREE
+            }
+        }
 
         impl Element for $type {
             const DTYPE: DType = DType::$variant;
@@ -324,7 +334,7 @@ fn concat_rows<T: Element>(
 ) -> Result<Array, DataError> {
     let mut shape = first.shape().to_vec();
     shape[0] = parts.iter().map(Array::len).sum();
-    let mut elements = Vec::with_capacity(shape.iter().product());
+    let mut elements = recycle::room(shape.iter().product());
     for part in parts.iter().filter_map(T::get) {
         match part.as_slice() {
             Some(source) => elements.extend_from_slice(source),
@@ -342,7 +352,7 @@ fn select_rows<T: Element>(
     let mut shape = array.shape().to_vec();
     shape[0] = indices.len();
     let row_len: usize = shape[1..].iter().product();
-    let mut elements = Vec::with_capacity(indices.len() * row_len);
+    let mut elements = recycle::room(indices.len() * row_len);
     match array.as_slice() {
         Some(source) => {
             for &index in indices {

@@ -12,7 +12,7 @@ use crate::array_sequence::batch_rows;
 use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
 use crate::pipeline::Pipeline;
-use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, worker};
+use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, recycle, worker};
 
 /// What happens to a sample whose file cannot be read as an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,7 +199,7 @@ impl Sequence for ImageFileFlow {
             None => rows.collect(),
         };
         let values = self.pipeline.shape().values()?;
-        let mut images = vec![0.0; wanted.len() * values];
+        let mut images = recycle::vector(wanted.len() * values);
         let mut indices = Vec::with_capacity(wanted.len());
         for sample in &wanted {
             let place = indices.len() * values;

@@ -10,6 +10,7 @@ use crate::batch::check_rows;
 use crate::epoch_order::EpochOrder;
 use crate::layout::images;
 use crate::pipeline::Pipeline;
+use crate::recycle;
 use crate::rng::Purpose;
 use crate::{
     Array, Arrays, Batch, DataError, ImageDataGenerator, Recipe, SaveImages, Sequence, Subset,
@@ -163,7 +164,7 @@ impl ImageFlow {
         indices: &[usize],
     ) -> Result<Vec<f32>, DataError> {
         let values = self.pipeline.shape().values()?;
-        let mut out = vec![0.0; indices.len() * values];
+        let mut out = recycle::vector(indices.len() * values);
         for (&sample, out) in indices.iter().zip(out.chunks_exact_mut(values)) {
             let source = &source[sample * values..(sample + 1) * values];
             self.pipeline

@@ -7,7 +7,7 @@ use crate::run::{Callbacks, LogsOf, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind, Logs};
-use keros_data::{ArraySequence, Arrays, Shuffle};
+use keros_data::{ArraySequence, Arrays, Recycling, Shuffle};
 use keros_nn::Network;
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,7 @@ impl<N: Network> Trainer<N> {
         let mut stop = self.tell(callbacks, &begin, nothing)?.stop;
         let mut wait = Duration::ZERO;
         let mut batch_index = 0;
+        let recycling = Recycling::start();
         while steps.is_none_or(|steps| batch_index < steps) && (nested || stop.is_none()) {
             let asked = Instant::now();
             let next = pull.next();
@@ -107,6 +108,7 @@ impl<N: Network> Trainer<N> {
             }
             stop = stop.or(decision.stop);
             batch_index += 1;
+            recycling.give(batch);
         }
         if batch_index == 0 {
             let expected = "at least one batch";

@@ -9,7 +9,7 @@ use crate::run::Callbacks;
 use crate::source::{Pull, Source, ValidationData};
 use crate::trainer::Trainer;
 use keros_callbacks::{History, ProgbarLogger, RunInfo};
-use keros_data::{ArraySequence, Arrays, Batch, DataError, Verdict};
+use keros_data::{ArraySequence, Arrays, Batch, DataError, Recycling, Verdict};
 use keros_nn::Network;
 use std::time::{Duration, Instant};
 
@@ -172,6 +172,8 @@ impl<N: Network> Trainer<N> {
             }
         }
         let over = resumed && control.position.stop && control.position.batch == 0;
+        // From one epoch to the next, and for validations between them.
+        let _recycling = Recycling::start();
 
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
         // One pass over the source for the whole run, unless an epoch is cut short.
@@ -267,8 +269,10 @@ impl<N: Network> Trainer<N> {
             }
             next = control.timed(pull)?;
         }
+        let recycling = Recycling::start();
         while let Some(batch) = next {
             self.batch(&batch, callbacks, control)?;
+            recycling.give(batch);
             if let Some(end) = control.ends_epoch(steps, limit) {
                 return Ok(end);
             }

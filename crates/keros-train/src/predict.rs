@@ -7,7 +7,7 @@ use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind};
-use keros_data::{Array, ArraySequence, Arrays, DataError};
+use keros_data::{Array, ArraySequence, Arrays, DataError, Recycling};
 use keros_nn::Network;
 use keros_tensor::access::read;
 use keros_tensor::{Readback, Tensor};
@@ -69,6 +69,7 @@ impl<N: Network> Trainer<N> {
         let mut outputs = Outputs::default();
         let mut pending = VecDeque::new();
         let mut batch_index = 0;
+        let recycling = Recycling::start();
         while steps.is_none_or(|steps| batch_index < steps) && stop.is_none() {
             let asked = Instant::now();
             let next = pull.next();
@@ -102,6 +103,7 @@ impl<N: Network> Trainer<N> {
             decision.merge(callbacks.asked_outside_of_training());
             stop = stop.or(decision.stop);
             batch_index += 1;
+            recycling.give(batch);
         }
         for batch in pending {
             outputs.extend_with(Some(batch))?;
