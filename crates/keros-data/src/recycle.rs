@@ -3,8 +3,8 @@
 //! A system clears fresh memory page by page, which takes as long as filling it, and hands out pages to one thread of
 //! a process at a time: workers that make large batches would wait for each other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::{Array, Arrays, Batch, Element};
 

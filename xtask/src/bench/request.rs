@@ -45,9 +45,14 @@ impl Launch {
 }
 
 impl Request {
-    /// One suite, to which all arguments go that are not ours.
+    /// One suite, to which all arguments go that are not ours. One on a GPU is built for it.
     pub(crate) fn of_one(suite: &str, args: &[OsString]) -> Result<Request> {
         let (mut request, args) = Request::of_options(args)?;
+        let (device, _) = taken(&args, &["--device"])?;
+        let on_gpu = device.last().is_some_and(|(_, name)| name != "cpu");
+        if on_gpu && request.of_cargo.is_empty() {
+            request.of_cargo.push("--features=cudnn".into());
+        }
         request.launches.push(Launch {
             suite: suite.to_owned(),
             args,
@@ -172,6 +177,13 @@ mod tests {
             of_cargo: words("--features keros/turbojpeg"),
         };
         assert_eq!(request, expected);
+        let of_cargo = |line| Request::of_one("train", &words(line)).unwrap().of_cargo;
+        assert_eq!(of_cargo("--device cuda"), words("--features=cudnn"));
+        assert_eq!(
+            of_cargo("--device=cuda:1 --features=cuda"),
+            words("--features cuda")
+        );
+        assert!(of_cargo("--device cpu").is_empty());
         let error = Request::of_one("ops", &words("--save")).unwrap_err();
         assert_eq!(error.to_string(), "`--save` has no value");
     }
