@@ -44,6 +44,9 @@ const REPAINT: Duration = Duration::from_millis(50);
 /// No line is wider than the terminal. One that moves gives up the bar for that, then all values but
 /// the first, the last ones first, then the ETA; one that stays gives up the bar and then continues
 /// on the next line. There are no colours, and nothing but ASCII besides the names of values.
+///
+/// When nobody reads the output any more, nothing more is written to it; any other failure to write
+/// is that of the callback.
 pub struct ProgbarLogger {
     /// Whether the line of an epoch shows the bar.
     with_bar: bool,
@@ -167,8 +170,7 @@ impl ProgbarLogger {
         phase.repainted = Some(now);
         let line = moving(phase, cx.logs()?, width());
         self.painted = true;
-        write!(self.out, "{CLEAR}{line}")?;
-        self.out.flush()?;
+        self.put(&format!("{CLEAR}{line}"))?;
         Ok(())
     }
 
@@ -207,8 +209,19 @@ impl ProgbarLogger {
             true => CLEAR,
             false => "",
         };
-        writeln!(self.out, "{clear}{line}")?;
-        self.out.flush()
+        self.put(&format!("{clear}{line}\n"))
+    }
+
+    /// Writes to whoever reads. When nobody does any more, as after `| head`, the training goes on.
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        let written = self.out.write_all(text.as_bytes());
+        match written.and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.out = Box::new(io::sink());
+                Ok(())
+            }
+            written => written,
+        }
     }
 }
 

@@ -187,3 +187,59 @@ fn a_line_that_stays_keeps_its_values_and_is_continued() {
         assert!(last.iter().any(|line| line.contains(value)), "{text}");
     }
 }
+
+/// A pipe whose reader is gone after so many writes, or a disk that is full.
+struct Broken {
+    after: usize,
+    kind: io::ErrorKind,
+    writes: Arc<Mutex<usize>>,
+}
+
+impl Write for Broken {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut writes = self.writes.lock().unwrap();
+        *writes += 1;
+        match *writes > self.after {
+            true => Err(self.kind.into()),
+            false => Ok(bytes.len()),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_end_the_training() {
+    for (kind, survives) in [
+        (io::ErrorKind::BrokenPipe, true),
+        (io::ErrorKind::StorageFull, false),
+    ] {
+        let writes = Arc::new(Mutex::new(0));
+        let out = Broken {
+            after: 1,
+            kind,
+            writes: Arc::clone(&writes),
+        };
+        let mut list = CallbackList::new().with(ProgbarLogger::lines_to(out));
+        let mut run = FakeRun::default();
+        run.info.epochs = 3;
+        let mut ended = Vec::new();
+        for epoch in 0..3 {
+            list.dispatch(&event(EventKind::EpochBegin, epoch, 0), &mut run)
+                .unwrap_or_default();
+            ended.push(
+                list.dispatch(&event(EventKind::EpochEnd, epoch, 0), &mut run)
+                    .is_ok(),
+            );
+        }
+        assert_eq!(ended == [true; 3], survives, "{kind}: {ended:?}");
+        if survives {
+            assert_eq!(
+                *writes.lock().unwrap(),
+                2,
+                "tries after the reader was gone"
+            );
+        }
+    }
+}
