@@ -232,9 +232,14 @@ impl Layer for BatchNormalization {
                 true => rate * (values as f64 / (values as f64 - 1.0)),
                 false => rate,
             };
-            kernels::moving_average(&[(moving_mean, &mean)], momentum, rate)?;
-            let variances = [(moving_variance, &variance)];
-            kernels::moving_average(&variances, momentum, variance_rate)?;
+            let (means, variances) = ((moving_mean, &mean), (moving_variance, &variance));
+            match variance_rate == rate {
+                true => kernels::moving_average(&[means, variances], momentum, rate)?,
+                false => {
+                    kernels::moving_average(&[means], momentum, rate)?;
+                    kernels::moving_average(&[variances], momentum, variance_rate)?;
+                }
+            }
         }
         pass.save(&mean);
         pass.save(&variance);

@@ -55,6 +55,21 @@ pub(crate) enum Direction {
     Weights,
 }
 
+impl Direction {
+    /// Input, weights and output of a layer that computes this as inputs, weights and outputs of the convolution.
+    fn order<'t>(
+        self,
+        x: &'t Tensor,
+        w: &'t Tensor,
+        y: &'t Tensor,
+    ) -> (&'t Tensor, &'t Tensor, &'t Tensor) {
+        match self {
+            Direction::Inputs => (y, w, x),
+            _ => (x, w, y),
+        }
+    }
+}
+
 /// Computes one of inputs, weights and outputs, without bias and activation.
 fn convolve(
     gpu: &Gpu,
@@ -109,100 +124,66 @@ fn wide(
     }
 }
 
-/// [`kernels::conv2d`](crate::kernels::conv2d).
-pub(crate) fn conv2d(
+/// [`kernels::conv2d`](crate::kernels::conv2d), which computes outputs, or
+/// [`kernels::conv2d_transpose`](crate::kernels::conv2d_transpose), which computes the inputs of the convolution `g` whose
+/// gradient it is.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn forward(
     gpu: &Gpu,
     ws: &mut Workspace,
+    op: &'static str,
     g: &ConvGeometry,
-    x: &Tensor,
-    w: &Tensor,
+    direction: Direction,
+    (x, w): (&Tensor, &Tensor),
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor, TensorError> {
-    const OP: &str = "conv2d";
-    let convolution = Convolution::new(OP, g)?;
-    let y = ws.take(&[g.n, g.oh, g.ow, g.co], x.dtype())?;
-    convolve(gpu, ws, OP, &convolution, Direction::Outputs, (x, w, &y))?;
-    finish(gpu, OP, &y, bias, activation)?;
+    let convolution = Convolution::new(op, g)?;
+    let shape = match direction {
+        Direction::Inputs => [g.n, g.h, g.w, g.ci],
+        _ => [g.n, g.oh, g.ow, g.co],
+    };
+    let y = ws.take(&shape, x.dtype())?;
+    let tensors = direction.order(x, w, &y);
+    convolve(gpu, ws, op, &convolution, direction, tensors)?;
+    finish(gpu, op, &y, bias, activation)?;
     Ok(y)
 }
 
-/// [`kernels::conv2d_backward`](crate::kernels::conv2d_backward).
+/// [`kernels::conv2d_backward`](crate::kernels::conv2d_backward) or
+/// [`kernels::conv2d_transpose_backward`](crate::kernels::conv2d_transpose_backward), with `g` and `direction` as for
+/// [`forward`].
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn conv2d_backward(
+pub(crate) fn backward(
     gpu: &Gpu,
     ws: &mut Workspace,
+    op: &'static str,
     g: &ConvGeometry,
+    direction: Direction,
     (x, w, y, dy): (&Tensor, &Tensor, &Tensor, &Tensor),
     activation: Activation,
     dw: &Tensor,
     dbias: Option<&Tensor>,
     need_dx: bool,
 ) -> Result<Option<Tensor>, TensorError> {
-    const OP: &str = "conv2d backward";
-    let convolution = &Convolution::new(OP, g)?;
-    check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
+    let convolution = &Convolution::new(op, g)?;
+    check_apart(op, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
     let dx = match need_dx {
         true => Some(ws.take(x.dims(), x.dtype())?),
         false => None,
     };
-    let own = output_gradient(gpu, ws, OP, y, dy, activation, dbias)?;
+    let own = output_gradient(gpu, ws, op, y, dy, activation, dbias)?;
     let dz = own.as_ref().unwrap_or(dy);
     if let Some(dx) = &dx {
-        convolve(gpu, ws, OP, convolution, Direction::Inputs, (dx, w, dz))?;
+        let back = match direction {
+            Direction::Inputs => Direction::Outputs,
+            _ => Direction::Inputs,
+        };
+        let tensors = direction.order(dx, w, dz);
+        convolve(gpu, ws, op, convolution, back, tensors)?;
     }
-    convolve(gpu, ws, OP, convolution, Direction::Weights, (x, dw, dz))?;
-    if let Some(dz) = own {
-        ws.give(&dz);
-    }
-    Ok(dx)
-}
-
-/// [`kernels::conv2d_transpose`](crate::kernels::conv2d_transpose); `g` is that of the convolution
-/// whose gradient it is.
-pub(crate) fn conv2d_transpose(
-    gpu: &Gpu,
-    ws: &mut Workspace,
-    g: &ConvGeometry,
-    x: &Tensor,
-    w: &Tensor,
-    bias: Option<&Tensor>,
-    activation: Activation,
-) -> Result<Tensor, TensorError> {
-    const OP: &str = "conv2d_transpose";
-    let convolution = Convolution::new(OP, g)?;
-    let y = ws.take(&[g.n, g.h, g.w, g.ci], x.dtype())?;
-    convolve(gpu, ws, OP, &convolution, Direction::Inputs, (&y, w, x))?;
-    finish(gpu, OP, &y, bias, activation)?;
-    Ok(y)
-}
-
-/// [`kernels::conv2d_transpose_backward`](crate::kernels::conv2d_transpose_backward), with `g` as for
-/// [`conv2d_transpose`].
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn conv2d_transpose_backward(
-    gpu: &Gpu,
-    ws: &mut Workspace,
-    g: &ConvGeometry,
-    (x, w, y, dy): (&Tensor, &Tensor, &Tensor, &Tensor),
-    activation: Activation,
-    dw: &Tensor,
-    dbias: Option<&Tensor>,
-    need_dx: bool,
-) -> Result<Option<Tensor>, TensorError> {
-    const OP: &str = "conv2d_transpose backward";
-    let convolution = &Convolution::new(OP, g)?;
-    check_apart(OP, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
-    let dx = match need_dx {
-        true => Some(ws.take(x.dims(), x.dtype())?),
-        false => None,
-    };
-    let own = output_gradient(gpu, ws, OP, y, dy, activation, dbias)?;
-    let dz = own.as_ref().unwrap_or(dy);
-    if let Some(dx) = &dx {
-        convolve(gpu, ws, OP, convolution, Direction::Outputs, (dz, w, dx))?;
-    }
-    convolve(gpu, ws, OP, convolution, Direction::Weights, (dz, dw, x))?;
+    let tensors = direction.order(x, dw, dz);
+    convolve(gpu, ws, op, convolution, Direction::Weights, tensors)?;
     if let Some(dz) = own {
         ws.give(&dz);
     }

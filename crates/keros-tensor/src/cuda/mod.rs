@@ -24,6 +24,7 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod function;
 pub(crate) mod global_pool;
+mod group_norm;
 mod host;
 pub(crate) mod loss;
 pub(crate) mod merge;
@@ -39,12 +40,13 @@ pub(crate) mod softmax;
 pub(crate) mod upload;
 mod window;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaFunction, CudaStream, DevicePtr as _, DriverError, LaunchConfig, result, sys,
 };
-use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaError};
+use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaError, DeviceId};
 use candle_core::{DType, Device, Error, Storage, Tensor};
 
 use half::bf16;
@@ -106,15 +108,27 @@ pub(crate) fn gpu(tensor: &Tensor) -> Option<Gpu> {
 /// A GPU to start kernels on.
 pub(crate) struct Gpu(CudaDevice);
 
+/// The kernels that were used, by GPU and name: the driver and candle take a microsecond to find one.
+static FUNCTIONS: LazyLock<RwLock<HashMap<(DeviceId, &str), CudaFunction>>> =
+    LazyLock::new(RwLock::default);
+
 impl Gpu {
     pub(crate) fn function(
         &self,
-        name: &str,
+        name: &'static str,
         (module, ptx): (&str, &str),
     ) -> Result<CudaFunction, TensorError> {
+        let key = (self.0.id(), name);
+        let known = FUNCTIONS.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = known.get(&key) {
+            return Ok(function.clone());
+        }
+        drop(known);
         let function = self.0.get_or_load_custom_func(name, module, ptx);
         let function = function.map_err(|error| failure("loading kernel", &error))?;
-        Ok(function.into_cuda_function())
+        let function = function.into_cuda_function();
+        let mut known = FUNCTIONS.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(key).or_insert(function).clone())
     }
 
     /// The stream on which everything happens.

@@ -1,10 +1,10 @@
-//! Starts layer, group and unit normalization.
+//! Starts layer and unit normalization, and hands on to [`group_norm`] where the values of a set lie apart.
 
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Tensor};
 
-use super::batch_norm::{ColumnPlan, column_sums, periodic, warps};
-use super::{BLOCK, Gpu, address, address_or_null, blocks, launch, small_size};
+use super::batch_norm::{ColumnPlan, warps};
+use super::{BLOCK, Gpu, address, address_or_null, blocks, group_norm, launch, small_size};
 use crate::kernels::{NormLayout, NormParams};
 use crate::{TensorError, Workspace};
 
@@ -22,17 +22,17 @@ pub(crate) fn teams(rows: usize, values: usize) -> (u32, LaunchConfig) {
 }
 
 /// A layout as the kernels take it, with a team for each set.
-struct Sets {
+pub(super) struct Sets {
     config: LaunchConfig,
     before: u32,
-    kept: u32,
-    after: u32,
+    pub(super) kept: u32,
+    pub(super) after: u32,
     team: u32,
-    count: i64,
+    pub(super) count: i64,
 }
 
 impl Sets {
-    fn new(op: &'static str, layout: &NormLayout) -> Result<Self, TensorError> {
+    pub(super) fn new(op: &'static str, layout: &NormLayout) -> Result<Self, TensorError> {
         let count = layout.outer * layout.kept;
         let (team, config) = teams(count, layout.before * layout.after);
         Ok(Self {
@@ -49,49 +49,6 @@ impl Sets {
 /// Whether the values of a set lie apart, and columns are summed instead.
 fn by_columns(layout: &NormLayout, params: NormParams) -> bool {
     params == NormParams::Trailing && layout.before > 1
-}
-
-/// The columns of each sample, which groups consist of.
-struct Groups {
-    columns: usize,
-    sample: usize,
-    plan: ColumnPlan,
-    sets: Sets,
-    /// Threads of a sample, in so many blocks.
-    threads: u32,
-    blocks: u32,
-    config: LaunchConfig,
-}
-
-impl Groups {
-    fn new(op: &'static str, layout: &NormLayout) -> Result<Self, TensorError> {
-        let columns = layout.kept * layout.after;
-        let sample = layout.before * columns;
-        let threads = periodic(columns, sample, layout.outer);
-        let count = threads.div_ceil(BLOCK);
-        small_size(op, "number of blocks", layout.outer * count)?;
-        Ok(Self {
-            columns,
-            sample,
-            plan: ColumnPlan::new(op, layout.outer, layout.before, columns)?,
-            sets: Sets::new(op, layout)?,
-            threads: small_size(op, "size of a sample", threads)?,
-            blocks: count as u32,
-            config: blocks(layout.outer * count),
-        })
-    }
-
-    fn sums(
-        &self,
-        op: &'static str,
-        gpu: &Gpu,
-        ws: &mut Workspace,
-        inputs: (&Tensor, &Tensor),
-        layout: &NormLayout,
-    ) -> Result<Tensor, TensorError> {
-        let dims = [layout.outer, layout.before, self.columns];
-        column_sums(op, gpu, ws, inputs, dims, &self.plan)
-    }
 }
 
 /// [`kernels::normalize`](crate::kernels::normalize).
@@ -117,47 +74,8 @@ pub(crate) fn normalize(
     let beta = address_or_null::<f32>(OP, beta)?;
     let from = address::<f32>(OP, x)?;
     if by_columns(layout, params) {
-        let groups = Groups::new(OP, layout)?;
-        let sums = groups.sums(OP, gpu, ws, (x, x), layout)?;
-        let Groups {
-            plan: ColumnPlan { chunks, .. },
-            sets: Sets {
-                kept, after, count, ..
-            },
-            threads,
-            ..
-        } = groups;
-        let (values, sample) = (layout.count(), groups.sample as i64);
-        let (partials, blocks_of_sample) = (address::<f64>(OP, &sums)?, groups.blocks);
-        launch!(
-            gpu,
-            NORMALIZE.group_statistics_f32,
-            warps(layout.outer * layout.kept),
-            partials,
-            chunks,
-            kept,
-            after,
-            values,
-            count,
-            epsilon,
-            of_sets
-        );
-        ws.give(&sums);
-        launch!(
-            gpu,
-            NORMALIZE.group_norm_f32,
-            groups.config,
-            from,
-            of_sets,
-            gamma,
-            beta,
-            kept,
-            after,
-            blocks_of_sample,
-            threads,
-            sample,
-            to
-        );
+        let addresses = [from, of_sets, gamma, beta, to];
+        group_norm::forward(gpu, ws, OP, x, layout, epsilon, addresses)?;
         return Ok((y, statistics));
     }
     let Sets {
@@ -206,8 +124,8 @@ pub(crate) fn normalize_backward(
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "normalize backward";
     if by_columns(layout, params) {
-        return groups_backward(
-            gpu, ws, x, statistics, dy, layout, gamma, dgamma, dbeta, need_dx,
+        return group_norm::backward(
+            gpu, ws, OP, x, statistics, dy, layout, gamma, dgamma, dbeta, need_dx,
         );
     }
     param_gradients(gpu, ws, x, statistics, dy, layout, params, dgamma, dbeta)?;
@@ -323,98 +241,6 @@ fn param_gradients(
     );
     ws.give(&sums);
     Ok(())
-}
-
-/// [`normalize_backward`] by the columns of each sample.
-#[allow(clippy::too_many_arguments)]
-fn groups_backward(
-    gpu: &Gpu,
-    ws: &mut Workspace,
-    x: &Tensor,
-    statistics: &Tensor,
-    dy: &Tensor,
-    layout: &NormLayout,
-    gamma: Option<&Tensor>,
-    dgamma: Option<&Tensor>,
-    dbeta: Option<&Tensor>,
-    need_dx: bool,
-) -> Result<Option<Tensor>, TensorError> {
-    const OP: &str = "normalize backward";
-    let groups = Groups::new(OP, layout)?;
-    let sums = groups.sums(OP, gpu, ws, (dy, x), layout)?;
-    let partials = address::<f64>(OP, &sums)?;
-    let of_sets = address::<f32>(OP, statistics)?;
-    let gamma = address_or_null::<f32>(OP, gamma)?;
-    let Groups {
-        plan: ColumnPlan { chunks, .. },
-        sets: Sets {
-            kept, after, count, ..
-        },
-        threads,
-        ..
-    } = groups;
-    if dgamma.is_some() || dbeta.is_some() {
-        let dgamma = address_or_null::<f32>(OP, dgamma)?;
-        let dbeta = address_or_null::<f32>(OP, dbeta)?;
-        let outer = layout.outer as i64;
-        launch!(
-            gpu,
-            NORMALIZE.group_params_f32,
-            warps(groups.columns),
-            partials,
-            outer,
-            chunks,
-            kept,
-            after,
-            of_sets,
-            dgamma,
-            dbeta
-        );
-    }
-    let dx = match need_dx {
-        false => None,
-        true => Some(ws.take(x.dims(), DType::F32)?),
-    };
-    if let (Some(dx), true) = (&dx, layout.outer > 0) {
-        let terms = ws.take(&[layout.outer * layout.kept, 2], DType::F32)?;
-        let (to, of_terms) = (address::<f32>(OP, dx)?, address::<f32>(OP, &terms)?);
-        let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
-        let (values, sample) = (layout.count(), groups.sample as i64);
-        let blocks_of_sample = groups.blocks;
-        launch!(
-            gpu,
-            NORMALIZE.group_terms_f32,
-            warps(layout.outer * layout.kept),
-            partials,
-            chunks,
-            kept,
-            after,
-            values,
-            count,
-            of_sets,
-            gamma,
-            of_terms
-        );
-        launch!(
-            gpu,
-            NORMALIZE.group_norm_backward_f32,
-            groups.config,
-            x,
-            dy,
-            of_sets,
-            of_terms,
-            gamma,
-            kept,
-            after,
-            blocks_of_sample,
-            threads,
-            sample,
-            to
-        );
-        ws.give(&terms);
-    }
-    ws.give(&sums);
-    Ok(dx)
 }
 
 /// [`kernels::unit_normalize`](crate::kernels::unit_normalize).

@@ -92,9 +92,10 @@ pub fn conv2d(
     if let Some(bias) = bias {
         expect_dims(OP, "bias", bias, &[g.co])?;
     }
-    on_gpu!(x, |gpu| cuda::conv::conv2d(
-        gpu, ws, &g, x, w, bias, activation
-    ));
+    on_gpu!(x, |gpu| {
+        let direction = cuda::conv::Direction::Outputs;
+        cuda::conv::forward(gpu, ws, OP, &g, direction, (x, w), bias, activation)
+    });
     let y = ws.take(&g.output_shape(), DType::F32)?;
     let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
     let bias = bias.map(access::read::<f32>).transpose()?;
@@ -166,10 +167,12 @@ pub fn conv2d_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[g.co])?;
     }
-    on_gpu!(x, |gpu| cuda::conv::conv2d_backward(
+    on_gpu!(x, |gpu| cuda::conv::backward(
         gpu,
         ws,
+        OP,
         &g,
+        cuda::conv::Direction::Outputs,
         (x, w, y, dy),
         activation,
         dw,

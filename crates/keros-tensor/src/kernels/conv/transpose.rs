@@ -32,9 +32,10 @@ pub fn conv2d_transpose(
     if let Some(bias) = bias {
         expect_dims(OP, "bias", bias, &[g.ci])?;
     }
-    on_gpu!(x, |gpu| cuda::conv::conv2d_transpose(
-        gpu, ws, &g, x, w, bias, activation
-    ));
+    on_gpu!(x, |gpu| {
+        let direction = cuda::conv::Direction::Inputs;
+        cuda::conv::forward(gpu, ws, OP, &g, direction, (x, w), bias, activation)
+    });
     let y = ws.take(&[g.n, g.h, g.w, g.ci], DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
@@ -109,10 +110,12 @@ pub fn conv2d_transpose_backward(
     if let Some(dbias) = dbias {
         expect_dims(OP, "bias gradient", dbias, &[g.ci])?;
     }
-    on_gpu!(x, |gpu| cuda::conv::conv2d_transpose_backward(
+    on_gpu!(x, |gpu| cuda::conv::backward(
         gpu,
         ws,
+        OP,
         &g,
+        cuda::conv::Direction::Inputs,
         (x, w, y, dy),
         activation,
         dw,
