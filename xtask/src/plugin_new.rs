@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo;
 use crate::cli::{Misuse, NewPlugin};
@@ -103,7 +103,7 @@ pub(crate) fn run(plugin: &NewPlugin) -> Result<()> {
     check_name(&plugin.name)?;
     let root = cargo::root();
     let (parent, inside) = match &plugin.folder {
-        Some(folder) => (std::path::absolute(folder)?, false),
+        Some(folder) => (resolved(folder)?, false),
         None => (root.join("plugins"), true),
     };
     let folder = parent.join(&plugin.name);
@@ -116,7 +116,7 @@ pub(crate) fn run(plugin: &NewPlugin) -> Result<()> {
             let sentence = format!("there is a package `{}` in the workspace", plugin.name);
             return Err(Misuse::of_plugin_new(sentence).into());
         }
-    } else if folder.starts_with(root) {
+    } else if folder.starts_with(resolved(root)?) {
         let sentence =
             "`--path` leads into this workspace; without it the plugin is a member of it";
         return Err(Misuse::of_plugin_new(sentence.to_owned()).into());
@@ -157,6 +157,22 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     };
     Err(Misuse::of_plugin_new(sentence).into())
+}
+
+/// A path from the root, without `..` and links, of which the end need not exist.
+fn resolved(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let (mut existing, mut rest) = (path.as_path(), PathBuf::new());
+    loop {
+        if let Ok(found) = existing.canonicalize() {
+            return Ok(found.join(rest));
+        }
+        let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) else {
+            bail!("there is no folder {}", path.display());
+        };
+        rest = Path::new(name).join(rest);
+        existing = parent;
+    }
 }
 
 /// The files of the plugin, by their paths in its folder.
@@ -354,7 +370,8 @@ fn write(path: &Path, content: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_name, with_arrows, with_excluded};
+    use super::{check_name, resolved, with_arrows, with_excluded};
+    use crate::cargo;
 
     #[test]
     fn names_are_good_everywhere_or_refused() {
@@ -384,6 +401,23 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_folder_beside_the_workspace_is_outside_of_it() {
+        let root = resolved(cargo::root()).expect("the workspace");
+        for (path, inside) in [
+            ("..", false),
+            ("../not-there/yet", false),
+            ("../somewhere/else", false),
+            ("crates/../plugins", true),
+            ("not-there", true),
+        ] {
+            let path = cargo::root().join(path);
+            let found = resolved(&path).expect("a path");
+            assert_eq!(found.starts_with(&root), inside, "{}", path.display());
+        }
+        assert!(resolved(&cargo::root().join("not-there/..")).is_err());
     }
 
     #[test]
