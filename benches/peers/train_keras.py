@@ -69,6 +69,8 @@ class Times(keras.callbacks.Callback):
 
 def main():
     asked = common.asked()
+    if asked.model not in NETWORKS:
+        sys.exit(f"{asked.model} is not written for Keras; there are: {', '.join(NETWORKS)}")
     x, y = common.data(asked)
     network = keras.Sequential([keras.Input(x.shape[1:]), *NETWORKS[asked.model]()])
     network.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
