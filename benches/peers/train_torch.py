@@ -139,7 +139,10 @@ def train_on_gpu(asked, network, compiled, x, y):
     tf32 = asked.precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
-    autocast = torch.autocast("cuda", torch.bfloat16, enabled=asked.precision == "mixed_bfloat16")
+    half = {"mixed_bfloat16": torch.bfloat16, "mixed_float16": torch.float16}.get(asked.precision)
+    autocast = torch.autocast("cuda", half, enabled=half is not None)
+    # Does nothing unless enabled; beside a fused optimizer it needs no number of the GPU for the step.
+    scaler = torch.amp.GradScaler("cuda", enabled=half is torch.float16)
     network = network.to(device, memory_format=torch.channels_last)
     run = torch.compile(network) if compiled else network
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
@@ -162,8 +165,9 @@ def train_on_gpu(asked, network, compiled, x, y):
             with autocast:
                 logits = run(images.float().mul_(1 / 255))
                 loss = nn.functional.cross_entropy(logits, labels)
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             with torch.no_grad():
                 total += loss * len(rows)
                 correct += (logits.argmax(1) == labels).sum()

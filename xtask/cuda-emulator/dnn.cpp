@@ -8,7 +8,7 @@
 namespace {
 
 enum { OK = 0, BAD = 2000, NULL_POINTER = 2002, TOO_SMALL = 2006, UNSUPPORTED = 3000, FAILED = 5000 };
-enum { FLOAT = 0, BFLOAT16 = 9, CHANNELS_LAST = 1, CROSS_CORRELATION = 1, FMA = 3 };
+enum { FLOAT = 0, HALF = 2, BFLOAT16 = 9, CHANNELS_LAST = 1, CROSS_CORRELATION = 1, FMA = 3 };
 
 struct Handle {
     void *stream = nullptr;
@@ -41,8 +41,8 @@ int outputs(int length, int pad, int window, int stride, int dilation) {
 int check(const Tensor *x, const Filter *w, const Convolution *c, const Tensor *y) {
     if (!x || !w || !c || !y)
         return NULL_POINTER;
-    bool right_kinds = (x->type == FLOAT || x->type == BFLOAT16) && y->type == x->type && w->type == x->type &&
-                       c->type == FLOAT &&
+    bool known = x->type == FLOAT || x->type == HALF || x->type == BFLOAT16;
+    bool right_kinds = known && y->type == x->type && w->type == x->type && c->type == FLOAT &&
                        x->format == CHANNELS_LAST && y->format == CHANNELS_LAST && w->format == CHANNELS_LAST &&
                        c->mode == CROSS_CORRELATION;
     bool right_sizes = c->groups > 0 && x->n == y->n && x->c == w->c * c->groups && y->c == w->k &&
@@ -116,8 +116,8 @@ int run(Handle *handle, const void *alpha, const Tensor *x, const void *x_data, 
         return FAILED;
     stream_of(handle->stream).add([=, x = *x, w = *w, c = *c, y = *y] {
         memset(memory, 0xff, bytes);
-        bool halves = x.type == BFLOAT16;
-        Values of_x{(void *)x_data, halves}, of_w{(void *)w_data, halves}, of_y{(void *)y_data, halves};
+        Values::Type type = x.type == FLOAT ? Values::FLOAT : x.type == HALF ? Values::HALF : Values::BFLOAT16;
+        Values of_x{(void *)x_data, type}, of_w{(void *)w_data, type}, of_y{(void *)y_data, type};
         std::vector<float> sums(result == X ? elements(x) : result == W ? elements(w) : elements(y));
         products(x, w, c, y, [&](size_t i, size_t j, size_t k) {
             if (result == X)

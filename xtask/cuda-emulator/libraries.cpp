@@ -24,17 +24,19 @@ int cublasGemmStridedBatchedEx(Handle *handle, int trans_a, int trans_b, int m, 
                                int ldb, long long step_b, const void *beta, void *c, int type_c, int ldc,
                                long long step_c, int count, int, int) {
     std::lock_guard<std::recursive_mutex> lock(driver_mutex());
-    enum { FLOAT = 0, BFLOAT16 = 14 };
-    bool known = (type_a == FLOAT || type_a == BFLOAT16) && type_b == type_a &&
-                 (type_c == FLOAT || (type_c == BFLOAT16 && type_a == BFLOAT16));
+    enum { FLOAT = 0, HALF = 2, BFLOAT16 = 14 };
+    bool known = (type_a == FLOAT || type_a == HALF || type_a == BFLOAT16) && type_b == type_a &&
+                 (type_c == FLOAT || type_c == type_a);
     if (!known || lda < std::max(1, trans_a ? k : m) || ldb < std::max(1, trans_b ? n : k) ||
         ldc < std::max(1, m) || count < 0)
         return 7; // invalid value
     float factor = *(const float *)alpha, keep = *(const float *)beta;
     stream_of(handle->stream).add([=] {
         for (int at = 0; at < count; at++) {
-            Values left{(void *)a, type_a == BFLOAT16}, right{(void *)b, type_b == BFLOAT16};
-            Values out{c, type_c == BFLOAT16};
+            auto values = [](const void *first, int type) {
+                return Values{(void *)first, type == FLOAT ? Values::FLOAT : type == HALF ? Values::HALF : Values::BFLOAT16};
+            };
+            Values left = values(a, type_a), right = values(b, type_b), out = values(c, type_c);
             for (int j = 0; j < n; j++)
                 for (int i = 0; i < m; i++) {
                     float sum = 0;

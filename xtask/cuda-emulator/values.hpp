@@ -1,25 +1,33 @@
-// Values in the memory of the GPU that are floats or their upper halves, as libraries take them.
+// Values in the memory of the GPU that are floats or of 16 bits, as libraries take them.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-// Reads and writes values of one of the two types by their place.
+// The values kept at one address, read and written by their place.
 struct Values {
+    enum Type { FLOAT, BFLOAT16, HALF };
+
     void *first;
-    bool halves;
+    Type type;
 
     float get(size_t i) const {
-        if (!halves)
+        if (type == FLOAT)
             return ((const float *)first)[i];
+        if (type == HALF)
+            return ((const _Float16 *)first)[i];
         uint32_t bits = (uint32_t)((const uint16_t *)first)[i] << 16;
         float value;
         memcpy(&value, &bits, 4);
         return value;
     }
     void set(size_t i, float value) const {
-        if (!halves) {
+        if (type == FLOAT) {
             ((float *)first)[i] = value;
+            return;
+        }
+        if (type == HALF) {
+            ((_Float16 *)first)[i] = (_Float16)value;
             return;
         }
         uint32_t bits;

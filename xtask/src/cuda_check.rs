@@ -82,6 +82,8 @@ fn build_emulator() -> Result<PathBuf> {
             "-Wno-unknown-pragmas",
         ])
         .arg(format!("-Wl,-soname,{DRIVER}"))
+        .arg("-I")
+        .arg(&sources)
         .arg("-include")
         .arg(sources.join("device.hpp"))
         .args(["-x", "c++"])

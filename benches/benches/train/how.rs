@@ -20,6 +20,7 @@ pub(crate) enum Precision {
     /// Products of `f32` in TF32.
     Tf32,
     MixedBfloat16,
+    MixedFloat16,
 }
 
 impl How {
@@ -39,10 +40,11 @@ impl How {
 }
 
 impl Precision {
-    pub(crate) const ALL: [Precision; 3] = [
+    pub(crate) const ALL: [Precision; 4] = [
         Precision::Float32,
         Precision::Tf32,
         Precision::MixedBfloat16,
+        Precision::MixedFloat16,
     ];
 
     fn name(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Precision {
             Precision::Float32 => "float32",
             Precision::Tf32 => "tf32",
             Precision::MixedBfloat16 => "mixed_bfloat16",
+            Precision::MixedFloat16 => "mixed_float16",
         }
     }
 }

@@ -35,6 +35,7 @@ impl Training {
         let policy = match how.precision {
             Precision::Float32 | Precision::Tf32 => DtypePolicy::Float32,
             Precision::MixedBfloat16 => DtypePolicy::MixedBfloat16,
+            Precision::MixedFloat16 => DtypePolicy::MixedFloat16,
         };
         let trainer = Trainer::builder(network)
             .dtype_policy(policy)

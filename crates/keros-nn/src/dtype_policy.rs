@@ -12,7 +12,7 @@ use std::str::FromStr;
 ///
 /// let policy: DtypePolicy = "mixed_bfloat16".parse()?;
 /// assert_eq!(policy, DtypePolicy::MixedBfloat16);
-/// assert!("mixed_float16".parse::<DtypePolicy>().is_err());
+/// assert!("float16".parse::<DtypePolicy>().is_err());
 /// # Ok::<(), keros_nn::NnError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,17 +25,22 @@ pub enum DtypePolicy {
     /// and its traffic; parameters, their gradients, the optimizer, statistics and losses stay `f32`.
     ///
     /// `bf16` has the range of `f32` and 8 bits of mantissa, so no loss has to be scaled.
-    /// Layers without such kernels compute in `f32`; [`Layer::takes_bfloat16`](crate::Layer) says
+    /// Layers without such kernels compute in `f32`; [`Layer::takes_mixed_precision`](crate::Layer) says
     /// which have them.
     MixedBfloat16,
+    /// The same with `f16`, which older GPUs are fast with too: 11 bits of mantissa, but a range of 6e-8
+    /// to 65504 only, so that the loss has to be scaled lest small gradients become 0
+    /// ([`LossScaleOptimizer`](crate::LossScaleOptimizer)).
+    MixedFloat16,
 }
 
-const NAMES: [(&str, DtypePolicy); 2] = [
+const NAMES: [(&str, DtypePolicy); 3] = [
     ("float32", DtypePolicy::Float32),
     ("mixed_bfloat16", DtypePolicy::MixedBfloat16),
+    ("mixed_float16", DtypePolicy::MixedFloat16),
 ];
 
-const KNOWN: [&str; NAMES.len()] = [NAMES[0].0, NAMES[1].0];
+const KNOWN: [&str; NAMES.len()] = [NAMES[0].0, NAMES[1].0, NAMES[2].0];
 
 impl DtypePolicy {
     /// Keras's name.
@@ -52,19 +57,21 @@ impl DtypePolicy {
             .next()
             .map(|(_, param)| param.value().device());
         match (self, device) {
-            (DtypePolicy::MixedBfloat16, Some(Device::Cpu)) => Err(NnError::argument(
+            (DtypePolicy::Float32, _) | (_, None) => Ok(()),
+            (_, Some(Device::Cpu)) => Err(NnError::argument(
                 "dtype policy",
-                "`float32` on the CPU, which has no faster arithmetic for `bf16`",
+                "`float32` on the CPU, which has no faster arithmetic for 16 bits",
                 format!("`{self}`"),
             )),
             _ => Ok(()),
         }
     }
 
-    /// The type of a layer's values, if it has kernels for `bf16` or if not.
-    pub(crate) fn computes(self, takes_bfloat16: bool) -> DType {
+    /// The type of a layer's values, if it has kernels for 16 bits or if not.
+    pub(crate) fn computes(self, takes_mixed_precision: bool) -> DType {
         match self {
-            DtypePolicy::MixedBfloat16 if takes_bfloat16 => DType::BF16,
+            DtypePolicy::MixedBfloat16 if takes_mixed_precision => DType::BF16,
+            DtypePolicy::MixedFloat16 if takes_mixed_precision => DType::F16,
             _ => DType::F32,
         }
     }

@@ -199,6 +199,7 @@ impl GraphBuilder {
             rules,
             training: None,
             policy: DtypePolicy::default(),
+            loss_scale: 1.0,
         })
     }
 
@@ -351,6 +352,7 @@ pub struct Graph {
     tapes: Vec<Vec<Tensor>>,
     training: Option<(u64, u64)>,
     policy: DtypePolicy,
+    loss_scale: f64,
 }
 
 impl Graph {
@@ -446,6 +448,14 @@ impl Network for Graph {
         Ok(())
     }
 
+    fn dtype_policy(&self) -> DtypePolicy {
+        self.policy
+    }
+
+    fn set_loss_scale(&mut self, scale: f64) {
+        self.loss_scale = scale;
+    }
+
     fn activity_penalty(&self) -> f64 {
         self.penalty
     }
@@ -472,6 +482,7 @@ impl Network for Graph {
                 layer: i as u64,
                 wants_input_grad: false,
                 trainable: true,
+                loss_scale: self.loss_scale,
             };
             let value = match &step.op {
                 Op::Input(index) => Ok(inputs[*index].clone()),
@@ -480,7 +491,7 @@ impl Network for Graph {
                     part.forward(&values[step.inputs[0]], &mut pass, &mut self.penalty)
                 }
                 Op::Merge(merge) => {
-                    let dtype = self.policy.computes(merge.takes_bfloat16());
+                    let dtype = self.policy.computes(merge.takes_mixed_precision());
                     let inputs = step.inputs.iter();
                     let inputs: Result<Vec<Tensor>, NnError> = inputs
                         .map(|&k| cast(pass.workspace, &values[k], dtype))
@@ -521,6 +532,7 @@ impl Network for Graph {
                 layer: i as u64,
                 wants_input_grad: step.inputs.iter().any(|&input| trained[input]),
                 trainable: true,
+                loss_scale: self.loss_scale,
             };
             let result = match &step.op {
                 Op::Input(_) => Ok(Vec::new()),
@@ -533,7 +545,7 @@ impl Network for Graph {
                     dx.map(|dx| dx.into_iter().collect())
                 }
                 Op::Merge(merge) => {
-                    let dtype = self.policy.computes(merge.takes_bfloat16());
+                    let dtype = self.policy.computes(merge.takes_mixed_precision());
                     let dy = cast_owned(pass.workspace, &dy, dtype);
                     dy.and_then(|dy| merge.backward(&dy, &mut pass))
                 }

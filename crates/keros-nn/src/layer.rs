@@ -32,10 +32,10 @@ pub trait Layer {
         None
     }
 
-    /// Whether `forward` and `backward` also work on values of type `bf16`, as those of
+    /// Whether `forward` and `backward` also work on values of type `bf16` and `f16`, as those of
     /// [`kernels`](keros_tensor::kernels) that say so; parameters and their gradients are `f32` in any
     /// case. Default: false.
-    fn takes_bfloat16(&self) -> bool {
+    fn takes_mixed_precision(&self) -> bool {
         false
     }
 
@@ -106,8 +106,8 @@ pub trait Merge {
         None
     }
 
-    /// As [`Layer::takes_bfloat16`].
-    fn takes_bfloat16(&self) -> bool {
+    /// As [`Layer::takes_mixed_precision`].
+    fn takes_mixed_precision(&self) -> bool {
         false
     }
 
@@ -286,6 +286,7 @@ pub struct Pass<'a> {
     pub(crate) wants_input_grad: bool,
     /// Whether the layer may learn.
     pub(crate) trainable: bool,
+    pub(crate) loss_scale: f64,
 }
 
 impl<'a> Pass<'a> {
@@ -306,6 +307,7 @@ impl<'a> Pass<'a> {
             layer: 0,
             wants_input_grad: true,
             trainable: true,
+            loss_scale: 1.0,
         }
     }
 
@@ -319,6 +321,13 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn wants_input_grad(&self) -> bool {
         self.wants_input_grad
+    }
+
+    /// What the gradients that reach `backward` have been multiplied with. A layer that adds one of
+    /// its own, which does not depend on `dy`, multiplies it too.
+    #[must_use]
+    pub fn loss_scale(&self) -> f64 {
+        self.loss_scale
     }
 
     /// The value of a parameter.

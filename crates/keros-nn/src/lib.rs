@@ -82,7 +82,8 @@ pub use losses::{
 pub use metrics::{Accuracy, Metric, WeightedMean};
 pub use network::{LayerInfo, Mode, Network, Output, Port};
 pub use optimizers::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, Nadam, Optimizer, RmsProp, Sgd,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, LossScaleOptimizer, Nadam, Optimizer,
+    RmsProp, Sgd,
 };
 pub use param_rules::{ParamOptions, ParamRules};
 pub use regularizer::{L1, L1L2, L2, OrthogonalMode, OrthogonalRegularizer, Regularizer};

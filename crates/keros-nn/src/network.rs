@@ -153,6 +153,19 @@ pub trait Network {
         }
     }
 
+    /// The policy that was chosen.
+    fn dtype_policy(&self) -> DtypePolicy {
+        DtypePolicy::Float32
+    }
+
+    /// Says what the gradients of the next calls of `backward` have been multiplied with, a
+    /// positive number: a network that adds gradients of its own, as those of
+    /// [`activity_penalty`](Self::activity_penalty), multiplies them too. Default: nothing happens,
+    /// for a network that adds none.
+    fn set_loss_scale(&mut self, scale: f64) {
+        let _ = scale;
+    }
+
     /// The penalties of the layers' outputs in the last `forward`, a part of the loss; `backward`
     /// adds their gradients. Default: 0.
     fn activity_penalty(&self) -> f64 {

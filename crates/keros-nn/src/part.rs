@@ -120,7 +120,8 @@ impl Part {
 
     /// A penalty of the output is one of `f32`.
     pub(crate) fn set_dtype_policy(&mut self, policy: DtypePolicy) {
-        let takes = self.layer.takes_bfloat16() && self.layer.activity_regularizer().is_none();
+        let takes =
+            self.layer.takes_mixed_precision() && self.layer.activity_regularizer().is_none();
         self.computes = policy.computes(takes);
     }
 
@@ -233,7 +234,7 @@ fn add_penalty(
     let slope = pass.workspace.take(y.dims(), DType::F32)?;
     kernels::fill(&slope, 0.0)?;
     regularizer.add_gradient(y, &slope)?;
-    kernels::accumulate(&[(dy, &slope)], 1.0 / samples(y))?;
+    kernels::accumulate(&[(dy, &slope)], pass.loss_scale / samples(y))?;
     pass.workspace.give(&slope);
     Ok(())
 }

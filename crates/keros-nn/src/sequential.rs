@@ -75,6 +75,8 @@ impl SequentialBuilder {
             penalty: 0.0,
             tape: Vec::new(),
             training: None,
+            policy: DtypePolicy::default(),
+            loss_scale: 1.0,
         })
     }
 }
@@ -115,6 +117,8 @@ pub struct Sequential {
     penalty: f64,
     tape: Vec<Tensor>,
     training: Option<(u64, u64)>,
+    policy: DtypePolicy,
+    loss_scale: f64,
 }
 
 impl Sequential {
@@ -180,7 +184,16 @@ impl Network for Sequential {
         for part in &mut self.parts {
             part.set_dtype_policy(policy);
         }
+        self.policy = policy;
         Ok(())
+    }
+
+    fn dtype_policy(&self) -> DtypePolicy {
+        self.policy
+    }
+
+    fn set_loss_scale(&mut self, scale: f64) {
+        self.loss_scale = scale;
     }
 
     fn activity_penalty(&self) -> f64 {
@@ -207,6 +220,7 @@ impl Network for Sequential {
                 layer: i as u64,
                 wants_input_grad: false,
                 trainable: true,
+                loss_scale: self.loss_scale,
             };
             x = part
                 .forward(&x, &mut pass, &mut self.penalty)
@@ -238,6 +252,7 @@ impl Network for Sequential {
                 layer: i as u64,
                 wants_input_grad: i > first,
                 trainable: true,
+                loss_scale: self.loss_scale,
             };
             let dx = part
                 .backward(&dy, &mut pass)

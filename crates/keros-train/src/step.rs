@@ -35,8 +35,11 @@ impl<N: Network> Trainer<N> {
         let done = self
             .compare(batch, mode, class_weight, place)
             .and_then(|grads| {
+                self.network
+                    .set_loss_scale(self.optimizer.loss_scale().unwrap_or(1.0));
                 self.network.backward(&mut self.workspace, &grads)?;
                 let params = self.network.params();
+                self.optimizer.unscale(params)?;
                 Ok(self.network.param_rules().add_gradients(params)?)
             });
         done.map_err(|error| self.about_memory(batch, error))
@@ -99,8 +102,8 @@ impl<N: Network> Trainer<N> {
         Ok(self.network.forward(&mut self.workspace, &inputs, mode)?)
     }
 
-    /// Runs a batch, leaves its values to the trackers and returns the gradient of the total loss
-    /// with respect to each output.
+    /// Runs a batch, leaves its values to the trackers and returns the gradient of the total loss, times
+    /// the optimizer's scale, with respect to each output.
     fn compare(
         &mut self,
         batch: &Batch,
@@ -148,6 +151,7 @@ impl<N: Network> Trainer<N> {
         };
         let mut weights = weights.iter().zip(host_weights);
 
+        let loss_scale = self.optimizer.loss_scale().unwrap_or(1.0);
         let rules = self.network.param_rules();
         let (penalty, penalties) = rules.start_penalty(workspace, self.network.params())?;
         let mut read: Vec<Tensor> = penalties.iter().map(|part| part.sums.clone()).collect();
@@ -176,7 +180,7 @@ impl<N: Network> Trainer<N> {
                 _ => target.clone(),
             };
             let scale = loss.scale(output, &host_target, host_weights.as_ref())?;
-            let factor = (scale * head.weight) as f32;
+            let factor = (scale * head.weight * loss_scale) as f32;
             let computed = loss.compute(workspace, output, &target, weights, factor)?;
             read.push(computed.per_sample);
             if has_metrics {

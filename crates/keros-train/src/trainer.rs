@@ -4,7 +4,10 @@ use crate::error::TrainError;
 use crate::settle::Pending;
 use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
 use keros_data::{LoaderStats, StatsHandle};
-use keros_nn::{DtypePolicy, Loss, Metric, Network, NnError, Optimizer, Resolve, WeightedMean};
+use keros_nn::{
+    DtypePolicy, Loss, LossScaleOptimizer, Metric, Network, NnError, Optimizer, Resolve,
+    WeightedMean,
+};
 use keros_tensor::{Device, Workspace};
 use std::rc::Rc;
 
@@ -39,6 +42,7 @@ impl<N: Network> Trainer<N> {
             loss_weights: Vec::new(),
             metrics: Vec::new(),
             dtype_policy: None,
+            auto_scale_loss: true,
             seed: 0,
         }
     }
@@ -97,6 +101,7 @@ pub struct TrainerBuilder<N> {
     loss_weights: Vec<(String, f64)>,
     metrics: Vec<MetricOf>,
     dtype_policy: Option<Resolved<DtypePolicy>>,
+    auto_scale_loss: bool,
     seed: u64,
 }
 
@@ -188,13 +193,22 @@ impl<N: Network> TrainerBuilder<N> {
         self
     }
 
-    /// The types in which the network computes: `"mixed_bfloat16"` on a GPU, `"float32"`, or a value.
+    /// The types in which the network computes: `"mixed_bfloat16"` or `"mixed_float16"` on a GPU,
+    /// `"float32"`, or a value.
     /// Default: those of the network, which are `float32` unless it was told otherwise.
     ///
-    /// It is a matter of this training, as the device is: files of models and weights are the same.
+    /// It is a matter of this training, as the device is: files of weights are the same.
     #[must_use]
     pub fn dtype_policy(mut self, policy: impl Resolve<DtypePolicy>) -> TrainerBuilder<N> {
         self.dtype_policy = Some(policy.resolve());
+        self
+    }
+
+    /// Whether the optimizer becomes the inner one of a [`LossScaleOptimizer`] if the network computes
+    /// in `mixed_float16` and the optimizer does not scale the loss itself. Default: true, as in Keras.
+    #[must_use]
+    pub fn auto_scale_loss(mut self, auto_scale_loss: bool) -> TrainerBuilder<N> {
+        self.auto_scale_loss = auto_scale_loss;
         self
     }
 
@@ -214,12 +228,16 @@ impl<N: Network> TrainerBuilder<N> {
     pub fn compile(mut self) -> Result<Trainer<N>, TrainError> {
         let missing =
             |argument| TrainError::argument(DOING, argument, "a name or a value", "nothing");
-        let optimizer = self.optimizer.ok_or_else(|| missing("optimizer"))??;
+        let mut optimizer = self.optimizer.ok_or_else(|| missing("optimizer"))??;
         if self.losses.is_empty() {
             return Err(missing("loss"));
         }
         if let Some(policy) = self.dtype_policy {
             self.network.set_dtype_policy(*policy?)?;
+        }
+        let is_half = self.network.dtype_policy() == DtypePolicy::MixedFloat16;
+        if is_half && self.auto_scale_loss && optimizer.loss_scale().is_none() {
+            optimizer = Box::new(LossScaleOptimizer::new(optimizer)?);
         }
         let outputs: Vec<&str> = self
             .network

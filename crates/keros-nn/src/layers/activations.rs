@@ -40,7 +40,7 @@ arguments! {
 impl Layer for Activation {
     layer!(
         "Activation",
-        bfloat16 | layer | layer.activation.is_elementwise()
+        mixed_precision | layer | layer.activation.is_elementwise()
     );
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
@@ -149,7 +149,7 @@ arguments! {
 }
 
 impl Layer for ReLU {
-    layer!("ReLU", bfloat16);
+    layer!("ReLU", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         not_negative("max_value", self.max_value.unwrap_or_default())?;
@@ -219,7 +219,7 @@ arguments! {
 }
 
 impl Layer for LeakyReLU {
-    layer!("LeakyReLU", bfloat16);
+    layer!("LeakyReLU", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         finite("negative_slope", self.negative_slope)?;
@@ -280,7 +280,7 @@ arguments! {
 }
 
 impl Layer for ELU {
-    layer!("ELU", bfloat16);
+    layer!("ELU", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         finite("alpha", self.alpha)?;

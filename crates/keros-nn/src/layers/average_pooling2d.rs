@@ -53,7 +53,7 @@ arguments! {
 }
 
 impl Layer for AveragePooling2D {
-    layer!("AveragePooling2D", bfloat16);
+    layer!("AveragePooling2D", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;

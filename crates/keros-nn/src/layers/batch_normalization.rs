@@ -175,7 +175,7 @@ arguments! {
 }
 
 impl Layer for BatchNormalization {
-    layer!("BatchNormalization", bfloat16);
+    layer!("BatchNormalization", mixed_precision);
 
     fn build(
         &mut self,

@@ -99,7 +99,7 @@ arguments! {
 }
 
 impl Layer for ZeroPadding2D {
-    layer!("ZeroPadding2D", bfloat16);
+    layer!("ZeroPadding2D", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;
@@ -154,7 +154,7 @@ arguments! {
 }
 
 impl Layer for Cropping2D {
-    layer!("Cropping2D", bfloat16);
+    layer!("Cropping2D", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;

@@ -97,7 +97,7 @@ arguments! {
 impl Layer for Conv1D {
     layer!(
         "Conv1D",
-        bfloat16 | layer | layer.activation.is_elementwise()
+        mixed_precision | layer | layer.activation.is_elementwise()
     );
 
     fn build(

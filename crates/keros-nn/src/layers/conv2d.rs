@@ -75,7 +75,7 @@ arguments! {
 impl Layer for Conv2D {
     layer!(
         "Conv2D",
-        bfloat16 | layer | layer.activation.is_elementwise()
+        mixed_precision | layer | layer.activation.is_elementwise()
     );
 
     fn build(

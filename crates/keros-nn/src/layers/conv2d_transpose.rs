@@ -116,7 +116,7 @@ arguments! {
 impl Layer for Conv2DTranspose {
     layer!(
         "Conv2DTranspose",
-        bfloat16 | layer | layer.activation.is_elementwise()
+        mixed_precision | layer | layer.activation.is_elementwise()
     );
 
     fn build(

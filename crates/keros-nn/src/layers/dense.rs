@@ -58,7 +58,7 @@ arguments! {
 impl Layer for Dense {
     layer!(
         "Dense",
-        bfloat16 | layer | layer.activation.is_elementwise()
+        mixed_precision | layer | layer.activation.is_elementwise()
     );
 
     fn build(

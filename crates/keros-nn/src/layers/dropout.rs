@@ -35,7 +35,7 @@ arguments! {
 }
 
 impl Layer for Dropout {
-    layer!("Dropout", bfloat16);
+    layer!("Dropout", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         if !(0.0..1.0).contains(&self.rate) {

@@ -32,7 +32,7 @@ arguments! {
 }
 
 impl Layer for Flatten {
-    layer!("Flatten", bfloat16);
+    layer!("Flatten", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         self.input = input.to_vec();

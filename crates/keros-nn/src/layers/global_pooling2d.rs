@@ -34,7 +34,7 @@ arguments! {
 }
 
 impl Layer for GlobalAveragePooling2D {
-    layer!("GlobalAveragePooling2D", bfloat16);
+    layer!("GlobalAveragePooling2D", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (height, width, channels) = image(input)?;
@@ -89,7 +89,7 @@ arguments! {
 }
 
 impl Layer for GlobalMaxPooling2D {
-    layer!("GlobalMaxPooling2D", bfloat16);
+    layer!("GlobalMaxPooling2D", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let (_, _, channels) = image(input)?;

@@ -270,16 +270,17 @@ macro_rules! param_setters {
     };
 }
 
-/// The methods of [`Layer`](crate::Layer) that do not depend on what a layer computes: `layer!("ReLU", bfloat16)` for one
-/// that takes `bf16`, `layer!("Dense", bfloat16 |layer| …)` for one that does where the expression holds.
+/// The methods of [`Layer`](crate::Layer) that do not depend on what a layer computes: `layer!("ReLU", mixed_precision)`
+/// for one that takes values of 16 bits, `layer!("Dense", mixed_precision |layer| …)` for one that does where the
+/// expression holds.
 macro_rules! layer {
-    ($class:literal, bfloat16) => {
-        layer!($class, bfloat16 | _layer | true);
+    ($class:literal, mixed_precision) => {
+        layer!($class, mixed_precision | _layer | true);
     };
-    ($class:literal, bfloat16 |$layer:ident| $takes:expr) => {
+    ($class:literal, mixed_precision |$layer:ident| $takes:expr) => {
         layer!($class);
 
-        fn takes_bfloat16(&self) -> bool {
+        fn takes_mixed_precision(&self) -> bool {
             let $layer = self;
             $takes
         }

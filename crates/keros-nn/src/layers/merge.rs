@@ -222,7 +222,7 @@ macro_rules! elementwise {
         impl Merge for $name {
             merge!($class);
 
-            fn takes_bfloat16(&self) -> bool {
+            fn takes_mixed_precision(&self) -> bool {
                 let mut inputs = self.merge.inputs.iter();
                 inputs.all(|broadcast| broadcast.repeats.is_empty())
             }
@@ -314,7 +314,7 @@ arguments! {
 impl Merge for Concatenate {
     merge!("Concatenate");
 
-    fn takes_bfloat16(&self) -> bool {
+    fn takes_mixed_precision(&self) -> bool {
         true
     }
 

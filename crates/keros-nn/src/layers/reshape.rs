@@ -65,7 +65,7 @@ arguments! {
 }
 
 impl Layer for Reshape {
-    layer!("Reshape", bfloat16);
+    layer!("Reshape", mixed_precision);
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
         let size = input.iter().product();

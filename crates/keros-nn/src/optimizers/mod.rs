@@ -10,6 +10,7 @@ mod adam;
 mod adamax;
 mod ftrl;
 mod lion;
+mod loss_scale;
 mod nadam;
 mod rmsprop;
 mod rule;
@@ -22,6 +23,7 @@ pub use adam::{Adam, AdamRule, AdamW};
 pub use adamax::{Adamax, AdamaxRule};
 pub use ftrl::{Ftrl, FtrlRule};
 pub use lion::{Lion, LionRule};
+pub use loss_scale::LossScaleOptimizer;
 pub use nadam::{Nadam, NadamRule};
 pub use rmsprop::{RmsProp, RmsPropRule};
 pub use rule::{RuleOptimizer, UpdateRule};
@@ -81,6 +83,22 @@ pub trait Optimizer {
     /// gradients for a later one.
     fn will_update(&self) -> bool {
         true
+    }
+
+    /// What the gradients of the loss are to be multiplied with before they come to
+    /// [`unscale`](Self::unscale); `None`, the default, for an optimizer that takes them as they are.
+    fn loss_scale(&self) -> Option<f64> {
+        None
+    }
+
+    /// Divides the gradients by the [`loss_scale`](Self::loss_scale), after the backward pass and before
+    /// anything else is done with them. Default: nothing, for an optimizer that takes them as they are.
+    ///
+    /// # Errors
+    /// When a kernel fails.
+    fn unscale(&mut self, params: &Params) -> Result<(), NnError> {
+        let _ = params;
+        Ok(())
     }
 
     /// Takes the gradients of one batch: one update of every trainable parameter, or their part in

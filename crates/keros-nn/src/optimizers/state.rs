@@ -219,14 +219,14 @@ pub(super) fn load(
 }
 
 /// The tensors given, those that are not yet taken, and what was wrong.
-struct Given<'a> {
+pub(super) struct Given<'a> {
     tensors: &'a [(String, Tensor)],
     by_name: HashMap<&'a str, usize>,
     mismatch: StateMismatch,
 }
 
 impl<'a> Given<'a> {
-    fn new(tensors: &'a [(String, Tensor)]) -> Given<'a> {
+    pub(super) fn new(tensors: &'a [(String, Tensor)]) -> Given<'a> {
         let mut by_name = HashMap::new();
         let mut mismatch = StateMismatch::default();
         for (i, (name, _)) in tensors.iter().enumerate() {
@@ -246,7 +246,7 @@ impl<'a> Given<'a> {
     }
 
     /// The tensor of this name, if it is there and as it should be.
-    fn take(
+    pub(super) fn take(
         &mut self,
         name: &str,
         dtype: DType,
@@ -271,13 +271,23 @@ impl<'a> Given<'a> {
         None
     }
 
-    fn finish(mut self) -> Result<(), NnError> {
-        let rest = self.tensors.iter().map(|(name, _)| name);
-        let rest = rest.filter(|name| self.by_name.contains_key(name.as_str()));
-        self.mismatch.unexpected.extend(rest.cloned());
+    /// Those that nobody has taken.
+    pub(super) fn rest(&self) -> impl Iterator<Item = &'a (String, Tensor)> {
+        self.tensors.iter().filter(|(name, _)| self.has(name))
+    }
+
+    /// That nothing was wrong so far.
+    pub(super) fn check(self) -> Result<(), NnError> {
         if self.mismatch == StateMismatch::default() {
             return Ok(());
         }
         Err(NnError::OptimizerState(Box::new(self.mismatch)))
+    }
+
+    /// The same, and that nothing is left.
+    fn finish(mut self) -> Result<(), NnError> {
+        let rest: Vec<String> = self.rest().map(|(name, _)| name.clone()).collect();
+        self.mismatch.unexpected.extend(rest);
+        self.check()
     }
 }

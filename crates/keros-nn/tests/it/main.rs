@@ -14,6 +14,7 @@ mod keras_weights;
 mod layer_gradients;
 #[cfg(feature = "keras-files")]
 mod load_weights;
+mod loss_scale;
 mod losses_and_metrics;
 mod losses_on_gpu;
 mod metric_states;

@@ -1,4 +1,4 @@
-//! Mixed precision: layers hand on `bf16` on a GPU, and everything else stays `f32`. The CPU refuses it.
+//! Mixed precision: layers hand on `bf16` or `f16` on a GPU, and everything else stays `f32`. The CPU refuses it.
 
 use crate::test_device::test_device;
 use keros_nn::layers::{
@@ -16,7 +16,13 @@ fn random(seed: u64, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, test_device()).unwrap()
 }
 
-/// Branches, layers that have kernels for `bf16` and layers that have not.
+/// The policies, each with how far gradients may be from those of `float32`, relative to their size.
+const POLICIES: [(DtypePolicy, f32); 2] = [
+    (DtypePolicy::MixedBfloat16, 0.05),
+    (DtypePolicy::MixedFloat16, 0.01),
+];
+
+/// Branches, layers that have kernels for 16 bits and layers that have not.
 fn network() -> Graph {
     let mut g = Graph::builder();
     let image = g.input("image", [8, 8, 3]);
@@ -67,21 +73,25 @@ fn a_step_is_close_to_that_of_float32() {
     if test_device().is_cpu() {
         return;
     }
-    let (mut plain, mut mixed) = (network(), network());
-    mixed.set_dtype_policy(DtypePolicy::MixedBfloat16).unwrap();
     let input = [5, 8, 8, 3];
-    let (expected, found) = (step(&mut plain, &input), step(&mut mixed, &input));
-    assert_ne!(expected, found);
-    for (i, (expected, found)) in expected.iter().zip(&found).enumerate() {
-        let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
-        let size = norm(&mut expected.iter().copied());
-        let error = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
-        assert!(error <= 0.05 * size, "{i}: {error} of {size}");
+    let expected = step(&mut network(), &input);
+    for (policy, tolerance) in POLICIES {
+        let mut mixed = network();
+        mixed.set_dtype_policy(policy).unwrap();
+        assert_eq!(mixed.dtype_policy(), policy);
+        let found = step(&mut mixed, &input);
+        assert_ne!(expected, found);
+        for (i, (expected, found)) in expected.iter().zip(&found).enumerate() {
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+            let size = norm(&mut expected.iter().copied());
+            let error = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
+            assert!(error <= tolerance * size, "{policy} {i}: {error} of {size}");
+        }
+        // And back.
+        mixed.set_dtype_policy(DtypePolicy::Float32).unwrap();
+        assert_eq!(step(&mut mixed, &input), expected);
+        assert_eq!(network().to_json().unwrap(), mixed.to_json().unwrap());
     }
-    // And back.
-    mixed.set_dtype_policy(DtypePolicy::Float32).unwrap();
-    assert_eq!(step(&mut mixed, &input), expected);
-    assert_eq!(plain.to_json().unwrap(), mixed.to_json().unwrap());
 }
 
 #[test]
@@ -96,13 +106,13 @@ fn a_chain_in_mixed_precision_stays_on_the_gpu() {
         .layer(Dense::new(3).activation("softmax"))
         .build(test_device(), 1)
         .unwrap();
-    network
-        .set_dtype_policy(DtypePolicy::MixedBfloat16)
-        .unwrap();
-    let before = keros_tensor::access::host_copies();
-    let found = step(&mut network, &[2, 8, 8, 4]);
-    assert_eq!(keros_tensor::access::host_copies(), before);
-    assert!(found.iter().flatten().all(|x| x.is_finite()));
+    for (policy, _) in POLICIES {
+        network.set_dtype_policy(policy).unwrap();
+        let before = keros_tensor::access::host_copies();
+        let found = step(&mut network, &[2, 8, 8, 4]);
+        assert_eq!(keros_tensor::access::host_copies(), before);
+        assert!(found.iter().flatten().all(|x| x.is_finite()));
+    }
 }
 
 #[test]
@@ -134,13 +144,14 @@ fn the_cpu_refuses_it() {
         .layer(Dense::new(3))
         .build(&Device::Cpu, 1)
         .unwrap();
-    let error = network
-        .set_dtype_policy(DtypePolicy::MixedBfloat16)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("`float32` on the CPU") && error.contains("`mixed_bfloat16`"),
-        "{error}"
-    );
+    for (policy, _) in POLICIES {
+        let error = network.set_dtype_policy(policy).unwrap_err().to_string();
+        let found = format!("`{policy}`");
+        assert!(
+            error.contains("`float32` on the CPU") && error.contains(&found),
+            "{error}"
+        );
+    }
+    assert_eq!(network.dtype_policy(), DtypePolicy::Float32);
     network.set_dtype_policy(DtypePolicy::Float32).unwrap();
 }

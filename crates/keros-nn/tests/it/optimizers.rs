@@ -2,8 +2,8 @@
 
 use crate::test_device::test_device;
 use keros_nn::{
-    Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, LearningRate, NnError, Optimizer,
-    PiecewiseConstantDecay, PolynomialDecay, Resolve, RmsProp, Schedule, Sgd,
+    Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, LearningRate, LossScaleOptimizer,
+    NnError, Optimizer, PiecewiseConstantDecay, PolynomialDecay, Resolve, RmsProp, Schedule, Sgd,
 };
 use keros_tensor::access::{host_copies, read, write};
 use keros_tensor::{Params, Tensor};
@@ -127,6 +127,7 @@ fn optimizers() -> Vec<Box<dyn Optimizer>> {
     all.push(Box::new(adam.amsgrad(true).use_ema(0.9, Some(4)).unwrap()));
     let rmsprop = RmsProp::default().centered(true).momentum(0.5).unwrap();
     all.push(Box::new(rmsprop.clipnorm(0.5).unwrap()));
+    all.push(Box::new(LossScaleOptimizer::new("adam").unwrap()));
     all
 }
 

@@ -1,5 +1,5 @@
 // Batch normalization, as kernels/batch_norm.rs, and the sums that group normalization shares with it.
-#include "bfloat16.cuh"
+#include "values.cuh"
 #include "columns.cuh"
 
 // Of `[outer, rows, columns]` the partial sums of `a` and of `a · b`: `[outer, chunks, 2, columns]`.

@@ -1,5 +1,5 @@
 // What follows a matrix product: bias and activation, and their gradients.
-#include "bfloat16.cuh"
+#include "values.cuh"
 #include "window.cuh"
 
 // A bias is a parameter, and so a float whatever the type of the values.

@@ -50,6 +50,7 @@ impl Matrix {
         match self.values {
             Values::F32 => sys::cudaDataType_t::CUDA_R_32F,
             Values::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+            Values::F16 => sys::cudaDataType_t::CUDA_R_16F,
         }
     }
 

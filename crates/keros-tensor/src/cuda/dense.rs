@@ -56,7 +56,7 @@ impl<'a> Weights<'a> {
     ) -> Result<Self, TensorError> {
         Ok(match values {
             Values::F32 => Self::Given(weights),
-            Values::Bf16 => Self::Own(cast(gpu, op, ws, weights, values)?),
+            Values::Bf16 | Values::F16 => Self::Own(cast(gpu, op, ws, weights, values)?),
         })
     }
 

@@ -5,13 +5,13 @@ KERNELS(copy, (const T *x, T *y, long long n), {
     map(x, y, n, [](float x) { return x; });
 })
 
-// From one type to the other.
-KERNEL(narrow, (const float *x, bfloat16 *y, long long n)) {
+// From floats and back.
+KERNELS_OF_16_BITS(narrow, (const float *x, T *y, long long n), {
     map(x, y, n, [](float x) { return x; });
-}
-KERNEL(widen, (const bfloat16 *x, float *y, long long n)) {
+})
+KERNELS_OF_16_BITS(widen, (const T *x, float *y, long long n), {
     map(x, y, n, [](float x) { return x; });
-}
+})
 
 KERNEL(fill_f32, (float *x, long long n, float value)) {
     map(x, x, n, [=](float) { return value; });

@@ -2,7 +2,7 @@
 // elements at once, 16 bytes of the widest type, so that fewer instructions keep more bytes on their way. The host starts
 // a thread for each four.
 #pragma once
-#include "bfloat16.cuh"
+#include "values.cuh"
 
 // Whether packs of N of the type begin there.
 template <int N, class... T> __device__ __forceinline__ bool in_packs(const T *...addresses) {

@@ -39,7 +39,7 @@ pub(crate) fn cast(
     Ok(y)
 }
 
-/// Copies between tensors of one size and any types.
+/// Copies between tensors of one size and of one type, or to `f32` or from it.
 pub(crate) fn cast_into(
     gpu: &Gpu,
     op: &'static str,
@@ -50,9 +50,18 @@ pub(crate) fn cast_into(
     let (threads, n) = (fours(from.elem_count()), from.elem_count() as i64);
     let (x, y) = (types.0.address(op, from)?, types.1.address(op, to)?);
     match types {
-        (Values::F32, Values::Bf16) => launch!(gpu, ELEMENTWISE.narrow, threads, x, y, n),
-        (Values::Bf16, Values::F32) => launch!(gpu, ELEMENTWISE.widen, threads, x, y, n),
-        (same, _) => launch!(gpu, ELEMENTWISE.copy of same, threads, x, y, n),
+        (from, to) if from == to => launch!(gpu, ELEMENTWISE.copy of to, threads, x, y, n),
+        (Values::F32, to) => launch!(gpu, ELEMENTWISE.narrow of to, threads, x, y, n),
+        (from, Values::F32) => launch!(gpu, ELEMENTWISE.widen of from, threads, x, y, n),
+        (_, to) => {
+            let found = from.dtype();
+            let expected = to.dtype();
+            return Err(TensorError::DType {
+                op,
+                expected,
+                found,
+            });
+        }
     }
     Ok(())
 }

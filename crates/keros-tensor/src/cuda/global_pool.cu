@@ -1,6 +1,6 @@
 // Pools over all positions of a sample: a block has a sample and `width` of its channels (a power of two, 32 at most);
 // its rows of threads share the positions, and then come together in pairs.
-#include "bfloat16.cuh"
+#include "values.cuh"
 #include "window.cuh"
 
 namespace {

@@ -1,6 +1,6 @@
 // What cuDNN wants otherwise than keros has it: filters with outputs first, and borders of the same width on both
 // sides.
-#include "bfloat16.cuh"
+#include "values.cuh"
 #include "window.cuh"
 
 // A square is read along its rows and written along its columns, by 8 rows of 32 threads; the padding keeps the

@@ -49,7 +49,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaError, DeviceId};
 use candle_core::{DType, Device, Error, Storage, Tensor};
 
-use half::bf16;
+use half::{bf16, f16};
 
 use crate::{TensorError, device};
 
@@ -200,8 +200,9 @@ pub(crate) fn address<T: CudaDType>(op: &'static str, tensor: &Tensor) -> Result
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Values {
     F32,
-    /// Of mixed precision: kernels read and write them, and compute in `f32`.
+    /// Of mixed precision, as the next: kernels read and write them, and compute in `f32`.
     Bf16,
+    F16,
 }
 
 impl Values {
@@ -221,6 +222,7 @@ impl Values {
         match dtype {
             DType::F32 => Ok(Self::F32),
             DType::BF16 => Ok(Self::Bf16),
+            DType::F16 => Ok(Self::F16),
             found => Err(TensorError::DType {
                 op,
                 expected: DType::F32,
@@ -233,6 +235,7 @@ impl Values {
         match self {
             Self::F32 => DType::F32,
             Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
         }
     }
 
@@ -245,6 +248,7 @@ impl Values {
         match self {
             Self::F32 => address::<f32>(op, tensor),
             Self::Bf16 => address::<bf16>(op, tensor),
+            Self::F16 => address::<f16>(op, tensor),
         }
     }
 
@@ -353,6 +357,7 @@ macro_rules! launch {
         let name = match $values {
             $crate::cuda::Values::F32 => concat!(stringify!($kernel), "_f32"),
             $crate::cuda::Values::Bf16 => concat!(stringify!($kernel), "_bf16"),
+            $crate::cuda::Values::F16 => concat!(stringify!($kernel), "_f16"),
         };
         $crate::cuda::launch!(@start $gpu, $module, name, $($rest)*)
     }};

@@ -1,5 +1,5 @@
 // Max and average pools: a thread for each value, neighbouring threads have neighbouring channels.
-#include "bfloat16.cuh"
+#include "values.cuh"
 #include "window.cuh"
 
 namespace {

@@ -1,6 +1,6 @@
 // Values that only move: parts of axes, borders, orders of axes. The same code moves single values and, where all
 // lengths and addresses allow it, four at once; lengths are then in units of four.
-#include "bfloat16.cuh"
+#include "values.cuh"
 
 // Rows of `width` between two tensors whose rows are so far apart.
 template <class T>

@@ -7,7 +7,7 @@
 //! its storage with an input.
 //! On a GPU a function returns when the work is started, and a few of them, which say so, wait for it.
 //!
-//! For mixed precision the values that layers hand on may be `bf16` on a GPU: what convolutions, dense
+//! For mixed precision the values that layers hand on may be `bf16` or `f16` on a GPU: what convolutions, dense
 //! layers, batch normalization, pools, merges, activations other than the softmaxes, dropout, borders
 //! and moves along an axis take and return.
 //! All tensors of values of one call are of one type; weights, statistics and gradients of parameters
@@ -116,7 +116,8 @@ pub use optimizer::{
 };
 pub use optimizer_common::{
     L1L2, PenaltySums, accumulate, add_l1_l2_gradient, clamp, clip_global_norm, clip_norms,
-    l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, weight_decay,
+    l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, sums_of_squares,
+    weight_decay,
 };
 pub use padding::Padding;
 pub use permute::permute;

@@ -256,6 +256,20 @@ pub fn l1_l2_sums(
     Ok(parts)
 }
 
+/// `[N]` f64: the sum of `x²` of each tensor that has elements, which is finite if all of them are.
+/// Without waiting for a GPU.
+///
+/// # Errors
+/// See [the module](super).
+pub fn sums_of_squares(ws: &mut Workspace, tensors: &[&Tensor]) -> Result<Tensor, TensorError> {
+    let with_elements = |tensor: &&Tensor| tensor.elem_count() > 0;
+    let tensors: Vec<&Tensor> = tensors.iter().copied().filter(with_elements).collect();
+    match tensors.is_empty() {
+        true => ws.take(&[0], DType::F64),
+        false => sums_of(ws, &tensors, true),
+    }
+}
+
 /// `[N]` f64: the sum of `|x|` or `x²` of each tensor.
 fn sums_of(ws: &mut Workspace, tensors: &[&Tensor], squares: bool) -> Result<Tensor, TensorError> {
     on_gpu!(tensors[0], |gpu| cuda::optimizer::sums_of(

@@ -336,20 +336,25 @@ fn mixed_precision_learns_as_float32_does() {
         let history = trainer.fit(x.clone(), y.clone(), options)?;
         Ok::<_, TrainError>(history.get("loss"))
     };
-    if test_device().is_cpu() {
-        let error = run("mixed_bfloat16").unwrap_err().to_string();
-        assert!(error.contains("`float32` on the CPU"), "{error}");
-        let error = run("mixed_float16").unwrap_err().to_string();
-        assert!(error.contains("float32, mixed_bfloat16"), "{error}");
-        return;
-    }
-    let (plain, mixed) = (run("float32").unwrap(), run("mixed_bfloat16").unwrap());
-    assert_ne!(plain, mixed);
-    let (first, last) = (mixed[0], mixed[14]);
-    assert!(last < 0.9 * first, "{first} to {last}");
+    let error = run("float16").unwrap_err().to_string();
     assert!(
-        (last - plain[14]).abs() < 0.03 * first,
-        "{last} and {}",
-        plain[14]
+        error.contains("float32, mixed_bfloat16, mixed_float16"),
+        "{error}"
     );
+    for policy in ["mixed_bfloat16", "mixed_float16"] {
+        if test_device().is_cpu() {
+            let error = run(policy).unwrap_err().to_string();
+            assert!(error.contains("`float32` on the CPU"), "{error}");
+            continue;
+        }
+        let (plain, mixed) = (run("float32").unwrap(), run(policy).unwrap());
+        assert_ne!(plain, mixed);
+        let (first, last) = (mixed[0], mixed[14]);
+        assert!(last < 0.9 * first, "{policy}: {first} to {last}");
+        assert!(
+            (last - plain[14]).abs() < 0.03 * first,
+            "{policy}: {last} and {}",
+            plain[14]
+        );
+    }
 }

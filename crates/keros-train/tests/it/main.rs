@@ -9,6 +9,7 @@ mod events;
 mod failures;
 mod fit;
 mod generators;
+mod loss_scale;
 mod on_batch;
 mod outputs;
 mod own_loop;

@@ -74,7 +74,7 @@ impl Plan {
     ) -> Result<Option<Self>, CudnnError> {
         let wanted = match values {
             Values::F32 => wanted_math(tf32),
-            Values::Bf16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+            Values::Bf16 | Values::F16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
         };
         let mut plan = Self::describe(padded, values, wanted)?;
         let Self {
@@ -149,6 +149,7 @@ impl Plan {
         let data = match values {
             Values::F32 => FLOAT,
             Values::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+            Values::F16 => sys::cudnnDataType_t::CUDNN_DATA_HALF,
         };
         use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as CHANNELS_LAST;
         let (c, g) = (&padded.convolution, &padded.convolution.window);

@@ -1,4 +1,4 @@
-//! Kernels on `bf16` values give what those on `f32` give for the same numbers, rounded. The CPU has only `f32`.
+//! Kernels on values of 16 bits give what those on `f32` give for the same numbers, rounded. The CPU has only `f32`.
 
 use keros_tensor::kernels::{
     Activation, Border, Conv2dSpec, Function, MergeOp, Padding, Pool2dSpec, activation,
@@ -14,38 +14,63 @@ use super::stays_on_the_gpu;
 use crate::support::{flat, random, tensor};
 use crate::test_device::test_device;
 
-/// Two roundings to 8 bits of mantissa, as of a result of values that were rounded on the way.
-const TOLERANCE: f32 = 1.0 / 128.0;
+/// The types of values, each with a bound on the error of two roundings, as of a result of values that were
+/// rounded on the way.
+const TYPES: [(DType, f32); 2] = [(DType::BF16, 1.0 / 128.0), (DType::F16, 1.0 / 1024.0)];
 
-/// Random values that `bf16` can hold, in both types.
-fn both(ws: &mut Workspace, seed: u64, shape: &[usize]) -> [Tensor; 2] {
-    let narrow = cast(ws, &random(seed, shape), DType::BF16).unwrap();
-    [cast(ws, &narrow, DType::F32).unwrap(), narrow]
+/// What values an operation is given.
+struct Kind {
+    /// Random values are those that this type can hold.
+    dtype: DType,
+    /// Whether they are of that type, and not `f32`.
+    is_narrow: bool,
+}
+
+impl Kind {
+    fn values(&self, ws: &mut Workspace, seed: u64, shape: &[usize]) -> Tensor {
+        let narrow = cast(ws, &random(seed, shape), self.dtype).unwrap();
+        match self.is_narrow {
+            true => narrow,
+            false => cast(ws, &narrow, DType::F32).unwrap(),
+        }
+    }
+
+    /// Values of `f32` in any case, as those of parameters.
+    fn wide(&self, ws: &mut Workspace, seed: u64, shape: &[usize]) -> Tensor {
+        let wide = Self {
+            is_narrow: false,
+            ..*self
+        };
+        wide.values(ws, seed, shape)
+    }
 }
 
 /// Runs an operation on both types; its results agree. Those of gradients of parameters are `f32` in either case.
 #[track_caller]
-fn agree(name: &str, run: impl Fn(&mut Workspace, usize) -> Vec<Tensor>) {
+fn agree(name: &str, run: impl Fn(&mut Workspace, &Kind) -> Vec<Tensor>) {
     if test_device().is_cpu() {
         return;
     }
-    let mut found = Vec::new();
-    for kind in 0..2 {
-        stays_on_the_gpu(|ws| {
-            let results = run(ws, kind);
-            let wide = results
-                .iter()
-                .map(|x| cast(ws, x, DType::F32).unwrap().copy().unwrap());
-            found.push(wide.collect::<Vec<_>>());
+    for (dtype, tolerance) in TYPES {
+        let found = [false, true].map(|is_narrow| {
+            let mut found = Vec::new();
+            stays_on_the_gpu(|ws| {
+                let results = run(ws, &Kind { dtype, is_narrow });
+                let wide = results
+                    .iter()
+                    .map(|x| cast(ws, x, DType::F32).unwrap().copy().unwrap());
+                found = wide.collect::<Vec<_>>();
+            });
+            found
         });
-    }
-    for (i, (wide, narrow)) in found[0].iter().zip(&found[1]).enumerate() {
-        assert_eq!(wide.dims(), narrow.dims(), "{name} {i}");
-        let (wide, narrow) = (flat(wide), flat(narrow));
-        let largest = wide.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
-        for (a, b) in wide.iter().zip(&narrow) {
-            let close = (a - b).abs() <= TOLERANCE * largest;
-            assert!(close, "{name} {i}: {b} instead of {a}");
+        for (i, (wide, narrow)) in found[0].iter().zip(&found[1]).enumerate() {
+            assert_eq!(wide.dims(), narrow.dims(), "{name} {i}");
+            let (wide, narrow) = (flat(wide), flat(narrow));
+            let largest = wide.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+            for (a, b) in wide.iter().zip(&narrow) {
+                let close = (a - b).abs() <= tolerance * largest;
+                assert!(close, "{name} {dtype:?} {i}: {b} instead of {a}");
+            }
         }
     }
 }
@@ -76,8 +101,33 @@ fn casts_round_to_the_nearest_half_way_to_even() {
     let wide = cast(&mut ws, &narrow, DType::F32).unwrap();
     assert_eq!(flat(&wide)[..6], rounded);
     assert!((flat(&wide)[6] - 1e-40).abs() < 1e-41);
-    let nan = cast(&mut ws, &tensor(&[f32::NAN], &[1]), DType::BF16).unwrap();
-    assert!(flat(&cast(&mut ws, &nan, DType::F32).unwrap())[0].is_nan());
+    // 1 + 2⁻¹¹ and 1 + 3 · 2⁻¹¹ are half-way between neighbours, 65520 is as near to infinity, and the smallest
+    // number is 2⁻²⁴.
+    let x16 = [
+        1.000_488_3,
+        1.001_464_8,
+        -2049.0,
+        65519.0,
+        -65520.0,
+        6e-8,
+        2e-8,
+    ];
+    let rounded = [
+        1.0,
+        1.001_953_1,
+        -2048.0,
+        65504.0,
+        f32::NEG_INFINITY,
+        5.960_464_5e-8,
+        0.0,
+    ];
+    let narrow = cast(&mut ws, &tensor(&x16, &[7]), DType::F16).unwrap();
+    assert_eq!(narrow.dtype(), DType::F16);
+    assert_eq!(flat(&cast(&mut ws, &narrow, DType::F32).unwrap()), rounded);
+    for (dtype, _) in TYPES {
+        let nan = cast(&mut ws, &tensor(&[f32::NAN], &[1]), dtype).unwrap();
+        assert!(flat(&cast(&mut ws, &nan, DType::F32).unwrap())[0].is_nan());
+    }
     let refused = cast(&mut ws, &tensor(&x, &[7]), DType::F64).unwrap_err();
     assert!(
         matches!(
@@ -110,13 +160,13 @@ fn convolutions_and_dense_layers() {
     ] {
         for relu in [Activation::Linear, Activation::Relu] {
             agree("conv2d", |ws, kind| {
-                let x = &both(ws, 1, &[2, 6, 6, 8])[kind];
-                let w = &both(ws, 2, &[size, size, 8 / groups, 8])[0];
+                let x = &kind.values(ws, 1, &[2, 6, 6, 8]);
+                let w = &kind.wide(ws, 2, &[size, size, 8 / groups, 8]);
                 let (bias, dw, dbias) = (random(3, &[8]), random(4, w.dims()), random(5, &[8]));
                 let y = conv2d(ws, x, w, Some(&bias), &spec, relu).unwrap();
-                let dy = &both(ws, 6, y.dims())[kind];
+                let dy = &kind.values(ws, 6, y.dims());
                 // The mask of a ReLU is to be that of both types.
-                let y = &both(ws, 7, y.dims())[kind];
+                let y = &kind.values(ws, 7, y.dims());
                 let dx =
                     conv2d_backward(ws, x, w, y, dy, &spec, relu, &dw, Some(&dbias), true).unwrap();
                 let forward = conv2d(ws, x, w, Some(&bias), &spec, relu).unwrap();
@@ -125,19 +175,19 @@ fn convolutions_and_dense_layers() {
         }
     }
     agree("conv2d_transpose", |ws, kind| {
-        let x = &both(ws, 1, &[2, 3, 3, 4])[kind];
-        let w = &both(ws, 2, &[3, 3, 8, 4])[0];
+        let x = &kind.values(ws, 1, &[2, 3, 3, 4]);
+        let w = &kind.wide(ws, 2, &[3, 3, 8, 4]);
         let (dw, relu) = (random(4, w.dims()), Activation::Linear);
         let y = conv2d_transpose(ws, x, w, None, (6, 6), &strided, relu).unwrap();
-        let dy = &both(ws, 6, y.dims())[kind];
+        let dy = &kind.values(ws, 6, y.dims());
         let dx = conv2d_transpose_backward(ws, x, w, &y, dy, &strided, relu, &dw, None, true);
         vec![y, dx.unwrap().unwrap(), dw]
     });
     agree("dense", |ws, kind| {
-        let (x, w) = (&both(ws, 1, &[5, 7])[kind], &both(ws, 2, &[7, 6])[0]);
+        let (x, w) = (&kind.values(ws, 1, &[5, 7]), &kind.wide(ws, 2, &[7, 6]));
         let (bias, dw, dbias) = (random(3, &[6]), random(4, w.dims()), random(5, &[6]));
         let y = dense(ws, x, w, Some(&bias), Activation::Relu).unwrap();
-        let (mask, dy) = (&both(ws, 6, &[5, 6])[kind], &both(ws, 7, &[5, 6])[kind]);
+        let (mask, dy) = (&kind.values(ws, 6, &[5, 6]), &kind.values(ws, 7, &[5, 6]));
         let dx = dense_backward(
             ws,
             x,
@@ -157,7 +207,7 @@ fn convolutions_and_dense_layers() {
 fn batch_normalization() {
     for (shape, axis) in [(vec![4, 3, 3, 8], 3), (vec![6, 5], 1), (vec![3, 4, 10], 1)] {
         agree("batch_norm", |ws, kind| {
-            let (x, dy) = (&both(ws, 1, &shape)[kind], &both(ws, 2, &shape)[kind]);
+            let (x, dy) = (&kind.values(ws, 1, &shape), &kind.values(ws, 2, &shape));
             let channels = shape[axis];
             let (gamma, beta) = (random(3, &[channels]), random(4, &[channels]));
             let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
@@ -191,10 +241,10 @@ fn pools() {
         (wide, 4),
     ] {
         agree("pools", |ws, kind| {
-            let x = &both(ws, 1, &[2, 7, 6, channels])[kind];
+            let x = &kind.values(ws, 1, &[2, 7, 6, channels]);
             let (y, argmax) = max_pool2d(ws, x, &spec).unwrap();
             let shape = [2, 7, 6, channels];
-            let dy = &both(ws, 2, y.dims())[kind];
+            let dy = &kind.values(ws, 2, y.dims());
             let dx = max_pool2d_backward(ws, dy, &argmax, shape, &spec).unwrap();
             let mean = average_pool2d(ws, x, &spec).unwrap();
             let of_mean = average_pool2d_backward(ws, dy, shape, &spec).unwrap();
@@ -202,8 +252,8 @@ fn pools() {
         });
     }
     agree("global pools", |ws, kind| {
-        let (x, shape) = (&both(ws, 1, &[3, 5, 4, 6])[kind], [3, 5, 4, 6]);
-        let dy = &both(ws, 2, &[3, 6])[kind];
+        let (x, shape) = (&kind.values(ws, 1, &[3, 5, 4, 6]), [3, 5, 4, 6]);
+        let dy = &kind.values(ws, 2, &[3, 6]);
         let (mean, largest) = (
             global_average_pool(ws, x).unwrap(),
             global_max_pool(ws, x).unwrap(),
@@ -236,13 +286,13 @@ fn what_is_done_element_by_element() {
         Function::Mish,
     ] {
         agree("function", |ws, kind| {
-            let (x, dy) = (&both(ws, 1, &[3, 7])[kind], &both(ws, 2, &[3, 7])[kind]);
+            let (x, dy) = (&kind.values(ws, 1, &[3, 7]), &kind.values(ws, 2, &[3, 7]));
             let y = function(ws, x, f).unwrap();
             vec![y, function_backward(ws, x, dy, f).unwrap()]
         });
     }
     agree("relu and dropout", |ws, kind| {
-        let (x, dy) = (&both(ws, 1, &[9, 70])[kind], &both(ws, 2, &[9, 70])[kind]);
+        let (x, dy) = (&kind.values(ws, 1, &[9, 70]), &kind.values(ws, 2, &[9, 70]));
         let y = activation(ws, x, Activation::Relu).unwrap();
         let dx = activation_backward(ws, x, dy, Activation::Relu).unwrap();
         vec![y, dx, dropout(ws, x, 0.5, Stream::new(1, 2)).unwrap()]
@@ -256,8 +306,8 @@ fn what_is_done_element_by_element() {
         MergeOp::Minimum,
     ] {
         agree("merge", |ws, kind| {
-            let inputs = [1, 2].map(|seed| both(ws, seed, &[3, 7])[kind].clone());
-            let dy = &both(ws, 3, &[3, 7])[kind];
+            let inputs = [1, 2].map(|seed| kind.values(ws, seed, &[3, 7]));
+            let dy = &kind.values(ws, 3, &[3, 7]);
             let y = merge(ws, &inputs, op).unwrap();
             vec![y, merge_backward(ws, &inputs, dy, 1, op).unwrap()]
         });
@@ -268,7 +318,7 @@ fn what_is_done_element_by_element() {
 fn moves() {
     for channels in [3, 8] {
         agree("moves", |ws, kind| {
-            let inputs = [1, 2].map(|seed| both(ws, seed, &[2, 5, 4, channels])[kind].clone());
+            let inputs = [1, 2].map(|seed| kind.values(ws, seed, &[2, 5, 4, channels]));
             let joined = concatenate(ws, &inputs, 3).unwrap();
             let part = slice_axis(ws, &joined, 3, channels, channels).unwrap();
             let border: Border = ((1, 2), (0, 1));
@@ -285,9 +335,13 @@ fn types_are_not_mixed_in_one_call() {
         return;
     }
     let mut ws = Workspace::new(test_device());
-    let [wide, narrow] = both(&mut ws, 1, &[3, 7]);
-    let inputs = [narrow.clone(), wide.clone()];
-    assert!(merge(&mut ws, &inputs, MergeOp::Add).is_err());
-    assert!(activation_backward(&mut ws, &narrow, &wide, Activation::Relu).is_err());
-    assert!(dense(&mut ws, &narrow, &narrow, None, Activation::Linear).is_err());
+    let wide = random(1, &[3, 7]);
+    let [one, other] = TYPES.map(|(dtype, _)| cast(&mut ws, &wide, dtype).unwrap());
+    for (a, b) in [(&one, &wide), (&other, &wide), (&one, &other)] {
+        let inputs = [a.clone(), b.clone()];
+        assert!(merge(&mut ws, &inputs, MergeOp::Add).is_err());
+        assert!(activation_backward(&mut ws, a, b, Activation::Relu).is_err());
+        assert!(dense(&mut ws, a, a, None, Activation::Linear).is_err());
+    }
+    assert!(cast(&mut ws, &one, DType::F16).is_err());
 }
