@@ -5,7 +5,7 @@ use keros_tensor::kernels::{
     adam_update, adamax_update, add_l1_l2_gradient, amsgrad_update, bound_norms, clamp,
     clip_global_norm, clip_norms, ftrl_update, l1_l2_penalties, l1_l2_sums, lion_update,
     mean_of_accumulated, moving_average, nadam_update, non_negative, rmsprop_update, scale,
-    sgd_update, sum, weight_decay,
+    sgd_update, sum, sums_of_squares, weight_decay,
 };
 use keros_tensor::{Tensor, Workspace};
 
@@ -369,6 +369,32 @@ fn penalties_and_their_gradients() {
     add_l1_l2_gradient(&grad, of(&x, 0.25, 0.5)).unwrap();
     assert_eq!(flat(&grad)[..3], [1.75, 1.0, -1.25]);
     assert!(flat(&grad)[3].is_nan());
+}
+
+#[test]
+fn sums_of_squares_tell_what_is_finite() {
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(test_device());
+        let large = tensor(&[f32::MAX; 40], &[8, 5]);
+        let all = [random(1, &[3, 1001]), large, random(2, &[0, 4])];
+        let found: Vec<f64> = sums_of_squares(ws, &all.each_ref())
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        // One without elements has no sum.
+        let expected = [squares(&all[0]), 40.0 * f64::from(f32::MAX).powi(2)];
+        assert_eq!(found.len(), 2);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+        }
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let bad = tensor(&[1.0, bad], &[2]);
+            let found = sums_of_squares(ws, &[&bad, &all[0]]).unwrap();
+            let found: Vec<f64> = found.to_vec1().unwrap();
+            assert!(!found[0].is_finite() && found[1].is_finite());
+        }
+        assert_eq!(sums_of_squares(ws, &[]).unwrap().elem_count(), 0);
+    });
 }
 
 #[test]
