@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::ops;
-use keros::tensor::kernels::{self, Function, MergeOp};
+use keros::tensor::kernels::{self, Activation, Function, MergeOp};
 use keros::tensor::{Stream, Workspace};
 
 use crate::{Case, Ops, Work, tensor};
@@ -138,7 +138,7 @@ fn merge(backward: bool) -> Result<Case> {
         false => Case {
             keros: Box::new(move || {
                 ws.recycle();
-                kernels::merge(&mut ws, &inputs, MergeOp::Add)?;
+                kernels::merge(&mut ws, &inputs, MergeOp::Add, Activation::Linear)?;
                 Ok(())
             }),
             candle: Some(Box::new(move || {

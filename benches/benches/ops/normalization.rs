@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor, Var};
 use candle_nn::{BatchNorm, GroupNorm, Module as _, ModuleT as _};
 use keros::tensor::Workspace;
-use keros::tensor::kernels::{self, NormLayout, NormParams};
+use keros::tensor::kernels::{self, Activation, BatchNorm, NormLayout, NormParams};
 
 use crate::{BATCH, Case, Ops, Step, Work, channels_first, tensor};
 
@@ -19,9 +19,14 @@ pub(crate) fn cases(ops: &mut Ops) {
     // Statistics and result each read the input.
     let forward = Work::Floats(3 * values);
     let backward = Work::Floats(5 * values);
-    let group = "batch_norm 26×26×32";
-    ops.case(group, "statistics and forward", forward, || batch(false));
-    ops.case(group, "backward dx dgamma dbeta", backward, || batch(true));
+    for (group, activation) in [
+        ("batch_norm 26×26×32", Activation::Linear),
+        ("batch_norm and ReLU 26×26×32", Activation::Relu),
+    ] {
+        let work = |is_backward| move || batch(is_backward, activation);
+        ops.case(group, "statistics and forward", forward, work(false));
+        ops.case(group, "backward dx dgamma dbeta", backward, work(true));
+    }
 
     let [n, h, w, c] = SHAPE;
     let layout = NormLayout {
@@ -86,7 +91,7 @@ fn parameters(len: usize) -> Result<(Var, Var)> {
     Ok((var(7)?, var(8)?))
 }
 
-fn batch(backward: bool) -> Result<Case> {
+fn batch(backward: bool, activation: Activation) -> Result<Case> {
     let (x, dy) = (tensor(1, &SHAPE)?, tensor(2, &SHAPE)?);
     let channels = SHAPE[3];
     let (gamma, beta) = (tensor(3, &[channels])?, tensor(4, &[channels])?);
@@ -99,7 +104,13 @@ fn batch(backward: bool) -> Result<Case> {
         let bias = bias.as_tensor().clone();
         let layer = BatchNorm::new(channels, mean, variance, weight, bias, EPSILON.into())?;
         let x = Var::from_tensor(&channels_first(&x)?)?;
-        candle_side(backward, move || layer.forward_t(&x, true))?
+        candle_side(backward, move || {
+            let y = layer.forward_t(&x, true)?;
+            match activation {
+                Activation::Relu => y.relu(),
+                _ => Ok(y),
+            }
+        })?
     };
     let mut ws = Workspace::new(&Device::Cpu);
     let (mean, variance) = kernels::channel_statistics(&mut Workspace::new(&Device::Cpu), &x, 3)?;
@@ -107,17 +118,25 @@ fn batch(backward: bool) -> Result<Case> {
         false => Box::new(move || {
             ws.recycle();
             let (mean, variance) = kernels::channel_statistics(&mut ws, &x, 3)?;
-            let (gamma, beta) = (Some(&gamma), Some(&beta));
-            kernels::batch_norm(&mut ws, &x, 3, &mean, &variance, gamma, beta, EPSILON)?;
+            let norm = BatchNorm {
+                gamma: Some(&gamma),
+                beta: Some(&beta),
+                activation,
+                ..BatchNorm::new(3, &mean, &variance, EPSILON)
+            };
+            kernels::batch_norm(&mut ws, &x, &norm)?;
             Ok(())
         }),
         true => Box::new(move || {
             ws.recycle();
             let (dgamma, dbeta) = (Some(&dgamma), Some(&dbeta));
-            let (m, v, gamma) = (&mean, &variance, Some(&gamma));
-            kernels::batch_norm_backward(
-                &mut ws, &x, &dy, 3, m, v, gamma, EPSILON, true, dgamma, dbeta, true,
-            )?;
+            let norm = BatchNorm {
+                gamma: Some(&gamma),
+                beta: Some(&beta),
+                activation,
+                ..BatchNorm::new(3, &mean, &variance, EPSILON)
+            };
+            kernels::batch_norm_backward(&mut ws, &x, &dy, &norm, true, dgamma, dbeta, true)?;
             Ok(())
         }),
     };

@@ -220,6 +220,15 @@ impl Activation {
         Ok((kept, dz))
     }
 
+    /// Becomes the ReLU that follows, if this does nothing, for [`Layer::fuse_relu`](crate::Layer).
+    pub(crate) fn fuse_relu(&mut self) -> bool {
+        let fuses = *self == Activation::Linear;
+        if fuses {
+            *self = Activation::Relu;
+        }
+        fuses
+    }
+
     /// Takes the softmax or sigmoid away, if this is one, for
     /// [`Layer::take_activation`](crate::Layer).
     pub(crate) fn take_final(&mut self) -> Activation {

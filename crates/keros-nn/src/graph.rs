@@ -183,6 +183,7 @@ impl GraphBuilder {
         }
         let ends: Vec<usize> = outputs.iter().map(|(_, node)| node.0).collect();
         let activations = take_activations(&steps, &mut layers, &ends);
+        fuse_relus(&mut steps, &mut layers, &ends);
         let ports = outputs.iter().map(|(name, node)| Port {
             name: (*name).to_owned(),
             shape: steps[node.0].shape.clone(),
@@ -310,6 +311,38 @@ fn take_activations(steps: &[Step], layers: &mut [Part], ends: &[usize]) -> Vec<
             Op::Input(_) | Op::Merge(_) => Activation::Linear,
         })
         .collect()
+}
+
+/// Lets layers and merges take over the ReLU that follows, where nothing else uses their output and each is used once.
+fn fuse_relus(steps: &mut [Step], layers: &mut [Part], ends: &[usize]) {
+    let mut uses = vec![0; layers.len()];
+    let mut users = vec![0; steps.len()];
+    for step in &*steps {
+        if let Op::Layer(index) = step.op {
+            uses[index] += 1;
+        }
+        step.inputs.iter().for_each(|&input| users[input] += 1);
+    }
+    ends.iter().for_each(|&end| users[end] += 1);
+    for i in 0..steps.len() {
+        let (before, rest) = steps.split_at_mut(i);
+        let (Op::Layer(index), [input]) = (&rest[0].op, &rest[0].inputs[..]) else {
+            continue;
+        };
+        if uses[*index] > 1 || users[*input] > 1 {
+            continue;
+        }
+        match &mut before[*input].op {
+            Op::Input(_) => {}
+            Op::Layer(other) if uses[*other] > 1 => {}
+            // A layer is built before those that follow.
+            Op::Layer(other) => {
+                let (layers, after) = layers.split_at_mut(*index);
+                after[0].fuse_into(|| layers[*other].fuse_relu());
+            }
+            Op::Merge(merge) => layers[*index].fuse_into(|| merge.fuse_relu()),
+        }
+    }
 }
 
 /// One node, after those it depends on.
@@ -579,7 +612,7 @@ fn accumulate(
             // One of a layer of another type is as exact as it can be in that of the first.
             let grad = cast_owned(workspace, grad, first.dtype())?;
             let both = [first, grad];
-            let next = kernels::merge(workspace, &both, MergeOp::Add)?;
+            let next = kernels::merge(workspace, &both, MergeOp::Add, kernels::Activation::Linear)?;
             both.iter().for_each(|grad| workspace.give(grad));
             next
         }

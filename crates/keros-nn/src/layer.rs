@@ -72,6 +72,19 @@ pub trait Layer {
         Activation::Linear
     }
 
+    /// Whether the layer is `max(x, 0)` and nothing else, which the layer before it may
+    /// [take over](Self::fuse_relu). Default: false.
+    fn is_relu(&self) -> bool {
+        false
+    }
+
+    /// Takes over the ReLU that follows, because one walk through memory is faster than two: the network
+    /// asks if nothing else uses the output. If it returns true, `forward` and `backward` include the
+    /// ReLU from then on, and that layer hands on what it is given. Default: false.
+    fn fuse_relu(&mut self) -> bool {
+        false
+    }
+
     /// The output of a batch.
     ///
     /// # Shapes
@@ -108,6 +121,11 @@ pub trait Merge {
 
     /// As [`Layer::takes_mixed_precision`].
     fn takes_mixed_precision(&self) -> bool {
+        false
+    }
+
+    /// As [`Layer::fuse_relu`].
+    fn fuse_relu(&mut self) -> bool {
         false
     }
 

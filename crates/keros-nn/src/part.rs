@@ -63,6 +63,7 @@ impl PlannedLayer {
             config: layer.config(),
             input: input.to_vec(),
             computes: DType::F32,
+            is_fused: false,
             name,
             output,
             layer,
@@ -103,6 +104,8 @@ pub(crate) struct Part {
     pub(crate) config: Option<Config>,
     /// The type of the values that it takes and hands on.
     computes: DType,
+    /// Whether the layer before has taken over what this one does.
+    is_fused: bool,
 }
 
 impl Part {
@@ -116,6 +119,18 @@ impl Part {
             Some(_) => Activation::Linear,
             None => self.layer.take_activation(),
         }
+    }
+
+    /// Lets `before`, the only user of whose output this is, take over what this layer does if it is a
+    /// ReLU; a penalty of an output needs the output itself.
+    pub(crate) fn fuse_into(&mut self, before: impl FnOnce() -> bool) {
+        let has_penalty = self.layer.activity_regularizer().is_some();
+        self.is_fused = self.layer.is_relu() && !has_penalty && before();
+    }
+
+    /// As [`Layer::fuse_relu`].
+    pub(crate) fn fuse_relu(&mut self) -> bool {
+        self.layer.activity_regularizer().is_none() && self.layer.fuse_relu()
     }
 
     /// A penalty of the output is one of `f32`.
@@ -152,6 +167,9 @@ impl Part {
         pass: &mut Pass<'_>,
         penalty: &mut f64,
     ) -> Result<Tensor, NnError> {
+        if self.is_fused {
+            return Ok(x.clone());
+        }
         pass.trainable = self.trainable;
         let x = cast(pass.workspace, x, self.computes)?;
         let y = self.layer.forward(&x, pass)?;
@@ -168,6 +186,9 @@ impl Part {
         dy: &Tensor,
         pass: &mut Pass<'_>,
     ) -> Result<Option<Tensor>, NnError> {
+        if self.is_fused {
+            return Ok(Some(dy.clone()));
+        }
         pass.trainable = self.trainable;
         let dy = &cast_owned(pass.workspace, dy, self.computes)?;
         if let Some(regularizer) = self.layer.activity_regularizer() {

@@ -61,6 +61,12 @@ impl SequentialBuilder {
             Some(last) => last.take_activation(),
             None => Activation::Linear,
         };
+        for i in 1..parts.len() {
+            let (before, after) = parts.split_at_mut(i);
+            if let (Some(before), Some(after)) = (before.last_mut(), after.first_mut()) {
+                after.fuse_into(|| before.fuse_relu());
+            }
+        }
         let port = |name: Option<&Part>, shape| Port {
             name: name.map_or_else(|| "input".to_owned(), |part| part.name.clone()),
             shape,

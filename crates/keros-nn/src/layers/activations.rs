@@ -55,6 +55,10 @@ impl Layer for Activation {
         self.activation.take_final()
     }
 
+    fn is_relu(&self) -> bool {
+        self.activation == Kind::Relu
+    }
+
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let y = self.activation.apply(pass.workspace, x)?;
         if self.activation != Kind::Linear {
@@ -159,6 +163,10 @@ impl Layer for ReLU {
         )?;
         not_negative("threshold", finite("threshold", self.threshold)?)?;
         Ok(input.to_vec())
+    }
+
+    fn is_relu(&self) -> bool {
+        self.max_value.is_none() && self.negative_slope == 0.0 && self.threshold == 0.0
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {

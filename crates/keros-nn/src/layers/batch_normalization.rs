@@ -8,7 +8,8 @@ use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::resolve::Resolve;
-use keros_tensor::{ParamId, Tensor, kernels};
+use keros_tensor::kernels::{self, Activation, BatchNorm};
+use keros_tensor::{ParamId, Tensor};
 use serde_json::Value;
 
 /// `gamma · (x - mean) / √(variance + epsilon) + beta` for each channel, Keras's
@@ -35,6 +36,8 @@ pub struct BatchNormalization {
     moving_mean: Initializer,
     moving_variance: Initializer,
     common: Common,
+    /// That of a ReLU that follows.
+    activation: Activation,
     built: Option<Built>,
 }
 
@@ -104,6 +107,7 @@ impl BatchNormalization {
             moving_mean: Initializer::Zeros,
             moving_variance: Initializer::Ones,
             common: Common::default(),
+            activation: Activation::Linear,
             built: None,
         }
     }
@@ -158,6 +162,29 @@ impl BatchNormalization {
         self.built.as_ref().ok_or(NnError::NotBuilt)
     }
 
+    /// The normalization by these statistics.
+    fn norm<'a>(
+        &self,
+        built: &Built,
+        pass: &Pass<'a>,
+        mean: &'a Tensor,
+        variance: &'a Tensor,
+    ) -> BatchNorm<'a> {
+        BatchNorm {
+            gamma: built.gamma.map(|id| pass.value(id)),
+            beta: built.beta.map(|id| pass.value(id)),
+            activation: self.activation,
+            ..BatchNorm::new(built.axis, mean, variance, self.epsilon)
+        }
+    }
+
+    /// Keeps the output of a ReLU, whose memory `backward` gives back when nobody needs it any more.
+    fn save_of_relu(&self, y: &Tensor, pass: &mut Pass<'_>) {
+        if self.activation == Activation::Relu {
+            pass.save(y);
+        }
+    }
+
     /// Whether the layer uses its moving statistics: in inference, and frozen.
     fn uses_moving(&self, built: &Built, pass: &Pass<'_>) -> bool {
         let mut params = built.gamma.iter().chain(&built.beta).peekable();
@@ -205,26 +232,26 @@ impl Layer for BatchNormalization {
         Ok(input.to_vec())
     }
 
+    fn fuse_relu(&mut self) -> bool {
+        self.activation = Activation::Relu;
+        true
+    }
+
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;
-        let gamma = built.gamma.map(|id| pass.value(id));
-        let beta = built.beta.map(|id| pass.value(id));
         let moving_mean = pass.value(built.moving_mean);
         let moving_variance = pass.value(built.moving_variance);
-        let axis = built.axis;
         pass.save(x);
         if self.uses_moving(built, pass) {
-            let ws = &mut *pass.workspace;
-            let epsilon = self.epsilon;
-            let (mean, variance) = (moving_mean, moving_variance);
-            let y = kernels::batch_norm(ws, x, axis, mean, variance, gamma, beta, epsilon)?;
+            let norm = self.norm(built, pass, moving_mean, moving_variance);
+            let y = kernels::batch_norm(pass.workspace, x, &norm)?;
+            self.save_of_relu(&y, pass);
             return Ok(y);
         }
-        let ws = &mut *pass.workspace;
-        let (mean, variance) = kernels::channel_statistics(ws, x, axis)?;
-        let epsilon = self.epsilon;
-        let y = kernels::batch_norm(ws, x, axis, &mean, &variance, gamma, beta, epsilon)?;
-        let values = x.elem_count() / x.dim(axis)?;
+        let (mean, variance) = kernels::channel_statistics(pass.workspace, x, built.axis)?;
+        let norm = self.norm(built, pass, &mean, &variance);
+        let y = kernels::batch_norm(pass.workspace, x, &norm)?;
+        let values = x.elem_count() / x.dim(built.axis)?;
         if values > 0 {
             let momentum = f64::from(self.momentum);
             let rate = 1.0 - momentum;
@@ -243,11 +270,16 @@ impl Layer for BatchNormalization {
         }
         pass.save(&mean);
         pass.save(&variance);
+        self.save_of_relu(&y, pass);
         Ok(y)
     }
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let built = self.built()?;
+        if self.activation == Activation::Relu {
+            let y = pass.restore()?;
+            pass.workspace.give(&y);
+        }
         let moving = self.uses_moving(built, pass);
         let (mean, variance) = match moving {
             true => (
@@ -260,18 +292,14 @@ impl Layer for BatchNormalization {
             }
         };
         let x = pass.restore()?;
-        let gamma = built.gamma.map(|id| pass.value(id));
+        let norm = self.norm(built, pass, &mean, &variance);
         let gamma_grad = built.gamma.map(|id| pass.grad(id));
         let beta_grad = built.beta.map(|id| pass.grad(id));
         let dx = kernels::batch_norm_backward(
             pass.workspace,
             &x,
             dy,
-            built.axis,
-            &mean,
-            &variance,
-            gamma,
-            self.epsilon,
+            &norm,
             !moving,
             gamma_grad,
             beta_grad,

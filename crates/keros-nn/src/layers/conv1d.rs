@@ -142,9 +142,7 @@ impl Layer for Conv1D {
         Ok(vec![out_steps, self.filters])
     }
 
-    fn take_activation(&mut self) -> Activation {
-        self.activation.take_final()
-    }
+    own_activation!();
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;

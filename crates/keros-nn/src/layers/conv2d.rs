@@ -104,9 +104,7 @@ impl Layer for Conv2D {
         Ok(vec![out_height, out_width, self.filters])
     }
 
-    fn take_activation(&mut self) -> Activation {
-        self.activation.take_final()
-    }
+    own_activation!();
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;

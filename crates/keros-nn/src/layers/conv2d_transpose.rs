@@ -163,9 +163,7 @@ impl Layer for Conv2DTranspose {
         Ok(vec![size.0, size.1, self.filters])
     }
 
-    fn take_activation(&mut self) -> Activation {
-        self.activation.take_final()
-    }
+    own_activation!();
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;

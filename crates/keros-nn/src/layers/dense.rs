@@ -82,9 +82,7 @@ impl Layer for Dense {
         Ok([leading, &[self.units]].concat())
     }
 
-    fn take_activation(&mut self) -> Activation {
-        self.activation.take_final()
-    }
+    own_activation!();
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;

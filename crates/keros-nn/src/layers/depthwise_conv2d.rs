@@ -96,9 +96,7 @@ impl Layer for DepthwiseConv2D {
         Ok(vec![out_height, out_width, outputs])
     }
 
-    fn take_activation(&mut self) -> Activation {
-        self.activation.take_final()
-    }
+    own_activation!();
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let built = self.built()?;

@@ -342,6 +342,19 @@ macro_rules! arguments {
     };
 }
 
+/// The methods of [`Layer`](crate::Layer) about the activation of a layer that has one.
+macro_rules! own_activation {
+    () => {
+        fn take_activation(&mut self) -> $crate::Activation {
+            self.activation.take_final()
+        }
+
+        fn fuse_relu(&mut self) -> bool {
+            self.activation.fuse_relu()
+        }
+    };
+}
+
 /// The part of [`layer`] that layers of the user's own functions have too.
 macro_rules! own_layer {
     () => {

@@ -4,7 +4,7 @@ use super::axis_of_batch;
 use crate::config::{Arguments, Config};
 use crate::error::NnError;
 use crate::layer::{Merge, Pass};
-use keros_tensor::kernels::{self, MergeOp, Taps};
+use keros_tensor::kernels::{self, Activation, MergeOp, Taps};
 use keros_tensor::{Tensor, Workspace};
 
 /// The methods of [`Merge`] that do not depend on what a layer computes.
@@ -28,6 +28,8 @@ macro_rules! merge {
 #[derive(Default)]
 struct Elementwise {
     inputs: Vec<Broadcast>,
+    /// That of a ReLU that follows.
+    activation: Activation,
 }
 
 /// How the sample of one input gets the shape of the output.
@@ -128,9 +130,12 @@ impl Elementwise {
             .zip(inputs)
             .map(|(broadcast, x)| broadcast.forward(pass.workspace, x))
             .collect::<Result<Vec<_>, _>>()?;
-        let y = kernels::merge(pass.workspace, &inputs, op)?;
+        let y = kernels::merge(pass.workspace, &inputs, op, self.activation)?;
         if !is_linear(op) {
             inputs.iter().for_each(|x| pass.save(x));
+        }
+        if self.activation == Activation::Relu {
+            pass.save(&y);
         }
         Ok(y)
     }
@@ -142,6 +147,17 @@ impl Elementwise {
         op: MergeOp,
     ) -> Result<Vec<Tensor>, NnError> {
         let count = self.inputs.len();
+        let of_relu = match self.activation {
+            Activation::Relu => {
+                let y = pass.restore()?;
+                let dz = kernels::activation_backward(pass.workspace, &y, dy, Activation::Relu)?;
+                pass.workspace.give(dy);
+                pass.workspace.give(&y);
+                Some(dz)
+            }
+            _ => None,
+        };
+        let dy = of_relu.as_ref().unwrap_or(dy);
         let inputs = match is_linear(op) {
             // Only their shape is needed, which is that of the output.
             true => vec![dy.clone(); count],
@@ -225,6 +241,11 @@ macro_rules! elementwise {
             fn takes_mixed_precision(&self) -> bool {
                 let mut inputs = self.merge.inputs.iter();
                 inputs.all(|broadcast| broadcast.repeats.is_empty())
+            }
+
+            fn fuse_relu(&mut self) -> bool {
+                self.merge.activation = Activation::Relu;
+                true
             }
 
             fn build(&mut self, inputs: &[Vec<usize>]) -> Result<Vec<usize>, NnError> {

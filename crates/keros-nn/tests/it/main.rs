@@ -5,6 +5,7 @@ mod autograd;
 mod config;
 mod conv_layers;
 mod errors;
+mod fused_relu;
 mod gradient_properties;
 mod gradients;
 mod graph;

@@ -1,9 +1,10 @@
 //! Starts batch normalization, and the sums over columns that group normalization shares with it.
 
-use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
 use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, launch, small_size};
+use crate::kernels::{Activation, BatchNorm};
 use crate::{TensorError, Workspace};
 
 /// Blocks that sum at the same time on a large GPU, a few for each of its processors.
@@ -98,6 +99,34 @@ pub(crate) fn warps(n: usize) -> LaunchConfig {
     blocks(n.div_ceil(BLOCK / 32).max(1))
 }
 
+/// The struct Normalization of batch_norm.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Normalization {
+    mean: u64,
+    variance: u64,
+    gamma: u64,
+    beta: u64,
+    epsilon: f32,
+    relu: i32,
+}
+
+// SAFETY: the fields of the struct there, in its order.
+unsafe impl DeviceRepr for Normalization {}
+
+impl Normalization {
+    fn new(op: &'static str, norm: &BatchNorm<'_>) -> Result<Self, TensorError> {
+        Ok(Self {
+            mean: address::<f32>(op, norm.mean)?,
+            variance: address::<f32>(op, norm.variance)?,
+            gamma: address_or_null::<f32>(op, norm.gamma)?,
+            beta: address_or_null::<f32>(op, norm.beta)?,
+            epsilon: norm.epsilon,
+            relu: i32::from(norm.activation == Activation::Relu),
+        })
+    }
+}
+
 /// A tensor seen as `[rows, channels, inner]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Channels {
@@ -116,22 +145,29 @@ impl Channels {
         (self.rows * self.inner).max(1) as f64
     }
 
-    /// `[chunks, 2, channels]`, and the number of chunks.
+    /// `[chunks, 2, channels]`: sums of `a` and of `a · b`, and the number of chunks. With a normalization of `b` that
+    /// a ReLU follows, over those places where it passes the gradient `a` on.
     fn sums(
         self,
         op: &'static str,
         gpu: &Gpu,
         ws: &mut Workspace,
-        a: &Tensor,
-        b: &Tensor,
+        (a, b): (&Tensor, &Tensor),
+        of_relu: Option<Normalization>,
     ) -> Result<(Tensor, u32), TensorError> {
-        if self.inner == 1 {
-            let plan = ColumnPlan::new(op, 1, self.rows, self.channels)?;
-            let dims = [1, self.rows, self.channels];
-            return Ok((column_sums(op, gpu, ws, (a, b), dims, &plan)?, plan.chunks));
+        let dims = [1, self.rows, self.channels];
+        let columns = match self.inner {
+            1 => Some(ColumnPlan::new(op, 1, self.rows, self.channels)?),
+            _ => None,
+        };
+        if let (Some(plan), None) = (&columns, of_relu) {
+            return Ok((column_sums(op, gpu, ws, (a, b), dims, plan)?, plan.chunks));
         }
         let lanes = BLOCK.div_ceil(self.inner);
-        let count = ColumnPlan::chunks(self.rows, self.channels, lanes);
+        let count = match &columns {
+            Some(plan) => plan.chunks as usize,
+            None => ColumnPlan::chunks(self.rows, self.channels, lanes),
+        };
         let partials = ws.take(&[count, 2, self.channels], DType::F64)?;
         let values = Values::of(op, a)?;
         let (a, b) = (values.address(op, a)?, values.address(op, b)?);
@@ -139,11 +175,44 @@ impl Channels {
         let (rows, chunks) = (self.rows as i64, count as u32);
         let channels = small_size(op, "number of channels", self.channels)?;
         let inner = small_size(op, "size of a channel", self.inner)?;
-        if count > 0 {
-            launch!(
+        let threads = blocks(count * self.channels);
+        match (columns, of_relu) {
+            _ if count == 0 => {}
+            (Some(plan), Some(norm)) => {
+                let (width, tiles) = (plan.width, plan.tiles);
+                let threads = blocks(count * tiles as usize);
+                launch!(
+                    gpu,
+                    BATCH_NORM.partial_column_sums_relu of values,
+                    threads,
+                    a,
+                    b,
+                    norm,
+                    rows,
+                    channels,
+                    width,
+                    tiles,
+                    chunks,
+                    to
+                );
+            }
+            (_, Some(norm)) => launch!(
+                gpu,
+                BATCH_NORM.channel_sums_relu of values,
+                threads,
+                a,
+                b,
+                norm,
+                rows,
+                channels,
+                inner,
+                chunks,
+                to
+            ),
+            (_, None) => launch!(
                 gpu,
                 BATCH_NORM.channel_sums of values,
-                blocks(count * self.channels),
+                threads,
                 a,
                 b,
                 rows,
@@ -151,7 +220,7 @@ impl Channels {
                 inner,
                 chunks,
                 to
-            );
+            ),
         }
         Ok((partials, chunks))
     }
@@ -165,7 +234,7 @@ pub(crate) fn channel_statistics(
     shape: Channels,
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "channel_statistics";
-    let (sums, chunks) = shape.sums(OP, gpu, ws, x, x)?;
+    let (sums, chunks) = shape.sums(OP, gpu, ws, (x, x), None)?;
     let mean = ws.take(&[shape.channels], DType::F32)?;
     let variance = ws.take(&[shape.channels], DType::F32)?;
     let from = address::<f64>(OP, &sums)?;
@@ -187,26 +256,18 @@ pub(crate) fn channel_statistics(
 }
 
 /// [`kernels::batch_norm`](crate::kernels::batch_norm).
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn batch_norm(
     gpu: &Gpu,
     ws: &mut Workspace,
     x: &Tensor,
     shape: Channels,
-    mean: &Tensor,
-    variance: &Tensor,
-    gamma: Option<&Tensor>,
-    beta: Option<&Tensor>,
-    epsilon: f32,
+    norm: &BatchNorm<'_>,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "batch_norm";
     let values = Values::of(OP, x)?;
     let y = ws.take(x.dims(), values.dtype())?;
-    let to = values.address(OP, &y)?;
-    let (x, mean) = (values.address(OP, x)?, address::<f32>(OP, mean)?);
-    let variance = address::<f32>(OP, variance)?;
-    let gamma = address_or_null::<f32>(OP, gamma)?;
-    let beta = address_or_null::<f32>(OP, beta)?;
+    let norm = Normalization::new(OP, norm)?;
+    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
     let Threads {
         config,
         threads,
@@ -222,11 +283,7 @@ pub(crate) fn batch_norm(
                 BATCH_NORM.$kernel of values,
                 config,
                 x,
-                mean,
-                variance,
-                gamma,
-                beta,
-                epsilon,
+                norm,
                 channels,
                 inner,
                 threads,
@@ -279,25 +336,21 @@ pub(crate) fn batch_norm_backward(
     x: &Tensor,
     dy: &Tensor,
     shape: Channels,
-    mean: &Tensor,
-    variance: &Tensor,
-    gamma: Option<&Tensor>,
-    epsilon: f32,
+    norm: &BatchNorm<'_>,
     of_batch: bool,
     dgamma: Option<&Tensor>,
     dbeta: Option<&Tensor>,
     need_dx: bool,
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "batch_norm backward";
-    let (sums, chunks) = shape.sums(OP, gpu, ws, dy, x)?;
+    let norm = Normalization::new(OP, norm)?;
+    let of_relu = (norm.relu != 0).then_some(norm);
+    let (sums, chunks) = shape.sums(OP, gpu, ws, (dy, x), of_relu)?;
     let terms = match need_dx {
-        true => Some(ws.take(&[3, shape.channels], DType::F32)?),
+        true => Some(ws.take(&[2, shape.channels], DType::F32)?),
         false => None,
     };
     let partials = address::<f64>(OP, &sums)?;
-    let mean = address::<f32>(OP, mean)?;
-    let variance = address::<f32>(OP, variance)?;
-    let gamma = address_or_null::<f32>(OP, gamma)?;
     let dgamma = address_or_null::<f32>(OP, dgamma)?;
     let dbeta = address_or_null::<f32>(OP, dbeta)?;
     let to_terms = address_or_null::<f32>(OP, terms.as_ref())?;
@@ -310,10 +363,7 @@ pub(crate) fn batch_norm_backward(
         chunks,
         channels,
         count,
-        mean,
-        variance,
-        gamma,
-        epsilon,
+        norm,
         of_batch,
         dgamma,
         dbeta,
@@ -343,7 +393,7 @@ pub(crate) fn batch_norm_backward(
                 config,
                 x,
                 dy,
-                mean,
+                norm,
                 to_terms,
                 channels,
                 inner,

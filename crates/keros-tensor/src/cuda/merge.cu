@@ -38,16 +38,20 @@ __device__ __forceinline__ float fold(float value, const MergeInputs<T> &inputs,
     return value;
 }
 
-KERNELS(merge, (MergeInputs<T> inputs, int count, T *y, long long n, int op), {
+KERNELS(merge, (MergeInputs<T> inputs, int count, T *y, long long n, int op, int relu), {
     FOR_EACH(i, n) {
         float value = fold(inputs.at[0][i], inputs, 1, count, i, op);
-        y[i] = op == AVERAGE ? value / count : value;
+        value = op == AVERAGE ? value / count : value;
+        y[i] = relu && value < 0 ? 0.0f : value;
     }
 })
 
 // The sum of two, the merge of residual networks.
-KERNELS(add, (const T *a, const T *b, T *y, long long n), {
-    zip(a, b, y, n, [](float a, float b) { return a + b; });
+KERNELS(add, (const T *a, const T *b, T *y, long long n, int relu), {
+    zip(a, b, y, n, [=](float a, float b) {
+        float value = a + b;
+        return relu && value < 0 ? 0.0f : value;
+    });
 })
 
 KERNELS(merge_backward, (MergeInputs<T> inputs, int count, const T *dy, int index, T *dx, long long n, int op), {

@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 
 use super::elementwise::copied;
 use super::{Gpu, Values, each, launch};
-use crate::kernels::MergeOp;
+use crate::kernels::{Activation, MergeOp};
 use crate::{TensorError, Workspace};
 
 /// As many tensors as fit into the parameters of a kernel, INPUTS in merge.cu.
@@ -52,22 +52,24 @@ pub(crate) fn merge(
     inputs: &[Tensor],
     shape: &[usize],
     op: MergeOp,
+    activation: Activation,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "merging";
     let values = Values::of(OP, &inputs[0])?;
+    let relu = i32::from(activation == Activation::Relu);
     if let (MergeOp::Add, [a, b]) = (op, inputs) {
         let y = ws.take(shape, values.dtype())?;
         let (threads, n) = (each(y.elem_count().div_ceil(4)), y.elem_count() as i64);
         let (a, b) = (values.address(OP, a)?, values.address(OP, b)?);
         let to = values.address(OP, &y)?;
-        launch!(gpu, MERGE.add of values, threads, a, b, to, n);
+        launch!(gpu, MERGE.add of values, threads, a, b, to, n, relu);
         return Ok(y);
     }
     let (inputs, count) = addresses(OP, values, inputs)?;
     let y = ws.take(shape, values.dtype())?;
     let (threads, n) = (each(y.elem_count()), y.elem_count() as i64);
     let (to, op) = (values.address(OP, &y)?, number(op));
-    launch!(gpu, MERGE.merge of values, threads, inputs, count, to, n, op);
+    launch!(gpu, MERGE.merge of values, threads, inputs, count, to, n, op, relu);
     Ok(y)
 }
 

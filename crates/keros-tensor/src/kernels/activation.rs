@@ -60,12 +60,13 @@ pub fn activation_backward(
 
 /// `max(x, 0)` that keeps NaN.
 #[inline(always)]
-fn relu(x: f32) -> f32 {
+pub(super) fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
+/// From the output or, which has the same sign, the input.
 #[inline(always)]
-fn relu_backward(y: f32, dy: f32) -> f32 {
+pub(super) fn relu_backward(y: f32, dy: f32) -> f32 {
     if y > 0.0 { dy } else { 0.0 }
 }
 

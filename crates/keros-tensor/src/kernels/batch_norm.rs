@@ -8,6 +8,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::activation::{Activation, relu, relu_backward};
 use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
@@ -36,7 +37,7 @@ pub fn channel_statistics(
         x,
         c.on_gpu()
     ));
-    let sums = c.sums(ws, x, x)?;
+    let sums = c.sums(ws, x, x, None)?;
     let mean = ws.take(&[c.channels], DType::F32)?;
     let variance = ws.take(&[c.channels], DType::F32)?;
     {
@@ -60,62 +61,103 @@ pub fn channel_statistics(
     Ok((mean, variance))
 }
 
-/// `y = gamma · (x - mean) / √(variance + epsilon) + beta` for each channel.
+/// What [`batch_norm`] takes beside its input.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchNorm<'a> {
+    /// The axis of the channels.
+    pub axis: usize,
+    /// `[C]`
+    pub mean: &'a Tensor,
+    /// `[C]`
+    pub variance: &'a Tensor,
+    /// `[C]`; 1 without.
+    pub gamma: Option<&'a Tensor>,
+    /// `[C]`; 0 without.
+    pub beta: Option<&'a Tensor>,
+    /// What is added to the variance.
+    pub epsilon: f32,
+    /// What is done to the result.
+    pub activation: Activation,
+}
+
+impl<'a> BatchNorm<'a> {
+    /// One without `gamma`, `beta` and activation.
+    #[must_use]
+    pub fn new(axis: usize, mean: &'a Tensor, variance: &'a Tensor, epsilon: f32) -> Self {
+        Self {
+            axis,
+            mean,
+            variance,
+            gamma: None,
+            beta: None,
+            epsilon,
+            activation: Activation::Linear,
+        }
+    }
+
+    fn check(&self, op: &'static str, c: &Channels) -> Result<(), TensorError> {
+        c.check(op, "mean", Some(self.mean))?;
+        c.check(op, "variance", Some(self.variance))?;
+        c.check(op, "gamma", self.gamma)?;
+        c.check(op, "beta", self.beta)
+    }
+
+    /// `[3, period]`: mean, factor and shift of the channel of each element.
+    fn terms(&self, ws: &mut Workspace, c: &Channels) -> Result<Tensor, TensorError> {
+        let terms = ws.take(&[3, c.period], DType::F32)?;
+        let mean = access::read::<f32>(self.mean)?;
+        let variance = access::read::<f32>(self.variance)?;
+        let gamma = self.gamma.map(access::read::<f32>).transpose()?;
+        let beta = self.beta.map(access::read::<f32>).transpose()?;
+        access::write(&terms, |terms: &mut [f32]| {
+            c.expand(terms, |i| {
+                let scale = gamma.as_ref().map_or(1.0, |gamma| gamma[i]);
+                let shift = beta.as_ref().map_or(0.0, |beta| beta[i]);
+                [
+                    mean[i],
+                    scale * inverse_root(variance[i], self.epsilon),
+                    shift,
+                ]
+            });
+        })?;
+        Ok(terms)
+    }
+}
+
+/// `y = activation(gamma · (x - mean) / √(variance + epsilon) + beta)` for each channel.
 ///
-/// `x` and `y`: any shape, `axis` holds the channels; all others: `[C]`. Without `gamma` it is 1,
-/// without `beta` 0.
+/// `x` and `y`: any shape.
 ///
 /// # Errors
 /// As [`channel_statistics`].
-#[allow(clippy::too_many_arguments)]
 pub fn batch_norm(
     ws: &mut Workspace,
     x: &Tensor,
-    axis: usize,
-    mean: &Tensor,
-    variance: &Tensor,
-    gamma: Option<&Tensor>,
-    beta: Option<&Tensor>,
-    epsilon: f32,
+    norm: &BatchNorm<'_>,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "batch_norm";
-    let c = Channels::new(OP, x.dims(), axis)?;
-    c.check(OP, "mean", Some(mean))?;
-    c.check(OP, "variance", Some(variance))?;
-    c.check(OP, "gamma", gamma)?;
-    c.check(OP, "beta", beta)?;
+    let c = Channels::new(OP, x.dims(), norm.axis)?;
+    norm.check(OP, &c)?;
     on_gpu!(x, |gpu| cuda::batch_norm::batch_norm(
         gpu,
         ws,
         x,
         c.on_gpu(),
-        mean,
-        variance,
-        gamma,
-        beta,
-        epsilon
+        norm
     ));
     let y = ws.take(x.dims(), DType::F32)?;
-    let terms = ws.take(&[3, c.period], DType::F32)?;
-    {
-        let (mean, variance) = (access::read::<f32>(mean)?, access::read::<f32>(variance)?);
-        let gamma = gamma.map(access::read::<f32>).transpose()?;
-        let beta = beta.map(access::read::<f32>).transpose()?;
-        access::write(&terms, |terms: &mut [f32]| {
-            c.expand(terms, |i| {
-                let scale = gamma.as_ref().map_or(1.0, |gamma| gamma[i]);
-                let shift = beta.as_ref().map_or(0.0, |beta| beta[i]);
-                [mean[i], scale * inverse_root(variance[i], epsilon), shift]
-            });
-        })?;
-    }
+    let terms = norm.terms(ws, &c)?;
     {
         let (x, terms) = (access::read::<f32>(x)?, access::read::<f32>(&terms)?);
         let (x, terms) = (&*x, &*terms);
         let chunk = c.chunk();
         access::write(&y, |y| {
             for_each_part(chunks_mut(y, chunk), |i, y| {
-                scale(&x[i * chunk..], terms, c.period, y);
+                let x = &x[i * chunk..];
+                match norm.activation {
+                    Activation::Linear => scale(x, terms, c.period, y),
+                    Activation::Relu => scale_relu(x, terms, c.period, y),
+                }
             });
         })?;
     }
@@ -136,22 +178,16 @@ pub fn batch_norm_backward(
     ws: &mut Workspace,
     x: &Tensor,
     dy: &Tensor,
-    axis: usize,
-    mean: &Tensor,
-    variance: &Tensor,
-    gamma: Option<&Tensor>,
-    epsilon: f32,
+    norm: &BatchNorm<'_>,
     of_batch: bool,
     dgamma: Option<&Tensor>,
     dbeta: Option<&Tensor>,
     need_dx: bool,
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "batch_norm backward";
-    let c = Channels::new(OP, x.dims(), axis)?;
+    let c = Channels::new(OP, x.dims(), norm.axis)?;
     expect_dims(OP, "output gradient", dy, x.dims())?;
-    c.check(OP, "mean", Some(mean))?;
-    c.check(OP, "variance", Some(variance))?;
-    c.check(OP, "gamma", gamma)?;
+    norm.check(OP, &c)?;
     c.check(OP, "gradient of gamma", dgamma)?;
     c.check(OP, "gradient of beta", dbeta)?;
     on_gpu!(x, |gpu| cuda::batch_norm::batch_norm_backward(
@@ -160,25 +196,28 @@ pub fn batch_norm_backward(
         x,
         dy,
         c.on_gpu(),
-        mean,
-        variance,
-        gamma,
-        epsilon,
+        norm,
         of_batch,
         dgamma,
         dbeta,
         need_dx
     ));
-    let sums = c.sums(ws, dy, x)?;
+    // Where a ReLU follows, its gradient needs the values that it was given.
+    let of_relu = match norm.activation {
+        Activation::Linear => None,
+        Activation::Relu => Some(norm.terms(ws, &c)?),
+    };
+    let sums = c.sums(ws, dy, x, of_relu.as_ref())?;
     let terms = ws.take(&[4, c.period], DType::F32)?;
     {
         let sums = access::read::<f64>(&sums)?;
-        let (mean, variance) = (access::read::<f32>(mean)?, access::read::<f32>(variance)?);
+        let mean = access::read::<f32>(norm.mean)?;
+        let variance = access::read::<f32>(norm.variance)?;
         // Σ dy and Σ dy · (x - mean) / √(variance + epsilon).
         let sum = |i: usize| sums[i];
         let product = |i: usize| {
             let centered = sums[c.channels + i] - f64::from(mean[i]) * sums[i];
-            centered * f64::from(inverse_root(variance[i], epsilon))
+            centered * f64::from(inverse_root(variance[i], norm.epsilon))
         };
         if let Some(dgamma) = dgamma {
             access::write(dgamma, |dgamma: &mut [f32]| {
@@ -192,10 +231,10 @@ pub fn batch_norm_backward(
                 values.for_each(|(i, value)| *value = sum(i) as f32);
             })?;
         }
-        let gamma = gamma.map(access::read::<f32>).transpose()?;
+        let gamma = norm.gamma.map(access::read::<f32>).transpose()?;
         access::write(&terms, |terms: &mut [f32]| {
             c.expand(terms, |i| {
-                let root = inverse_root(variance[i], epsilon);
+                let root = inverse_root(variance[i], norm.epsilon);
                 let scale = gamma.as_ref().map_or(1.0, |gamma| gamma[i]) * root;
                 let (by_mean, by_variance) = match of_batch {
                     true => (sum(i) / c.count(), product(i) / c.count()),
@@ -213,17 +252,23 @@ pub fn batch_norm_backward(
             let dx = ws.take(x.dims(), DType::F32)?;
             let (x, dy) = (access::read::<f32>(x)?, access::read::<f32>(dy)?);
             let terms = access::read::<f32>(&terms)?;
-            let (x, dy, terms) = (&*x, &*dy, &*terms);
+            let of_relu = of_relu.as_ref().map(access::read::<f32>).transpose()?;
+            let (x, dy, terms, of_relu) = (&*x, &*dy, &*terms, of_relu.as_deref());
             let chunk = c.chunk();
             access::write(&dx, |dx| {
                 for_each_part(chunks_mut(dx, chunk), |i, dx| {
-                    unscale(&x[i * chunk..], &dy[i * chunk..], terms, c.period, dx);
+                    let (x, dy) = (&x[i * chunk..], &dy[i * chunk..]);
+                    match of_relu {
+                        None => unscale(x, dy, terms, c.period, dx),
+                        Some(of_relu) => unscale_relu(x, dy, terms, of_relu, c.period, dx),
+                    }
                 });
             })?;
             Some(dx)
         }
     };
     ws.give(&terms);
+    of_relu.iter().for_each(|terms| ws.give(terms));
     Ok(dx)
 }
 
@@ -304,20 +349,32 @@ impl Channels {
         }
     }
 
-    /// `[2, C]` in f64: `Σ a` and `Σ a · b` of each channel.
-    fn sums(&self, ws: &mut Workspace, a: &Tensor, b: &Tensor) -> Result<Tensor, TensorError> {
+    /// `[2, C]` in f64: `Σ a` and `Σ a · b` of each channel; with the terms of a normalization of `b`
+    /// that a ReLU follows, over those places where it passes the gradient `a` on.
+    fn sums(
+        &self,
+        ws: &mut Workspace,
+        a: &Tensor,
+        b: &Tensor,
+        of_relu: Option<&Tensor>,
+    ) -> Result<Tensor, TensorError> {
         let periods = self.elements.div_ceil(self.period);
         let chunk = self.chunk().max(periods.div_ceil(PARTIALS) * self.period);
         let chunks = self.elements.div_ceil(chunk);
         let partials = ws.take(&[chunks, 2, self.period], DType::F64)?;
         {
             let (a, b) = (access::read::<f32>(a)?, access::read::<f32>(b)?);
-            let (a, b) = (&*a, &*b);
+            let of_relu = of_relu.map(access::read::<f32>).transpose()?;
+            let (a, b, of_relu) = (&*a, &*b, of_relu.as_deref());
             access::write(&partials, |partials: &mut [f64]| {
                 for_each_part(chunks_mut(partials, 2 * self.period), |i, partial| {
                     let range = i * chunk..self.elements.min((i + 1) * chunk);
                     let (sums, products) = partial.split_at_mut(self.period);
-                    add_products(&a[range.clone()], &b[range], sums, products);
+                    let (a, b) = (&a[range.clone()], &b[range]);
+                    match of_relu {
+                        None => add_products(a, b, sums, products),
+                        Some(terms) => add_products_relu(a, b, terms, sums, products),
+                    }
                 });
             })?;
         }
@@ -356,6 +413,26 @@ multiversion! {
         }
     }
 
+    /// The same where the ReLU of `scale_relu`, which was given `b`, passes `a` on.
+    fn add_products_relu(a: &[f32], b: &[f32], terms: &[f32], sums: &mut [f64], products: &mut [f64]) {
+        sums.fill(0.0);
+        products.fill(0.0);
+        let period = sums.len();
+        let (mean, rest) = terms.split_at(period);
+        let (scale, shift) = rest.split_at(period);
+        for (a, b) in a.chunks(period).zip(b.chunks(period)) {
+            let terms = mean.iter().zip(scale).zip(shift);
+            let sums = sums.iter_mut().zip(products.iter_mut());
+            for (((sum, product), (&a, &b)), ((mean, scale), shift)) in
+                sums.zip(a.iter().zip(b)).zip(terms)
+            {
+                let a = f64::from(relu_backward((b - mean) * scale + shift, a));
+                *sum += a;
+                *product += a * f64::from(b);
+            }
+        }
+    }
+
     fn scale(x: &[f32], terms: &[f32], period: usize, y: &mut [f32]) {
         let (mean, rest) = terms.split_at(period);
         let (scale, shift) = rest.split_at(period);
@@ -363,6 +440,18 @@ multiversion! {
             let terms = mean.iter().zip(scale).zip(shift);
             for ((y, &x), ((mean, scale), shift)) in y.iter_mut().zip(x).zip(terms) {
                 *y = (x - mean) * scale + shift;
+            }
+        }
+    }
+
+    /// As `scale`, and a ReLU after it.
+    fn scale_relu(x: &[f32], terms: &[f32], period: usize, y: &mut [f32]) {
+        let (mean, rest) = terms.split_at(period);
+        let (scale, shift) = rest.split_at(period);
+        for (y, x) in y.chunks_mut(period).zip(x.chunks(period)) {
+            let terms = mean.iter().zip(scale).zip(shift);
+            for ((y, &x), ((mean, scale), shift)) in y.iter_mut().zip(x).zip(terms) {
+                *y = relu((x - mean) * scale + shift);
             }
         }
     }
@@ -378,6 +467,32 @@ multiversion! {
             for ((dx, (x, dy)), ((mean, scale), (by_mean, slope))) in
                 dx.iter_mut().zip(inputs).zip(terms)
             {
+                *dx = scale * (dy - by_mean - (x - mean) * slope);
+            }
+        }
+    }
+
+    /// The gradient of `scale_relu`, whose terms are `of_relu`.
+    fn unscale_relu(
+        x: &[f32],
+        dy: &[f32],
+        terms: &[f32],
+        of_relu: &[f32],
+        period: usize,
+        dx: &mut [f32]
+    ) {
+        let (mean, rest) = terms.split_at(period);
+        let (scale, rest) = rest.split_at(period);
+        let (by_mean, slope) = rest.split_at(period);
+        let shift = &of_relu[2 * period..];
+        let inputs = x.chunks(period).zip(dy.chunks(period));
+        for (dx, (x, dy)) in dx.chunks_mut(period).zip(inputs) {
+            let terms = mean.iter().zip(scale).zip(by_mean.iter().zip(slope)).zip(shift);
+            let inputs = x.iter().zip(dy);
+            for ((dx, (x, &dy)), (((mean, scale), (by_mean, slope)), shift)) in
+                dx.iter_mut().zip(inputs).zip(terms)
+            {
+                let dy = relu_backward((x - mean) * scale + shift, dy);
                 *dx = scale * (dy - by_mean - (x - mean) * slope);
             }
         }

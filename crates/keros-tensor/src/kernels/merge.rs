@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::activation::{Activation, finish_row};
 use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
@@ -25,14 +26,19 @@ pub enum MergeOp {
     Minimum,
 }
 
-/// Combines at least one tensor of one shape.
+/// Combines at least one tensor of one shape; the activation is done to the result.
 ///
 /// # Errors
 /// No tensor, or two shapes, or on a GPU more than 480 tensors; otherwise see [the module](super).
-pub fn merge(ws: &mut Workspace, inputs: &[Tensor], op: MergeOp) -> Result<Tensor, TensorError> {
+pub fn merge(
+    ws: &mut Workspace,
+    inputs: &[Tensor],
+    op: MergeOp,
+    activation: Activation,
+) -> Result<Tensor, TensorError> {
     let shape = check("merging", inputs)?;
     on_gpu!(&inputs[0], |gpu| {
-        cuda::merge::merge(gpu, ws, inputs, shape, op)
+        cuda::merge::merge(gpu, ws, inputs, shape, op, activation)
     });
     let y = ws.take(shape, DType::F32)?;
     let guards = read_all(inputs)?;
@@ -49,12 +55,14 @@ pub fn merge(ws: &mut Workspace, inputs: &[Tensor], op: MergeOp) -> Result<Tenso
             if op == MergeOp::Average {
                 scale(y, guards.len() as f32);
             }
+            finish_row(y, None, activation);
         });
     })?;
     Ok(y)
 }
 
-/// The gradient of [`merge`] with respect to input number `index`.
+/// The gradient of [`merge`] with respect to input number `index`, without an activation: `dy` is what
+/// [`activation_backward`](super::activation_backward) returns for one.
 ///
 /// # Errors
 /// As [`merge`]; also if there is no such input or `dy` has another shape.

@@ -80,7 +80,7 @@ mod softmax;
 pub use activation::{Activation, activation, activation_backward};
 pub use affine::affine;
 pub use average_pool::{average_pool2d, average_pool2d_backward};
-pub use batch_norm::{batch_norm, batch_norm_backward, channel_statistics};
+pub use batch_norm::{BatchNorm, batch_norm, batch_norm_backward, channel_statistics};
 pub use border::{Border, crop2d, zero_pad2d};
 pub use cast::cast;
 pub use concat::{concatenate, slice_axis};

@@ -86,9 +86,12 @@ proptest! {
             let tensors: Vec<Tensor> = (0..inputs).map(|i| random(i as u64, &[len])).collect();
             let values: Vec<Vec<f64>> = tensors.iter().map(flat64).collect();
             let at = |i: usize| -> Vec<f64> { values.iter().map(|values| values[i]).collect() };
-            let y = merge(ws, &tensors, op).unwrap();
+            let y = merge(ws, &tensors, op, Activation::Linear).unwrap();
             let expected: Vec<f64> = (0..len).map(|i| merged(op, &at(i))).collect();
             check_close("merge", &y, &expected, 1e-6);
+            let y = merge(ws, &tensors, op, Activation::Relu).unwrap();
+            let positive: Vec<f64> = expected.iter().map(|y| y.max(0.0)).collect();
+            check_close("merge and ReLU", &y, &positive, 1e-6);
             let dy = random(9, &[len]);
             let dy64 = flat64(&dy);
             for input in 0..inputs {

@@ -1,8 +1,9 @@
 //! Normalizations against their formulas in double precision, gradients against differences.
 
 use keros_tensor::kernels::{
-    NormLayout, NormParams, batch_norm, batch_norm_backward, channel_statistics, moving_average,
-    normalize, normalize_backward, unit_normalize, unit_normalize_backward,
+    Activation, BatchNorm, NormLayout, NormParams, activation, activation_backward, batch_norm,
+    batch_norm_backward, channel_statistics, moving_average, normalize, normalize_backward,
+    unit_normalize, unit_normalize_backward,
 };
 use keros_tensor::{Device, Tensor, Workspace, parallel};
 use proptest::prelude::*;
@@ -61,17 +62,19 @@ proptest! {
                 naive(x, &channel, &channel, gamma, beta)
             };
             let (mean, variance) = channel_statistics(&mut ws, &x, axis).unwrap();
-            let (g, b) = (Some(&gamma), Some(&beta));
-            let y = batch_norm(&mut ws, &x, axis, &mean, &variance, g, b, EPSILON).unwrap();
+            let norm = BatchNorm {
+                gamma: Some(&gamma),
+                beta: Some(&beta),
+                ..BatchNorm::new(axis, &mean, &variance, EPSILON)
+            };
+            let y = batch_norm(&mut ws, &x, &norm).unwrap();
             check_close("y", &y, &formula(&x64, &gamma64, &beta64), 2e-5);
 
             let dy = random(4, &shape);
             let dy64 = flat64(&dy);
             let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
-            let dx = batch_norm_backward(
-                &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, true,
-                Some(&dgamma), Some(&dbeta), true,
-            ).unwrap().unwrap();
+            let (dg, db) = (Some(&dgamma), Some(&dbeta));
+            let dx = batch_norm_backward(&mut ws, &x, &dy, &norm, true, dg, db, true).unwrap().unwrap();
             let expected = finite_differences(&x64, |x| dot(&formula(x, &gamma64, &beta64), &dy64));
             check_close("dx", &dx, &expected, 2e-4);
             let expected = finite_differences(&gamma64, |g| dot(&formula(&x64, g, &beta64), &dy64));
@@ -81,9 +84,9 @@ proptest! {
 
             // With constants for statistics the gradient is a scale.
             let variance64 = flat64(&variance);
-            let dx = batch_norm_backward(
-                &mut ws, &x, &dy, axis, &mean, &variance, g, EPSILON, false, None, None, true,
-            ).unwrap().unwrap();
+            let dx = batch_norm_backward(&mut ws, &x, &dy, &norm, false, None, None, true)
+                .unwrap()
+                .unwrap();
             let scaled = |(i, dy): (usize, &f64)| {
                 let c = channel(i);
                 dy * gamma64[c] / (variance64[c] + f64::from(EPSILON)).sqrt()
@@ -243,16 +246,15 @@ fn long_sums_follow_the_formula() {
         check_close("variance", &variance, &variances, 1e-6);
         let root = |i: usize| (variances[channel(i)] + f64::from(EPSILON)).sqrt();
         let normal = |i: usize| (x64[i] - means[channel(i)]) / root(i);
-        let y = batch_norm(&mut ws, &x, axis, &mean, &variance, None, None, EPSILON).unwrap();
+        let norm = BatchNorm::new(axis, &mean, &variance, EPSILON);
+        let y = batch_norm(&mut ws, &x, &norm).unwrap();
         let expected: Vec<f64> = (0..x64.len()).map(normal).collect();
         check_close("y", &y, &expected, 1e-5);
         let (dgamma, dbeta) = (random(3, &[channels]), random(4, &[channels]));
         let (g, b) = (Some(&dgamma), Some(&dbeta));
-        let dx = batch_norm_backward(
-            &mut ws, &x, &dy, axis, &mean, &variance, None, EPSILON, true, g, b, true,
-        )
-        .unwrap()
-        .unwrap();
+        let dx = batch_norm_backward(&mut ws, &x, &dy, &norm, true, g, b, true)
+            .unwrap()
+            .unwrap();
         let (by_beta, by_gamma) = (sums(&|i| dy64[i]), sums(&|i| dy64[i] * normal(i)));
         check_close("dbeta", &dbeta, &by_beta, 1e-5);
         check_close("dgamma", &dgamma, &by_gamma, 1e-5);
@@ -310,6 +312,61 @@ fn layers_follow_the_formula() {
     }
 }
 
+/// A ReLU that is fused is one that follows, to the bit: forward and backward, on every path and along every axis.
+#[test]
+fn a_fused_relu_is_one_that_follows() {
+    for (shape, axis) in [
+        (vec![6, 5, 3, 8], 3),
+        (vec![70, 7], 1),
+        (vec![3, 4, 10], 1),
+        (vec![40, 17, 6, 24], 3),
+        (vec![2, 3, 70, 5], 1),
+    ] {
+        let channels = shape[axis];
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(test_device());
+            let (x, dy) = (random(1, &shape), random(2, &shape));
+            let (gamma, beta) = (random(3, &[channels]), random(4, &[channels]));
+            let (mean, variance) = channel_statistics(&mut ws, &x, axis).unwrap();
+            for (gamma, beta) in [(Some(&gamma), Some(&beta)), (None, None)] {
+                let linear = BatchNorm {
+                    gamma,
+                    beta,
+                    ..BatchNorm::new(axis, &mean, &variance, EPSILON)
+                };
+                let fused = BatchNorm {
+                    activation: Activation::Relu,
+                    ..linear
+                };
+                let z = batch_norm(&mut ws, &x, &linear).unwrap();
+                let expected = activation(&mut ws, &z, Activation::Relu).unwrap();
+                let y = batch_norm(&mut ws, &x, &fused).unwrap();
+                assert_eq!(flat(&y), flat(&expected));
+                let dz = activation_backward(&mut ws, &expected, &dy, Activation::Relu).unwrap();
+                for of_batch in [true, false] {
+                    let found = [(&dz, &linear), (&dy, &fused)].map(|(dy, norm)| {
+                        let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
+                        let (dg, db) = (Some(&dgamma), Some(&dbeta));
+                        let dx = batch_norm_backward(&mut ws, &x, dy, norm, of_batch, dg, db, true);
+                        [flat(&dx.unwrap().unwrap()), flat(&dgamma), flat(&dbeta)]
+                    });
+                    assert_eq!(found[0], found[1], "{shape:?} {axis}");
+                }
+            }
+        });
+    }
+    // NaN stays.
+    let mut ws = Workspace::new(test_device());
+    let x = tensor(&[f32::NAN, 1.0, -1.0], &[3, 1]);
+    let (mean, variance) = (tensor(&[0.0], &[1]), tensor(&[1.0], &[1]));
+    let norm = BatchNorm {
+        activation: Activation::Relu,
+        ..BatchNorm::new(1, &mean, &variance, 0.0)
+    };
+    let y = flat(&batch_norm(&mut ws, &x, &norm).unwrap());
+    assert!(y[0].is_nan() && y[1..] == [1.0, 0.0]);
+}
+
 /// Without samples nothing is done, and the parameters' gradients are 0.
 #[test]
 fn empty_batches_are_normalized() {
@@ -317,14 +374,16 @@ fn empty_batches_are_normalized() {
     let x = tensor(&[], &[0, 4]);
     let (mean, variance) = channel_statistics(&mut ws, &x, 1).unwrap();
     assert_eq!((flat(&mean), flat(&variance)), (vec![0.0; 4], vec![0.0; 4]));
-    let y = batch_norm(&mut ws, &x, 1, &mean, &variance, None, None, EPSILON).unwrap();
+    let norm = BatchNorm::new(1, &mean, &variance, EPSILON);
+    let y = batch_norm(&mut ws, &x, &norm).unwrap();
     assert_eq!(y.dims(), [0, 4]);
     let (dgamma, dbeta) = (random(1, &[4]), random(2, &[4]));
     let (g, b) = (Some(&dgamma), Some(&dbeta));
-    batch_norm_backward(
-        &mut ws, &x, &x, 1, &mean, &variance, None, EPSILON, true, g, b, true,
-    )
-    .unwrap();
+    let norm = BatchNorm {
+        activation: Activation::Relu,
+        ..norm
+    };
+    batch_norm_backward(&mut ws, &x, &x, &norm, true, g, b, true).unwrap();
     assert_eq!((flat(&dgamma), flat(&dbeta)), (vec![0.0; 4], vec![0.0; 4]));
     for (before, kept, params) in [(1, 1, NormParams::Normalized), (2, 2, NormParams::Trailing)] {
         let layout = NormLayout {
@@ -386,7 +445,21 @@ fn moving_average_and_edges() {
     assert!(unit_normalize(&mut ws, &x, &layout).is_err());
     let (mean, variance) = channel_statistics(&mut ws, &x, 1).unwrap();
     let gamma = random(2, &[2]);
-    assert!(batch_norm(&mut ws, &x, 1, &mean, &variance, Some(&gamma), None, 0.0).is_err());
+    let norm = BatchNorm::new(1, &mean, &variance, 0.0);
+    for norm in [
+        BatchNorm {
+            gamma: Some(&gamma),
+            ..norm
+        },
+        BatchNorm {
+            beta: Some(&gamma),
+            ..norm
+        },
+        BatchNorm { axis: 2, ..norm },
+    ] {
+        assert!(batch_norm(&mut ws, &x, &norm).is_err());
+        assert!(batch_norm_backward(&mut ws, &x, &x, &norm, true, None, None, true).is_err());
+    }
 }
 
 #[test]
@@ -397,9 +470,11 @@ fn threads_do_not_change_a_bit() {
         let (mean, variance) = channel_statistics(&mut ws, &x, 3).unwrap();
         let (dgamma, dbeta) = (random(3, &[24]), random(4, &[24]));
         let (g, b) = (Some(&dgamma), Some(&dbeta));
-        let dx = batch_norm_backward(
-            &mut ws, &x, &dy, 3, &mean, &variance, None, EPSILON, true, g, b, true,
-        );
+        let norm = BatchNorm {
+            activation: Activation::Relu,
+            ..BatchNorm::new(3, &mean, &variance, EPSILON)
+        };
+        let dx = batch_norm_backward(&mut ws, &x, &dy, &norm, true, g, b, true);
         let layout = NormLayout {
             outer: 64,
             before: 99,

@@ -1,8 +1,8 @@
 //! Kernels that move, repeat and join values, against plain loops.
 
 use keros_tensor::kernels::{
-    MergeOp, Taps, affine, concatenate, copy, crop2d, embedding, embedding_backward, fill, merge,
-    permute, prelu_backward, resample, slice_axis, zero_pad2d,
+    Activation, MergeOp, Taps, affine, concatenate, copy, crop2d, embedding, embedding_backward,
+    fill, merge, permute, prelu_backward, resample, slice_axis, zero_pad2d,
 };
 use keros_tensor::{Tensor, TensorError, Workspace};
 
@@ -112,8 +112,11 @@ fn merging_scaling_and_looking_up() {
         (MergeOp::Maximum, [4.0, -2.0]),
         (MergeOp::Minimum, [1.0, -3.0]),
     ] {
-        let y = flat(&merge(ws, &inputs, op).unwrap());
+        let y = flat(&merge(ws, &inputs, op, Activation::Linear).unwrap());
         assert_eq!(y[..2], expected, "{op:?}");
+        assert!(y[2].is_nan(), "{op:?}");
+        let y = flat(&merge(ws, &inputs, op, Activation::Relu).unwrap());
+        assert_eq!(y[..2], expected.map(|y: f32| y.max(0.0)), "{op:?}");
         assert!(y[2].is_nan(), "{op:?}");
     }
     let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);

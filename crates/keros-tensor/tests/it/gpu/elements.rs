@@ -70,7 +70,7 @@ fn merges_and_learned_slopes_stay_on_the_gpu() {
             MergeOp::Maximum,
             MergeOp::Minimum,
         ] {
-            merge(ws, &inputs, op).unwrap();
+            merge(ws, &inputs, op, Activation::Relu).unwrap();
             merge_backward(ws, &inputs, &dy, 1, op).unwrap();
         }
         prelu(ws, &x, &alpha).unwrap();

@@ -1,7 +1,7 @@
 //! Normalizations, softmax and losses start kernels only.
 
 use keros_tensor::kernels::{
-    ElementLoss, NormLayout, NormParams, batch_norm, batch_norm_backward,
+    Activation, BatchNorm, ElementLoss, NormLayout, NormParams, batch_norm, batch_norm_backward,
     categorical_cross_entropy, channel_statistics, correct, element_loss, log_softmax,
     log_softmax_backward, normalize, normalize_backward, softmax, softmax_backward,
     softmax_cross_entropy, unit_normalize, unit_normalize_backward,
@@ -21,11 +21,16 @@ fn normalization_stays_on_the_gpu() {
     let (dgamma, dbeta) = (Some(&params[0]), Some(&params[1]));
     stays_on_the_gpu(|ws| {
         let (mean, variance) = channel_statistics(ws, &x, 2).unwrap();
-        batch_norm(ws, &x, 2, &mean, &variance, channels, channels, 1e-3).unwrap();
-        batch_norm_backward(
-            ws, &x, &dy, 2, &mean, &variance, channels, 1e-3, true, dgamma, dbeta, true,
-        )
-        .unwrap();
+        for activation in [Activation::Linear, Activation::Relu] {
+            let norm = BatchNorm {
+                gamma: channels,
+                beta: channels,
+                activation,
+                ..BatchNorm::new(2, &mean, &variance, 1e-3)
+            };
+            batch_norm(ws, &x, &norm).unwrap();
+            batch_norm_backward(ws, &x, &dy, &norm, true, dgamma, dbeta, true).unwrap();
+        }
         let groups = NormLayout {
             outer: 6,
             before: 4,

@@ -1,7 +1,7 @@
 //! Kernels on values of 16 bits give what those on `f32` give for the same numbers, rounded. The CPU has only `f32`.
 
 use keros_tensor::kernels::{
-    Activation, Border, Conv2dSpec, Function, MergeOp, Padding, Pool2dSpec, activation,
+    Activation, BatchNorm, Border, Conv2dSpec, Function, MergeOp, Padding, Pool2dSpec, activation,
     activation_backward, average_pool2d, average_pool2d_backward, batch_norm, batch_norm_backward,
     cast, channel_statistics, concatenate, conv2d, conv2d_backward, conv2d_transpose,
     conv2d_transpose_backward, crop2d, dense, dense_backward, dropout, function, function_backward,
@@ -212,14 +212,59 @@ fn batch_normalization() {
             let (gamma, beta) = (random(3, &[channels]), random(4, &[channels]));
             let (dgamma, dbeta) = (random(5, &[channels]), random(6, &[channels]));
             let (mean, variance) = channel_statistics(ws, x, axis).unwrap();
-            let (gamma, beta) = (Some(&gamma), Some(&beta));
-            let y = batch_norm(ws, x, axis, &mean, &variance, gamma, beta, 1e-3).unwrap();
+            let norm = BatchNorm {
+                gamma: Some(&gamma),
+                beta: Some(&beta),
+                ..BatchNorm::new(axis, &mean, &variance, 1e-3)
+            };
+            let y = batch_norm(ws, x, &norm).unwrap();
             let (to_gamma, to_beta) = (Some(&dgamma), Some(&dbeta));
-            let dx = batch_norm_backward(
-                ws, x, dy, axis, &mean, &variance, gamma, 1e-3, true, to_gamma, to_beta, true,
-            );
+            let dx = batch_norm_backward(ws, x, dy, &norm, true, to_gamma, to_beta, true);
             vec![mean, variance, y, dx.unwrap().unwrap(), dgamma, dbeta]
         });
+    }
+}
+
+/// The ReLU sees what is rounded, as if it were not fused.
+#[test]
+fn a_relu_fused_into_batch_normalization() {
+    if test_device().is_cpu() {
+        return;
+    }
+    for (dtype, _) in TYPES {
+        for (shape, axis) in [
+            (vec![40, 3, 3, 8], 3),
+            (vec![60, 5], 1),
+            (vec![3, 4, 10], 1),
+        ] {
+            let ws = &mut Workspace::new(test_device());
+            let [x, dy] = [1, 2].map(|seed| cast(ws, &random(seed, &shape), dtype).unwrap());
+            let (gamma, beta) = (random(3, &[shape[axis]]), random(4, &[shape[axis]]));
+            let (mean, variance) = channel_statistics(ws, &x, axis).unwrap();
+            let linear = BatchNorm {
+                gamma: Some(&gamma),
+                beta: Some(&beta),
+                ..BatchNorm::new(axis, &mean, &variance, 1e-3)
+            };
+            let fused = BatchNorm {
+                activation: Activation::Relu,
+                ..linear
+            };
+            let z = batch_norm(ws, &x, &linear).unwrap();
+            let y = activation(ws, &z, Activation::Relu).unwrap();
+            let dz = activation_backward(ws, &y, &dy, Activation::Relu).unwrap();
+            let of_fused = batch_norm(ws, &x, &fused).unwrap();
+            let dx = batch_norm_backward(ws, &x, &dz, &linear, true, None, None, true);
+            let of_dx = batch_norm_backward(ws, &x, &dy, &fused, true, None, None, true);
+            let both = [
+                (y, of_fused),
+                (dx.unwrap().unwrap(), of_dx.unwrap().unwrap()),
+            ];
+            for (expected, found) in both {
+                let wide = [expected, found].map(|x| flat(&cast(ws, &x, DType::F32).unwrap()));
+                assert_eq!(wide[0], wide[1], "{dtype:?} {shape:?}");
+            }
+        }
     }
 }
 
@@ -308,7 +353,7 @@ fn what_is_done_element_by_element() {
         agree("merge", |ws, kind| {
             let inputs = [1, 2].map(|seed| kind.values(ws, seed, &[3, 7]));
             let dy = &kind.values(ws, 3, &[3, 7]);
-            let y = merge(ws, &inputs, op).unwrap();
+            let y = merge(ws, &inputs, op, Activation::Relu).unwrap();
             vec![y, merge_backward(ws, &inputs, dy, 1, op).unwrap()]
         });
     }
@@ -339,7 +384,7 @@ fn types_are_not_mixed_in_one_call() {
     let [one, other] = TYPES.map(|(dtype, _)| cast(&mut ws, &wide, dtype).unwrap());
     for (a, b) in [(&one, &wide), (&other, &wide), (&one, &other)] {
         let inputs = [a.clone(), b.clone()];
-        assert!(merge(&mut ws, &inputs, MergeOp::Add).is_err());
+        assert!(merge(&mut ws, &inputs, MergeOp::Add, Activation::Linear).is_err());
         assert!(activation_backward(&mut ws, a, b, Activation::Relu).is_err());
         assert!(dense(&mut ws, a, a, None, Activation::Linear).is_err());
     }
