@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor, Var};
-use candle_nn::{BatchNorm, GroupNorm, Module as _, ModuleT as _};
+use candle_nn::{GroupNorm, Module as _, ModuleT as _};
 use keros::tensor::Workspace;
 use keros::tensor::kernels::{self, Activation, BatchNorm, NormLayout, NormParams};
 
@@ -102,7 +102,8 @@ fn batch(backward: bool, activation: Activation) -> Result<Case> {
         let (mean, variance) = (zeros.clone(), zeros.ones_like()?);
         let weight = weight.as_tensor().clone();
         let bias = bias.as_tensor().clone();
-        let layer = BatchNorm::new(channels, mean, variance, weight, bias, EPSILON.into())?;
+        let layer =
+            candle_nn::BatchNorm::new(channels, mean, variance, weight, bias, EPSILON.into())?;
         let x = Var::from_tensor(&channels_first(&x)?)?;
         candle_side(backward, move || {
             let y = layer.forward_t(&x, true)?;
