@@ -7,6 +7,7 @@ use crate::layer::{Layer, Merge, Pass};
 use crate::network::{LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample};
+use crate::penalty::Penalty;
 use crate::sequential::default_name;
 use keros_tensor::kernels::{self, MergeOp};
 use keros_tensor::{DType, Device, Params, Tensor, Workspace};
@@ -192,7 +193,7 @@ impl GraphBuilder {
             inputs,
             outputs: ports.collect(),
             ends: ends.into_iter().zip(activations).collect(),
-            penalty: 0.0,
+            penalty: Penalty::default(),
             tapes: steps.iter().map(|_| Vec::new()).collect(),
             steps,
             layers,
@@ -378,7 +379,7 @@ pub struct Graph {
     /// The node of each output, and the activation that was taken from it.
     pub(crate) ends: Vec<(usize, Activation)>,
     /// Of the outputs of the last batch.
-    penalty: f64,
+    penalty: Penalty,
     params: Params,
     rules: ParamRules,
     /// What each step saved: a part of the graph that is not trained leaves its tape alone.
@@ -489,8 +490,8 @@ impl Network for Graph {
         self.loss_scale = scale;
     }
 
-    fn activity_penalty(&self) -> f64 {
-        self.penalty
+    fn activity_penalty(&self) -> Penalty {
+        self.penalty.clone()
     }
 
     fn forward(
@@ -501,7 +502,7 @@ impl Network for Graph {
     ) -> Result<Vec<Output>, NnError> {
         check_inputs(&self.inputs, inputs)?;
         self.training = mode.training();
-        self.penalty = 0.0;
+        self.penalty = Penalty::default();
         // All of them at once: after a batch that did not fit, the next one needs their memory.
         self.tapes.iter_mut().for_each(Vec::clear);
         let mut values: Vec<Tensor> = Vec::with_capacity(self.steps.len());

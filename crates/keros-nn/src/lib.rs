@@ -52,6 +52,7 @@ mod network;
 pub mod optimizers;
 mod param_rules;
 mod part;
+mod penalty;
 mod regularizer;
 mod resolve;
 mod schedule;
@@ -86,6 +87,7 @@ pub use optimizers::{
     RmsProp, Sgd,
 };
 pub use param_rules::{ParamOptions, ParamRules};
+pub use penalty::Penalty;
 pub use regularizer::{L1, L1L2, L2, OrthogonalMode, OrthogonalRegularizer, Regularizer};
 pub use resolve::Resolve;
 pub use schedule::{

@@ -4,6 +4,7 @@ use crate::activation::Activation;
 use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::param_rules::{NO_RULES, ParamRules};
+use crate::penalty::Penalty;
 use keros_tensor::{DType, ParamId, Params, Tensor, Workspace};
 
 /// How a batch runs through a network.
@@ -167,9 +168,9 @@ pub trait Network {
     }
 
     /// The penalties of the layers' outputs in the last `forward`, a part of the loss; `backward`
-    /// adds their gradients. Default: 0.
-    fn activity_penalty(&self) -> f64 {
-        0.0
+    /// adds their gradients. Default: none.
+    fn activity_penalty(&self) -> Penalty {
+        Penalty::default()
     }
 
     /// Runs a batch; each input is `[N, …]` of its port's shape, f32.

@@ -2,8 +2,9 @@
 
 use crate::constraint::Constraint;
 use crate::error::NnError;
+use crate::penalty::Penalty;
 use crate::regularizer::Regularizer;
-use keros_tensor::kernels::{self, L1L2, PenaltySums};
+use keros_tensor::kernels::{self, L1L2};
 use keros_tensor::{Param, ParamId, Params, Workspace};
 use std::sync::Arc;
 
@@ -93,9 +94,8 @@ impl ParamRules {
         Ok(total)
     }
 
-    /// [`penalty`](Self::penalty) without waiting for a GPU: what is known at once, and sums that
-    /// are still to be read. All is known on the CPU. Regularizers of the user's own, which compute
-    /// on the host, are waited for.
+    /// [`penalty`](Self::penalty) without waiting for a GPU, unless regularizers of the user's own
+    /// compute on the host.
     ///
     /// # Errors
     /// When a regularizer fails.
@@ -103,9 +103,12 @@ impl ParamRules {
         &self,
         workspace: &mut Workspace,
         params: &Params,
-    ) -> Result<(f64, Vec<PenaltySums>), NnError> {
+    ) -> Result<Penalty, NnError> {
         if workspace.device().is_cpu() {
-            return Ok((self.penalty(params)?, Vec::new()));
+            return Ok(Penalty {
+                known: self.penalty(params)?,
+                sums: Vec::new(),
+            });
         }
         let penalized: Vec<_> = self.penalized(params).collect();
         let sums = kernels::l1_l2_sums(workspace, &common(&penalized))?;
@@ -115,7 +118,7 @@ impl ParamRules {
                 known += regularizer.penalty(param.value())?;
             }
         }
-        Ok((known, sums))
+        Ok(Penalty { known, sums })
     }
 
     /// The regularizers at work, each with its parameter, in the order in which they were added.

@@ -6,6 +6,7 @@ use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::param_rules::ParamRules;
+use crate::penalty::Penalty;
 use crate::regularizer::Regularizer;
 use keros_tensor::{DType, Device, ParamId, Params, Tensor, TensorError, Workspace, kernels};
 
@@ -165,7 +166,7 @@ impl Part {
         &self,
         x: &Tensor,
         pass: &mut Pass<'_>,
-        penalty: &mut f64,
+        penalty: &mut Penalty,
     ) -> Result<Tensor, NnError> {
         if self.is_fused {
             return Ok(x.clone());
@@ -174,7 +175,7 @@ impl Part {
         let x = cast(pass.workspace, x, self.computes)?;
         let y = self.layer.forward(&x, pass)?;
         if let Some(regularizer) = self.layer.activity_regularizer() {
-            *penalty += regularizer.penalty(&y)? / samples(&y);
+            penalty.add(pass.workspace, regularizer, &y, samples(&y))?;
             pass.save(&y);
         }
         Ok(y)

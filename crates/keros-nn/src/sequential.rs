@@ -7,6 +7,7 @@ use crate::layer::{Layer, Pass};
 use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, check_sample};
+use crate::penalty::Penalty;
 use keros_tensor::{DType, Device, Params, Tensor, Workspace};
 use std::collections::HashMap;
 
@@ -78,7 +79,7 @@ impl SequentialBuilder {
             params,
             rules,
             activation,
-            penalty: 0.0,
+            penalty: Penalty::default(),
             tape: Vec::new(),
             training: None,
             policy: DtypePolicy::default(),
@@ -120,7 +121,7 @@ pub struct Sequential {
     rules: ParamRules,
     activation: Activation,
     /// Of the outputs of the last batch.
-    penalty: f64,
+    penalty: Penalty,
     tape: Vec<Tensor>,
     training: Option<(u64, u64)>,
     policy: DtypePolicy,
@@ -202,8 +203,8 @@ impl Network for Sequential {
         self.loss_scale = scale;
     }
 
-    fn activity_penalty(&self) -> f64 {
-        self.penalty
+    fn activity_penalty(&self) -> Penalty {
+        self.penalty.clone()
     }
 
     fn forward(
@@ -214,7 +215,7 @@ impl Network for Sequential {
     ) -> Result<Vec<Output>, NnError> {
         self.tape.clear();
         self.training = mode.training();
-        self.penalty = 0.0;
+        self.penalty = Penalty::default();
         let mut x = check_input(&self.inputs[0], inputs)?.clone();
         for (i, part) in self.parts.iter().enumerate() {
             let mut pass = Pass {

@@ -8,9 +8,8 @@
 
 use crate::error::TrainError;
 use crate::trackers::Trackers;
-use keros_nn::{Activation, Output, Target};
+use keros_nn::{Activation, Output, Penalty, Target};
 use keros_tensor::access::read;
-use keros_tensor::kernels::PenaltySums;
 use keros_tensor::{Device, Readback, Tensor, Workspace};
 use std::collections::VecDeque;
 
@@ -22,10 +21,7 @@ pub(crate) struct StepValues {
     /// Epoch and batch, if the step is one of several.
     pub(crate) place: Option<(u64, u64)>,
     pub(crate) rows: f64,
-    /// Penalties that are known.
-    pub(crate) penalty: f64,
-    /// Those whose sums are on their way.
-    pub(crate) penalties: Vec<PenaltySums>,
+    pub(crate) penalty: Penalty,
     /// One for each output; `None` without a loss.
     pub(crate) outputs: Vec<Option<OutputValues>>,
     /// The sums of the penalties, then for each output the losses and, if it has metrics, the logits.
@@ -126,9 +122,9 @@ impl Trackers {
         workspace: &mut Workspace,
     ) -> Result<(), TrainError> {
         let tensors = values.readback.wait()?;
-        let (sums, tensors) = tensors.split_at(values.penalties.len());
-        let mut total = values.penalty;
-        for (penalties, sums) in values.penalties.iter().zip(sums) {
+        let (sums, tensors) = tensors.split_at(values.penalty.sums.len());
+        let mut total = values.penalty.known;
+        for (penalties, sums) in values.penalty.sums.iter().zip(sums) {
             total += penalties.total(&read::<f64>(sums)?);
         }
         let mut tensors = tensors.iter();

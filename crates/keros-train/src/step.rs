@@ -153,8 +153,9 @@ impl<N: Network> Trainer<N> {
 
         let loss_scale = self.optimizer.loss_scale().unwrap_or(1.0);
         let rules = self.network.param_rules();
-        let (penalty, penalties) = rules.start_penalty(workspace, self.network.params())?;
-        let mut read: Vec<Tensor> = penalties.iter().map(|part| part.sums.clone()).collect();
+        let mut penalty = rules.start_penalty(workspace, self.network.params())?;
+        penalty.extend(self.network.activity_penalty());
+        let mut read: Vec<Tensor> = penalty.sums.iter().map(|part| part.sums.clone()).collect();
         let mut values = Vec::with_capacity(outputs.len());
         let mut grads = Vec::with_capacity(outputs.len());
         for ((output, head), trackers) in
@@ -201,8 +202,7 @@ impl<N: Network> Trainer<N> {
         let values = StepValues {
             place,
             rows: batch.len() as f64,
-            penalty: penalty + self.network.activity_penalty(),
-            penalties,
+            penalty,
             outputs: values,
             readback: Readback::start(&read)?,
         };

@@ -135,7 +135,7 @@ macro_rules! binary {
                 let predictions =
                     Predictions::of_crossentropy($name, workspace, output, own, self.from_logits)?;
                 let loss = self.element(predictions.form == Form::Logits);
-                predictions.element_loss($name, workspace, loss, target, weights, scale)
+                predictions.compare($name, workspace, loss, target, weights, scale)
             }
         }
     )*};

@@ -1,15 +1,16 @@
 //! Cross-entropy of a distribution over classes, with labels, with distributions, and with focus on
 //! hard rows.
 
-use super::rows::{Form, Predictions, Rows, each_row, target_tensor};
-use super::{EPSILON, Loss, LossOutput};
+use super::rows::{Form, Predictions, Rows, target_tensor};
+use super::{Loss, LossOutput};
 use crate::activation::Activation;
 use crate::error::NnError;
 use crate::network::Output;
 use crate::setter::setter;
 use crate::target::{Target, TargetKind};
 use keros_tensor::access::read;
-use keros_tensor::{Tensor, Workspace, kernels};
+use keros_tensor::kernels::{self, RowLoss};
+use keros_tensor::{Tensor, Workspace};
 
 /// `-log p[label]` for integer labels.
 ///
@@ -116,81 +117,12 @@ impl CategoricalFocalCrossentropy {
     }
 }
 
-/// To [1e-7, 1 - 1e-7], the latter as f32 rounds it.
-fn clip(p: f64) -> f64 {
-    p.clamp(EPSILON, f64::from(1.0 - 1e-7_f32))
-}
-
-/// `base^gamma` and its derivative by the base, for a base of at least 0; at 0 an infinite slope
-/// counts as 0, because the cross-entropy beside it is 0.
-fn power(base: f64, gamma: f64) -> (f64, f64) {
-    let base = base.max(0.0);
-    let slope = match base == 0.0 && gamma < 1.0 {
-        true => 0.0,
-        false => gamma * base.powf(gamma - 1.0),
-    };
-    (base.powf(gamma), slope)
-}
-
-/// `log Σ exp(x)`
-fn log_sum_exp(row: &[f32]) -> f64 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let max = f64::from(max);
-    let sum: f64 = row.iter().map(|x| (f64::from(*x) - max).exp()).sum();
-    max + sum.ln()
-}
-
-/// The loss of a row that is a sum over classes: `term(y, log p)` returns the part of a class and its
-/// derivative by `log p`.
-fn sum_over_classes(
-    form: Form,
-    y: impl Fn(usize) -> f64,
-    p: &[f32],
-    grad: &mut [f32],
-    term: impl Fn(f64, f64) -> (f64, f64),
-) -> f64 {
-    let mut loss = 0.0;
-    match form {
-        Form::Logits => {
-            let total = log_sum_exp(p);
-            let mut slopes = 0.0;
-            for (class, z) in p.iter().enumerate() {
-                let (part, slope) = term(y(class), f64::from(*z) - total);
-                loss += part;
-                slopes += slope;
-            }
-            for (class, (grad, z)) in grad.iter_mut().zip(p).enumerate() {
-                let log = f64::from(*z) - total;
-                *grad = (term(y(class), log).1 - log.exp() * slopes) as f32;
-            }
-        }
-        Form::Probabilities => {
-            let total: f64 = p.iter().map(|p| f64::from(*p)).sum();
-            let at = |class: usize, p: f32| {
-                let share = f64::from(p) / total;
-                let clipped = clip(share);
-                let (part, slope) = term(y(class), clipped.ln());
-                let slope = if share == clipped { slope / share } else { 0.0 };
-                (part, slope, share)
-            };
-            let mut common = 0.0;
-            for (class, p) in p.iter().enumerate() {
-                let (part, slope, share) = at(class, *p);
-                loss += part;
-                common += slope * share;
-            }
-            for (class, (grad, p)) in grad.iter_mut().zip(p).enumerate() {
-                *grad = ((at(class, *p).1 - common) / total) as f32;
-            }
-        }
-    }
-    loss
-}
-
 impl CategoricalCrossentropy {
-    fn term(&self, y: f64, log: f64) -> (f64, f64) {
-        // A class without weight is not asked for its logarithm, which may be infinite.
-        if y == 0.0 { (0.0, 0.0) } else { (-y * log, -y) }
+    fn kernel(&self, logits: bool) -> RowLoss {
+        RowLoss::CategoricalCrossentropy {
+            logits,
+            label_smoothing: self.label_smoothing,
+        }
     }
 
     /// The kernel that computes loss and gradient in one pass over all threads.
@@ -222,14 +154,13 @@ impl CategoricalCrossentropy {
 }
 
 impl CategoricalFocalCrossentropy {
-    fn term(&self, y: f64, log: f64) -> (f64, f64) {
-        if y == 0.0 {
-            return (0.0, 0.0);
+    fn kernel(&self, logits: bool) -> RowLoss {
+        RowLoss::CategoricalFocalCrossentropy {
+            logits,
+            label_smoothing: self.label_smoothing,
+            alpha: self.alpha,
+            gamma: self.gamma,
         }
-        let p = log.exp();
-        let (focus, slope) = power(1.0 - p, self.gamma);
-        let factor = self.alpha * y;
-        (-factor * focus * log, factor * (slope * p * log - focus))
     }
 
     fn fast(
@@ -273,14 +204,8 @@ macro_rules! categorical {
                         return Ok(loss);
                     }
                 }
-                let targets = read::<f32>(targets)?;
-                let (form, smoothing) = (predictions.form, self.label_smoothing);
-                each_row($name, workspace, &predictions, weights, scale, |r, p, grad| {
-                    let y = &targets[r * p.len()..][..p.len()];
-                    let share = smoothing / p.len() as f64;
-                    let y = |class: usize| f64::from(y[class]) * (1.0 - smoothing) + share;
-                    sum_over_classes(form, y, p, grad, |y, log| self.term(y, log))
-                })
+                let kernel = self.kernel(predictions.form == Form::Logits);
+                predictions.compare($name, workspace, kernel, target, weights, scale)
             }
         }
     )*};
@@ -295,37 +220,6 @@ impl SparseCategoricalCrossentropy {
     /// Whether the kernel for rows of logits computes the loss of an output.
     fn is_fast(&self, logits: &Tensor) -> bool {
         self.ignore_class.is_none() && logits.dims().len() >= 2
-    }
-
-    fn row(&self, form: Form, label: u32, p: &[f32], grad: &mut [f32]) -> f64 {
-        if self.ignore_class == Some(label) {
-            grad.fill(0.0);
-            return 0.0;
-        }
-        let label = label as usize;
-        match form {
-            Form::Logits => {
-                let total = log_sum_exp(p);
-                for (class, (grad, z)) in grad.iter_mut().zip(p).enumerate() {
-                    let truth = f64::from(u8::from(class == label));
-                    *grad = ((f64::from(*z) - total).exp() - truth) as f32;
-                }
-                total - f64::from(p[label])
-            }
-            Form::Probabilities => {
-                let total: f64 = p.iter().map(|p| clip(f64::from(*p))).sum();
-                for (class, (grad, p)) in grad.iter_mut().zip(p).enumerate() {
-                    let (p, clipped) = (f64::from(*p), clip(f64::from(*p)));
-                    let truth = if class == label { 1.0 / clipped } else { 0.0 };
-                    *grad = if p == clipped {
-                        (1.0 / total - truth) as f32
-                    } else {
-                        0.0
-                    };
-                }
-                total.ln() - clip(f64::from(p[label])).ln()
-            }
-        }
     }
 }
 
@@ -365,23 +259,17 @@ impl Loss for SparseCategoricalCrossentropy {
             let expected = format!("a label for each of {} rows", rows.count());
             return Err(NnError::shape(format!("{name}: labels"), expected, found));
         }
-        let labels = read::<u32>(labels)?;
-        kernels::check_labels(
-            name,
-            &labels,
-            rows.per_sample,
-            rows.width,
-            self.ignore_class,
-        )?;
-        let form = predictions.form;
-        each_row(
-            name,
+        rows.check_weights(name, weights)?;
+        let (per_sample, grad) = kernels::sparse_cross_entropy(
             workspace,
-            &predictions,
+            predictions.form == Form::Logits,
+            &predictions.values,
+            labels,
+            self.ignore_class,
             weights,
             scale,
-            |r, p, grad| self.row(form, labels[r], p, grad),
-        )
+        )?;
+        predictions.back(workspace, LossOutput { per_sample, grad })
     }
 
     fn check_target(&self, output: &Output, target: &Target) -> Result<(), NnError> {
@@ -391,7 +279,7 @@ impl Loss for SparseCategoricalCrossentropy {
             return Ok(());
         };
         let logits = self.from_logits || output.activation == Activation::Softmax;
-        // The kernel's name for itself.
+        // The kernels' names for themselves.
         let op = match self.is_fast(&output.logits) && logits {
             true => "softmax cross-entropy",
             false => self.name(),

@@ -4,12 +4,9 @@
 //! and its gradient is written out. Only the categorical cross-entropies of logits, which
 //! [`kernels`](keros_tensor::kernels) compute, are in f32 throughout.
 //!
-//! **Which losses a GPU computes.** These are kernels, and a step with them waits for nothing: the
-//! categorical cross-entropies where they work on logits (labels without
-//! [`ignore_class`](SparseCategoricalCrossentropy::ignore_class)), the binary ones, also with focus,
-//! and all losses of single numbers, from [`MeanSquaredError`] to [`Poisson`]. The others are computed
-//! on the host from a copy of the outputs; so are a mask and the sum of weights of
-//! [`Reduction::MeanWithSampleWeight`].
+//! A GPU computes all of them, and a step with them waits for nothing. Masks of
+//! [`ignore_class`](SparseCategoricalCrossentropy::ignore_class) and the sum of weights of
+//! [`Reduction::MeanWithSampleWeight`] are those of the host.
 //!
 //! **Which values a loss sees.** An [`Output`] carries the values before the network's last
 //! activation. A cross-entropy whose activation that is (softmax for the categorical ones, sigmoid

@@ -1,13 +1,13 @@
 //! Losses of how far two masks overlap, over the whole batch or each sample.
 
-use super::rows::{Predictions, Rows, target_values};
+use super::rows::Predictions;
 use super::{EPSILON, Loss, LossOutput};
 use crate::error::NnError;
 use crate::network::Output;
 use crate::setter::setter;
 use crate::target::{Target, TargetKind};
-use keros_tensor::access::{read, write2};
-use keros_tensor::{DType, Tensor, Workspace};
+use keros_tensor::kernels::Overlap;
+use keros_tensor::{Tensor, Workspace};
 
 /// `1 - 2 Σ y·p / (Σ y + Σ p + 1e-7)` over all values of the batch, for masks `y` and `p` in [0, 1].
 ///
@@ -73,71 +73,6 @@ impl Tversky {
     }
 }
 
-/// Both losses are this one.
-struct Overlap {
-    missed: f64,
-    excess: f64,
-    fuzz: f64,
-    each_sample: bool,
-}
-
-impl Overlap {
-    /// The loss of a group of values; `grad` is its gradient.
-    fn group(&self, y: &[f32], p: &[f32], grad: &mut [f32]) -> f64 {
-        let (mut common, mut missed, mut excess) = (0.0, 0.0, 0.0);
-        let wide = |(y, p): (&f32, &f32)| (f64::from(*y), f64::from(*p));
-        for (y, p) in y.iter().zip(p).map(wide) {
-            common += y * p;
-            missed += y * (1.0 - p);
-            excess += p * (1.0 - y);
-        }
-        let total = common + self.missed * missed + self.excess * excess + self.fuzz;
-        for (grad, (y, _)) in grad.iter_mut().zip(y.iter().zip(p).map(wide)) {
-            let slope = y - self.missed * y + self.excess * (1.0 - y);
-            *grad = ((common * slope - y * total) / (total * total)) as f32;
-        }
-        1.0 - common / total
-    }
-
-    fn compute(
-        &self,
-        name: &str,
-        workspace: &mut Workspace,
-        output: &Output,
-        target: &Target,
-        weights: Option<&Tensor>,
-        scale: f32,
-    ) -> Result<LossOutput, NnError> {
-        let dims = output.logits.dims();
-        let rows = Rows::of(name, dims)?;
-        let targets = target_values(name, target, dims)?;
-        let weights = rows.weights(name, weights)?;
-        let weight = |n: usize| weights.as_ref().map_or(1.0, |weights| weights[n]);
-        let predictions = Predictions::values(workspace, output)?;
-        let per_sample = workspace.take(&[rows.samples], DType::F32)?;
-        let grad = workspace.take(dims, DType::F32)?;
-        let values = read::<f32>(&predictions.values)?;
-        let samples = if self.each_sample { 1 } else { rows.samples };
-        let size = samples * rows.per_sample * rows.width;
-        write2(
-            &per_sample,
-            &grad,
-            |losses: &mut [f32], grad: &mut [f32]| {
-                let groups = losses.chunks_mut(samples).zip(grad.chunks_mut(size));
-                for (g, (losses, grad)) in groups.enumerate() {
-                    let range = g * size..(g + 1) * size;
-                    let loss = self.group(&targets[range.clone()], &values[range], grad);
-                    losses.fill(loss as f32);
-                    let weight: f32 = (g * samples..(g + 1) * samples).map(weight).sum();
-                    grad.iter_mut().for_each(|grad| *grad *= scale * weight);
-                }
-            },
-        )?;
-        drop(values);
-        predictions.back(workspace, LossOutput { per_sample, grad })
-    }
-}
-
 macro_rules! overlap {
     ($($loss:ident: $name:literal, $overlap:expr;)*) => {$(
         impl Loss for $loss {
@@ -157,7 +92,8 @@ macro_rules! overlap {
                 weights: Option<&Tensor>,
                 scale: f32,
             ) -> Result<LossOutput, NnError> {
-                $overlap(self).compute($name, workspace, output, target, weights, scale)
+                let predictions = Predictions::values(workspace, output)?;
+                predictions.compare($name, workspace, $overlap(self), target, weights, scale)
             }
 
             fn values(&self, dims: &[usize]) -> usize {

@@ -1,13 +1,8 @@
 //! Losses of single numbers, averaged over the last axis.
 
-use super::rows::{Predictions, plain_loss};
-use super::{Loss, LossOutput};
-use crate::error::NnError;
-use crate::network::Output;
+use super::rows::{loss_of_values, plain_loss};
 use crate::setter::setter;
-use crate::target::{Target, TargetKind};
 use keros_tensor::kernels::ElementLoss;
-use keros_tensor::{Tensor, Workspace};
 
 plain_loss! {
     /// `(p - y)²`, averaged over the last axis.
@@ -60,34 +55,7 @@ impl Huber {
     }
 }
 
-macro_rules! regression {
-    ($($loss:ident: $name:literal, $element:expr;)*) => {$(
-        impl Loss for $loss {
-            fn name(&self) -> &'static str {
-                $name
-            }
-
-            fn target_kind(&self) -> TargetKind {
-                TargetKind::Values
-            }
-
-            fn compute(
-                &self,
-                workspace: &mut Workspace,
-                output: &Output,
-                target: &Target,
-                weights: Option<&Tensor>,
-                scale: f32,
-            ) -> Result<LossOutput, NnError> {
-                let predictions = Predictions::values(workspace, output)?;
-                let loss = $element(self);
-                predictions.element_loss($name, workspace, loss, target, weights, scale)
-            }
-        }
-    )*};
-}
-
-regression! {
+loss_of_values! {
     MeanSquaredError: "mean_squared_error", |_| ElementLoss::SquaredError;
     MeanAbsoluteError: "mean_absolute_error", |_| ElementLoss::AbsoluteError;
     MeanAbsolutePercentageError: "mean_absolute_percentage_error",

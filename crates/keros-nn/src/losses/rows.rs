@@ -5,9 +5,9 @@ use crate::activation::Activation;
 use crate::error::NnError;
 use crate::network::Output;
 use crate::target::Target;
-use keros_tensor::access::{Slice, read, write2};
-use keros_tensor::kernels::{self, ElementLoss};
-use keros_tensor::{DType, Tensor, Workspace};
+use keros_tensor::access::{Slice, read};
+use keros_tensor::kernels::{self, ElementLoss, Overlap, RowLoss};
+use keros_tensor::{Tensor, Workspace};
 
 /// How a tensor falls into rows: its last axis, `per_sample` rows for each sample.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl Rows {
     }
 
     /// Checks that there is a weight for each sample.
-    fn check_weights(self, name: &str, weights: Option<&Tensor>) -> Result<(), NnError> {
+    pub(super) fn check_weights(self, name: &str, weights: Option<&Tensor>) -> Result<(), NnError> {
         match weights {
             Some(weights) if weights.dims() != [self.samples] => {
                 let expected = format!("[{}]", self.samples);
@@ -76,6 +76,31 @@ pub(crate) fn same_but_for_a_last_axis_of_one(a: &[usize], b: &[usize]) -> bool 
 pub(super) enum Form {
     Logits,
     Probabilities,
+}
+
+/// What computes a loss of targets and predictions of one shape.
+pub(super) enum LossKernel {
+    Element(ElementLoss),
+    Row(RowLoss),
+    Overlap(Overlap),
+}
+
+impl From<ElementLoss> for LossKernel {
+    fn from(loss: ElementLoss) -> LossKernel {
+        LossKernel::Element(loss)
+    }
+}
+
+impl From<RowLoss> for LossKernel {
+    fn from(loss: RowLoss) -> LossKernel {
+        LossKernel::Row(loss)
+    }
+}
+
+impl From<Overlap> for LossKernel {
+    fn from(overlap: Overlap) -> LossKernel {
+        LossKernel::Overlap(overlap)
+    }
 }
 
 /// The values that a loss compares, and the way back to the output's logits.
@@ -134,12 +159,12 @@ impl Predictions {
         self.form == Form::Logits && self.activation == Activation::Linear
     }
 
-    /// The mean of a loss over the values of each sample, by its kernel.
-    pub(super) fn element_loss(
+    /// A loss of these values and targets of their shape, by its kernel.
+    pub(super) fn compare(
         &self,
         name: &str,
         workspace: &mut Workspace,
-        loss: ElementLoss,
+        loss: impl Into<LossKernel>,
         target: &Target,
         weights: Option<&Tensor>,
         scale: f32,
@@ -147,8 +172,17 @@ impl Predictions {
         let (values, dims) = (&self.values, self.values.dims());
         let targets = target_tensor(name, target, dims)?;
         Rows::of(name, dims)?.check_weights(name, weights)?;
-        let (per_sample, grad) =
-            kernels::element_loss(workspace, loss, values, targets, weights, scale)?;
+        let (per_sample, grad) = match loss.into() {
+            LossKernel::Element(loss) => {
+                kernels::element_loss(workspace, loss, values, targets, weights, scale)?
+            }
+            LossKernel::Row(loss) => {
+                kernels::row_loss(workspace, loss, values, targets, weights, scale)?
+            }
+            LossKernel::Overlap(overlap) => {
+                kernels::overlap_loss(workspace, overlap, values, targets, weights, scale)?
+            }
+        };
         self.back(workspace, LossOutput { per_sample, grad })
     }
 
@@ -187,101 +221,10 @@ pub(super) fn target_tensor<'a>(
     Ok(values)
 }
 
-/// [`target_tensor`], opened.
-pub(super) fn target_values<'a>(
-    name: &str,
-    target: &'a Target,
-    dims: &[usize],
-) -> Result<Slice<'a, f32>, NnError> {
-    Ok(read::<f32>(target_tensor(name, target, dims)?)?)
-}
-
-/// Runs `row(index, predictions, gradient)` over all rows; it returns the loss of the row and leaves
-/// its gradient. Applies weights, scale and the mean over the rows of a sample.
-pub(super) fn each_row(
-    name: &str,
-    workspace: &mut Workspace,
-    predictions: &Predictions,
-    weights: Option<&Tensor>,
-    scale: f32,
-    mut row: impl FnMut(usize, &[f32], &mut [f32]) -> f64,
-) -> Result<LossOutput, NnError> {
-    let dims = predictions.values.dims();
-    let rows = Rows::of(name, dims)?;
-    let weights = rows.weights(name, weights)?;
-    let per_sample = workspace.take(&[rows.samples], DType::F32)?;
-    let grad = workspace.take(dims, DType::F32)?;
-    let values = read::<f32>(&predictions.values)?;
-    write2(
-        &per_sample,
-        &grad,
-        |losses: &mut [f32], grad: &mut [f32]| {
-            let size = rows.per_sample * rows.width;
-            for (n, loss) in losses.iter_mut().enumerate() {
-                let grad = &mut grad[n * size..][..size];
-                let rows_of_sample = values[n * size..][..size]
-                    .chunks_exact(rows.width)
-                    .zip(grad.chunks_exact_mut(rows.width));
-                let mut sum = 0.0;
-                for (t, (values, grad)) in rows_of_sample.enumerate() {
-                    sum += row(n * rows.per_sample + t, values, grad);
-                }
-                let weight = weights.as_ref().map_or(1.0, |weights| weights[n]);
-                let factor = scale * weight / rows.per_sample as f32;
-                grad.iter_mut().for_each(|g| *g *= factor);
-                *loss = (sum / rows.per_sample as f64) as f32;
-            }
-        },
-    )?;
-    drop(values);
-    predictions.back(workspace, LossOutput { per_sample, grad })
-}
-
-/// [`each_row`] with the values after the activation beside targets of the same shape:
-/// `row(targets, predictions, gradient)`.
-pub(super) fn each_row_of_values(
-    name: &str,
-    workspace: &mut Workspace,
-    output: &Output,
-    target: &Target,
-    weights: Option<&Tensor>,
-    scale: f32,
-    row: impl Fn(&[f32], &[f32], &mut [f32]) -> f64,
-) -> Result<LossOutput, NnError> {
-    let targets = target_values(name, target, output.logits.dims())?;
-    let predictions = Predictions::values(workspace, output)?;
-    each_row(
-        name,
-        workspace,
-        &predictions,
-        weights,
-        scale,
-        |r, p, grad| row(&targets[r * p.len()..][..p.len()], p, grad),
-    )
-}
-
-/// The mean over a row of `point(target, prediction)`, which returns a loss and its derivative by
-/// the prediction.
-pub(super) fn mean(
-    targets: &[f32],
-    predictions: &[f32],
-    grad: &mut [f32],
-    point: impl Fn(f64, f64) -> (f64, f64),
-) -> f64 {
-    let share = 1.0 / predictions.len() as f64;
-    let mut sum = 0.0;
-    for ((y, p), grad) in targets.iter().zip(predictions).zip(grad) {
-        let (loss, slope) = point(f64::from(*y), f64::from(*p));
-        sum += loss;
-        *grad = (slope * share) as f32;
-    }
-    sum * share
-}
-
-/// Implements [`Loss`](super::Loss) for a type with a method
-/// `row(&self, targets, predictions, gradient) -> f64`.
-macro_rules! loss_of_rows {
-    ($($loss:ident: $name:literal;)*) => {$(
+/// Implements [`Loss`](super::Loss) for a loss of values after the activation, by the kernel that an
+/// expression makes of it.
+macro_rules! loss_of_values {
+    ($($loss:ident: $name:literal, $kernel:expr;)*) => {$(
         impl $crate::losses::Loss for $loss {
             fn name(&self) -> &'static str {
                 $name
@@ -299,15 +242,13 @@ macro_rules! loss_of_rows {
                 weights: Option<&keros_tensor::Tensor>,
                 scale: f32,
             ) -> Result<$crate::losses::LossOutput, $crate::NnError> {
-                $crate::losses::rows::each_row_of_values(
-                    $name, workspace, output, target, weights, scale,
-                    |y, p, grad| self.row(y, p, grad),
-                )
+                let predictions = $crate::losses::rows::Predictions::values(workspace, output)?;
+                predictions.compare($name, workspace, $kernel(self), target, weights, scale)
             }
         }
     )*};
 }
-pub(super) use loss_of_rows;
+pub(super) use loss_of_values;
 
 /// A loss without arguments.
 macro_rules! plain_loss {

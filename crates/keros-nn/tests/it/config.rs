@@ -150,7 +150,7 @@ fn assert_same(first: &mut dyn Network, second: &mut dyn Network) {
     assert_eq!(predict(first), predict(second));
     let penalty = |network: &dyn Network| {
         let rules = network.param_rules().penalty(network.params()).unwrap();
-        (rules, network.activity_penalty())
+        (rules, network.activity_penalty().total().unwrap())
     };
     assert_eq!(penalty(first), penalty(second));
 }

@@ -120,7 +120,7 @@ fn a_penalty_sees_the_output_that_it_is_for() {
             network
                 .forward(&mut ws, &[random(1, &[4, 5])], TRAINING)
                 .unwrap();
-            network.activity_penalty()
+            network.activity_penalty().total().unwrap()
         });
         assert_eq!(plain, fused);
         assert!(plain > 0.0);

@@ -409,9 +409,16 @@ fn arguments_out_of_range_and_wrong_targets_are_refused() {
     assert!(error.to_string().contains("below 3, found -1"), "{error}");
     assert_eq!(iou.result(), 0.0);
     let unknown = SparseCategoricalCrossentropy::new().ignore_class(7);
-    let error = unknown.compute(ws, &out, &labels(&[7, 3]), None, 1.0);
-    let error = error.err().unwrap().to_string();
-    assert!(error.contains("sample 1") && error.contains('3'), "{error}");
+    let truth = labels(&[7, 3]);
+    let computed = unknown.compute(ws, &out, &truth, None, 1.0);
+    let mut errors = vec![unknown.check_target(&out, &truth).unwrap_err()];
+    // A GPU looks at no label beforehand.
+    errors.extend(computed.err());
+    assert_eq!(errors.len(), 1 + usize::from(test_device().is_cpu()));
+    for error in errors {
+        let error = error.to_string();
+        assert!(error.contains("sample 1") && error.contains('3'), "{error}");
+    }
 }
 
 #[test]

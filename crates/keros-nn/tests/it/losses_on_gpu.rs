@@ -1,7 +1,9 @@
 //! The losses that a GPU computes by itself: nothing is copied to the host and back.
 
 use crate::test_device::test_device;
-use keros_nn::losses::{BinaryCrossentropy, BinaryFocalCrossentropy, Huber};
+use keros_nn::losses::{
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Huber, Tversky,
+};
 use keros_nn::{
     Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Output, Reduction,
     SparseCategoricalCrossentropy, Target,
@@ -23,8 +25,9 @@ fn losses_to_train_with_stay_on_the_gpu() {
             logits: random(dims, 2),
             activation,
         };
-        let before = access::host_copies();
+        // A trainer has these on the host.
         let scale = loss.scale(&output, target, Some(&weights)).unwrap();
+        let before = access::host_copies();
         let result = loss
             .compute(ws, &output, target, Some(&weights), scale as f32)
             .unwrap();
@@ -51,7 +54,35 @@ fn losses_to_train_with_stay_on_the_gpu() {
         let summed = MeanSquaredError::new().with_reduction(Reduction::Sum);
         stays(&summed, dims, linear, &values);
         stays(&Huber::new().delta(0.2).unwrap(), dims, linear, &values);
-        for name in ["mse", "mae", "mape", "msle", "huber", "log_cosh", "poisson"] {
+        let ignoring = sparse.ignore_class(1);
+        stays(&ignoring, dims, softmax, &labels);
+        stays(&sparse, dims, Activation::Sigmoid, &labels);
+        for activation in [softmax, linear] {
+            stays(
+                &CategoricalFocalCrossentropy::new(),
+                dims,
+                activation,
+                &values,
+            );
+        }
+        stays(&CategoricalCrossentropy::new(), dims, linear, &values);
+        stays(&Dice::new(), dims, Activation::Sigmoid, &values);
+        stays(&Dice::new().each_sample(true), dims, softmax, &values);
+        stays(&Tversky::new(), dims, linear, &values);
+        for name in [
+            "mse",
+            "mae",
+            "mape",
+            "msle",
+            "huber",
+            "log_cosh",
+            "poisson",
+            "hinge",
+            "squared_hinge",
+            "categorical_hinge",
+            "kl_divergence",
+            "cosine_similarity",
+        ] {
             let loss: Box<dyn Loss> = name.parse().unwrap();
             stays(loss.as_ref(), dims, linear, &values);
         }

@@ -100,7 +100,7 @@ fn penalty_and_gradient(network: &mut dyn Network, name: &str) -> (f64, Vec<f32>
         .map(|port| batch(5, port.shape[0]))
         .collect();
     let outputs = network.forward(ws, &inputs, TRAINING).unwrap();
-    let penalty = network.activity_penalty();
+    let penalty = network.activity_penalty().total().unwrap();
     let zeros: Vec<Tensor> = outputs
         .iter()
         .map(|output| output.logits.zeros_like().unwrap())
@@ -187,7 +187,7 @@ fn penalties_of_outputs_are_divided_by_the_samples_and_have_gradients() {
         .map(|y| y * y)
         .sum();
     let expected = 0.3 * f64::from(squares) / 5.0;
-    assert!((network.activity_penalty() - expected).abs() < 1e-6);
+    assert!((network.activity_penalty().total().unwrap() - expected).abs() < 1e-6);
 }
 
 #[test]

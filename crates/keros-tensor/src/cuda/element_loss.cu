@@ -51,6 +51,18 @@ struct Poisson {
         return {p - y * log(p + FUZZ), 1 - y / (p + FUZZ)};
     }
 };
+struct Hinge {
+    __device__ Point operator()(double y, double p) const {
+        double margin = 1 - y * p;
+        return margin > 0 ? Point{margin, -y} : Point{0, 0};
+    }
+};
+struct SquaredHinge {
+    __device__ Point operator()(double y, double p) const {
+        double margin = fmax(1 - y * p, 0.0);
+        return {margin * margin, -2 * y * margin};
+    }
+};
 
 // The prediction as a probability with its derivative, and the cross-entropy.
 struct Binary {
@@ -138,6 +150,8 @@ ELEMENT_LOSS(squared_logarithmic_error_f32, SquaredLogarithmicError{})
 ELEMENT_LOSS(huber_f32, Huber{a})
 ELEMENT_LOSS(log_cosh_f32, LogCosh{})
 ELEMENT_LOSS(poisson_f32, Poisson{})
+ELEMENT_LOSS(hinge_f32, Hinge{})
+ELEMENT_LOSS(squared_hinge_f32, SquaredHinge{})
 ELEMENT_LOSS(binary_crossentropy_f32, BinaryCrossentropy{false, a})
 ELEMENT_LOSS(binary_crossentropy_of_logits_f32, BinaryCrossentropy{true, a})
 ELEMENT_LOSS(binary_focal_crossentropy_f32, BinaryFocalCrossentropy{false, a, b, c})
@@ -153,4 +167,15 @@ KERNEL(element_losses_f32, (const double *partials, unsigned parts, unsigned siz
     sum = team.reduce<Sum>(sum, 0.0);
     if (team.rank == 0 && team.row < samples)
         losses[team.row] = (float)(sum / size);
+}
+
+// Targets of a hinge: -1 and 1 where all are 0 or 1. `other`, which is 0 before, tells that one is neither.
+KERNEL(find_other_targets_f32, (const float *y, long long n, float *other)) {
+    FOR_EACH(i, n) {
+        if (y[i] != 0 && y[i] != 1)
+            *other = 1;
+    }
+}
+KERNEL(hinge_targets_f32, (const float *y, const float *other, long long n, float *targets)) {
+    FOR_EACH(i, n) targets[i] = *other != 0 ? y[i] : 2 * y[i] - 1;
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::normalize::teams;
-use super::{BLOCK, Gpu, address, address_or_null, blocks, launch, small_size};
+use super::{BLOCK, Gpu, address, address_or_null, blocks, each, launch, small_size, zero};
 use crate::kernels::{ElementLoss, LossRows};
 use crate::{TensorError, Workspace};
 
@@ -64,6 +64,8 @@ pub(crate) fn element_loss(
         ElementLoss::Huber { delta } => start!(huber_f32, delta, 0.0, 0.0),
         ElementLoss::LogCosh => start!(log_cosh_f32, 0.0, 0.0, 0.0),
         ElementLoss::Poisson => start!(poisson_f32, 0.0, 0.0, 0.0),
+        ElementLoss::Hinge => start!(hinge_f32, 0.0, 0.0, 0.0),
+        ElementLoss::SquaredHinge => start!(squared_hinge_f32, 0.0, 0.0, 0.0),
         ElementLoss::BinaryCrossentropy {
             logits,
             label_smoothing: s,
@@ -100,4 +102,30 @@ pub(crate) fn element_loss(
         ws.give(&partials);
     }
     Ok((losses, grads))
+}
+
+/// [`kernels::hinge_targets`](crate::kernels::hinge_targets).
+pub(crate) fn hinge_targets(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    targets: &Tensor,
+) -> Result<Tensor, TensorError> {
+    const OP: &str = "targets of a hinge";
+    let found = ws.take(targets.dims(), DType::F32)?;
+    let other = ws.take(&[1], DType::F32)?;
+    zero(gpu, OP, &other)?;
+    let (y, to) = (address::<f32>(OP, targets)?, address::<f32>(OP, &found)?);
+    let flag = address::<f32>(OP, &other)?;
+    let (threads, n) = (each(targets.elem_count()), targets.elem_count() as i64);
+    launch!(
+        gpu,
+        ELEMENT_LOSS.find_other_targets_f32,
+        threads,
+        y,
+        n,
+        flag
+    );
+    launch!(gpu, ELEMENT_LOSS.hinge_targets_f32, threads, y, flag, n, to);
+    ws.give(&other);
+    Ok(found)
 }

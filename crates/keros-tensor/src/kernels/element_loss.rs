@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::elementwise::map;
 use super::loss::LossRows;
 use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
@@ -31,6 +32,10 @@ pub enum ElementLoss {
     LogCosh,
     /// `p - y · log(p + 1e-7)`.
     Poisson,
+    /// `max(1 - y · p, 0)`, for targets as [`hinge_targets`] makes them.
+    Hinge,
+    /// `max(1 - y · p, 0)²`, for the same targets.
+    SquaredHinge,
     /// `-(y · log p + (1 - y) · log(1 - p))`.
     BinaryCrossentropy {
         /// Whether the predictions are logits; otherwise they are probabilities, which are clipped
@@ -119,6 +124,24 @@ pub fn element_loss(
     Ok((losses, grads))
 }
 
+/// Targets of a hinge: -1 and 1 for those that are all 0 or 1, and others as they are; it is decided
+/// for all of them together.
+///
+/// # Errors
+/// See [the module](super).
+pub fn hinge_targets(ws: &mut Workspace, targets: &Tensor) -> Result<Tensor, TensorError> {
+    on_gpu!(targets, |gpu| cuda::element_loss::hinge_targets(
+        gpu, ws, targets
+    ));
+    let binary = access::read::<f32>(targets)?
+        .iter()
+        .all(|y| *y == 0.0 || *y == 1.0);
+    match binary {
+        true => map(ws, targets, |y| 2.0 * y - 1.0),
+        false => Ok(targets.clone()),
+    }
+}
+
 impl ElementLoss {
     /// The sum over rows of `width` elements of each row's mean; leaves the gradients of the means.
     fn rows(self, width: usize, y: &[f32], p: &[f32], grads: &mut [f32]) -> f64 {
@@ -165,6 +188,18 @@ impl ElementLoss {
             }),
             ElementLoss::Poisson => rows(width, y, p, grads, |y, p| {
                 (p - y * (p + EPSILON).ln(), 1.0 - y / (p + EPSILON))
+            }),
+            ElementLoss::Hinge => rows(width, y, p, grads, |y, p| {
+                let margin = 1.0 - y * p;
+                if margin > 0.0 {
+                    (margin, -y)
+                } else {
+                    (0.0, 0.0)
+                }
+            }),
+            ElementLoss::SquaredHinge => rows(width, y, p, grads, |y, p| {
+                let margin = (1.0 - y * p).max(0.0);
+                (margin * margin, -2.0 * y * margin)
             }),
             ElementLoss::BinaryCrossentropy {
                 logits,

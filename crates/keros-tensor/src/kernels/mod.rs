@@ -71,10 +71,12 @@ mod normalize;
 mod optimizer;
 mod optimizer_common;
 mod optimizer_rules;
+mod overlap_loss;
 mod permute;
 mod pool;
 mod prelu;
 mod resample;
+mod row_loss;
 mod softmax;
 
 pub use activation::{Activation, activation, activation_backward};
@@ -91,7 +93,7 @@ pub use conv::{
 };
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
-pub use element_loss::{ElementLoss, element_loss};
+pub use element_loss::{ElementLoss, element_loss, hinge_targets};
 pub use elementwise::{copy, fill, map, u8_to_f32, zip_map};
 pub use embedding::{embedding, embedding_backward};
 pub use function::{Function, function, function_backward};
@@ -119,11 +121,13 @@ pub use optimizer_common::{
     l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, sums_of_squares,
     weight_decay,
 };
+pub use overlap_loss::{Overlap, overlap_loss};
 pub use padding::Padding;
 pub use permute::permute;
 pub use pool::{Pool2dSpec, max_pool2d, max_pool2d_backward};
 pub use prelu::{prelu, prelu_backward};
 pub use resample::{Taps, resample};
+pub use row_loss::{RowLoss, row_loss, sparse_cross_entropy};
 pub use softmax::{softmax, softmax_backward};
 
 mod padding;

@@ -212,6 +212,7 @@ pub fn l1_l2_penalties(penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> 
 }
 
 /// Parts of penalties: each is a strength times a sum.
+#[derive(Debug, Clone)]
 pub struct PenaltySums {
     /// Which penalties these are parts of.
     pub of: Vec<usize>,

@@ -30,6 +30,7 @@ mod params;
 mod paths;
 mod pool;
 mod rng;
+mod row_loss;
 mod shape;
 mod support;
 mod test_device;

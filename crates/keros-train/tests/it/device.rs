@@ -7,7 +7,9 @@ use keros_callbacks::{
 };
 use keros_data::{Array, Batch};
 use keros_nn::layers::Dense;
-use keros_nn::{L2, Metric, NnError, Output, Sequential, SparseCategoricalCrossentropy, Target};
+use keros_nn::{
+    L1L2, L2, Metric, NnError, Output, Sequential, SparseCategoricalCrossentropy, Target,
+};
 use keros_tensor::access::host_copies;
 use keros_tensor::{Device, Tensor, Workspace};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
@@ -60,7 +62,8 @@ fn penalized(device: &Device) -> Trainer<Sequential> {
         .layer(
             Dense::new(8)
                 .activation("relu")
-                .kernel_regularizer(L2::new(0.1).unwrap()),
+                .kernel_regularizer(L2::new(0.1).unwrap())
+                .activity_regularizer(L1L2::new(0.01, 0.02).unwrap()),
         )
         .layer(Dense::new(3).activation("softmax"))
         .build(device, 5)

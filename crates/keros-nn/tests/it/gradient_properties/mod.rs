@@ -178,7 +178,7 @@ impl Case {
         let outputs = network.forward(ws, &inputs, MODE).unwrap();
         let shape = outputs[0].logits.dims().to_vec();
         let y = to_f64(&outputs[0].logits);
-        let penalty = network.activity_penalty();
+        let penalty = network.activity_penalty().total().unwrap();
         let dy = self.random(77, &shape);
         let upstream = Tensor::from_vec(dy.clone(), shape, test_device()).unwrap();
         network.backward(ws, &[upstream]).unwrap();

@@ -1,10 +1,11 @@
 //! Normalizations, softmax and losses start kernels only.
 
 use keros_tensor::kernels::{
-    Activation, BatchNorm, ElementLoss, NormLayout, NormParams, batch_norm, batch_norm_backward,
-    categorical_cross_entropy, channel_statistics, correct, element_loss, log_softmax,
-    log_softmax_backward, normalize, normalize_backward, softmax, softmax_backward,
-    softmax_cross_entropy, unit_normalize, unit_normalize_backward,
+    Activation, BatchNorm, ElementLoss, NormLayout, NormParams, Overlap, RowLoss, batch_norm,
+    batch_norm_backward, categorical_cross_entropy, channel_statistics, correct, element_loss,
+    hinge_targets, log_softmax, log_softmax_backward, normalize, normalize_backward, overlap_loss,
+    row_loss, softmax, softmax_backward, softmax_cross_entropy, sparse_cross_entropy,
+    unit_normalize, unit_normalize_backward,
 };
 
 use super::stays_on_the_gpu;
@@ -82,5 +83,16 @@ fn softmax_and_losses_stay_on_the_gpu() {
         categorical_cross_entropy(ws, &x, &dy, weights, 0.5).unwrap();
         correct(ws, &x, &truth).unwrap();
         element_loss(ws, ElementLoss::SquaredError, &x, &dy, weights, 0.5).unwrap();
+        let y = hinge_targets(ws, &dy).unwrap();
+        element_loss(ws, ElementLoss::Hinge, &x, &y, weights, 0.5).unwrap();
+        row_loss(ws, RowLoss::CosineSimilarity, &x, &dy, weights, 0.5).unwrap();
+        sparse_cross_entropy(ws, true, &x, &truth, Some(0), weights, 0.5).unwrap();
+        let overlap = Overlap {
+            missed: 0.5,
+            excess: 0.5,
+            fuzz: 1e-7,
+            each_sample: true,
+        };
+        overlap_loss(ws, overlap, &x, &dy, weights, 0.5).unwrap();
     });
 }

@@ -1,0 +1,368 @@
+//! Losses of whole rows with their gradients: what is not a mean over single values.
+
+use candle_core::{DType, Tensor};
+
+use super::loss::LossRows;
+use super::{CHUNK, check_labels, expect_dims};
+use crate::parallel::{chunks_mut, for_each_part};
+use crate::{TensorError, Workspace, access};
+
+/// Keras's fuzz factor, the f32 nearest to 1e-7.
+const EPSILON: f64 = 1e-7_f32 as f64;
+
+/// A loss of a row of targets `y` and one of predictions `p`, with Keras's definitions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum RowLoss {
+    /// `max(max((1 - y) · p) - Σ y · p + 1, 0)`; equals share the gradient of the inner maximum.
+    CategoricalHinge,
+    /// `Σ y · log(y / p)`, both clipped to [1e-7, 1].
+    KlDivergence,
+    /// `-Σ y · p / (|y| · |p|)`, where a length below 1e-7 counts as 1e-7.
+    CosineSimilarity,
+    /// `-Σ y · log p`.
+    CategoricalCrossentropy {
+        /// Whether the predictions are logits of a softmax; otherwise they are divided by their sum and
+        /// clipped to [1e-7, 1 - 1e-7].
+        logits: bool,
+        /// `s` in `y · (1 - s) + s / width`, which is used for `y`.
+        label_smoothing: f64,
+    },
+    /// `-Σ alpha · (1 - p)^gamma · y · log p` (Lin et al. 2018, arXiv:1708.02002).
+    CategoricalFocalCrossentropy {
+        /// As for the cross-entropy.
+        logits: bool,
+        /// As for the cross-entropy.
+        label_smoothing: f64,
+        /// At least 0.
+        alpha: f64,
+        /// At least 0.
+        gamma: f64,
+    },
+}
+
+/// The loss of each sample, a mean over its rows, and the gradient.
+///
+/// `predictions`: `[N, …, width]`, at least one element for each sample, where `[N]` has rows of one;
+/// `targets`: as many elements, in any shape; `weights`: `[N]`.
+///
+/// Returns the losses `[N]`, neither weighted nor scaled, and the gradient of
+/// `scale * Σ_n weight_n loss_n`, as `predictions`.
+/// All is calculated in double precision.
+///
+/// # Errors
+/// See [the module](super).
+pub fn row_loss(
+    ws: &mut Workspace,
+    loss: RowLoss,
+    predictions: &Tensor,
+    targets: &Tensor,
+    weights: Option<&Tensor>,
+    scale: f32,
+) -> Result<(Tensor, Tensor), TensorError> {
+    const OP: &str = "loss of rows";
+    let shape = LossRows::of(OP, "predictions", predictions)?;
+    if targets.elem_count() != predictions.elem_count() {
+        let expected = format!("{} elements", predictions.elem_count());
+        return Err(TensorError::shape(OP, "targets", expected, targets.dims()));
+    }
+    if let Some(weights) = weights {
+        expect_dims(OP, "weights", weights, &[shape.samples])?;
+    }
+    on_gpu!(predictions, |gpu| cuda::row_loss::row_loss(
+        gpu,
+        ws,
+        loss,
+        predictions,
+        targets,
+        shape,
+        weights,
+        scale
+    ));
+    let targets = access::read::<f32>(targets)?;
+    let targets = &*targets;
+    rows(ws, predictions, shape, weights, scale, |row, p, grads| {
+        loss.row(&targets[row * p.len()..][..p.len()], p, grads)
+    })
+}
+
+/// As [`row_loss`], the cross-entropy with integer labels: `-log p[label]`.
+///
+/// `labels`: of type `u32`, one for each row and below its width, in any shape. Loss and gradient of a
+/// row whose label is `ignored` are 0. Unless they are `logits` of a softmax, the predictions are clipped
+/// to [1e-7, 1 - 1e-7] and divided by their sum.
+///
+/// On a GPU nobody looks at the labels before the kernel runs: one that is out of range makes the loss
+/// of its sample and the gradient of its row NaN. [`check_labels`] finds it while the labels are on
+/// the host.
+///
+/// # Errors
+/// [`TensorError::Label`] for the first label out of range, on the CPU; otherwise see
+/// [the module](super).
+pub fn sparse_cross_entropy(
+    ws: &mut Workspace,
+    logits: bool,
+    predictions: &Tensor,
+    labels: &Tensor,
+    ignored: Option<u32>,
+    weights: Option<&Tensor>,
+    scale: f32,
+) -> Result<(Tensor, Tensor), TensorError> {
+    const OP: &str = "sparse_categorical_crossentropy";
+    let shape = LossRows::of(OP, "predictions", predictions)?;
+    if labels.elem_count() != shape.rows() {
+        let expected = format!("a label for each of {} rows", shape.rows());
+        return Err(TensorError::shape(OP, "labels", expected, labels.dims()));
+    }
+    if let Some(weights) = weights {
+        expect_dims(OP, "weights", weights, &[shape.samples])?;
+    }
+    on_gpu!(predictions, |gpu| cuda::row_loss::sparse_cross_entropy(
+        gpu,
+        ws,
+        logits,
+        predictions,
+        labels,
+        ignored,
+        shape,
+        weights,
+        scale
+    ));
+    let labels = access::read::<u32>(labels)?;
+    let labels = &*labels;
+    check_labels(OP, labels, shape.per_sample, shape.width, ignored)?;
+    rows(
+        ws,
+        predictions,
+        shape,
+        weights,
+        scale,
+        |row, p, grads| match labels[row] {
+            label if ignored == Some(label) => {
+                grads.fill(0.0);
+                0.0
+            }
+            label => of_label(logits, label as usize, p, grads),
+        },
+    )
+}
+
+/// Runs `row(number, predictions, gradient)` over all rows; it returns the loss of the row and leaves
+/// its gradient.
+fn rows(
+    ws: &mut Workspace,
+    predictions: &Tensor,
+    shape: LossRows,
+    weights: Option<&Tensor>,
+    scale: f32,
+    row: impl Fn(usize, &[f32], &mut [f32]) -> f64 + Sync,
+) -> Result<(Tensor, Tensor), TensorError> {
+    let losses = ws.take(&[shape.samples], DType::F32)?;
+    let grads = ws.take(predictions.dims(), DType::F32)?;
+    let p = access::read::<f32>(predictions)?;
+    let weights = weights.map(access::read::<f32>).transpose()?;
+    let (p, weights) = (&*p, weights.as_deref());
+    let size = shape.per_sample * shape.width;
+    // These cost more than other elements.
+    let chunk = (CHUNK / 8 / size).max(1);
+    access::write2(&losses, &grads, |losses: &mut [f32], grads: &mut [f32]| {
+        let parts = (chunks_mut(losses, chunk), chunks_mut(grads, chunk * size));
+        for_each_part(parts, |i, (losses, grads): (&mut [f32], &mut [f32])| {
+            let samples = losses.iter_mut().zip(grads.chunks_exact_mut(size));
+            for (n, (out, grads)) in (i * chunk..).zip(samples) {
+                let first = n * shape.per_sample;
+                let of_rows = grads.chunks_exact_mut(shape.width).enumerate();
+                let sum: f64 = of_rows
+                    .map(|(k, grads)| {
+                        let place = (first + k) * shape.width;
+                        row(first + k, &p[place..place + shape.width], grads)
+                    })
+                    .sum();
+                let weight = weights.map_or(1.0, |weights| weights[n]);
+                let factor = scale * weight / shape.per_sample as f32;
+                grads.iter_mut().for_each(|grad| *grad *= factor);
+                *out = (sum / shape.per_sample as f64) as f32;
+            }
+        });
+    })?;
+    Ok((losses, grads))
+}
+
+impl RowLoss {
+    fn row(self, y: &[f32], p: &[f32], grads: &mut [f32]) -> f64 {
+        match self {
+            RowLoss::CategoricalHinge => categorical_hinge(y, p, grads),
+            RowLoss::KlDivergence => kl_divergence(y, p, grads),
+            RowLoss::CosineSimilarity => cosine_similarity(y, p, grads),
+            RowLoss::CategoricalCrossentropy {
+                logits,
+                label_smoothing,
+            } => {
+                let y = smooth(y, label_smoothing);
+                // A class without weight is not asked for its logarithm, which may be infinite.
+                over_classes(logits, y, p, grads, |y, log| match y == 0.0 {
+                    true => (0.0, 0.0),
+                    false => (-y * log, -y),
+                })
+            }
+            RowLoss::CategoricalFocalCrossentropy {
+                logits,
+                label_smoothing,
+                alpha,
+                gamma,
+            } => {
+                let y = smooth(y, label_smoothing);
+                over_classes(logits, y, p, grads, |y, log| {
+                    if y == 0.0 {
+                        return (0.0, 0.0);
+                    }
+                    let p = log.exp();
+                    let (focus, slope) = power(1.0 - p, gamma);
+                    let factor = alpha * y;
+                    (-factor * focus * log, factor * (slope * p * log - focus))
+                })
+            }
+        }
+    }
+}
+
+fn pairs<'a>(y: &'a [f32], p: &'a [f32]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    y.iter().zip(p).map(|(y, p)| (f64::from(*y), f64::from(*p)))
+}
+
+fn categorical_hinge(y: &[f32], p: &[f32], grads: &mut [f32]) -> f64 {
+    let wrong = |(y, p): (f64, f64)| (1.0 - y) * p;
+    let right: f64 = pairs(y, p).map(|(y, p)| y * p).sum();
+    let highest = pairs(y, p).map(wrong).fold(f64::NEG_INFINITY, f64::max);
+    let loss = highest - right + 1.0;
+    if loss <= 0.0 {
+        grads.fill(0.0);
+        return 0.0;
+    }
+    let equals = pairs(y, p).filter(|&pair| wrong(pair) == highest).count() as f64;
+    for (grad, pair) in grads.iter_mut().zip(pairs(y, p)) {
+        let of_highest = match wrong(pair) == highest {
+            true => (1.0 - pair.0) / equals,
+            false => 0.0,
+        };
+        *grad = (of_highest - pair.0) as f32;
+    }
+    loss
+}
+
+fn kl_divergence(y: &[f32], p: &[f32], grads: &mut [f32]) -> f64 {
+    let mut loss = 0.0;
+    for ((y, p), grad) in pairs(y, p).zip(grads) {
+        let (y, clipped) = (y.clamp(EPSILON, 1.0), p.clamp(EPSILON, 1.0));
+        loss += y * (y / clipped).ln();
+        *grad = if p == clipped { (-y / p) as f32 } else { 0.0 };
+    }
+    loss
+}
+
+fn cosine_similarity(y: &[f32], p: &[f32], grads: &mut [f32]) -> f64 {
+    let dot = |a, b| pairs(a, b).map(|(a, b)| a * b).sum::<f64>();
+    let length = dot(p, p).sqrt();
+    let (of_y, of_p) = (dot(y, y).sqrt().max(EPSILON), length.max(EPSILON));
+    let cosine = dot(y, p) / (of_y * of_p);
+    let shrink = if length >= EPSILON { cosine } else { 0.0 };
+    for ((y, p), grad) in pairs(y, p).zip(grads) {
+        *grad = (-(y / of_y - shrink * p / of_p) / of_p) as f32;
+    }
+    -cosine
+}
+
+fn smooth(y: &[f32], label_smoothing: f64) -> impl Fn(usize) -> f64 {
+    let share = label_smoothing / y.len() as f64;
+    move |class| f64::from(y[class]) * (1.0 - label_smoothing) + share
+}
+
+/// To [1e-7, 1 - 1e-7], the latter as f32 rounds it.
+fn clip(p: f64) -> f64 {
+    p.clamp(EPSILON, f64::from(1.0 - 1e-7_f32))
+}
+
+/// `base^gamma` and its derivative by the base, for a base of at least 0; at 0 an infinite slope
+/// counts as 0, because the cross-entropy beside it is 0.
+fn power(base: f64, gamma: f64) -> (f64, f64) {
+    let base = base.max(0.0);
+    let slope = match base == 0.0 && gamma < 1.0 {
+        true => 0.0,
+        false => gamma * base.powf(gamma - 1.0),
+    };
+    (base.powf(gamma), slope)
+}
+
+/// `log Σ exp(x)`
+fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let max = f64::from(max);
+    let sum: f64 = row.iter().map(|x| (f64::from(*x) - max).exp()).sum();
+    max + sum.ln()
+}
+
+/// The loss of a row that is a sum over classes: `term(y, log p)` returns the part of a class and its
+/// derivative by `log p`.
+fn over_classes(
+    logits: bool,
+    y: impl Fn(usize) -> f64,
+    p: &[f32],
+    grads: &mut [f32],
+    term: impl Fn(f64, f64) -> (f64, f64),
+) -> f64 {
+    let mut loss = 0.0;
+    if logits {
+        let total = log_sum_exp(p);
+        let mut slopes = 0.0;
+        for (class, z) in p.iter().enumerate() {
+            let (part, slope) = term(y(class), f64::from(*z) - total);
+            loss += part;
+            slopes += slope;
+        }
+        for (class, (grad, z)) in grads.iter_mut().zip(p).enumerate() {
+            let log = f64::from(*z) - total;
+            *grad = (term(y(class), log).1 - log.exp() * slopes) as f32;
+        }
+        return loss;
+    }
+    let total: f64 = p.iter().map(|p| f64::from(*p)).sum();
+    let at = |class: usize, p: f32| {
+        let share = f64::from(p) / total;
+        let clipped = clip(share);
+        let (part, slope) = term(y(class), clipped.ln());
+        let slope = if share == clipped { slope / share } else { 0.0 };
+        (part, slope, share)
+    };
+    let mut common = 0.0;
+    for (class, p) in p.iter().enumerate() {
+        let (part, slope, share) = at(class, *p);
+        loss += part;
+        common += slope * share;
+    }
+    for (class, (grad, p)) in grads.iter_mut().zip(p).enumerate() {
+        *grad = ((at(class, *p).1 - common) / total) as f32;
+    }
+    loss
+}
+
+/// The cross-entropy of a row with a label.
+fn of_label(logits: bool, label: usize, p: &[f32], grads: &mut [f32]) -> f64 {
+    if logits {
+        let total = log_sum_exp(p);
+        for (class, (grad, z)) in grads.iter_mut().zip(p).enumerate() {
+            let truth = f64::from(u8::from(class == label));
+            *grad = ((f64::from(*z) - total).exp() - truth) as f32;
+        }
+        return total - f64::from(p[label]);
+    }
+    let total: f64 = p.iter().map(|p| clip(f64::from(*p))).sum();
+    for (class, (grad, p)) in grads.iter_mut().zip(p).enumerate() {
+        let (p, clipped) = (f64::from(*p), clip(f64::from(*p)));
+        let truth = if class == label { 1.0 / clipped } else { 0.0 };
+        *grad = match p == clipped {
+            true => (1.0 / total - truth) as f32,
+            false => 0.0,
+        };
+    }
+    total.ln() - clip(f64::from(p[label])).ln()
+}
