@@ -131,7 +131,7 @@ template <class F> struct OverClasses {
 // A label that names no class makes loss and gradient of its row NaN: a kernel has no other way to tell.
 struct SparseCrossentropy {
     bool logits;
-    long long ignored; // -1: none
+    double ignored; // -1: none
 
     __device__ double operator()(Row &row, const unsigned *label_of_row) const {
         bool there = row.width > 0;
@@ -185,7 +185,7 @@ ROW_LOSS(categorical_crossentropy_of_logits, OverClasses<Crossentropy>{true, a, 
 ROW_LOSS(categorical_focal_crossentropy, OverClasses<FocalCrossentropy>{false, a, {b, c}})
 ROW_LOSS(categorical_focal_crossentropy_of_logits, OverClasses<FocalCrossentropy>{true, a, {b, c}})
 
-KERNEL(sparse_crossentropy, (const unsigned *labels, INPUTS, int logits, long long ignored)) {
+KERNEL(sparse_crossentropy, (const unsigned *labels, INPUTS, double logits, double ignored, double)) {
     row_loss(SparseCrossentropy{logits != 0, ignored}, labels, 1, predictions, weights, scale, rows, rows_of_sample,
              width, team_size, losses, grads);
 }

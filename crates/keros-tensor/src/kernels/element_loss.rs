@@ -1,11 +1,9 @@
 //! Losses that are a function of each target and its prediction, with their gradients in one pass.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::elementwise::map;
 use super::loss::LossRows;
-use super::{CHUNK, expect_dims};
-use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
 
 /// Keras's fuzz factor, the f32 nearest to 1e-7.
@@ -78,14 +76,7 @@ pub fn element_loss(
     scale: f32,
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "loss of elements";
-    let shape = LossRows::of(OP, "predictions", predictions)?;
-    if targets.elem_count() != predictions.elem_count() {
-        let expected = format!("{} elements", predictions.elem_count());
-        return Err(TensorError::shape(OP, "targets", expected, targets.dims()));
-    }
-    if let Some(weights) = weights {
-        expect_dims(OP, "weights", weights, &[shape.samples])?;
-    }
+    let shape = LossRows::beside(OP, predictions, targets, weights)?;
     on_gpu!(predictions, |gpu| cuda::element_loss::element_loss(
         gpu,
         ws,
@@ -96,32 +87,11 @@ pub fn element_loss(
         weights,
         scale
     ));
-    let losses = ws.take(&[shape.samples], DType::F32)?;
-    let grads = ws.take(predictions.dims(), DType::F32)?;
-    let (p, y) = (
-        access::read::<f32>(predictions)?,
-        access::read::<f32>(targets)?,
-    );
-    let weights = weights.map(access::read::<f32>).transpose()?;
-    let (p, y, weights) = (&*p, &*y, weights.as_deref());
-    let size = shape.per_sample * shape.width;
-    // These cost more than other elements.
-    let chunk = (CHUNK / 8 / size).max(1);
-    access::write2(&losses, &grads, |losses: &mut [f32], grads: &mut [f32]| {
-        let parts = (chunks_mut(losses, chunk), chunks_mut(grads, chunk * size));
-        for_each_part(parts, |i, (losses, grads): (&mut [f32], &mut [f32])| {
-            let samples = losses.iter_mut().zip(grads.chunks_exact_mut(size));
-            for (n, (out, grads)) in (i * chunk..).zip(samples) {
-                let range = n * size..(n + 1) * size;
-                let sum = loss.rows(shape.width, &y[range.clone()], &p[range], grads);
-                let weight = weights.map_or(1.0, |weights| weights[n]);
-                let factor = scale * weight / shape.per_sample as f32;
-                grads.iter_mut().for_each(|grad| *grad *= factor);
-                *out = (sum / shape.per_sample as f64) as f32;
-            }
-        });
-    })?;
-    Ok((losses, grads))
+    let y = access::read::<f32>(targets)?;
+    let y = &*y;
+    shape.each_sample(ws, predictions, weights, scale, |n, p, grads| {
+        loss.rows(shape.width, &y[n * p.len()..][..p.len()], p, grads)
+    })
 }
 
 /// Targets of a hinge: -1 and 1 for those that are all 0 or 1, and others as they are; it is decided

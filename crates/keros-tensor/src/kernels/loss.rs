@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::softmax::{exponentials, rows_chunk, sum, sum_of_pairs};
-use super::{dims, expect_dims};
+use super::{CHUNK, dims, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
@@ -132,6 +132,67 @@ impl LossRows {
         })
     }
 
+    /// The rows of predictions; checks that there are as many targets, and the weights.
+    pub(super) fn beside(
+        op: &'static str,
+        predictions: &Tensor,
+        targets: &Tensor,
+        weights: Option<&Tensor>,
+    ) -> Result<Self, TensorError> {
+        let shape = Self::of(op, "predictions", predictions)?;
+        if targets.elem_count() != predictions.elem_count() {
+            let expected = format!("{} elements", predictions.elem_count());
+            return Err(TensorError::shape(op, "targets", expected, targets.dims()));
+        }
+        shape.check_weights(op, weights)?;
+        Ok(shape)
+    }
+
+    /// That there is a weight for each sample.
+    pub(super) fn check_weights(
+        &self,
+        op: &'static str,
+        weights: Option<&Tensor>,
+    ) -> Result<(), TensorError> {
+        weights.map_or(Ok(()), |weights| {
+            expect_dims(op, "weights", weights, &[self.samples])
+        })
+    }
+
+    /// The losses and gradients of all samples: `sample(number, predictions, gradients)` returns the sum
+    /// of the losses of its rows and leaves their gradients.
+    pub(super) fn each_sample(
+        &self,
+        ws: &mut Workspace,
+        predictions: &Tensor,
+        weights: Option<&Tensor>,
+        scale: f32,
+        sample: impl Fn(usize, &[f32], &mut [f32]) -> f64 + Sync,
+    ) -> Result<(Tensor, Tensor), TensorError> {
+        let losses = ws.take(&[self.samples], DType::F32)?;
+        let grads = ws.take(predictions.dims(), DType::F32)?;
+        let p = access::read::<f32>(predictions)?;
+        let weights = weights.map(access::read::<f32>).transpose()?;
+        let (p, weights) = (&*p, weights.as_deref());
+        let size = self.per_sample * self.width;
+        // These cost more than other elements.
+        let chunk = (CHUNK / 8 / size).max(1);
+        access::write2(&losses, &grads, |losses: &mut [f32], grads: &mut [f32]| {
+            let parts = (chunks_mut(losses, chunk), chunks_mut(grads, chunk * size));
+            for_each_part(parts, |i, (losses, grads): (&mut [f32], &mut [f32])| {
+                let samples = losses.iter_mut().zip(grads.chunks_exact_mut(size));
+                for (n, (out, grads)) in (i * chunk..).zip(samples) {
+                    let sum = sample(n, &p[n * size..(n + 1) * size], grads);
+                    let weight = weights.map_or(1.0, |weights| weights[n]);
+                    let factor = scale * weight / self.per_sample as f32;
+                    grads.iter_mut().for_each(|grad| *grad *= factor);
+                    *out = (sum / self.per_sample as f64) as f32;
+                }
+            });
+        })?;
+        Ok((losses, grads))
+    }
+
     /// The rows of logits `[N, …, C]`; checks the weights too.
     fn of_classes(
         op: &'static str,
@@ -143,9 +204,7 @@ impl LossRows {
             let expected = "[samples, …, classes]";
             return Err(TensorError::shape(op, "logits", expected, logits.dims()));
         }
-        if let Some(weights) = weights {
-            expect_dims(op, "weights", weights, &[shape.samples])?;
-        }
+        shape.check_weights(op, weights)?;
         Ok(shape)
     }
 

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
+use super::CHUNK;
 use super::loss::LossRows;
-use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
 
@@ -44,14 +44,7 @@ pub fn overlap_loss(
     scale: f32,
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "loss of overlap";
-    let shape = LossRows::of(OP, "predictions", predictions)?;
-    if targets.elem_count() != predictions.elem_count() {
-        let expected = format!("{} elements", predictions.elem_count());
-        return Err(TensorError::shape(OP, "targets", expected, targets.dims()));
-    }
-    if let Some(weights) = weights {
-        expect_dims(OP, "weights", weights, &[shape.samples])?;
-    }
+    let shape = LossRows::beside(OP, predictions, targets, weights)?;
     let samples = match overlap.each_sample {
         true => 1,
         false => shape.samples.max(1),

@@ -1,10 +1,9 @@
 //! Losses of whole rows with their gradients: what is not a mean over single values.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
+use super::check_labels;
 use super::loss::LossRows;
-use super::{CHUNK, check_labels, expect_dims};
-use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
 
 /// Keras's fuzz factor, the f32 nearest to 1e-7.
@@ -61,14 +60,7 @@ pub fn row_loss(
     scale: f32,
 ) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "loss of rows";
-    let shape = LossRows::of(OP, "predictions", predictions)?;
-    if targets.elem_count() != predictions.elem_count() {
-        let expected = format!("{} elements", predictions.elem_count());
-        return Err(TensorError::shape(OP, "targets", expected, targets.dims()));
-    }
-    if let Some(weights) = weights {
-        expect_dims(OP, "weights", weights, &[shape.samples])?;
-    }
+    let shape = LossRows::beside(OP, predictions, targets, weights)?;
     on_gpu!(predictions, |gpu| cuda::row_loss::row_loss(
         gpu,
         ws,
@@ -81,7 +73,7 @@ pub fn row_loss(
     ));
     let targets = access::read::<f32>(targets)?;
     let targets = &*targets;
-    rows(ws, predictions, shape, weights, scale, |row, p, grads| {
+    shape.each_row(ws, predictions, weights, scale, |row, p, grads| {
         loss.row(&targets[row * p.len()..][..p.len()], p, grads)
     })
 }
@@ -114,9 +106,7 @@ pub fn sparse_cross_entropy(
         let expected = format!("a label for each of {} rows", shape.rows());
         return Err(TensorError::shape(OP, "labels", expected, labels.dims()));
     }
-    if let Some(weights) = weights {
-        expect_dims(OP, "weights", weights, &[shape.samples])?;
-    }
+    shape.check_weights(OP, weights)?;
     on_gpu!(predictions, |gpu| cuda::row_loss::sparse_cross_entropy(
         gpu,
         ws,
@@ -131,10 +121,9 @@ pub fn sparse_cross_entropy(
     let labels = access::read::<u32>(labels)?;
     let labels = &*labels;
     check_labels(OP, labels, shape.per_sample, shape.width, ignored)?;
-    rows(
+    shape.each_row(
         ws,
         predictions,
-        shape,
         weights,
         scale,
         |row, p, grads| match labels[row] {
@@ -147,45 +136,24 @@ pub fn sparse_cross_entropy(
     )
 }
 
-/// Runs `row(number, predictions, gradient)` over all rows; it returns the loss of the row and leaves
-/// its gradient.
-fn rows(
-    ws: &mut Workspace,
-    predictions: &Tensor,
-    shape: LossRows,
-    weights: Option<&Tensor>,
-    scale: f32,
-    row: impl Fn(usize, &[f32], &mut [f32]) -> f64 + Sync,
-) -> Result<(Tensor, Tensor), TensorError> {
-    let losses = ws.take(&[shape.samples], DType::F32)?;
-    let grads = ws.take(predictions.dims(), DType::F32)?;
-    let p = access::read::<f32>(predictions)?;
-    let weights = weights.map(access::read::<f32>).transpose()?;
-    let (p, weights) = (&*p, weights.as_deref());
-    let size = shape.per_sample * shape.width;
-    // These cost more than other elements.
-    let chunk = (CHUNK / 8 / size).max(1);
-    access::write2(&losses, &grads, |losses: &mut [f32], grads: &mut [f32]| {
-        let parts = (chunks_mut(losses, chunk), chunks_mut(grads, chunk * size));
-        for_each_part(parts, |i, (losses, grads): (&mut [f32], &mut [f32])| {
-            let samples = losses.iter_mut().zip(grads.chunks_exact_mut(size));
-            for (n, (out, grads)) in (i * chunk..).zip(samples) {
-                let first = n * shape.per_sample;
-                let of_rows = grads.chunks_exact_mut(shape.width).enumerate();
-                let sum: f64 = of_rows
-                    .map(|(k, grads)| {
-                        let place = (first + k) * shape.width;
-                        row(first + k, &p[place..place + shape.width], grads)
-                    })
-                    .sum();
-                let weight = weights.map_or(1.0, |weights| weights[n]);
-                let factor = scale * weight / shape.per_sample as f32;
-                grads.iter_mut().for_each(|grad| *grad *= factor);
-                *out = (sum / shape.per_sample as f64) as f32;
-            }
-        });
-    })?;
-    Ok((losses, grads))
+impl LossRows {
+    /// [`each_sample`](Self::each_sample) by `row(number, predictions, gradient)`, which returns the loss of
+    /// a row and leaves its gradient.
+    fn each_row(
+        &self,
+        ws: &mut Workspace,
+        predictions: &Tensor,
+        weights: Option<&Tensor>,
+        scale: f32,
+        row: impl Fn(usize, &[f32], &mut [f32]) -> f64 + Sync,
+    ) -> Result<(Tensor, Tensor), TensorError> {
+        self.each_sample(ws, predictions, weights, scale, |n, p, grads| {
+            let rows = p.chunks_exact(self.width);
+            let rows = rows.zip(grads.chunks_exact_mut(self.width));
+            let numbered = (n * self.per_sample..).zip(rows);
+            numbered.map(|(at, (p, grads))| row(at, p, grads)).sum()
+        })
+    }
 }
 
 impl RowLoss {
