@@ -39,7 +39,7 @@ fn run(network: &mut impl Network, input: &[usize]) -> Vec<Vec<f32>> {
     for batch in 0..2 {
         ws.recycle();
         let x = random(batch, input);
-        let outputs = network.forward(&mut ws, &[x.clone()], Mode::Inference);
+        let outputs = network.forward(&mut ws, std::slice::from_ref(&x), Mode::Inference);
         all.extend(outputs.unwrap().iter().map(|output| flat(&output.logits)));
         let outputs = network.forward(&mut ws, &[x], TRAINING).unwrap();
         all.extend(outputs.iter().map(|output| flat(&output.logits)));
@@ -243,7 +243,7 @@ fn a_relu_that_is_taken_over_does_nothing() {
     let x = Tensor::new(&[[-1.0_f32, 2.0]], test_device()).unwrap();
     let run = |network: &mut dyn Network| {
         let mut ws = Workspace::new(test_device());
-        let outputs = network.forward(&mut ws, &[x.clone()], Mode::Inference);
+        let outputs = network.forward(&mut ws, std::slice::from_ref(&x), Mode::Inference);
         flat(&outputs.unwrap()[0].logits)
     };
     let chain = Sequential::builder([2])
