@@ -33,7 +33,7 @@ impl Groups {
             columns,
             sample,
             plan: ColumnPlan::new(op, layout.outer, layout.before, columns)?,
-            sets: Sets::new(op, layout)?,
+            sets: Sets::new(op, layout)?.0,
             threads: small_size(op, "size of a sample", threads)?,
             blocks: count as u32,
             config: blocks(layout.outer * count),
@@ -66,26 +66,16 @@ pub(super) fn forward(
 ) -> Result<(), TensorError> {
     let groups = Groups::new(op, layout)?;
     let sums = groups.sums(op, gpu, ws, (x, x), layout)?;
-    let Groups {
-        plan: ColumnPlan { chunks, .. },
-        sets: Sets {
-            kept, after, count, ..
-        },
-        threads,
-        ..
-    } = groups;
-    let (values, sample) = (layout.count(), groups.sample as i64);
+    let (sets, chunks, threads) = (groups.sets, groups.plan.chunks, groups.threads);
     let (partials, blocks_of_sample) = (address::<f64>(op, &sums)?, groups.blocks);
+    let sample = groups.sample as i64;
     launch!(
         gpu,
         NORMALIZE.group_statistics_f32,
         warps(layout.outer * layout.kept),
         partials,
         chunks,
-        kept,
-        after,
-        values,
-        count,
+        sets,
         epsilon,
         of_sets
     );
@@ -98,8 +88,7 @@ pub(super) fn forward(
         of_sets,
         gamma,
         beta,
-        kept,
-        after,
+        sets,
         blocks_of_sample,
         threads,
         sample,
@@ -128,14 +117,7 @@ pub(super) fn backward(
     let partials = address::<f64>(op, &sums)?;
     let of_sets = address::<f32>(op, statistics)?;
     let gamma = address_or_null::<f32>(op, gamma)?;
-    let Groups {
-        plan: ColumnPlan { chunks, .. },
-        sets: Sets {
-            kept, after, count, ..
-        },
-        threads,
-        ..
-    } = groups;
+    let (sets, chunks, threads) = (groups.sets, groups.plan.chunks, groups.threads);
     if dgamma.is_some() || dbeta.is_some() {
         let dgamma = address_or_null::<f32>(op, dgamma)?;
         let dbeta = address_or_null::<f32>(op, dbeta)?;
@@ -147,8 +129,7 @@ pub(super) fn backward(
             partials,
             outer,
             chunks,
-            kept,
-            after,
+            sets,
             of_sets,
             dgamma,
             dbeta
@@ -162,18 +143,14 @@ pub(super) fn backward(
         let terms = ws.take(&[layout.outer * layout.kept, 2], DType::F32)?;
         let (to, of_terms) = (address::<f32>(op, dx)?, address::<f32>(op, &terms)?);
         let (x, dy) = (address::<f32>(op, x)?, address::<f32>(op, dy)?);
-        let (values, sample) = (layout.count(), groups.sample as i64);
-        let blocks_of_sample = groups.blocks;
+        let (sample, blocks_of_sample) = (groups.sample as i64, groups.blocks);
         launch!(
             gpu,
             NORMALIZE.group_terms_f32,
             warps(layout.outer * layout.kept),
             partials,
             chunks,
-            kept,
-            after,
-            values,
-            count,
+            sets,
             of_sets,
             gamma,
             of_terms
@@ -187,8 +164,7 @@ pub(super) fn backward(
             of_sets,
             of_terms,
             gamma,
-            kept,
-            after,
+            sets,
             blocks_of_sample,
             threads,
             sample,

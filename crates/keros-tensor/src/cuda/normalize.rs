@@ -1,6 +1,6 @@
 //! Starts layer and unit normalization, and hands on to [`group_norm`] where the values of a set lie apart.
 
-use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
 use super::batch_norm::{ColumnPlan, warps};
@@ -21,28 +21,36 @@ pub(crate) fn teams(rows: usize, values: usize) -> (u32, LaunchConfig) {
     (size as u32, blocks(rows.div_ceil(BLOCK / size).max(1)))
 }
 
-/// A layout as the kernels take it, with a team for each set.
+/// The struct Sets of normalize.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Sets {
-    config: LaunchConfig,
     before: u32,
-    pub(super) kept: u32,
-    pub(super) after: u32,
+    kept: u32,
+    after: u32,
     team: u32,
-    pub(super) count: i64,
+    count: i64,
 }
 
+// SAFETY: the fields of the struct there, in its order.
+unsafe impl DeviceRepr for Sets {}
+
 impl Sets {
-    pub(super) fn new(op: &'static str, layout: &NormLayout) -> Result<Self, TensorError> {
+    /// The sets of a layout, and the threads with a team for each.
+    pub(super) fn new(
+        op: &'static str,
+        layout: &NormLayout,
+    ) -> Result<(Self, LaunchConfig), TensorError> {
         let count = layout.outer * layout.kept;
         let (team, config) = teams(count, layout.before * layout.after);
-        Ok(Self {
-            config,
+        let sets = Self {
             before: small_size(op, "normalized values", layout.before)?,
             kept: small_size(op, "sets of values", layout.kept)?,
             after: small_size(op, "normalized values", layout.after)?,
             team,
             count: count as i64,
-        })
+        };
+        Ok((sets, config))
     }
 }
 
@@ -78,14 +86,7 @@ pub(crate) fn normalize(
         group_norm::forward(gpu, ws, OP, x, layout, epsilon, addresses)?;
         return Ok((y, statistics));
     }
-    let Sets {
-        config,
-        before,
-        kept,
-        after,
-        team,
-        count,
-    } = Sets::new(OP, layout)?;
+    let (sets, config) = Sets::new(OP, layout)?;
     let trailing = i32::from(params == NormParams::Trailing);
     launch!(
         gpu,
@@ -94,11 +95,7 @@ pub(crate) fn normalize(
         from,
         gamma,
         beta,
-        before,
-        kept,
-        after,
-        team,
-        count,
+        sets,
         trailing,
         epsilon,
         to,
@@ -140,14 +137,7 @@ pub(crate) fn normalize_backward(
     let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
     let gamma = address_or_null::<f32>(OP, gamma)?;
     let of_sets = address::<f32>(OP, statistics)?;
-    let Sets {
-        config,
-        before,
-        kept,
-        after,
-        team,
-        count,
-    } = Sets::new(OP, layout)?;
+    let (sets, config) = Sets::new(OP, layout)?;
     let trailing = i32::from(params == NormParams::Trailing);
     launch!(
         gpu,
@@ -157,11 +147,7 @@ pub(crate) fn normalize_backward(
         dy,
         gamma,
         of_sets,
-        before,
-        kept,
-        after,
-        team,
-        count,
+        sets,
         trailing,
         to
     );
@@ -203,12 +189,7 @@ fn param_gradients(
     if chunks > 0 {
         let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
         let of_sets = address::<f32>(OP, statistics)?;
-        let Sets {
-            before,
-            kept,
-            after,
-            ..
-        } = Sets::new(OP, layout)?;
+        let (sets, _) = Sets::new(OP, layout)?;
         let rows = i64::from(small_size(OP, "sets of values", rows)?);
         launch!(
             gpu,
@@ -217,9 +198,7 @@ fn param_gradients(
             x,
             dy,
             of_sets,
-            before,
-            kept,
-            after,
+            sets,
             trailing,
             rows,
             params,
@@ -255,24 +234,13 @@ pub(crate) fn unit_normalize(
     let factors = ws.take(&[layout.outer, layout.kept], DType::F32)?;
     let (to, of_sets) = (address::<f32>(OP, &y)?, address::<f32>(OP, &factors)?);
     let x = address::<f32>(OP, x)?;
-    let Sets {
-        config,
-        before,
-        kept,
-        after,
-        team,
-        count,
-    } = Sets::new(OP, layout)?;
+    let (sets, config) = Sets::new(OP, layout)?;
     launch!(
         gpu,
         NORMALIZE.unit_normalize_f32,
         config,
         x,
-        before,
-        kept,
-        after,
-        team,
-        count,
+        sets,
         to,
         of_sets
     );
@@ -296,14 +264,7 @@ pub(crate) fn unit_normalize_backward(
     let to = address::<f32>(OP, &dx)?;
     let (y, dy) = (address::<f32>(OP, y)?, address::<f32>(OP, dy)?);
     let of_sets = address::<f32>(OP, factors)?;
-    let Sets {
-        config,
-        before,
-        kept,
-        after,
-        team,
-        count,
-    } = Sets::new(OP, layout)?;
+    let (sets, config) = Sets::new(OP, layout)?;
     launch!(
         gpu,
         NORMALIZE.unit_normalize_backward_f32,
@@ -311,11 +272,7 @@ pub(crate) fn unit_normalize_backward(
         y,
         dy,
         of_sets,
-        before,
-        kept,
-        after,
-        team,
-        count,
+        sets,
         to
     );
     Ok(dx)
