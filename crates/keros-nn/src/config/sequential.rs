@@ -2,6 +2,7 @@
 
 use super::{Arguments, Config, Object, Registry, parse};
 use crate::config::registry::Class;
+use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::part::{Part, PlannedLayer};
 use crate::sequential::{Sequential, SequentialBuilder};
@@ -58,7 +59,10 @@ pub(super) enum Made {
     Merge(Box<dyn crate::layer::Merge>, Option<String>),
 }
 
-/// The arguments that every layer has: its name and whether it is trained. Its values are `f32`.
+/// The arguments that every layer has: its name and whether it is trained.
+///
+/// Parameters are `f32`, as those of Keras's mixed policies are; in which types batches are computed is
+/// chosen for a network, not kept with it.
 pub(super) fn take_base(
     arguments: &mut Arguments,
 ) -> Result<(Option<String>, Option<bool>), NnError> {
@@ -67,8 +71,10 @@ pub(super) fn take_base(
             Value::Object(policy) => &policy["config"]["name"],
             name => name,
         };
-        if !policy.is_null() && policy != "float32" {
-            return Err(NnError::config("dtype", "float32", policy));
+        let known = policy.as_str().map(str::parse::<DtypePolicy>);
+        if !policy.is_null() && !matches!(known, Some(Ok(_))) {
+            let expected = "float32, mixed_bfloat16 or mixed_float16";
+            return Err(NnError::config("dtype", expected, policy));
         }
     }
     Ok((arguments.take("name")?, arguments.take("trainable")?))

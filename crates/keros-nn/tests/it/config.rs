@@ -10,13 +10,13 @@ use keros_nn::layers::{
     SeparableConv2D, Softmax, Subtract, UnitNormalization, UpSampling2D, ZeroPadding2D,
 };
 use keros_nn::{
-    Activation, Arguments, Config, Constraint, Distribution, Fan, Graph, Initializer, L1, L1L2, L2,
-    Layer, LayerBuilder, MaxNorm, MinMaxNorm, Mode, Network, NnError, NonNeg, OrthogonalMode,
-    OrthogonalRegularizer, Pass, Registry, Regularizer, Sequential, SequentialBuilder, UnitNorm,
-    summary,
+    Activation, Arguments, Config, Constraint, Distribution, DtypePolicy, Fan, Graph, Initializer,
+    L1, L1L2, L2, Layer, LayerBuilder, MaxNorm, MinMaxNorm, Mode, Network, NnError, NonNeg,
+    OrthogonalMode, OrthogonalRegularizer, Pass, Registry, Regularizer, Sequential,
+    SequentialBuilder, UnitNorm, summary,
 };
 use keros_tensor::access::read;
-use keros_tensor::{Tensor, Workspace};
+use keros_tensor::{DType, Tensor, Workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -348,7 +348,8 @@ fn what_is_wrong_is_told_by_layer_and_argument() {
         (
             "Dense",
             json!({ "units": 3, "dtype": "float16" }),
-            "layer `Dense`: reading the configuration: dtype (expected float32, found \"float16\")",
+            "layer `Dense`: reading the configuration: dtype (expected float32, mixed_bfloat16 or \
+             mixed_float16, found \"float16\")",
         ),
         (
             "Dense",
@@ -559,6 +560,28 @@ fn layers_of_the_users_own_are_made_by_a_registry() {
     let error = Sequential::from_json_with(&wrong, &registry, test_device(), 2).map(drop);
     let text = error.unwrap_err().to_string();
     assert!(text.contains("twice") && text.contains("times"), "{text}");
+}
+
+/// As Keras writes a model that was made under a mixed policy, whose parameters are `f32`.
+#[test]
+fn layers_of_a_mixed_policy_are_read() {
+    for policy in ["mixed_float16", "mixed_bfloat16"] {
+        let config = json!({ "units": 3, "dtype": {
+            "module": "keras",
+            "class_name": "DTypePolicy",
+            "config": { "name": policy },
+            "registered_name": null,
+        }});
+        let network = Sequential::from_json(&chain_of("Dense", config), test_device(), 1);
+        let network = network.unwrap();
+        assert_eq!(network.dtype_policy(), DtypePolicy::Float32);
+        assert!(
+            network
+                .params()
+                .iter()
+                .all(|(_, param)| param.value().dtype() == DType::F32)
+        );
+    }
 }
 
 #[test]
