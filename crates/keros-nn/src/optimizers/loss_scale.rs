@@ -74,7 +74,7 @@ impl LossScaleOptimizer {
     /// # Errors
     /// A number that is not a positive one of `f32`.
     pub fn initial_scale(mut self, scale: f64) -> Result<LossScaleOptimizer, NnError> {
-        self.scale = check_scale("initial_scale", scale)?;
+        self.scale = loss_scale("initial_scale", scale)?;
         Ok(self)
     }
 
@@ -116,7 +116,8 @@ impl LossScaleOptimizer {
     }
 }
 
-fn check_scale(what: &str, scale: f64) -> Result<f64, NnError> {
+/// A factor of losses.
+pub(super) fn loss_scale(what: &str, scale: f64) -> Result<f64, NnError> {
     match (SMALLEST..=LARGEST).contains(&scale) {
         true => Ok(scale),
         false => Err(NnError::argument(what, "a positive number of f32", scale)),
@@ -144,7 +145,7 @@ impl Optimizer for LossScaleOptimizer {
 
     fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
         if name == SCALE {
-            self.scale = check_scale(SCALE, value)?;
+            self.scale = loss_scale(SCALE, value)?;
             self.finite_steps = 0;
             return Ok(());
         }
@@ -241,7 +242,7 @@ impl Optimizer for LossScaleOptimizer {
         let (Some(scale), Some(steps)) = (scale, steps) else {
             return Ok(());
         };
-        let scale = check_scale(&name(SCALE), scale.to_scalar::<f64>()?)?;
+        let scale = loss_scale(&name(SCALE), scale.to_scalar::<f64>()?)?;
         let steps = steps.to_scalar::<i64>()?;
         let steps = u64::try_from(steps)
             .map_err(|_| NnError::argument(name(STEPS), "a number from 0", steps))?;

@@ -29,6 +29,8 @@ pub use rmsprop::{RmsProp, RmsPropRule};
 pub use rule::{RuleOptimizer, UpdateRule};
 pub use sgd::{Sgd, SgdRule};
 
+use loss_scale::loss_scale;
+
 use crate::error::NnError;
 use keros_tensor::{Params, Tensor};
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! The one driver around all update rules: what Keras's base class of optimizers does.
 
 use super::state::{self, Layout, ParamState};
-use super::{LEARNING_RATE, Optimizer, decay_or_one, no_number, positive};
+use super::{LEARNING_RATE, Optimizer, decay_or_one, loss_scale, no_number, positive};
 use crate::error::NnError;
 use crate::schedule::{LearningRate, not_negative};
 use keros_tensor::kernels::{self, Update};
@@ -101,6 +101,9 @@ pub struct RuleOptimizer<R> {
     not_decayed: Vec<String>,
     clip: Option<Clip>,
     average: Option<Average>,
+    loss_scale: Option<f64>,
+    /// Whether the gradients of the next step have been divided by it.
+    unscaled: bool,
     accumulated_batches: u64,
     batches: u64,
     /// Numbers other than the learning rate that were set since the optimizer was made, with what
@@ -180,6 +183,8 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             not_decayed: Vec::new(),
             clip: None,
             average: None,
+            loss_scale: None,
+            unscaled: false,
             accumulated_batches: 1,
             batches: 0,
             set: Vec::new(),
@@ -268,6 +273,17 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             overwrite_frequency,
         });
         self.states.clear();
+        Ok(self)
+    }
+
+    /// Takes gradients that are multiplied with this factor, so that small ones are not lost in half
+    /// precision; see [`Optimizer::loss_scale`]. Default: none.
+    /// [`LossScaleOptimizer`](super::LossScaleOptimizer) finds the factor by itself.
+    ///
+    /// # Errors
+    /// A number that is not a positive one of `f32`.
+    pub fn loss_scale_factor(mut self, factor: f64) -> Result<Self, NnError> {
+        self.loss_scale = Some(loss_scale("loss_scale_factor", factor)?);
         Ok(self)
     }
 
@@ -508,7 +524,25 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         (self.batches + 1).is_multiple_of(self.accumulated_batches)
     }
 
+    fn loss_scale(&self) -> Option<f64> {
+        self.loss_scale
+    }
+
+    fn unscale(&mut self, params: &Params) -> Result<(), NnError> {
+        if let Some(factor) = self.loss_scale {
+            let trained = params.iter().filter(|(_, param)| param.trainable());
+            let grads: Vec<&Tensor> = trained.map(|(_, param)| param.grad()).collect();
+            kernels::scale(&grads, 1.0 / factor)?;
+            self.unscaled = true;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, params: &Params) -> Result<(), NnError> {
+        if !std::mem::take(&mut self.unscaled) {
+            self.unscale(params)?;
+            self.unscaled = false;
+        }
         let learning_rate = check_rate(&self.learning_rate, self.batches)?;
         self.prepare(params)?;
         if self.will_update() {

@@ -100,6 +100,33 @@ fn a_scale_that_is_a_power_of_two_changes_no_bit() {
 }
 
 #[test]
+fn a_fixed_factor_is_taken_out_once() {
+    let sgd = || Sgd::new(0.5).unwrap().clipvalue(1.0).unwrap();
+    let (mut plain, mut scaled) = (sgd(), sgd().loss_scale_factor(1024.0).unwrap());
+    assert_eq!(
+        (plain.loss_scale(), scaled.loss_scale()),
+        (None, Some(1024.0))
+    );
+    let (of_plain, of_scaled) = (params(), params());
+    for t in 0..6 {
+        let g = [0, 1, 2].map(|i| 2.0 * ((i + 3 * t) as f32).sin());
+        set_gradients(&of_plain, g);
+        plain.step(&of_plain).unwrap();
+        set_gradients(&of_scaled, g.map(|g| g * 1024.0));
+        if t % 2 == 0 {
+            scaled.unscale(&of_scaled).unwrap();
+            assert_eq!(gradient(&of_scaled), g);
+        }
+        scaled.step(&of_scaled).unwrap();
+        assert_eq!(values(&of_plain), values(&of_scaled));
+    }
+    for factor in [0.0, -2.0, f64::NAN, 1e39] {
+        assert!(Sgd::default().loss_scale_factor(factor).is_err());
+    }
+    assert!(LossScaleOptimizer::new(scaled).is_err());
+}
+
+#[test]
 fn one_gradient_that_is_not_finite_skips_the_step() {
     for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
         let mut optimizer = scaled(Adam::default());
