@@ -15,8 +15,11 @@ use crate::scratch::with_scratch;
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
 
-/// Channels whose sums are kept in registers.
+/// Neighbouring channels whose sums are kept in registers, and half of them, for what is left.
 const LANES: usize = 16;
+const HALF: usize = 8;
+/// Neighbouring pixels whose sums are.
+const TILE: usize = 4;
 /// Multiplications that one task of the forward pass does.
 const TASK: usize = 256 * 1024;
 
@@ -52,7 +55,7 @@ pub fn depthwise_conv2d(
         activation
     ));
     let y = ws.take(&g.output_shape(), DType::F32)?;
-    let planes = d.planes(ws, w)?;
+    let (planes, windows) = (d.planes(ws, w)?, d.windows());
     {
         let (x, planes) = (access::read::<f32>(x)?, access::read::<f32>(&planes)?);
         let bias = bias.map(access::read::<f32>).transpose()?;
@@ -63,7 +66,7 @@ pub fn depthwise_conv2d(
                 let x = &x[block.image * g.image()..][..g.image()];
                 let rows = block.outputs.chunks_exact_mut(g.ow * g.co);
                 for (oy, row) in block.rows.zip(rows) {
-                    d.forward_row(x, planes, oy, row);
+                    forward_row(&d, &windows, x, planes, oy, row);
                     for pixel in row.chunks_exact_mut(g.co) {
                         finish_row(pixel, bias, activation);
                     }
@@ -123,7 +126,8 @@ pub fn depthwise_conv2d_backward(
         true => Some(ws.take(x.dims(), DType::F32)?),
         false => None,
     };
-    let planes = d.planes(ws, w)?;
+    let (planes, windows) = (d.planes(ws, w)?, d.windows());
+    let reversed = need_dx.then(|| d.reversed());
     {
         let (x, planes) = (access::read::<f32>(x)?, access::read::<f32>(&planes)?);
         let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
@@ -144,7 +148,12 @@ pub fn depthwise_conv2d_backward(
                     let x = &x[n * g.image()..][..g.image()];
                     let output = n * g.output()..(n + 1) * g.output();
                     let (y, dy) = (&y[output.clone()], &dy[output]);
-                    d.backward_image(x, planes, y, dy, activation, dw, dbias, dx);
+                    d.with_gradient(y, dy, activation, dbias, |dz| {
+                        weight_gradient(&d, &windows[0], x, dz, dw);
+                        if let (Some(dx), Some(reversed)) = (dx, &reversed) {
+                            input_gradient(&d, reversed, planes, dz, dx);
+                        }
+                    });
                 }
             });
         };
@@ -200,6 +209,52 @@ impl Depthwise {
         Ok(Self { g, multiplier })
     }
 
+    /// The windows of output rows and columns.
+    fn windows(&self) -> [Axis; 2] {
+        let g = &self.g;
+        let axis = |outputs, inputs, (window, stride, dilation, before): Sizes| {
+            Axis::new(outputs, window, |output, kernel| {
+                let input = (output * stride + kernel * dilation).checked_sub(before)?;
+                (input < inputs).then_some(input)
+            })
+        };
+        let [rows, columns] = self.sizes();
+        [axis(g.oh, g.h, rows), axis(g.ow, g.w, columns)]
+    }
+
+    /// The cells through which input rows and columns are seen, whose sources are the outputs.
+    fn reversed(&self) -> [Axis; 2] {
+        let g = &self.g;
+        let axis = |inputs, outputs, (window, stride, dilation, before): Sizes| {
+            Axis::new(inputs, window, |input, kernel| {
+                let start = (input + before).checked_sub(kernel * dilation)?;
+                let is_seen = start.is_multiple_of(stride) && start / stride < outputs;
+                is_seen.then_some(start / stride)
+            })
+        };
+        let [rows, columns] = self.sizes();
+        [axis(g.h, g.oh, rows), axis(g.w, g.ow, columns)]
+    }
+
+    /// Window, stride, dilation and padding before the image, for rows and columns.
+    fn sizes(&self) -> [Sizes; 2] {
+        let g = &self.g;
+        [
+            (g.kh, g.strides.0, g.dilation.0, g.top),
+            (g.kw, g.strides.1, g.dilation.1, g.left),
+        ]
+    }
+
+    /// The outputs in a row whose window has its column `kx` inside the image.
+    fn outputs_of_column(&self, kx: usize) -> Range<usize> {
+        let g = &self.g;
+        let offset = kx * g.dilation.1;
+        let first = g.left.saturating_sub(offset).div_ceil(g.strides.1);
+        let end = (g.w + g.left).saturating_sub(offset).div_ceil(g.strides.1);
+        let end = end.min(g.ow);
+        first.min(end)..end
+    }
+
     /// The kernel as `[M, kh, kw, C]`: what is multiplied with neighbouring channels lies side by
     /// side.
     fn planes(&self, ws: &mut Workspace, w: &Tensor) -> Result<Tensor, TensorError> {
@@ -227,161 +282,323 @@ impl Depthwise {
         }
     }
 
-    /// The kernel rows that lie inside the image for output row `oy`.
-    fn kernel_rows(&self, oy: usize) -> Range<usize> {
-        let g = &self.g;
-        inside(oy * g.strides.0, g.top, g.dilation.0, g.kh, g.h)
-    }
-
-    /// The kernel columns that lie inside the image for output column `ox`.
-    fn kernel_columns(&self, ox: usize) -> Range<usize> {
-        let g = &self.g;
-        inside(ox * g.strides.1, g.left, g.dilation.1, g.kw, g.w)
-    }
-
-    /// Where the input of a kernel cell begins in the image, and its weights in a plane.
-    #[inline(always)]
-    fn cell(&self, (oy, ox): (usize, usize), (ky, kx): (usize, usize)) -> (usize, usize) {
-        let g = &self.g;
-        let y = oy * g.strides.0 + ky * g.dilation.0 - g.top;
-        let x = ox * g.strides.1 + kx * g.dilation.1 - g.left;
-        ((y * g.w + x) * g.ci, (ky * g.kw + kx) * g.ci)
-    }
-
-    /// One row of outputs, without bias and activation.
-    fn forward_row(&self, image: &[f32], planes: &[f32], oy: usize, row: &mut [f32]) {
-        let rows = self.kernel_rows(oy);
-        for (ox, pixel) in row.chunks_exact_mut(self.g.co).enumerate() {
-            let cells = (rows.clone(), self.kernel_columns(ox));
-            forward_pixel(self, image, planes, (oy, ox), cells, pixel);
-        }
-    }
-
-    /// The gradients of one image: adds to `dw` (in planes) and `dbias`, overwrites `dx`.
-    #[allow(clippy::too_many_arguments)]
-    fn backward_image(
+    /// Calls `then` with the gradient of an image's outputs before the activation, in planes, and adds it to `dbias`.
+    fn with_gradient(
         &self,
-        x: &[f32],
-        planes: &[f32],
         y: &[f32],
         dy: &[f32],
         activation: Activation,
-        dw: &mut [f32],
         dbias: &mut [f32],
-        mut dx: Option<&mut [f32]>,
+        then: impl FnOnce(&[f32]),
     ) {
-        let (g, m) = (&self.g, self.multiplier);
-        if let Some(dx) = &mut dx {
-            dx.fill(0.0);
-        }
-        let row_len = g.ow * g.co;
-        with_scratch(row_len + g.co, |scratch| {
-            let (dz, by_plane) = scratch.split_at_mut(row_len);
-            for oy in 0..g.oh {
-                let outputs = oy * row_len..(oy + 1) * row_len;
-                unapply(&y[outputs.clone()], &dy[outputs], dz, activation);
-                add_rows(dz, dbias);
-                let rows = self.kernel_rows(oy);
-                for (ox, dz) in dz.chunks_exact(g.co).enumerate() {
-                    let dz = match m {
-                        1 => dz,
-                        _ => {
-                            for (multiple, plane) in by_plane.chunks_exact_mut(g.ci).enumerate() {
-                                for (c, value) in plane.iter_mut().enumerate() {
-                                    *value = dz[c * m + multiple];
-                                }
-                            }
-                            &*by_plane
-                        }
-                    };
-                    let cells = (rows.clone(), self.kernel_columns(ox));
-                    let dx = dx.as_deref_mut();
-                    backward_pixel(self, x, planes, (oy, ox), cells, dz, dw, dx);
+        let m = self.multiplier;
+        with_scratch(dy.len() * if m == 1 { 1 } else { 2 }, |scratch| {
+            let (dz, by_plane) = scratch.split_at_mut(dy.len());
+            unapply(y, dy, dz, activation);
+            for row in dz.chunks_exact(self.g.ow * self.g.co) {
+                add_rows(row, dbias);
+            }
+            if m == 1 {
+                return then(dz);
+            }
+            for (multiple, plane) in by_plane.chunks_exact_mut(dy.len() / m).enumerate() {
+                for (at, value) in plane.iter_mut().enumerate() {
+                    *value = dz[at * m + multiple];
                 }
             }
+            then(by_plane);
         });
     }
 }
 
-/// The cells of a window that lie inside an axis of `n`: the window begins at `start - before`.
-fn inside(start: usize, before: usize, dilation: usize, window: usize, n: usize) -> Range<usize> {
-    let first = before.saturating_sub(start).div_ceil(dilation);
-    let end = (n + before).saturating_sub(start).div_ceil(dilation);
-    let end = end.min(window);
-    first.min(end)..end
+/// Window, stride, dilation and padding before the image along one axis.
+type Sizes = (usize, usize, usize, usize);
+
+/// A cell of the kernel and the place of what it is multiplied with, along one axis.
+#[derive(Clone, Copy)]
+struct Cell {
+    kernel: usize,
+    source: usize,
 }
 
-multiversion! {
-    /// The sums of one output pixel.
-    fn forward_pixel(
-        d: &Depthwise,
-        image: &[f32],
-        planes: &[f32],
-        at: (usize, usize),
-        cells: (Range<usize>, Range<usize>),
-        pixel: &mut [f32],
-    ) {
-        let (c, m) = (d.g.ci, d.multiplier);
-        for (multiple, plane) in planes.chunks_exact(d.g.kh * d.g.kw * c).enumerate() {
-            for first in (0..c).step_by(LANES) {
-                let lanes = LANES.min(c - first);
-                let mut sums = [0.0_f32; LANES];
-                for ky in cells.0.clone() {
-                    for kx in cells.1.clone() {
-                        let (x, w) = d.cell(at, (ky, kx));
-                        let x = &image[x + first..][..lanes];
-                        let w = &plane[w + first..][..lanes];
-                        if lanes == LANES {
-                            for ((sum, x), w) in sums.iter_mut().zip(&x[..LANES]).zip(&w[..LANES]) {
-                                *sum += x * w;
-                            }
-                        } else {
-                            for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
-                                *sum += x * w;
-                            }
-                        }
-                    }
+/// Of each result along an axis, the cells that it is a sum over.
+struct Axis {
+    cells: Vec<Cell>,
+    /// Where those of each result end.
+    ends: Vec<usize>,
+}
+
+impl Axis {
+    /// `source(result, kernel)` is the place that a cell meets, if any.
+    fn new(results: usize, window: usize, source: impl Fn(usize, usize) -> Option<usize>) -> Axis {
+        let mut axis = Axis {
+            cells: Vec::new(),
+            ends: Vec::with_capacity(results),
+        };
+        for result in 0..results {
+            let cells = (0..window)
+                .filter_map(|kernel| source(result, kernel).map(|source| Cell { kernel, source }));
+            axis.cells.extend(cells);
+            axis.ends.push(axis.cells.len());
+        }
+        axis
+    }
+
+    /// The number of results.
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The cells of a result; none beyond the last.
+    fn of(&self, result: usize) -> &[Cell] {
+        let start = match result {
+            0 => 0,
+            _ => self.ends.get(result - 1).copied().unwrap_or_default(),
+        };
+        let end = self.ends.get(result).copied().unwrap_or(start);
+        &self.cells[start..end]
+    }
+}
+
+/// Runs `$block` for all channels, as many at once as registers hold: `$l` is their number, a constant, and `$first`
+/// the first of them.
+macro_rules! each_block {
+    ($channels:expr, |$l:ident, $first:ident| $block:expr) => {{
+        let channels = $channels;
+        let mut $first = 0;
+        while $first < channels {
+            match channels - $first {
+                LANES.. => {
+                    const $l: usize = LANES;
+                    $block;
+                    $first += $l;
                 }
-                if m == 1 {
-                    pixel[first..first + lanes].copy_from_slice(&sums[..lanes]);
-                } else {
-                    for (i, sum) in sums[..lanes].iter().enumerate() {
-                        pixel[(first + i) * m + multiple] = *sum;
-                    }
+                HALF.. => {
+                    const $l: usize = HALF;
+                    $block;
+                    $first += $l;
+                }
+                _ => {
+                    const $l: usize = 1;
+                    $block;
+                    $first += $l;
+                }
+            }
+        }
+    }};
+}
+
+/// A row of results, each a sum over the cells of the kernel.
+struct Row<'a> {
+    /// Those along the vertical axis.
+    rows: &'a [Cell],
+    /// Those of each result.
+    columns: &'a Axis,
+    /// Planes of the kernel, `[kh, kw, C]` each, and the source of each.
+    planes: &'a [f32],
+    sources: &'a [f32],
+    count: usize,
+    /// Columns of the kernel and of a source.
+    window: usize,
+    width: usize,
+    channels: usize,
+    /// How far apart the sources of neighbours with whole windows are, in pixels; `None` if their
+    /// cells differ.
+    step: Option<usize>,
+}
+
+impl Row<'_> {
+    /// Writes all results, `to` apart, the channels of one `stride` apart. A pixel's channels come one after the
+    /// other, as memory has them.
+    #[inline(always)]
+    fn write(&self, results: &mut [f32], to: usize, stride: usize) {
+        let is_whole = |at: usize| self.columns.of(at).len() == self.window;
+        let mut at = 0;
+        while at < self.columns.len() {
+            match self.step {
+                Some(step) if is_whole(at) && is_whole(at + TILE - 1) => {
+                    each_block!(self.channels, |L, first| {
+                        let sums = self.sums::<L, TILE>(at, step, first);
+                        for (t, sums) in sums.iter().enumerate() {
+                            put::<L>(sums, &mut results[(at + t) * to + first * stride..], stride);
+                        }
+                    });
+                    at += TILE;
+                }
+                _ => {
+                    each_block!(self.channels, |L, first| {
+                        let [sums] = self.sums::<L, 1>(at, 0, first);
+                        put::<L>(&sums, &mut results[at * to + first * stride..], stride);
+                    });
+                    at += 1;
                 }
             }
         }
     }
 
-    /// The share of one output pixel, whose gradient is `dz` in planes, in the gradients.
-    fn backward_pixel(
-        d: &Depthwise,
-        image: &[f32],
-        planes: &[f32],
-        at: (usize, usize),
-        cells: (Range<usize>, Range<usize>),
-        dz: &[f32],
-        dw: &mut [f32],
-        dx: Option<&mut [f32]>,
-    ) {
-        let c = d.g.ci;
-        let plane_len = d.g.kh * d.g.kw * c;
-        let mut dx = dx;
-        let parts = planes.chunks_exact(plane_len).zip(dw.chunks_exact_mut(plane_len));
-        for ((plane, dw), dz) in parts.zip(dz.chunks_exact(c)) {
-            for ky in cells.0.clone() {
-                for kx in cells.1.clone() {
-                    let (x, w) = d.cell(at, (ky, kx));
-                    for ((dw, x), dz) in dw[w..w + c].iter_mut().zip(&image[x..x + c]).zip(dz) {
-                        *dw += x * dz;
-                    }
-                    if let Some(dx) = &mut dx {
-                        for ((dx, w), dz) in dx[x..x + c].iter_mut().zip(&plane[w..w + c]).zip(dz) {
-                            *dx += w * dz;
+    /// The sums of `T` neighbours in `L` channels from `first` on.
+    #[inline(always)]
+    fn sums<const L: usize, const T: usize>(
+        &self,
+        at: usize,
+        step: usize,
+        first: usize,
+    ) -> [[f32; L]; T] {
+        let c = self.channels;
+        let (plane, source) = (
+            self.planes.len() / self.count,
+            self.sources.len() / self.count,
+        );
+        let mut sums = [[0.0; L]; T];
+        for i in 0..self.count {
+            for row in self.rows {
+                let weights = &self.planes[i * plane + row.kernel * self.window * c..];
+                let line = &self.sources[i * source + row.source * self.width * c..];
+                for column in self.columns.of(at) {
+                    let weight = lanes::<L>(weights, column.kernel * c + first);
+                    let line = &line[column.source * c + first..];
+                    for (t, sums) in sums.iter_mut().enumerate() {
+                        let value = lanes::<L>(line, t * step * c);
+                        for l in 0..L {
+                            sums[l] += weight[l] * value[l];
                         }
                     }
                 }
             }
+        }
+        sums
+    }
+}
+
+/// `L` values from a place on.
+#[inline(always)]
+fn lanes<const L: usize>(values: &[f32], at: usize) -> [f32; L] {
+    let mut lanes = [0.0; L];
+    lanes.copy_from_slice(&values[at..at + L]);
+    lanes
+}
+
+/// Writes values so far apart.
+#[inline(always)]
+fn put<const L: usize>(values: &[f32; L], to: &mut [f32], stride: usize) {
+    match stride {
+        1 => to[..L].copy_from_slice(values),
+        _ => {
+            for (to, value) in to.iter_mut().step_by(stride).zip(values) {
+                *to = *value;
+            }
+        }
+    }
+}
+
+/// Adds what a row of outputs has in the gradient of one row of a plane of the kernel, in `L` channels from `first` on:
+/// `line` is the row of inputs that it meets.
+#[inline(always)]
+fn weight_row<const L: usize>(
+    d: &Depthwise,
+    line: &[f32],
+    dz: &[f32],
+    dw: &mut [f32],
+    first: usize,
+) {
+    let (g, c) = (&d.g, d.g.ci);
+    for kx in 0..g.kw {
+        let outputs = d.outputs_of_column(kx);
+        let start = outputs.start * g.strides.1 + kx * g.dilation.1;
+        let Some(start) = start.checked_sub(g.left) else {
+            continue;
+        };
+        let mut sums = [[0.0; L]; TILE];
+        let add = |sums: &mut [f32; L], at: usize| {
+            let x = lanes::<L>(line, (start + at * g.strides.1) * c + first);
+            let dz = lanes::<L>(dz, (outputs.start + at) * c + first);
+            for l in 0..L {
+                sums[l] += x[l] * dz[l];
+            }
+        };
+        let tiles = outputs.len() / TILE;
+        for tile in 0..tiles {
+            for (t, sums) in sums.iter_mut().enumerate() {
+                add(sums, tile * TILE + t);
+            }
+        }
+        for at in tiles * TILE..outputs.len() {
+            add(&mut sums[0], at);
+        }
+        let [s0, s1, s2, s3] = sums;
+        let dw = &mut dw[kx * c + first..][..L];
+        for l in 0..L {
+            dw[l] += (s0[l] + s1[l]) + (s2[l] + s3[l]);
+        }
+    }
+}
+
+multiversion! {
+    /// One row of outputs, without bias and activation.
+    fn forward_row(
+        d: &Depthwise,
+        windows: &[Axis; 2],
+        image: &[f32],
+        planes: &[f32],
+        oy: usize,
+        row: &mut [f32]
+    ) {
+        let (g, m) = (&d.g, d.multiplier);
+        for (multiple, plane) in planes.chunks_exact(g.kh * g.kw * g.ci).enumerate() {
+            let outputs = Row {
+                rows: windows[0].of(oy),
+                columns: &windows[1],
+                planes: plane,
+                sources: image,
+                count: 1,
+                window: g.kw,
+                width: g.w,
+                channels: g.ci,
+                step: Some(g.strides.1),
+            };
+            outputs.write(&mut row[multiple..], g.co, m);
+        }
+    }
+
+    /// Adds to the gradient of the kernel, in planes, what an image with the gradients `dz` of its outputs, in planes
+    /// too, has in it.
+    fn weight_gradient(d: &Depthwise, rows: &Axis, x: &[f32], dz: &[f32], dw: &mut [f32]) {
+        let (g, c) = (&d.g, d.g.ci);
+        let (kernel_row, plane) = (g.kw * c, g.kh * g.kw * c);
+        let planes = dw.chunks_exact_mut(plane).zip(dz.chunks_exact(g.oh * g.ow * c));
+        for (dw, dz) in planes {
+            for (oy, dz) in dz.chunks_exact(g.ow * c).enumerate() {
+                for row in rows.of(oy) {
+                    let line = &x[row.source * g.w * c..][..g.w * c];
+                    let dw = &mut dw[row.kernel * kernel_row..][..kernel_row];
+                    each_block!(c, |L, first| weight_row::<L>(d, line, dz, dw, first));
+                }
+            }
+        }
+    }
+
+    /// The gradient of an image.
+    fn input_gradient(
+        d: &Depthwise,
+        reversed: &[Axis; 2],
+        planes: &[f32],
+        dz: &[f32],
+        dx: &mut [f32]
+    ) {
+        let g = &d.g;
+        for (iy, row) in dx.chunks_exact_mut(g.w * g.ci).enumerate() {
+            let gradients = Row {
+                rows: reversed[0].of(iy),
+                columns: &reversed[1],
+                planes,
+                sources: dz,
+                count: d.multiplier,
+                window: g.kw,
+                width: g.ow,
+                channels: g.ci,
+                step: (g.strides.1 == 1).then_some(1),
+            };
+            gradients.write(row, g.ci, 1);
         }
     }
 }
