@@ -586,9 +586,9 @@ multiversion! {
         dx: &mut [f32]
     ) {
         let g = &d.g;
-        for (iy, row) in dx.chunks_exact_mut(g.w * g.ci).enumerate() {
+        for (y, row) in dx.chunks_exact_mut(g.w * g.ci).enumerate() {
             let gradients = Row {
-                rows: reversed[0].of(iy),
+                rows: reversed[0].of(y),
                 columns: &reversed[1],
                 planes,
                 sources: dz,
