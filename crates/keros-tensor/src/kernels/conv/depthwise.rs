@@ -491,6 +491,22 @@ fn put<const L: usize>(values: &[f32; L], to: &mut [f32], stride: usize) {
     }
 }
 
+/// Adds the products of `L` values of `a` and of `b`.
+// A function and no closure, which would not be compiled for the vectors of its caller.
+#[inline(always)]
+fn add_products<const L: usize>(
+    sums: &mut [f32; L],
+    a: &[f32],
+    a_at: usize,
+    b: &[f32],
+    b_at: usize,
+) {
+    let (a, b) = (lanes::<L>(a, a_at), lanes::<L>(b, b_at));
+    for l in 0..L {
+        sums[l] += a[l] * b[l];
+    }
+}
+
 /// Adds what a row of outputs has in the gradient of one row of a plane of the kernel, in `L` channels from `first` on:
 /// `line` is the row of inputs that it meets.
 #[inline(always)]
@@ -502,28 +518,24 @@ fn weight_row<const L: usize>(
     first: usize,
 ) {
     let (g, c) = (&d.g, d.g.ci);
+    let step = g.strides.1 * c;
     for kx in 0..g.kw {
         let outputs = d.outputs_of_column(kx);
-        let start = outputs.start * g.strides.1 + kx * g.dilation.1;
-        let Some(start) = start.checked_sub(g.left) else {
+        if outputs.is_empty() {
             continue;
-        };
+        }
+        let start = outputs.start * g.strides.1 + kx * g.dilation.1 - g.left;
         let mut sums = [[0.0; L]; TILE];
-        let add = |sums: &mut [f32; L], at: usize| {
-            let x = lanes::<L>(line, (start + at * g.strides.1) * c + first);
-            let dz = lanes::<L>(dz, (outputs.start + at) * c + first);
-            for l in 0..L {
-                sums[l] += x[l] * dz[l];
-            }
-        };
+        let (line, dz) = (&line[start * c + first..], &dz[outputs.start * c + first..]);
         let tiles = outputs.len() / TILE;
         for tile in 0..tiles {
             for (t, sums) in sums.iter_mut().enumerate() {
-                add(sums, tile * TILE + t);
+                let at = tile * TILE + t;
+                add_products::<L>(sums, line, at * step, dz, at * c);
             }
         }
         for at in tiles * TILE..outputs.len() {
-            add(&mut sums[0], at);
+            add_products::<L>(&mut sums[0], line, at * step, dz, at * c);
         }
         let [s0, s1, s2, s3] = sums;
         let dw = &mut dw[kx * c + first..][..L];
