@@ -1,7 +1,7 @@
 //! Scaling of the loss, so that small gradients are not lost in half precision.
 
 use super::state::Given;
-use super::{Optimizer, no_number};
+use super::{Optimizer, no_number, scratch_for, trained_gradients};
 use crate::error::NnError;
 use crate::resolve::Resolve;
 use keros_tensor::access::read;
@@ -177,14 +177,8 @@ impl Optimizer for LossScaleOptimizer {
     }
 
     fn unscale(&mut self, params: &Params) -> Result<(), NnError> {
-        let trained = params.iter().filter(|(_, param)| param.trainable());
-        let grads: Vec<&Tensor> = trained.map(|(_, param)| param.grad()).collect();
-        let device = grads.first().map_or(&Device::Cpu, |grad| grad.device());
-        let scratch = self.scratch.take();
-        let mut scratch = scratch
-            .filter(|scratch| scratch.device().same_device(device))
-            .unwrap_or_else(|| Workspace::new(device));
-        scratch.recycle();
+        let grads = trained_gradients(params);
+        let mut scratch = scratch_for(&grads, self.scratch.take());
         let sums = kernels::sums_of_squares(&mut scratch, &grads)?;
         kernels::scale(&grads, 1.0 / self.scale)?;
         self.unscaled = Some(Readback::start(&[&sums])?);

@@ -32,7 +32,7 @@ pub use sgd::{Sgd, SgdRule};
 use loss_scale::loss_scale;
 
 use crate::error::NnError;
-use keros_tensor::{Params, Tensor};
+use keros_tensor::{Device, Params, Tensor, Workspace};
 use std::str::FromStr;
 
 /// Changes parameters by their gradients.
@@ -184,6 +184,24 @@ by_name! {
     "nadam" => Nadam,
     "rmsprop" => RmsProp,
     "sgd" => Sgd,
+}
+
+/// The gradients of the parameters that are trained.
+fn trained_gradients(params: &Params) -> Vec<&Tensor> {
+    let trained = params.iter().filter(|(_, param)| param.trainable());
+    trained.map(|(_, param)| param.grad()).collect()
+}
+
+/// Memory to work on these tensors with, which is that of the step before if it is on their device.
+fn scratch_for(tensors: &[&Tensor], kept: Option<Workspace>) -> Workspace {
+    let device = tensors
+        .first()
+        .map_or(&Device::Cpu, |tensor| tensor.device());
+    let mut scratch = kept
+        .filter(|scratch| scratch.device().same_device(device))
+        .unwrap_or_else(|| Workspace::new(device));
+    scratch.recycle();
+    scratch
 }
 
 const LEARNING_RATE: &str = "learning_rate";

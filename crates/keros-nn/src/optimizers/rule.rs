@@ -1,11 +1,14 @@
 //! The one driver around all update rules: what Keras's base class of optimizers does.
 
 use super::state::{self, Layout, ParamState};
-use super::{LEARNING_RATE, Optimizer, decay_or_one, loss_scale, no_number, positive};
+use super::{
+    LEARNING_RATE, Optimizer, decay_or_one, loss_scale, no_number, positive, scratch_for,
+    trained_gradients,
+};
 use crate::error::NnError;
 use crate::schedule::{LearningRate, not_negative};
 use keros_tensor::kernels::{self, Update};
-use keros_tensor::{Device, Param, Params, Tensor, Workspace};
+use keros_tensor::{Param, Params, Tensor, Workspace};
 
 /// What one update does to the parameters.
 ///
@@ -417,16 +420,8 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         let Some(clip) = self.clip else {
             return Ok(());
         };
-        let scratch = self.scratch.take();
-        let grads: Vec<&Tensor> = self
-            .trained(params)
-            .map(|(param, _)| param.grad())
-            .collect();
-        let device = grads.first().map_or(&Device::Cpu, |grad| grad.device());
-        let mut scratch = scratch
-            .filter(|scratch| scratch.device().same_device(device))
-            .unwrap_or_else(|| Workspace::new(device));
-        scratch.recycle();
+        let grads = trained_gradients(params);
+        let mut scratch = scratch_for(&grads, self.scratch.take());
         match clip {
             Clip::Value(limit) => kernels::clamp(&grads, limit)?,
             Clip::Norm(limit) => kernels::clip_norms(&mut scratch, &grads, limit)?,
@@ -530,9 +525,7 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
 
     fn unscale(&mut self, params: &Params) -> Result<(), NnError> {
         if let Some(factor) = self.loss_scale {
-            let trained = params.iter().filter(|(_, param)| param.trainable());
-            let grads: Vec<&Tensor> = trained.map(|(_, param)| param.grad()).collect();
-            kernels::scale(&grads, 1.0 / factor)?;
+            kernels::scale(&trained_gradients(params), 1.0 / factor)?;
             self.unscaled = true;
         }
         Ok(())
