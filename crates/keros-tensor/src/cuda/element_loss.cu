@@ -157,7 +157,7 @@ ELEMENT_LOSS(binary_crossentropy_of_logits_f32, BinaryCrossentropy{true, a})
 ELEMENT_LOSS(binary_focal_crossentropy_f32, BinaryFocalCrossentropy{false, a, b, c})
 ELEMENT_LOSS(binary_focal_crossentropy_of_logits_f32, BinaryFocalCrossentropy{true, a, b, c})
 
-// A team adds up the parts of a sample.
+// A team adds up the parts of a sample, whose loss is a mean over `size` of them.
 KERNEL(element_losses_f32, (const double *partials, unsigned parts, unsigned size, unsigned team_size,
                             long long samples, float *losses)) {
     Team team(team_size);

@@ -87,21 +87,40 @@ pub(crate) fn element_loss(
         }
     }
     if let Some(partials) = partials {
-        let (team, config) = teams(shape.samples, parts as usize);
-        launch!(
-            gpu,
-            ELEMENT_LOSS.element_losses_f32,
-            config,
-            to_partials,
-            parts,
-            size,
-            team,
-            samples,
-            to_losses
-        );
+        means_of_parts(gpu, OP, &partials, size, &losses)?;
         ws.give(&partials);
     }
     Ok((losses, grads))
+}
+
+/// The loss of each sample from the sums over its parts (`[samples, parts]` f64), as a mean over `size` values.
+pub(super) fn means_of_parts(
+    gpu: &Gpu,
+    op: &'static str,
+    partials: &Tensor,
+    size: u32,
+    losses: &Tensor,
+) -> Result<(), TensorError> {
+    let samples = losses.elem_count();
+    let of_sample = partials.elem_count() / samples.max(1);
+    let (team, config) = teams(samples, of_sample);
+    let (from, to) = (address::<f64>(op, partials)?, address::<f32>(op, losses)?);
+    let (parts, samples) = (
+        small_size(op, "parts of a sample", of_sample)?,
+        samples as i64,
+    );
+    launch!(
+        gpu,
+        ELEMENT_LOSS.element_losses_f32,
+        config,
+        from,
+        parts,
+        size,
+        team,
+        samples,
+        to
+    );
+    Ok(())
 }
 
 /// [`kernels::hinge_targets`](crate::kernels::hinge_targets).

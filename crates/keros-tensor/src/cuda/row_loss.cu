@@ -189,15 +189,3 @@ KERNEL(sparse_crossentropy, (const unsigned *labels, INPUTS, double logits, doub
     row_loss(SparseCrossentropy{logits != 0, ignored}, labels, 1, predictions, weights, scale, rows, rows_of_sample,
              width, team_size, losses, grads);
 }
-
-// A team takes the mean of the rows of a sample.
-KERNEL(means_of_rows, (const double *of_rows, unsigned rows_of_sample, unsigned team_size, long long samples,
-                       float *losses)) {
-    Team team(team_size);
-    double sum = 0;
-    for (unsigned i = team.rank; i < rows_of_sample && team.row < samples; i += team.size)
-        sum += of_rows[team.row * rows_of_sample + i];
-    sum = team.reduce<Sum>(sum, 0.0);
-    if (team.rank == 0 && team.row < samples)
-        losses[team.row] = (float)(sum / rows_of_sample);
-}

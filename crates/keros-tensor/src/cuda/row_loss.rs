@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::normalize::teams;
+use super::element_loss::means_of_parts;
 use super::softmax::Rows;
 use super::{Gpu, address, address_or_null, launch, small_size};
 use crate::kernels::{LossRows, RowLoss};
@@ -140,18 +140,7 @@ fn start(
         b,
         c
     );
-    let (team, config) = teams(shape.samples, shape.per_sample);
-    let (samples, to) = (shape.samples as i64, address::<f32>(op, &losses)?);
-    launch!(
-        gpu,
-        ROW_LOSS.means_of_rows,
-        config,
-        to_rows,
-        rows_of_sample,
-        team,
-        samples,
-        to
-    );
+    means_of_parts(gpu, op, &of_rows, rows_of_sample, &losses)?;
     ws.give(&of_rows);
     Ok((losses, grads))
 }
