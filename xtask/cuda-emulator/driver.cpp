@@ -7,7 +7,6 @@
 
 #include <ucontext.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -198,7 +197,6 @@ struct Allocation {
 std::unordered_map<void *, std::unique_ptr<Stream>> streams;
 std::map<char *, Allocation> allocations, pinned;
 size_t used_bytes = 0;
-std::atomic<uint64_t> launches{0};
 
 size_t total_bytes() {
     const char *limit = getenv("KEROS_EMULATOR_BYTES");
@@ -265,7 +263,28 @@ Stream &stream_of(void *handle) {
     return *stream;
 }
 
-void Stream::add(std::function<void()> work) { queue.push_back(std::move(work)); }
+void Stream::add(std::function<void()> work) {
+    if (notes)
+        notes->push_back(std::move(work));
+    else
+        queue.push_back(std::move(work));
+}
+std::function<void()> kernel_work(void *function, Dim3 grid, Dim3 threads, void **parameters) {
+    const Kernel &kernel = *(const Kernel *)function;
+    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || !threads.x ||
+        threads.x * threads.y * threads.z > 1024)
+        return {};
+    auto copies = std::make_shared<std::vector<std::vector<char>>>();
+    for (size_t i = 0; i < kernel.sizes.size(); i++)
+        copies->emplace_back((char *)parameters[i], (char *)parameters[i] + kernel.sizes[i]);
+    return [=, &kernel] {
+        std::vector<void *> pointers;
+        for (auto &copy : *copies)
+            pointers.push_back(copy.data());
+        run_grid(kernel, pointers.data(), grid, threads);
+    };
+}
+
 void Stream::run_to(uint64_t position) {
     while (done < position && !queue.empty()) {
         auto work = std::move(queue.front());
@@ -320,7 +339,13 @@ int cuStreamDestroy_v2(void *stream) {
     stream_of(stream).run_all();
     return 0;
 }
-int cuStreamSynchronize(void *stream) { LOCK; stream_of(stream).run_all(); return 0; }
+int cuStreamSynchronize(void *stream) {
+    LOCK;
+    if (stream_of(stream).notes)
+        return 900; // not while it is noted
+    stream_of(stream).run_all();
+    return 0;
+}
 int cuStreamWaitEvent(void *stream, void *event, unsigned) {
     LOCK;
     EventState state = *(EventState *)event;
@@ -427,19 +452,10 @@ int cuFuncSetAttribute(void *, int, int) { return 0; }
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned, void *stream, void **parameters, void **) {
     LOCK;
-    const Kernel &kernel = *(const Kernel *)function;
-    if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || bx * by * bz > 1024)
+    auto work = kernel_work(function, {gx, gy, gz}, {bx, by, bz}, parameters);
+    if (!work)
         return 1;
-    launches++;
-    auto copies = std::make_shared<std::vector<std::vector<char>>>();
-    for (size_t i = 0; i < kernel.sizes.size(); i++)
-        copies->emplace_back((char *)parameters[i], (char *)parameters[i] + kernel.sizes[i]);
-    stream_of(stream).add([=, &kernel] {
-        std::vector<void *> pointers;
-        for (auto &copy : *copies)
-            pointers.push_back(copy.data());
-        run_grid(kernel, pointers.data(), {gx, gy, gz}, {bx, by, bz});
-    });
+    stream_of(stream).add(std::move(work));
     return 0;
 }
 int cuGetErrorName(int, const char **text) { *text = "CUDA_ERROR"; return 0; }

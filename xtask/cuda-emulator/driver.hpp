@@ -4,6 +4,7 @@
 #include "device.hpp"
 
 #include <deque>
+#include <memory>
 #include <mutex>
 
 typedef unsigned long long CUdeviceptr;
@@ -11,6 +12,8 @@ typedef unsigned long long CUdeviceptr;
 struct Stream {
     std::deque<std::function<void()>> queue;
     uint64_t done = 0;
+    // Where work is noted instead, while a graph is made of it.
+    std::unique_ptr<std::vector<std::function<void()>>> notes;
 
     void add(std::function<void()> work);
     void run_to(uint64_t position);
@@ -18,3 +21,6 @@ struct Stream {
 };
 Stream &stream_of(void *handle);
 std::recursive_mutex &driver_mutex();
+
+// A kernel with copies of its parameters; empty for a grid that there is not.
+std::function<void()> kernel_work(void *function, Dim3 grid, Dim3 threads, void **parameters);

@@ -33,7 +33,11 @@ pub(crate) fn run(emulate: bool) -> Result<()> {
         cargo::run(prepared(cargo::command(&build), &emulator)?)?;
     }
     if emulate {
-        for features in ["keros/cuda", "keros/cudnn"] {
+        for (features, graphs) in [
+            ("keros/cuda", false),
+            ("keros/cudnn", false),
+            ("keros/cudnn", true),
+        ] {
             let tests = format!(
                 "test --features={features} --package=keros-tensor --package=keros-nn --package=keros-train \
                  --package=keros --lib --tests"
@@ -47,6 +51,9 @@ pub(crate) fn run(emulate: bool) -> Result<()> {
                     "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
                     format!("env LD_PRELOAD={}", emulator.join(DRIVER).display()),
                 );
+            if graphs {
+                tests.env("KEROS_TEST_GRAPHS", "1");
+            }
             cargo::run(tests)?;
         }
     }

@@ -12,6 +12,8 @@ pub(crate) struct How {
     pub(crate) precision: Precision,
     /// Whether workers turn, shift and mirror the images of each batch, beside the training.
     pub(crate) augment: bool,
+    /// Whether a GPU is told of what comes again as CUDA graphs.
+    pub(crate) graphs: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +37,8 @@ impl How {
             false => String::new(),
         };
         let augment = if self.augment { ", augmented" } else { "" };
-        precision + augment
+        let graphs = if self.graphs { ", graphs" } else { "" };
+        precision + augment + graphs
     }
 }
 

@@ -6,11 +6,11 @@ use crate::error::NnError;
 use crate::layer::{Layer, Merge, Pass};
 use crate::network::{LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer};
 use crate::param_rules::ParamRules;
-use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample};
+use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample, recorded_if};
 use crate::penalty::Penalty;
 use crate::sequential::default_name;
 use keros_tensor::kernels::{self, MergeOp};
-use keros_tensor::{DType, Device, Params, Tensor, Workspace};
+use keros_tensor::{DType, Device, Params, Recording, Tensor, Workspace};
 use std::collections::{HashMap, HashSet};
 
 /// A tensor of a graph that is being built: an input, or what a layer makes. See [`GraphBuilder`].
@@ -505,6 +505,7 @@ impl Network for Graph {
         self.penalty = Penalty::default();
         // All of them at once: after a batch that did not fit, the next one needs their memory.
         self.tapes.iter_mut().for_each(Vec::clear);
+        let recording = Recording::start(workspace);
         let mut values: Vec<Tensor> = Vec::with_capacity(self.steps.len());
         for (i, (step, tape)) in self.steps.iter().zip(&mut self.tapes).enumerate() {
             let mut pass = Pass {
@@ -526,11 +527,13 @@ impl Network for Graph {
                 }
                 Op::Merge(merge) => {
                     let dtype = self.policy.computes(merge.takes_mixed_precision());
-                    let inputs = step.inputs.iter();
-                    let inputs: Result<Vec<Tensor>, NnError> = inputs
-                        .map(|&k| cast(pass.workspace, &values[k], dtype))
-                        .collect();
-                    inputs.and_then(|inputs| merge.forward(&inputs, &mut pass))
+                    recorded_if(merge.is_recordable(), || {
+                        let inputs = step.inputs.iter();
+                        let inputs: Result<Vec<Tensor>, NnError> = inputs
+                            .map(|&k| cast(pass.workspace, &values[k], dtype))
+                            .collect();
+                        merge.forward(&inputs?, &mut pass)
+                    })
                 }
             };
             values.push(value.map_err(|error| error.in_layer(&step.name))?);
@@ -539,7 +542,9 @@ impl Network for Graph {
             let logits = cast(workspace, &values[node], DType::F32)?;
             Ok(Output { logits, activation })
         });
-        outputs.collect()
+        let outputs = outputs.collect::<Result<Vec<Output>, NnError>>()?;
+        recording.finish()?;
+        Ok(outputs)
     }
 
     fn backward(&mut self, workspace: &mut Workspace, grads: &[Tensor]) -> Result<(), NnError> {
@@ -549,6 +554,7 @@ impl Network for Graph {
             return Err(NnError::argument("output gradients", expected, grads.len()));
         }
         let trained = self.trained();
+        let recording = Recording::start(workspace);
         let mut sums: Vec<Option<Tensor>> = vec![None; self.steps.len()];
         for (grad, &(node, _)) in grads.iter().zip(&self.ends) {
             accumulate(workspace, &mut sums[node], grad)?;
@@ -580,8 +586,10 @@ impl Network for Graph {
                 }
                 Op::Merge(merge) => {
                     let dtype = self.policy.computes(merge.takes_mixed_precision());
-                    let dy = cast_owned(pass.workspace, &dy, dtype);
-                    dy.and_then(|dy| merge.backward(&dy, &mut pass))
+                    recorded_if(merge.is_recordable(), || {
+                        let dy = cast_owned(pass.workspace, &dy, dtype)?;
+                        merge.backward(&dy, &mut pass)
+                    })
                 }
             };
             let found = result.map_err(|error| error.in_layer(&step.name))?;
@@ -597,7 +605,7 @@ impl Network for Graph {
                 }
             }
         }
-        Ok(())
+        Ok(recording.finish()?)
     }
 }
 

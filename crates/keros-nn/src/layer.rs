@@ -39,6 +39,13 @@ pub trait Layer {
         false
     }
 
+    /// Whether `forward` and `backward` work on tensors by what `keros_tensor` has for it alone, rather than by
+    /// candle's operations: then a GPU may be told of their work later ([`Recording`](keros_tensor::Recording)).
+    /// Default: false.
+    fn is_recordable(&self) -> bool {
+        false
+    }
+
     /// What is wrong with the arguments whatever the shape, such as an unknown name; the network asks
     /// before it builds. Default: nothing.
     ///
@@ -121,6 +128,11 @@ pub trait Merge {
 
     /// As [`Layer::takes_mixed_precision`].
     fn takes_mixed_precision(&self) -> bool {
+        false
+    }
+
+    /// As [`Layer::is_recordable`].
+    fn is_recordable(&self) -> bool {
         false
     }
 

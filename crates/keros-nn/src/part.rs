@@ -8,7 +8,9 @@ use crate::layer::{Layer, LayerBuilder, Pass};
 use crate::param_rules::ParamRules;
 use crate::penalty::Penalty;
 use crate::regularizer::Regularizer;
-use keros_tensor::{DType, Device, ParamId, Params, Tensor, TensorError, Workspace, kernels};
+use keros_tensor::{
+    DType, Device, ParamId, Params, Tensor, TensorError, Workspace, kernels, unrecorded,
+};
 
 /// A layer to be built, and what its configuration says of its place.
 pub(crate) struct PlannedLayer {
@@ -172,13 +174,20 @@ impl Part {
             return Ok(x.clone());
         }
         pass.trainable = self.trainable;
-        let x = cast(pass.workspace, x, self.computes)?;
-        let y = self.layer.forward(&x, pass)?;
-        if let Some(regularizer) = self.layer.activity_regularizer() {
-            penalty.add(pass.workspace, regularizer, &y, samples(&y))?;
-            pass.save(&y);
-        }
-        Ok(y)
+        recorded_if(self.is_recordable(), || {
+            let x = cast(pass.workspace, x, self.computes)?;
+            let y = self.layer.forward(&x, pass)?;
+            if let Some(regularizer) = self.layer.activity_regularizer() {
+                penalty.add(pass.workspace, regularizer, &y, samples(&y))?;
+                pass.save(&y);
+            }
+            Ok(y)
+        })
+    }
+
+    /// A penalty may be a user's.
+    fn is_recordable(&self) -> bool {
+        self.layer.is_recordable() && self.layer.activity_regularizer().is_none()
     }
 
     /// As [`Layer::backward`].
@@ -191,12 +200,14 @@ impl Part {
             return Ok(Some(dy.clone()));
         }
         pass.trainable = self.trainable;
-        let dy = &cast_owned(pass.workspace, dy, self.computes)?;
-        if let Some(regularizer) = self.layer.activity_regularizer() {
-            let y = pass.restore()?;
-            add_penalty(regularizer, &y, dy, pass)?;
-        }
-        self.layer.backward(dy, pass)
+        recorded_if(self.is_recordable(), || {
+            let dy = &cast_owned(pass.workspace, dy, self.computes)?;
+            if let Some(regularizer) = self.layer.activity_regularizer() {
+                let y = pass.restore()?;
+                add_penalty(regularizer, &y, dy, pass)?;
+            }
+            self.layer.backward(dy, pass)
+        })
     }
 
     /// As `backward`, adding the gradients of the parameters to those there.
@@ -221,6 +232,17 @@ impl Part {
             pass.workspace.give(&before);
         }
         Ok(dx)
+    }
+}
+
+/// Does the work of a layer, with what it has a GPU do recorded only if it may be.
+pub(crate) fn recorded_if<R>(
+    is_recordable: bool,
+    work: impl FnOnce() -> Result<R, NnError>,
+) -> Result<R, NnError> {
+    match is_recordable {
+        true => work(),
+        false => unrecorded(work)?,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, check_sample};
 use crate::penalty::Penalty;
-use keros_tensor::{DType, Device, Params, Tensor, Workspace};
+use keros_tensor::{DType, Device, Params, Recording, Tensor, Workspace};
 use std::collections::HashMap;
 
 /// Layers to be built as a [`Sequential`].
@@ -217,6 +217,7 @@ impl Network for Sequential {
         self.training = mode.training();
         self.penalty = Penalty::default();
         let mut x = check_input(&self.inputs[0], inputs)?.clone();
+        let recording = Recording::start(workspace);
         for (i, part) in self.parts.iter().enumerate() {
             let mut pass = Pass {
                 workspace,
@@ -233,8 +234,10 @@ impl Network for Sequential {
                 .forward(&x, &mut pass, &mut self.penalty)
                 .map_err(|error| error.in_layer(&part.name))?;
         }
+        let logits = cast(workspace, &x, DType::F32)?;
+        recording.finish()?;
         Ok(vec![Output {
-            logits: cast(workspace, &x, DType::F32)?,
+            logits,
             activation: self.activation,
         }])
     }
@@ -248,6 +251,7 @@ impl Network for Sequential {
         let Some(first) = self.parts.iter().position(is_trained) else {
             return Ok(());
         };
+        let recording = Recording::start(workspace);
         let mut dy = grad.clone();
         for (i, part) in self.parts.iter().enumerate().skip(first).rev() {
             let mut pass = Pass {
@@ -267,7 +271,7 @@ impl Network for Sequential {
             let Some(dx) = dx else { break };
             dy = dx;
         }
-        Ok(())
+        Ok(recording.finish()?)
     }
 }
 

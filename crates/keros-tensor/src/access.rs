@@ -141,9 +141,11 @@ pub fn host_copies() -> u64 {
     HOST_COPIES.get()
 }
 
+/// Counts a copy of a GPU's memory, which comes after all that is recorded.
 #[cfg(feature = "cuda")]
-fn count_host_copy() {
+fn start_host_copy() -> Result<(), TensorError> {
     HOST_COPIES.set(HOST_COPIES.get() + 1);
+    crate::cuda::recording::flush()
 }
 
 /// Identity of a storage: its address, which is unique while a tensor keeps it alive.
@@ -293,7 +295,7 @@ pub fn read<T: Element>(tensor: &Tensor) -> Result<Slice<'_, T>, TensorError> {
         Storage::Cpu(_) => Vec::new(),
         #[cfg(feature = "cuda")]
         Storage::Cuda(storage) => {
-            count_host_copy();
+            start_host_copy()?;
             T::download(storage, range.clone())?
         }
         _ => return Err(not_on_cpu(OP, tensor)),
@@ -325,7 +327,7 @@ impl<T: Element, F: FnOnce(&mut [T])> InplaceOp1 for Write<T, F> {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> candle_core::Result<()> {
-        count_host_copy();
+        start_host_copy().map_err(candle_core::Error::wrap)?;
         let mut values = T::download(storage, range(layout))?;
         if let Some(run) = self.run.take() {
             run(&mut values);

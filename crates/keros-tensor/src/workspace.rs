@@ -1,9 +1,13 @@
 //! The pool of buffers that every step reuses, so that no step allocates.
 
 use std::fmt;
+#[cfg(feature = "cuda")]
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::graph::Graphs;
 use crate::{TensorError, access};
 
 /// Buffers start on a cache line: a 64-byte vector load then touches one line.
@@ -37,6 +41,9 @@ pub struct Workspace {
     /// What [`upload`](crate::upload) sends values through.
     #[cfg(feature = "cuda")]
     uploads: Option<crate::cuda::upload::Ring>,
+    /// What was recorded with it.
+    #[cfg(feature = "cuda")]
+    graphs: Arc<Mutex<Graphs>>,
 }
 
 struct Buffer {
@@ -58,6 +65,8 @@ impl Workspace {
             recycles: 0,
             #[cfg(feature = "cuda")]
             uploads: None,
+            #[cfg(feature = "cuda")]
+            graphs: Arc::default(),
         }
     }
 
@@ -140,6 +149,7 @@ impl Workspace {
         if let Err(error) = &made
             && crate::cuda::is_out_of_memory(error)
         {
+            crate::cuda::recording::flush()?;
             self.buffers.retain(|buffer| buffer.lent);
             self.uploads = None;
             // The memory is free when what it was used for is done.
@@ -153,6 +163,13 @@ impl Workspace {
             });
         }
         Ok(made?)
+    }
+
+    /// Begins to record what kernels do, if this is memory of a GPU and nothing is recorded yet.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn record(&self) -> bool {
+        let gpu = crate::cuda::Gpu::of(&self.device);
+        gpu.is_some_and(|gpu| crate::cuda::recording::open(gpu, &self.graphs))
     }
 
     /// The uploads of the last steps to this GPU.

@@ -292,6 +292,10 @@ macro_rules! layer {
 
         own_layer!();
 
+        fn is_recordable(&self) -> bool {
+            true
+        }
+
         fn config(&self) -> Option<$crate::Config> {
             self.write()
         }

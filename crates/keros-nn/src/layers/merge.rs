@@ -18,6 +18,10 @@ macro_rules! merge {
             self.name.as_deref()
         }
 
+        fn is_recordable(&self) -> bool {
+            true
+        }
+
         fn config(&self) -> Option<$crate::Config> {
             self.write()
         }

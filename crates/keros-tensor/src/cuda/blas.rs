@@ -1,14 +1,20 @@
 //! Matrix products by cuBLAS.
 
 use std::ffi::CStr;
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::cuda_backend::cudarc::cublas::{result, sys};
+use candle_core::cuda_backend::DeviceId;
+use candle_core::cuda_backend::cudarc::cublas::result::{self, CublasError};
+use candle_core::cuda_backend::cudarc::cublas::sys;
+use candle_core::cuda_backend::cudarc::driver;
+use candle_core::cuda_backend::cudarc::driver::sys::CUstream;
 
-use super::{Gpu, Values, failure, int};
+use super::command::{Call, Command};
+use super::{Gpu, Values, failure, int, recording};
 use crate::{TensorError, tf32};
 
 /// A matrix on a GPU whose rows lie one after the other, or one for each of some groups.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Matrix {
     first: u64,
     row_step: usize,
@@ -77,78 +83,184 @@ pub(crate) fn product(
     c: Matrix,
     add: bool,
 ) -> Result<(), TensorError> {
-    let compute = match tf32() && a.values == Values::F32 {
-        true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-        false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-    };
-    let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
-    let (alpha, beta) = (1.0_f32, if add { 1.0_f32 } else { 0.0 });
-    let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
-    let (rows, columns, inner) = (int(op, rows)?, int(op, columns)?, int(op, inner)?);
     let row_step = |matrix: Matrix| int(op, matrix.row_step);
-    let (a_step, b_step, c_step) = (row_step(a)?, row_step(b)?, row_step(c)?);
-    let bound = gpu.stream().context().bind_to_thread();
-    bound.map_err(|error| failure(op, &error))?;
-    let blas = gpu.0.cublas_handle();
-    // cuBLAS takes rows for columns: what it sees are the transposed matrices.
-    let (first, second) = (b.operation(), a.operation());
-    let (left, right, out) = (b.first as *const _, a.first as *const _, c.first as *mut _);
-    // SAFETY: the caller gives matrices of these sizes, which nothing else on the stream uses in
-    // between; cuBLAS checks the rest. The factors are read before the call returns.
-    let status = unsafe {
-        if groups == 1 {
-            result::gemm_ex(
-                *blas.handle(),
-                first,
-                second,
-                columns,
-                rows,
-                inner,
-                alpha,
-                left,
-                b.data_type(),
-                b_step,
-                right,
-                a.data_type(),
-                a_step,
-                beta,
-                out,
-                c.data_type(),
-                c_step,
-                compute,
-                algorithm,
-            )
-        } else {
-            result::gemm_strided_batched_ex(
-                *blas.handle(),
-                first,
-                second,
-                columns,
-                rows,
-                inner,
-                alpha,
-                left,
-                b.data_type(),
-                b_step,
-                b.group_step as i64,
-                right,
-                a.data_type(),
-                a_step,
-                a.group_step as i64,
-                beta,
-                out,
-                c.data_type(),
-                c_step,
-                c.group_step as i64,
-                int(op, groups)?,
-                compute,
-                algorithm,
-            )
+    let product = Product {
+        op,
+        sizes: [int(op, rows)?, int(op, columns)?, int(op, inner)?],
+        groups: int(op, groups)?,
+        steps: [row_step(a)?, row_step(b)?, row_step(c)?],
+        matrices: [a, b, c],
+        add,
+        tf32: tf32() && a.values == Values::F32,
+    };
+    match recording::is_on(gpu) {
+        true => {
+            recording::record(|commands| commands.push(Command::Call(Call::Product(product))));
+            Ok(())
+        }
+        false => product.start(gpu, None),
+    }
+}
+
+/// A product of matrices to be started.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Product {
+    op: &'static str,
+    /// Rows and columns of `c`, and what `a` and `b` have in common.
+    sizes: [i32; 3],
+    groups: i32,
+    /// From row to row of `a`, `b` and `c`.
+    steps: [i32; 3],
+    matrices: [Matrix; 3],
+    /// Whether it is added to `c`.
+    add: bool,
+    tf32: bool,
+}
+
+impl Product {
+    /// Starts it, on a stream that is not the GPU's if one is given.
+    pub(crate) fn start(self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), TensorError> {
+        let compute = match self.tf32 {
+            true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
+        let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
+        let (alpha, beta) = (1.0_f32, if self.add { 1.0_f32 } else { 0.0 });
+        let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
+        let [rows, columns, inner] = self.sizes;
+        let [a_step, b_step, c_step] = self.steps;
+        let [a, b, c] = self.matrices;
+        // cuBLAS takes rows for columns: what it sees are the transposed matrices.
+        let (first, second) = (b.operation(), a.operation());
+        let (left, right, out) = (b.first as *const _, a.first as *const _, c.first as *mut _);
+        // SAFETY: the caller of `product` gives matrices of these sizes, which nothing else on the stream uses in
+        // between; cuBLAS checks the rest. The factors are read before the call returns.
+        with_library(gpu, stream, |handle| unsafe {
+            if self.groups == 1 {
+                result::gemm_ex(
+                    handle,
+                    first,
+                    second,
+                    columns,
+                    rows,
+                    inner,
+                    alpha,
+                    left,
+                    b.data_type(),
+                    b_step,
+                    right,
+                    a.data_type(),
+                    a_step,
+                    beta,
+                    out,
+                    c.data_type(),
+                    c_step,
+                    compute,
+                    algorithm,
+                )
+            } else {
+                result::gemm_strided_batched_ex(
+                    handle,
+                    first,
+                    second,
+                    columns,
+                    rows,
+                    inner,
+                    alpha,
+                    left,
+                    b.data_type(),
+                    b_step,
+                    b.group_step as i64,
+                    right,
+                    a.data_type(),
+                    a_step,
+                    a.group_step as i64,
+                    beta,
+                    out,
+                    c.data_type(),
+                    c_step,
+                    c.group_step as i64,
+                    self.groups,
+                    compute,
+                    algorithm,
+                )
+            }
+        })
+        .map_err(|error| {
+            // SAFETY: cuBLAS has a text, which it never frees, for every status.
+            let text = unsafe { CStr::from_ptr(sys::cublasGetStatusString(error.0)) };
+            failure(self.op, &format_args!("cuBLAS: {}", text.to_string_lossy()))
+        })
+    }
+}
+
+/// cuBLAS on each GPU, apart from candle's: whoever starts something holds the lock, also while it goes to another
+/// stream.
+static LIBRARIES: Mutex<Vec<(DeviceId, Library)>> = Mutex::new(Vec::new());
+
+/// cuBLAS on one GPU, for as long as the program runs.
+struct Library {
+    handle: sys::cublasHandle_t,
+    /// Memory that it works in, which a graph can name; 0 where there was none left, and cuBLAS takes its own.
+    workspace: u64,
+}
+
+// SAFETY: the handle belongs to no thread; it is used by one at a time.
+unsafe impl Send for Library {}
+
+/// Bytes of the memory that cuBLAS works in: what it recommends for the largest GPUs.
+const WORKSPACE: usize = 32 << 20;
+
+impl Library {
+    fn open(gpu: &Gpu) -> Result<Self, CublasError> {
+        let handle = result::create_handle()?;
+        // SAFETY: the context is current, and what is never read before it is written needs no values.
+        let workspace = unsafe { driver::result::malloc_sync(WORKSPACE) }.unwrap_or_default();
+        let library = Self { handle, workspace };
+        library.use_stream(gpu.stream().cu_stream())?;
+        Ok(library)
+    }
+
+    /// Has it start what comes on this stream.
+    fn use_stream(&self, stream: CUstream) -> Result<(), CublasError> {
+        // SAFETY: handle, stream and memory live.
+        unsafe {
+            result::set_stream(self.handle, stream.cast())?;
+            // The stream takes the memory from it.
+            match self.workspace {
+                0 => Ok(()),
+                first => {
+                    sys::cublasSetWorkspace_v2(self.handle, first as *mut _, WORKSPACE).result()
+                }
+            }
+        }
+    }
+}
+
+/// Lets `start` use cuBLAS, on a stream that is not the GPU's if one is given.
+fn with_library(
+    gpu: &Gpu,
+    stream: Option<CUstream>,
+    start: impl FnOnce(sys::cublasHandle_t) -> Result<(), CublasError>,
+) -> Result<(), CublasError> {
+    let own = gpu.stream();
+    // Where this fails, so does the library.
+    let _ = own.context().bind_to_thread();
+    let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = gpu.0.id();
+    let at = match libraries.iter().position(|(other, _)| *other == id) {
+        Some(at) => at,
+        None => {
+            libraries.push((id, Library::open(gpu)?));
+            libraries.len() - 1
         }
     };
-    status.map_err(|error| {
-        // SAFETY: cuBLAS has a text, which it never frees, for every status.
-        let text = unsafe { CStr::from_ptr(sys::cublasGetStatusString(error.0)) };
-        failure(op, &format_args!("cuBLAS: {}", text.to_string_lossy()))
-    })
+    let library = &libraries[at].1;
+    let Some(stream) = stream else {
+        return start(library.handle);
+    };
+    library.use_stream(stream)?;
+    let started = start(library.handle);
+    library.use_stream(own.cu_stream())?;
+    started
 }

@@ -8,17 +8,21 @@
 mod plan;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
 use candle_core::cuda_backend::cudarc::cudnn::sys;
+use candle_core::cuda_backend::cudarc::driver::sys::CUstream;
 use candle_core::{DType, Tensor};
 
+use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
 use super::window::{Window, by_4};
-use super::{Gpu, Values, address, blocks, each, failure, int, launch};
+use super::{Gpu, Values, address, blocks, each, failure, int, launch, recording};
 use crate::{TensorError, Workspace, tf32};
 use plan::Plan;
 
@@ -36,7 +40,7 @@ type Key = (Convolution, Direction, Values, bool);
 struct Library {
     handle: sys::cudnnHandle_t,
     /// `None` where cuDNN has no way.
-    plans: HashMap<Key, Option<Plan>>,
+    plans: HashMap<Key, Option<Arc<Plan>>>,
 }
 
 // SAFETY: handle and descriptors belong to no thread; they are used by one at a time.
@@ -52,6 +56,22 @@ impl Library {
             handle,
             plans: HashMap::new(),
         })
+    }
+
+    /// How it does a convolution, if it has a way.
+    fn plan(&mut self, key: &Key, padded: &Padded) -> Result<Option<Arc<Plan>>, CudnnError> {
+        if self.plans.len() >= PLANS && !self.plans.contains_key(key) {
+            self.plans.clear();
+        }
+        let plan = match self.plans.entry(*key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let (_, direction, values, tf32) = *key;
+                let plan = Plan::find(self.handle, padded, direction, values, tf32);
+                entry.insert(or_unsupported(plan)?.map(Arc::new))
+            }
+        };
+        Ok(plan.clone())
     }
 }
 
@@ -69,31 +89,10 @@ pub(crate) fn convolve(
     };
     let bound = gpu.stream().context().bind_to_thread();
     bound.map_err(|error| failure(op, &error))?;
-    let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = gpu.0.id();
-    let at = match libraries.iter().position(|(other, _)| *other == id) {
-        Some(at) => at,
-        None => {
-            let library = Library::open(gpu).map_err(|error| refusal(op, error))?;
-            libraries.push((id, library));
-            libraries.len() - 1
-        }
-    };
-    let library = &mut libraries[at].1;
     let values = Values::of(op, x)?;
     let key = (*convolution, direction, values, tf32());
-    if library.plans.len() >= PLANS && !library.plans.contains_key(&key) {
-        library.plans.clear();
-    }
-    let handle = library.handle;
-    let plan = match library.plans.entry(key) {
-        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::hash_map::Entry::Vacant(entry) => {
-            let plan = Plan::find(handle, &padded, direction, values, tf32());
-            entry.insert(or_unsupported(plan).map_err(|error| refusal(op, error))?)
-        }
-    };
-    let Some(found) = plan else {
+    let found = with_library(gpu, |library| library.plan(&key, &padded));
+    let Some(plan) = found.map_err(|error| refusal(op, error))? else {
         return Ok(false);
     };
 
@@ -103,26 +102,24 @@ pub(crate) fn convolve(
         true => x.clone(),
         false => ws.take(&padded.shape(), values.dtype())?,
     };
-    let memory = ws.take(&[found.workspace], DType::U8)?;
+    let memory = ws.take(&[plan.workspace], DType::U8)?;
     if direction != Direction::Weights {
         transpose(gpu, op, w, &filter, (patch, outputs))?;
     }
     if direction != Direction::Inputs && !padded.is_plain() {
         padded.pad(gpu, op, x, &image)?;
     }
-    let addresses = (
-        values.address(op, &image)?,
-        values.address(op, &filter)?,
-        values.address(op, y)?,
-        address::<u8>(op, &memory)?,
-    );
-    // SAFETY: the tensors are as large as the descriptors of the plan say, and stay in use on this
-    // stream only.
-    let ran = or_unsupported(unsafe { found.run(handle, addresses) }.map(Some));
-    let ran = ran.map_err(|error| refusal(op, error))?.is_some();
-    if !ran {
-        *plan = None;
-    }
+    let convolve = Convolve {
+        op,
+        plan,
+        addresses: [
+            values.address(op, &image)?,
+            values.address(op, &filter)?,
+            values.address(op, y)?,
+            address::<u8>(op, &memory)?,
+        ],
+    };
+    let ran = convolve.try_start(gpu, &key)?;
     if ran && direction == Direction::Weights {
         transpose(gpu, op, &filter, w, (outputs, patch))?;
     }
@@ -135,6 +132,88 @@ pub(crate) fn convolve(
         ws.give(&image);
     }
     Ok(ran)
+}
+
+/// A convolution to be started.
+pub(crate) struct Convolve {
+    op: &'static str,
+    plan: Arc<Plan>,
+    /// Of images, filter, outputs and the memory to work in.
+    addresses: [u64; 4],
+}
+
+impl PartialEq for Convolve {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.plan, &other.plan) && self.addresses == other.addresses
+    }
+}
+
+impl Convolve {
+    /// Starts or records it, or answers `false` where cuDNN has no way after all, which it tells when it is first
+    /// asked to go.
+    fn try_start(self, gpu: &Gpu, key: &Key) -> Result<bool, TensorError> {
+        let has_run = self.plan.has_run.load(Ordering::Relaxed);
+        if has_run && recording::is_on(gpu) {
+            recording::record(|commands| commands.push(Command::Call(Call::Convolve(self))));
+            return Ok(true);
+        }
+        recording::flush()?;
+        match or_unsupported(self.run(gpu, None).map(Some)) {
+            Ok(Some(())) => {
+                self.plan.has_run.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
+            Ok(None) => {
+                let forgotten = with_library(gpu, |library| {
+                    library.plans.insert(*key, None);
+                    Ok(())
+                });
+                forgotten.map_err(|error| refusal(self.op, error))?;
+                Ok(false)
+            }
+            Err(error) => Err(refusal(self.op, error)),
+        }
+    }
+
+    /// Starts it, on a stream that is not the GPU's if one is given.
+    pub(crate) fn start(&self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), TensorError> {
+        self.run(gpu, stream)
+            .map_err(|error| refusal(self.op, error))
+    }
+
+    fn run(&self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), CudnnError> {
+        with_library(gpu, |library| {
+            let handle = library.handle;
+            // SAFETY: the tensors are as large as the descriptors of the plan say, and stay in use on the GPU's
+            // stream only. The handle is this thread's as long as it holds the library.
+            unsafe {
+                let Some(stream) = stream else {
+                    return self.plan.run(handle, self.addresses);
+                };
+                result::set_stream(handle, stream.cast())?;
+                let ran = self.plan.run(handle, self.addresses);
+                result::set_stream(handle, gpu.stream().cu_stream().cast())?;
+                ran
+            }
+        })
+    }
+}
+
+/// Lets `use_it` work with cuDNN on this GPU, whose context is current.
+fn with_library<R>(
+    gpu: &Gpu,
+    use_it: impl FnOnce(&mut Library) -> Result<R, CudnnError>,
+) -> Result<R, CudnnError> {
+    let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = gpu.0.id();
+    let at = match libraries.iter().position(|(other, _)| *other == id) {
+        Some(at) => at,
+        None => {
+            libraries.push((id, Library::open(gpu)?));
+            libraries.len() - 1
+        }
+    };
+    use_it(&mut libraries[at].1)
 }
 
 /// Makes "not supported", in all its kinds, a `None`.

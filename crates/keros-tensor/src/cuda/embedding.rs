@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::elementwise::fill;
-use super::{Gpu, address, blocks, each, launch, small};
+use super::{Gpu, address, blocks, each, launch, recording, small};
 use crate::{TensorError, Workspace};
 
 /// As in embedding.cu.
@@ -63,6 +63,7 @@ pub(crate) fn embedding(
             width
         );
     }
+    recording::flush()?;
     let place = bad.to_vec1::<u32>()?[0];
     ws.give(&bad);
     let place = (place != u32::MAX).then_some(place as usize);

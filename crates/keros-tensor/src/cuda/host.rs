@@ -1,4 +1,4 @@
-//! Page-locked memory of the host and events: what a copy needs that runs beside the GPU's work.
+//! Page-locked memory of the host, events and streams: what is needed beside the one stream of the GPU's work.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -135,6 +135,42 @@ impl Event {
     /// Makes its context that of this thread, which need not be the one that made it.
     fn bind(&self) -> Result<(), TensorError> {
         self.context.bind_to_thread().map_err(|error| wrong(&error))
+    }
+}
+
+/// A stream beside the one on which everything happens.
+pub(super) struct SideStream {
+    stream: CUstream,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: the driver takes streams from any thread.
+unsafe impl Send for SideStream {}
+// SAFETY: as above.
+unsafe impl Sync for SideStream {}
+
+impl SideStream {
+    /// Not by the context's own function, which would have candle order every tensor by events from then on.
+    pub(super) fn new(context: &Arc<CudaContext>) -> Result<Self, TensorError> {
+        let wrong = |error| failure("opening a stream of the GPU", &error);
+        context.bind_to_thread().map_err(wrong)?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
+        Ok(Self {
+            stream: stream.map_err(wrong)?,
+            context: context.clone(),
+        })
+    }
+
+    pub(super) fn raw(&self) -> CUstream {
+        self.stream
+    }
+}
+
+impl Drop for SideStream {
+    fn drop(&mut self) {
+        let _ = self.context.bind_to_thread();
+        // SAFETY: it is destroyed once, and whoever owned it has waited for its work.
+        let _ = unsafe { result::stream::destroy(self.stream) };
     }
 }
 

@@ -13,6 +13,7 @@
 pub(crate) mod batch_norm;
 pub(crate) mod bias;
 mod blas;
+mod command;
 pub(crate) mod constraint;
 pub(crate) mod conv;
 pub(crate) mod dense;
@@ -24,6 +25,7 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod function;
 pub(crate) mod global_pool;
+pub(crate) mod graph;
 mod group_norm;
 mod host;
 pub(crate) mod loss;
@@ -35,6 +37,7 @@ mod patches;
 pub(crate) mod pool;
 pub(crate) mod prelu;
 pub(crate) mod readback;
+pub(crate) mod recording;
 pub(crate) mod resample;
 pub(crate) mod row_loss;
 pub(crate) mod shape;
@@ -43,6 +46,7 @@ pub(crate) mod upload;
 mod window;
 
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 use candle_core::cuda_backend::cudarc::driver::{
@@ -54,6 +58,7 @@ use candle_core::{DType, Device, Error, Storage, Tensor};
 use half::{bf16, f16};
 
 use crate::{TensorError, device};
+use command::{Command, Kernel, Zero};
 
 /// The compiled `.cu` files.
 #[allow(unreachable_pub, reason = "they are written so when compiled")]
@@ -101,13 +106,11 @@ pub(crate) fn open(index: usize) -> Result<Device, Box<str>> {
 
 /// The GPU that a tensor is on.
 pub(crate) fn gpu(tensor: &Tensor) -> Option<Gpu> {
-    match tensor.device() {
-        Device::Cuda(device) => Some(Gpu(device.clone())),
-        _ => None,
-    }
+    Gpu::of(tensor.device())
 }
 
 /// A GPU to start kernels on.
+#[derive(Clone)]
 pub(crate) struct Gpu(CudaDevice);
 
 /// The kernels that were used, by GPU and name: the driver and candle take a microsecond to find one.
@@ -115,6 +118,14 @@ static FUNCTIONS: LazyLock<RwLock<HashMap<(DeviceId, &str), CudaFunction>>> =
     LazyLock::new(RwLock::default);
 
 impl Gpu {
+    /// That of a device, if it is one.
+    pub(crate) fn of(device: &Device) -> Option<Self> {
+        match device {
+            Device::Cuda(device) => Some(Self(device.clone())),
+            _ => None,
+        }
+    }
+
     pub(crate) fn function(
         &self,
         name: &'static str,
@@ -136,6 +147,33 @@ impl Gpu {
     /// The stream on which everything happens.
     pub(crate) fn stream(&self) -> Arc<CudaStream> {
         self.0.cuda_stream()
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+
+    /// Starts a kernel, or records it.
+    ///
+    /// # Safety
+    /// The parameters are those of the kernel, as long as the sizes say, and the memory that they name is as large as
+    /// the kernel expects.
+    pub(crate) unsafe fn start(
+        &self,
+        kernel: Kernel,
+        parameters: &mut [*mut c_void],
+        sizes: &[usize],
+    ) -> Result<(), TensorError> {
+        let is_recorded = recording::is_on(self);
+        if is_recorded {
+            // SAFETY: as the caller says.
+            recording::record(|commands| unsafe {
+                commands.push_kernel(kernel, parameters, sizes);
+            });
+            return Ok(());
+        }
+        // SAFETY: as the caller says.
+        unsafe { kernel.start(self, parameters) }
     }
 }
 
@@ -195,6 +233,7 @@ pub(crate) fn address<T: CudaDType>(op: &'static str, tensor: &Tensor) -> Result
     }
     let slice = storage.as_cuda_slice::<T>()?;
     let (first, _no_event) = slice.device_ptr(slice.stream());
+    recording::keep(tensor);
     Ok(first + (layout.start_offset() * size_of::<T>()) as u64)
 }
 
@@ -283,16 +322,18 @@ pub(crate) fn int(op: &'static str, n: usize) -> Result<i32, TensorError> {
 /// Fills a tensor with zeros.
 pub(crate) fn zero(gpu: &Gpu, op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
     let values = Values::of(op, tensor)?;
-    let bytes = tensor.elem_count() * values.bytes();
-    let (stream, first) = (gpu.stream(), values.address(op, tensor)?);
-    if bytes == 0 {
-        return Ok(());
+    let zero = Zero {
+        first: values.address(op, tensor)?,
+        bytes: tensor.elem_count() * values.bytes(),
+    };
+    match zero.bytes {
+        0 => Ok(()),
+        _ if recording::is_on(gpu) => {
+            recording::record(|commands| commands.push(Command::Zero(zero)));
+            Ok(())
+        }
+        _ => zero.start(gpu),
     }
-    let bound = stream.context().bind_to_thread();
-    // SAFETY: the bytes are those of the tensor.
-    bound
-        .and_then(|()| unsafe { result::memset_d8_async(first, 0, bytes, stream.cu_stream()) })
-        .map_err(|error| failure(op, &error))
 }
 
 /// The number of elements of a tensor, of which there may be as many as fit into 31 bits: places are then
@@ -337,23 +378,24 @@ pub(crate) fn blocks(n: usize) -> LaunchConfig {
     }
 }
 
-/// Starts a kernel: `launch!(gpu, MODULE.kernel, threads, arguments…)`, or the one for the [`Values`] of some type:
+/// Starts a kernel, or records it: `launch!(gpu, MODULE.kernel, threads, arguments…)`, or the one for the [`Values`] of some type:
 /// `launch!(gpu, MODULE.kernel of values, threads, arguments…)`.
 ///
 /// The arguments are variables whose types are those of the kernel's parameters: `u64` for an address, `i64` for
 /// `long long`, `i32` for `int`, `f32` and `f64`.
 macro_rules! launch {
     (@start $gpu:expr, $module:ident, $name:expr, $threads:expr, $($argument:expr),* $(,)?) => {{
-        use candle_core::cuda_backend::cudarc::driver::PushKernelArg as _;
         let (name, module) = ($name, (stringify!($module), $crate::cuda::modules::$module));
-        let function = $gpu.function(name, module)?;
-        let stream = $gpu.stream();
-        let mut builder = stream.launch_builder(&function);
-        $(builder.arg(&$argument);)*
+        let kernel = $crate::cuda::command::Kernel {
+            name,
+            function: $gpu.function(name, module)?,
+            threads: $threads,
+        };
+        let mut parameters = [$((&raw const $argument).cast_mut().cast()),*];
+        let sizes = [$($crate::cuda::command::size(&$argument)),*];
         // SAFETY: the arguments are those of the kernel, and tensors are as large as it expects: each call is beside
         // the check of its shapes.
-        unsafe { builder.launch($threads) }
-            .map_err(|error| $crate::cuda::failure("starting kernel", &format_args!("{name}: {error}")))?;
+        unsafe { $gpu.start(kernel, &mut parameters, &sizes) }?;
     }};
     ($gpu:expr, $module:ident.$kernel:ident of $values:expr, $($rest:tt)*) => {{
         let name = match $values {

@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, result};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::host::{Event, Pinned};
-use super::{Gpu, address, failure};
+use super::{Gpu, address, failure, recording};
 use crate::access::Element;
 use crate::{TensorError, device};
 
@@ -79,6 +79,7 @@ pub(crate) struct Copies {
 
 impl Copies {
     pub(crate) fn start(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Self, TensorError> {
+        recording::flush()?;
         let stream = gpu.stream();
         let mut parts = Vec::with_capacity(tensors.len());
         let mut sources = Vec::with_capacity(tensors.len());

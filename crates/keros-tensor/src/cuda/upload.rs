@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use candle_core::cuda_backend::cudarc::driver::sys::{self, CUstream};
+use candle_core::cuda_backend::cudarc::driver::sys;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, CudaSlice, CudaStream, DevicePtr as _, PushKernelArg as _, result,
+    CudaSlice, CudaStream, DevicePtr as _, PushKernelArg as _, result,
 };
 
-use super::host::{Event, Pinned};
-use super::{Gpu, each, failure, modules, out_of_memory};
+use super::host::{Event, Pinned, SideStream};
+use super::{Gpu, each, failure, modules, out_of_memory, recording};
 use crate::access::Element;
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::upload::Sealed;
@@ -42,6 +42,7 @@ pub(crate) fn upload<S: Sealed<T>, T: Element>(
     if n == 0 {
         return Ok(());
     }
+    recording::flush()?;
     let to = T::address(OP, to)?;
     // SAFETY: the values are plain numbers without padding.
     let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
@@ -75,7 +76,7 @@ pub(crate) struct Ring {
     /// Uploads of this step so far.
     next: usize,
     /// Dropped after the stages, which wait for it.
-    copying: Copying,
+    copying: SideStream,
 }
 
 impl Ring {
@@ -84,7 +85,7 @@ impl Ring {
             steps: Default::default(),
             step: 0,
             next: 0,
-            copying: Copying::new(gpu.stream().context())?,
+            copying: SideStream::new(gpu.stream().context())?,
         })
     }
 
@@ -118,7 +119,7 @@ impl Ring {
         for_each_part(chunks_mut(staged, CHUNK), |i, part: &mut [u8]| {
             part.copy_from_slice(&bytes[i * CHUNK..][..part.len()]);
         });
-        let copying = self.copying.0;
+        let copying = self.copying.raw();
         stage.read.hold(copying)?;
         let to = stage.arrived.device_ptr(stream).0;
         // SAFETY: both buffers are as long, and neither is touched before its event.
@@ -166,31 +167,5 @@ impl Drop for Stage {
     fn drop(&mut self) {
         // Neither buffer is given back under the copy.
         let _ = self.copied.wait();
-    }
-}
-
-/// The stream of the copies.
-struct Copying(CUstream, Arc<CudaContext>);
-
-// SAFETY: the driver takes streams from any thread.
-unsafe impl Send for Copying {}
-// SAFETY: as above.
-unsafe impl Sync for Copying {}
-
-impl Copying {
-    /// Not by the context's own function, which would have candle order every tensor by events from then on.
-    fn new(context: &Arc<CudaContext>) -> Result<Self, TensorError> {
-        let wrong = |error| failure("opening a stream of the GPU", &error);
-        context.bind_to_thread().map_err(wrong)?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        Ok(Self(stream.map_err(wrong)?, context.clone()))
-    }
-}
-
-impl Drop for Copying {
-    fn drop(&mut self) {
-        let _ = self.1.bind_to_thread();
-        // SAFETY: it is destroyed once, and its copies are over.
-        let _ = unsafe { result::stream::destroy(self.0) };
     }
 }

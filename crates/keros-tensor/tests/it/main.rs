@@ -29,6 +29,7 @@ mod parallel;
 mod params;
 mod paths;
 mod pool;
+mod recording;
 mod rng;
 mod row_loss;
 mod shape;

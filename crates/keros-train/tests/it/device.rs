@@ -6,12 +6,13 @@ use keros_callbacks::{
     CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Logs, TerminateOnNan, Verbose,
 };
 use keros_data::{Array, Batch};
-use keros_nn::layers::Dense;
+use keros_nn::layers::{Dense, Dropout};
 use keros_nn::{
-    L1L2, L2, Metric, NnError, Output, Sequential, SparseCategoricalCrossentropy, Target,
+    L1L2, L2, Layer, LayerBuilder, Metric, Network, NnError, Output, Pass, Sequential,
+    SparseCategoricalCrossentropy, Target,
 };
-use keros_tensor::access::host_copies;
-use keros_tensor::{Device, Tensor, Workspace};
+use keros_tensor::access::{host_copies, read};
+use keros_tensor::{DType, Device, Tensor, Workspace, graph_starts, graphs, kernels, set_graphs};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
 use std::process::Command;
 
@@ -359,5 +360,93 @@ fn mixed_precision_learns_as_float32_does() {
             "{policy}: {last} and {}",
             plain[14]
         );
+    }
+}
+
+/// A layer that is not known to be recordable, so that passes fall into pieces around it.
+struct Doubled;
+
+impl Layer for Doubled {
+    fn class_name(&self) -> &'static str {
+        "Doubled"
+    }
+
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
+    fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
+        Ok(input.to_vec())
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        self.doubled(x, pass)
+    }
+
+    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+        self.doubled(dy, pass).map(Some)
+    }
+}
+
+impl Doubled {
+    /// By candle's own copy, which no recording sees.
+    fn doubled(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        let (copy, y) = (x.copy()?, pass.workspace.take(x.dims(), DType::F32)?);
+        kernels::fill(&y, 0.0)?;
+        kernels::accumulate(&[(&y, &copy)], 2.0)?;
+        Ok(y)
+    }
+}
+
+#[test]
+fn graphs_change_no_value() {
+    let (x, y) = problem(90);
+    let run = |on: bool| {
+        let before = graphs();
+        set_graphs(on);
+        let network = Sequential::builder([FEATURES])
+            .layer(Dense::new(16).activation("relu"))
+            .layer(Dropout::new(0.25))
+            .layer(Dense::new(16).activation("relu"))
+            .layer(Dropout::new(0.25))
+            .layer(Doubled)
+            .layer(Dense::new(16).activation("tanh"))
+            .layer(Dropout::new(0.25))
+            .layer(Dense::new(3).activation("softmax"))
+            .build(test_device(), 5)
+            .unwrap();
+        let mut trainer = Trainer::builder(network)
+            .optimizer("adam")
+            .loss("sparse_categorical_crossentropy")
+            .metric("accuracy")
+            .compile()
+            .unwrap();
+        let options = FitOptions {
+            epochs: 3,
+            ..silent(CallbackList::new())
+        };
+        let started = graph_starts();
+        let history = trainer.fit(x.clone(), y.clone(), options).unwrap();
+        let started = graph_starts() - started;
+        let predicted = trainer
+            .predict(x.clone(), PredictOptions::default())
+            .unwrap();
+        set_graphs(before);
+        let params = trainer.network().params().iter();
+        let values: Vec<Vec<f32>> = params
+            .map(|(_, param)| read::<f32>(param.value()).unwrap().to_vec())
+            .collect();
+        (history.get("loss"), values, predicted, started)
+    };
+    let (loss, values, predicted, started) = run(false);
+    assert!(started == 0 || graphs(), "{started} graphs");
+    let (of_graphs, with_graphs, by_graphs, started) = run(true);
+    assert_eq!(loss, of_graphs);
+    assert_eq!(values, with_graphs);
+    assert_eq!(predicted, by_graphs);
+    // Two pieces of each pass, of 36 batches, but for those that have not come before.
+    match test_device().is_cpu() {
+        true => assert_eq!(started, 0),
+        false => assert!((100..144).contains(&started), "{started} graphs"),
     }
 }

@@ -1,6 +1,7 @@
 //! How cuDNN does one convolution in one direction: descriptors and the algorithm.
 
 use std::ffi::c_int;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
 use candle_core::cuda_backend::cudarc::cudnn::sys;
@@ -44,7 +45,14 @@ pub(super) struct Plan {
     algorithm: Algorithm,
     /// Bytes that the algorithm takes beside the tensors.
     pub(super) workspace: usize,
+    /// Whether it has been started once: what cuDNN does not support it may tell only then.
+    pub(super) has_run: AtomicBool,
 }
+
+// SAFETY: descriptors belong to no thread, and are only read once the plan is made.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
 
 /// The algorithms of one direction, the fastest first, of those that always give the same numbers.
 macro_rules! candidates {
@@ -205,6 +213,7 @@ impl Plan {
                 sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
             ),
             workspace: 0,
+            has_run: AtomicBool::new(false),
         })
     }
 
@@ -233,7 +242,7 @@ impl Plan {
     pub(super) unsafe fn run(
         &self,
         handle: sys::cudnnHandle_t,
-        (x, w, y, memory): (u64, u64, u64, u64),
+        [x, w, y, memory]: [u64; 4],
     ) -> Result<(), CudnnError> {
         let (alpha, beta) = (1.0_f32, 0.0_f32);
         let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
