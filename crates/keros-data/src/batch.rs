@@ -8,7 +8,7 @@ use crate::{Arrays, DataError};
 ///
 /// # Shapes
 /// All arrays have the same number of rows, at least one. `sample_weight` is `[n]`, or `[n, …]` for
-/// weights per time step.
+/// a weight of each position of an output, such as a time step or a pixel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// What goes into the model.

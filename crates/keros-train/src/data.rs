@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use keros_data::{Array, Arrays, DType as HostType};
 use keros_nn::{Port, Target, TargetKind};
-use keros_tensor::{Tensor, Workspace, upload};
+use keros_tensor::{Tensor, TensorError, Workspace, upload};
 
 /// The inputs in the order of `ports`, each f32.
 pub(crate) fn input_tensors(
@@ -101,55 +101,61 @@ pub(crate) fn target_tensor(
 ) -> Result<Target, TrainError> {
     match kind {
         TargetKind::Values => Ok(Target::Values(float_tensor(workspace, array)?)),
-        TargetKind::Labels => {
-            let rows = array.len();
-            if !matches!(array.shape(), [_] | [_, 1]) {
-                return Err(TrainError::Array {
-                    what: "labels have the wrong shape".to_owned(),
-                    expected: format!("[{rows}] or [{rows}, 1]"),
-                    found: format!("{:?}", array.shape()),
-                });
-            }
-            Ok(Target::Labels(label_tensor(workspace, array)?))
-        }
+        TargetKind::Labels => Ok(Target::Labels(label_tensor(workspace, array)?)),
     }
 }
 
+/// Labels, one for each row of an output; a last axis of 1 is no axis of rows.
 fn label_tensor(workspace: &mut Workspace, array: &Array) -> Result<Tensor, TrainError> {
     let array = &array.to_standard_layout();
-    let shape = [array.len()];
+    let shape = match array.shape() {
+        [rows @ .., 1] if !rows.is_empty() => rows,
+        rows => rows,
+    };
     match array.dtype() {
         HostType::U8 => {
             let labels = array.as_slice::<u8>().unwrap_or_default();
-            Ok(upload::<u8, u32>(workspace, &shape, labels)?)
+            Ok(upload::<u8, u32>(workspace, shape, labels)?)
         }
         HostType::I64 => {
             let labels = array.as_slice::<i64>().unwrap_or_default();
             let valid = |label: &i64| u32::try_from(*label).is_ok();
-            check_labels(labels, valid)?;
-            Ok(upload::<i64, u32>(workspace, &shape, labels)?)
+            check_labels(shape, labels, valid)?;
+            Ok(upload::<i64, u32>(workspace, shape, labels)?)
         }
         _ => {
             let labels = array.as_slice::<f32>().unwrap_or_default();
             let valid = |label: &f32| label.fract() == 0.0 && (0.0..16_777_216.0).contains(label);
-            check_labels(labels, valid)?;
-            Ok(upload::<f32, u32>(workspace, &shape, labels)?)
+            check_labels(shape, labels, valid)?;
+            Ok(upload::<f32, u32>(workspace, shape, labels)?)
         }
     }
 }
 
-fn check_labels<T: ToString>(labels: &[T], valid: impl Fn(&T) -> bool) -> Result<(), TrainError> {
-    match labels.iter().position(|label| !valid(label)) {
-        None => Ok(()),
-        Some(row) => Err(TrainError::Array {
-            what: format!("the label of row {row} is no class index"),
-            expected: "a whole number from 0".to_owned(),
-            found: labels[row].to_string(),
-        }),
-    }
+fn check_labels<T: ToString>(
+    shape: &[usize],
+    labels: &[T],
+    valid: impl Fn(&T) -> bool,
+) -> Result<(), TrainError> {
+    let Some(at) = labels.iter().position(|label| !valid(label)) else {
+        return Ok(());
+    };
+    let per_sample = shape.iter().skip(1).product::<usize>().max(1);
+    let place = match per_sample {
+        1 => String::new(),
+        _ => format!(", position {}", at % per_sample),
+    };
+    Err(TrainError::Array {
+        what: format!(
+            "the label of row {}{place} is no class index",
+            at / per_sample
+        ),
+        expected: "a whole number from 0".to_owned(),
+        found: labels[at].to_string(),
+    })
 }
 
-/// The `[N]` sample weights of each port as f32: a single array is for all of them, named ones for
+/// The sample weights of each port as f32, `[N]` or one for each position: a single array is for all of them, named ones for
 /// those they are named after.
 pub(crate) fn weights_by_port(
     workspace: &mut Workspace,
@@ -179,13 +185,13 @@ pub(crate) fn weights_by_port(
     Ok(tensors)
 }
 
+/// A last axis of 1 is no axis of positions.
 fn weight_tensor(workspace: &mut Workspace, weights: &Array) -> Result<Tensor, TrainError> {
-    if weights.ndim() != 1 {
-        return Err(TrainError::Array {
-            what: "sample weights have the wrong shape".to_owned(),
-            expected: format!("[{}]", weights.len()),
-            found: format!("{:?}", weights.shape()),
-        });
-    }
-    float_tensor(workspace, weights)
+    let tensor = float_tensor(workspace, weights)?;
+    Ok(match tensor.dims() {
+        [_, .., 1] => tensor
+            .squeeze(tensor.rank() - 1)
+            .map_err(TensorError::from)?,
+        _ => tensor,
+    })
 }

@@ -44,6 +44,7 @@ mod options;
 mod own_loop;
 mod pass;
 mod plan;
+mod positions;
 mod predict;
 mod run;
 mod save;

@@ -27,7 +27,8 @@ pub struct FitOptions<'a> {
     /// Weights of the samples in the training loss by their class; they never apply to validation.
     /// With weights of samples both are multiplied.
     pub class_weight: Option<ClassWeight>,
-    /// `[N]` weights of the rows in the loss: one array for all outputs, or one for each by its name.
+    /// `[N]` weights of the samples in the loss, or `[N, …]` for the positions of an output `[N, …, values]`: one array
+    /// for all outputs, or one for each by its name.
     pub sample_weight: Option<Arrays>,
     /// Index of the first epoch, to go on with a run. Default 0.
     pub initial_epoch: u64,
@@ -218,7 +219,8 @@ pub struct EvaluateOptions<'a> {
     pub callbacks: CallbackList<'a>,
     /// Batches at most. Default: all.
     pub steps: Option<u64>,
-    /// `[N]` weights of the rows in the loss: one array for all outputs, or one for each by its name.
+    /// `[N]` weights of the samples in the loss, or `[N, …]` for the positions of an output `[N, …, values]`: one array
+    /// for all outputs, or one for each by its name.
     pub sample_weight: Option<Arrays>,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct OutputValues {
     pub(crate) factor: f64,
     /// What the metrics take, if there are any.
     pub(crate) compared: Option<Compared>,
-    /// `[N]`
+    /// One for each loss.
     pub(crate) weights: Option<Tensor>,
 }
 

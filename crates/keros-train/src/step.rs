@@ -3,6 +3,7 @@
 use crate::class_weight::ClassWeight;
 use crate::data::{by_port, input_tensors, target_tensor, weights_by_port};
 use crate::error::TrainError;
+use crate::positions::Terms;
 use crate::settle::{Compared, OutputValues, StepValues};
 use crate::trainer::Trainer;
 use keros_data::{Arrays, Batch};
@@ -169,7 +170,7 @@ impl<N: Network> Trainer<N> {
                 continue;
             };
             let (weights, host_weights) = weights.next().unwrap_or((&None, None));
-            let (weights, kind) = (weights.as_ref(), loss.target_kind());
+            let kind = loss.target_kind();
             let has_metrics = !trackers.metrics.is_empty();
             let target = target_tensor(workspace, kind, array)?;
             let host_target = match &mut host {
@@ -180,12 +181,29 @@ impl<N: Network> Trainer<N> {
                 }
                 _ => target.clone(),
             };
-            let scale = loss.scale(output, &host_target, host_weights.as_ref())?;
+            let terms = Terms {
+                output: output.clone(),
+                target,
+                host_target,
+                weights: weights.clone(),
+                host_weights,
+            };
+            let Terms {
+                output: of_weights,
+                target,
+                host_target,
+                weights,
+                host_weights,
+            } = terms.by_weight(loss.as_ref())?;
+            let scale = loss.scale(&of_weights, &host_target, host_weights.as_ref())?;
             let factor = (scale * head.weight * loss_scale) as f32;
-            let computed = loss.compute(workspace, output, &target, weights, factor)?;
+            let weights = weights.as_ref();
+            let computed = loss.compute(workspace, &of_weights, &target, weights, factor)?;
+            let grad = computed.grad.reshape(output.logits.shape());
+            grads.push(grad.map_err(TensorError::from)?);
             read.push(computed.per_sample);
             if has_metrics {
-                read.push(output.logits.clone());
+                read.push(of_weights.logits);
             }
             values.push(Some(OutputValues {
                 scale,
@@ -196,7 +214,6 @@ impl<N: Network> Trainer<N> {
                 }),
                 weights: host_weights,
             }));
-            grads.push(computed.grad);
         }
         let read: Vec<&Tensor> = read.iter().collect();
         let values = StepValues {

@@ -248,16 +248,17 @@ impl Loss for SparseCategoricalCrossentropy {
         let predictions =
             Predictions::of_crossentropy(name, workspace, output, own, self.from_logits)?;
         let logits = &output.logits;
+        let rows = Rows::of(name, logits.dims())?;
+        let found = labels.dims();
+        if labels.elem_count() != rows.count() || found.first() != Some(&rows.samples) {
+            let (shape, _) = logits.dims().split_at(logits.rank().max(2) - 1);
+            let expected = format!("{shape:?}, one for each row of the output");
+            return Err(NnError::shape(format!("{name}: labels"), expected, found));
+        }
         if self.is_fast(logits) && predictions.are_logits_of_output() {
             let (per_sample, grad) =
                 kernels::softmax_cross_entropy(workspace, logits, labels, weights, scale)?;
             return Ok(LossOutput { per_sample, grad });
-        }
-        let rows = Rows::of(name, logits.dims())?;
-        let found = labels.dims();
-        if labels.elem_count() != rows.count() || found.first() != Some(&rows.samples) {
-            let expected = format!("a label for each of {} rows", rows.count());
-            return Err(NnError::shape(format!("{name}: labels"), expected, found));
         }
         rows.check_weights(name, weights)?;
         let (per_sample, grad) = kernels::sparse_cross_entropy(

@@ -13,6 +13,7 @@ mod loss_scale;
 mod on_batch;
 mod outputs;
 mod own_loop;
+mod positions;
 mod seen;
 mod support;
 mod tensors;

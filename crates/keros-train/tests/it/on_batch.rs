@@ -97,7 +97,7 @@ fn batches_that_do_not_fit_are_refused_and_leave_the_weights() {
                 x.clone(),
                 Array::from_vec(&[4, 3], vec![0.0_f32; 12]).unwrap(),
             ),
-            "expected [4] or [4, 1], found [4, 3]",
+            "labels: wrong shape (expected [4], one for each row of the output, found [4, 3])",
         ),
         (
             Batch::new(x.clone(), y.clone())
