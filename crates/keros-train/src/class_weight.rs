@@ -59,7 +59,8 @@ impl ClassWeight {
             _ => {
                 return Err(TrainError::Array {
                     what: "targets have the wrong shape for class weights".to_owned(),
-                    expected: "[N], [N, 1] or [N, classes]".to_owned(),
+                    expected: "[N], [N, 1] or [N, classes]; positions are weighed by sample_weight"
+                        .to_owned(),
                     found: format!("{:?}", y.shape()),
                 });
             }

@@ -112,6 +112,12 @@ impl From<ImageFileFlow> for ValidationData {
     }
 }
 
+impl From<Arc<dyn Sequence>> for ValidationData {
+    fn from(sequence: Arc<dyn Sequence>) -> ValidationData {
+        ValidationData::Source(sequence.into())
+    }
+}
+
 impl<S: Sequence + 'static> From<Arc<S>> for ValidationData {
     fn from(sequence: Arc<S>) -> ValidationData {
         ValidationData::Source(sequence.into())

@@ -17,6 +17,7 @@ mod kills;
 mod readme;
 mod resnet;
 mod resume;
+mod segmentation;
 mod support;
 mod three_methods;
 mod transfer;
