@@ -1,7 +1,7 @@
 //! Cross-entropy of a distribution over classes, with labels, with distributions, and with focus on
 //! hard rows.
 
-use super::rows::{Form, Predictions, Rows, target_tensor};
+use super::rows::{Form, Predictions, Rows, label_of_each_row, target_tensor};
 use super::{Loss, LossOutput};
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -9,7 +9,7 @@ use crate::network::Output;
 use crate::setter::setter;
 use crate::target::{Target, TargetKind};
 use keros_tensor::access::read;
-use keros_tensor::kernels::{self, RowLoss};
+use keros_tensor::kernels::{self, LabelLoss, RowLoss};
 use keros_tensor::{Tensor, Workspace};
 
 /// `-log p[label]` for integer labels.
@@ -241,36 +241,22 @@ impl Loss for SparseCategoricalCrossentropy {
         scale: f32,
     ) -> Result<LossOutput, NnError> {
         let name = self.name();
-        let Target::Labels(labels) = target else {
-            return Err(NnError::argument(name, "labels", "values"));
-        };
         let own = Activation::Softmax;
         let predictions =
             Predictions::of_crossentropy(name, workspace, output, own, self.from_logits)?;
         let logits = &output.logits;
-        let rows = Rows::of(name, logits.dims())?;
-        let found = labels.dims();
-        if labels.elem_count() != rows.count() || found.first() != Some(&rows.samples) {
-            let (shape, _) = logits.dims().split_at(logits.rank().max(2) - 1);
-            let expected = format!("{shape:?}, one for each row of the output");
-            return Err(NnError::shape(format!("{name}: labels"), expected, found));
-        }
+        let labels = label_of_each_row(name, target, logits.dims())?;
+        Rows::of(name, logits.dims())?.check_weights(name, weights)?;
         if self.is_fast(logits) && predictions.are_logits_of_output() {
             let (per_sample, grad) =
                 kernels::softmax_cross_entropy(workspace, logits, labels, weights, scale)?;
             return Ok(LossOutput { per_sample, grad });
         }
-        rows.check_weights(name, weights)?;
-        let (per_sample, grad) = kernels::sparse_cross_entropy(
-            workspace,
-            predictions.form == Form::Logits,
-            &predictions.values,
-            labels,
-            self.ignore_class,
-            weights,
-            scale,
-        )?;
-        predictions.back(workspace, LossOutput { per_sample, grad })
+        let kernel = LabelLoss::Crossentropy {
+            logits: predictions.form == Form::Logits,
+            ignored: self.ignore_class,
+        };
+        predictions.compare_labels(workspace, kernel, labels, weights, scale)
     }
 
     fn check_target(&self, output: &Output, target: &Target) -> Result<(), NnError> {
@@ -280,7 +266,7 @@ impl Loss for SparseCategoricalCrossentropy {
             return Ok(());
         };
         let logits = self.from_logits || output.activation == Activation::Softmax;
-        // The kernels' names for themselves.
+        // The kernel's name for itself.
         let op = match self.is_fast(&output.logits) && logits {
             true => "softmax cross-entropy",
             false => self.name(),
@@ -302,5 +288,88 @@ impl Loss for SparseCategoricalCrossentropy {
         };
         let labels = read::<u32>(labels)?;
         Ok(Some(labels.iter().map(|label| *label != ignored).collect()))
+    }
+}
+
+/// `(1 - p[label]^q) / q` for integer labels: a cross-entropy that wrong labels disturb less. For `q` near 0 it is the
+/// cross-entropy, for `q` near 1 the absolute error.
+///
+/// Source: Zhang and Sabuncu 2018, arXiv:1805.07836. For a network that ends in a softmax it is computed from the logits;
+/// other outputs are taken for probabilities as they are, and have no slope from 0 down.
+#[derive(Clone, Copy, Debug)]
+pub struct CategoricalGeneralizedCrossEntropy {
+    q: f64,
+}
+
+impl Default for CategoricalGeneralizedCrossEntropy {
+    fn default() -> Self {
+        CategoricalGeneralizedCrossEntropy { q: 0.5 }
+    }
+}
+
+impl CategoricalGeneralizedCrossEntropy {
+    /// With `q` 0.5.
+    #[must_use]
+    pub fn new() -> CategoricalGeneralizedCrossEntropy {
+        CategoricalGeneralizedCrossEntropy::default()
+    }
+
+    /// How little wrong labels count, between 0 and 1. Default 0.5.
+    ///
+    /// # Errors
+    /// The number is 0, 1 or outside of these.
+    pub fn q(mut self, q: f64) -> Result<CategoricalGeneralizedCrossEntropy, NnError> {
+        if !(q > 0.0 && q < 1.0) {
+            return Err(NnError::argument("q", "a number between 0 and 1", q));
+        }
+        self.q = q;
+        Ok(self)
+    }
+}
+
+impl Loss for CategoricalGeneralizedCrossEntropy {
+    fn name(&self) -> &'static str {
+        "categorical_generalized_cross_entropy"
+    }
+
+    fn target_kind(&self) -> TargetKind {
+        TargetKind::Labels
+    }
+
+    fn compute(
+        &self,
+        workspace: &mut Workspace,
+        output: &Output,
+        target: &Target,
+        weights: Option<&Tensor>,
+        scale: f32,
+    ) -> Result<LossOutput, NnError> {
+        let name = self.name();
+        let own = Activation::Softmax;
+        let predictions = Predictions::of_crossentropy(name, workspace, output, own, false)?;
+        let labels = label_of_each_row(name, target, output.logits.dims())?;
+        Rows::of(name, output.logits.dims())?.check_weights(name, weights)?;
+        let kernel = LabelLoss::GeneralizedCrossentropy {
+            logits: predictions.form == Form::Logits,
+            q: self.q,
+        };
+        predictions.compare_labels(workspace, kernel, labels, weights, scale)
+    }
+
+    fn check_target(&self, output: &Output, target: &Target) -> Result<(), NnError> {
+        let labels = read::<u32>(label_of_each_row(
+            self.name(),
+            target,
+            output.logits.dims(),
+        )?)?;
+        let rows = Rows::of(self.name(), output.logits.dims())?;
+        let (per_sample, classes) = (rows.per_sample, rows.width);
+        Ok(kernels::check_labels(
+            self.name(),
+            &labels,
+            per_sample,
+            classes,
+            None,
+        )?)
     }
 }

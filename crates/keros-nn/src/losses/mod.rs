@@ -16,10 +16,13 @@
 //!
 //! **Shapes.** A loss is a mean (or sum, as its formula says) over the last axis; axes between the
 //! batch axis and the last one are averaged, so that an output `[B, T, C]` is divided by `B · T`.
-//! An output of rank 1 counts as `[B, 1]`.
+//! An output of rank 1 counts as `[B, 1]`. [`Ctc`] has a loss for each sequence, and [`Circle`] compares the samples of
+//! a batch with each other.
 
 mod binary;
 mod categorical;
+mod circle;
+mod ctc;
 mod distance;
 mod overlap;
 mod regression;
@@ -27,8 +30,11 @@ mod rows;
 
 pub use binary::{BinaryCrossentropy, BinaryFocalCrossentropy};
 pub use categorical::{
-    CategoricalCrossentropy, CategoricalFocalCrossentropy, SparseCategoricalCrossentropy,
+    CategoricalCrossentropy, CategoricalFocalCrossentropy, CategoricalGeneralizedCrossEntropy,
+    SparseCategoricalCrossentropy,
 };
+pub use circle::Circle;
+pub use ctc::Ctc;
 pub use distance::{CategoricalHinge, CosineSimilarity, Hinge, KLDivergence, SquaredHinge};
 pub use overlap::{Dice, Tversky};
 pub use regression::{
@@ -281,6 +287,7 @@ named! {
     SparseCategoricalCrossentropy: "sparse_categorical_crossentropy";
     CategoricalCrossentropy: "categorical_crossentropy";
     CategoricalFocalCrossentropy: "categorical_focal_crossentropy";
+    CategoricalGeneralizedCrossEntropy: "categorical_generalized_cross_entropy";
     BinaryCrossentropy: "binary_crossentropy" | "bce";
     BinaryFocalCrossentropy: "binary_focal_crossentropy";
     MeanSquaredError: "mean_squared_error" | "mse";
@@ -297,4 +304,6 @@ named! {
     CosineSimilarity: "cosine_similarity";
     Dice: "dice";
     Tversky: "tversky";
+    Circle: "circle";
+    Ctc: "ctc";
 }

@@ -6,7 +6,7 @@ use crate::error::NnError;
 use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::access::{Slice, read};
-use keros_tensor::kernels::{self, ElementLoss, Overlap, RowLoss};
+use keros_tensor::kernels::{self, ElementLoss, LabelLoss, Overlap, RowLoss};
 use keros_tensor::{Tensor, Workspace};
 
 /// How a tensor falls into rows: its last axis, `per_sample` rows for each sample.
@@ -186,6 +186,20 @@ impl Predictions {
         self.back(workspace, LossOutput { per_sample, grad })
     }
 
+    /// A loss of these values and a label for each of their rows, by its kernel.
+    pub(super) fn compare_labels(
+        &self,
+        workspace: &mut Workspace,
+        loss: LabelLoss,
+        labels: &Tensor,
+        weights: Option<&Tensor>,
+        scale: f32,
+    ) -> Result<LossOutput, NnError> {
+        let (per_sample, grad) =
+            kernels::label_loss(workspace, loss, &self.values, labels, weights, scale)?;
+        self.back(workspace, LossOutput { per_sample, grad })
+    }
+
     /// Takes a gradient with respect to the values back to the logits.
     pub(super) fn back(
         &self,
@@ -219,6 +233,30 @@ pub(super) fn target_tensor<'a>(
         return Err(NnError::shape(format!("{name}: targets"), expected, found));
     }
     Ok(values)
+}
+
+/// The targets as labels.
+pub(super) fn labels_of<'a>(name: &str, target: &'a Target) -> Result<&'a Tensor, NnError> {
+    match target {
+        Target::Labels(labels) => Ok(labels),
+        Target::Values(_) => Err(NnError::argument(name, "labels", "values")),
+    }
+}
+
+/// The labels, one for each row of an output of shape `dims`.
+pub(super) fn label_of_each_row<'a>(
+    name: &str,
+    target: &'a Target,
+    dims: &[usize],
+) -> Result<&'a Tensor, NnError> {
+    let (labels, rows) = (labels_of(name, target)?, Rows::of(name, dims)?);
+    let found = labels.dims();
+    if labels.elem_count() == rows.count() && found.first() == Some(&rows.samples) {
+        return Ok(labels);
+    }
+    let shape = &dims[..dims.len().max(2) - 1];
+    let expected = format!("{shape:?}, one for each row of the output");
+    Err(NnError::shape(format!("{name}: labels"), expected, found))
 }
 
 /// Implements [`Loss`](super::Loss) for a loss of values after the activation, by the kernel that an

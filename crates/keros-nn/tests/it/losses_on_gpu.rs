@@ -2,7 +2,8 @@
 
 use crate::test_device::test_device;
 use keros_nn::losses::{
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Huber, Tversky,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy, Circle, Ctc, Dice, Huber, Tversky,
 };
 use keros_nn::{
     Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Output, Reduction,
@@ -36,6 +37,10 @@ fn losses_to_train_with_stay_on_the_gpu() {
         assert_eq!(result.grad.dims(), dims);
     };
     let (linear, softmax) = (Activation::Linear, Activation::Softmax);
+    let two_each = Tensor::new(&[[1_u32, 0], [1, 2], [2, 1], [0, 0]], test_device()).unwrap();
+    stays(&Ctc::new(), &[4, 5, 3], linear, &Target::Labels(two_each));
+    let classes = Tensor::new(&[0_u32, 1, 0, 1], test_device()).unwrap();
+    stays(&Circle::new(), &[4, 3], linear, &Target::Labels(classes));
     for dims in [&[4, 3][..], &[4, 2, 3]] {
         let values = Target::Values(random(dims, 3));
         let rows = dims[..dims.len() - 1].to_vec();
@@ -65,6 +70,9 @@ fn losses_to_train_with_stay_on_the_gpu() {
                 &values,
             );
         }
+        let generalized = CategoricalGeneralizedCrossEntropy::new();
+        stays(&generalized, dims, softmax, &labels);
+        stays(&generalized, dims, linear, &labels);
         stays(&CategoricalCrossentropy::new(), dims, linear, &values);
         stays(&Dice::new(), dims, Activation::Sigmoid, &values);
         stays(&Dice::new().each_sample(true), dims, softmax, &values);

@@ -12,6 +12,7 @@ mod graph;
 mod include;
 #[cfg(feature = "keras-files")]
 mod keras_weights;
+mod label_losses;
 mod layer_gradients;
 #[cfg(feature = "keras-files")]
 mod load_weights;

@@ -16,6 +16,7 @@ mod blas;
 mod command;
 pub(crate) mod constraint;
 pub(crate) mod conv;
+pub(crate) mod ctc_loss;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 #[cfg(feature = "cudnn")]

@@ -133,9 +133,8 @@ struct SparseCrossentropy {
     bool logits;
     double ignored; // -1: none
 
-    __device__ double operator()(Row &row, const unsigned *label_of_row) const {
-        bool there = row.width > 0;
-        unsigned label = there ? *label_of_row : 0;
+    __device__ double operator()(Row &row, const unsigned *labels) const {
+        unsigned label = row.width > 0 ? labels[row.team.row] : 0;
         bool counts = label != ignored, known = label < row.width;
         row.factor = counts && !known ? NAN : row.factor;
         if (logits) {
@@ -153,6 +152,65 @@ struct SparseCrossentropy {
     }
 };
 
+struct GeneralizedCrossentropy {
+    bool logits;
+    double q;
+
+    __device__ double operator()(Row &row, const unsigned *labels) const {
+        unsigned label = row.width > 0 ? labels[row.team.row] : 0;
+        bool known = label < row.width;
+        row.factor = known ? row.factor : NAN;
+        if (logits) {
+            double total = row.log_sum_exp(), power = known ? exp(q * (row.p[label] - total)) : NAN;
+            row.gradients([&](unsigned i) { return power * (exp(row.p[i] - total) - (i == label)); });
+            return (1 - power) / q;
+        }
+        double p = known ? fmax((double)row.p[label], 0.0) : NAN;
+        row.gradients([&](unsigned i) { return i == label && p > 0 ? -pow(p, q - 1) : 0; });
+        return (1 - pow(p, q)) / q;
+    }
+};
+
+// The row of a sample has its similarities to all samples.
+struct Circle {
+    double gamma, margin;
+    bool remove_diagonal;
+
+    struct Exponent {
+        double value, by_distance;
+    };
+    __device__ Exponent exponent(bool same, double distance) const {
+        if (same)
+            return {gamma * (distance * distance - margin * margin), 2 * gamma * distance};
+        double weight = 1 + margin - distance;
+        return {gamma * fmax(weight, 0.0) * (1 - margin - distance), weight > 0 ? 2 * gamma * (distance - 1) : 0};
+    }
+    __device__ double operator()(const Row &row, const unsigned *labels) const {
+        long long sample = row.width > 0 ? row.team.row : 0;
+        auto counts = [&](unsigned i, bool same) {
+            return (labels[i] == labels[sample]) == same && !(same && remove_diagonal && i == sample);
+        };
+        auto at = [&](unsigned i, bool same) { return exponent(same, fmax(1 - (double)row.p[i], 0.0)); };
+        // The logarithm of a sum of exponentials; without pairs that of 0.
+        auto total = [&](bool same) {
+            double most = row.max([&](unsigned i) { return counts(i, same) ? at(i, same).value : -INFINITY; });
+            double sum = row.sum([&](unsigned i) { return counts(i, same) ? exp(at(i, same).value - most) : 0; });
+            return sum > 0 ? most + log(sum) : -INFINITY;
+        };
+        double of_same = total(true), of_others = total(false), sum = of_same + of_others;
+        bool has_pairs = of_same != -INFINITY && of_others != -INFINITY;
+        double slope = 1 / (1 + exp(-sum));
+        row.gradients([&](unsigned i) {
+            bool same = labels[i] == labels[sample];
+            if (!has_pairs || !counts(i, same) || row.p[i] > 1)
+                return 0.0;
+            Exponent found = at(i, same);
+            return -slope * exp(found.value - (same ? of_same : of_others)) * found.by_distance;
+        });
+        return has_pairs ? fmax(sum, 0.0) + log1p(exp(-fabs(sum))) : 0;
+    }
+};
+
 } // namespace
 
 // Of `[samples, rows_of_sample, width]`; `losses` are those of the rows.
@@ -161,13 +219,13 @@ struct SparseCrossentropy {
         unsigned width, unsigned team_size, double *losses, float *grads
 
 template <class Loss, class Truth>
-__device__ void row_loss(Loss loss, const Truth *truth, unsigned truths, INPUTS) {
+__device__ void row_loss(Loss loss, const Truth *truth, unsigned step, INPUTS) {
     Team team(team_size);
     bool there = team.row < rows;
     long long at = there ? team.row : 0;
     float factor = (weights && there ? scale * weights[at / rows_of_sample] : scale) / rows_of_sample;
     Row row{team, there ? width : 0, factor, predictions + at * width, grads + at * width};
-    double found = loss(row, truth + at * truths);
+    double found = loss(row, truth + at * step);
     if (there && team.rank == 0)
         losses[at] = found;
 }
@@ -185,7 +243,12 @@ ROW_LOSS(categorical_crossentropy_of_logits, OverClasses<Crossentropy>{true, a, 
 ROW_LOSS(categorical_focal_crossentropy, OverClasses<FocalCrossentropy>{false, a, {b, c}})
 ROW_LOSS(categorical_focal_crossentropy_of_logits, OverClasses<FocalCrossentropy>{true, a, {b, c}})
 
-KERNEL(sparse_crossentropy, (const unsigned *labels, INPUTS, double logits, double ignored, double)) {
-    row_loss(SparseCrossentropy{logits != 0, ignored}, labels, 1, predictions, weights, scale, rows, rows_of_sample,
-             width, team_size, losses, grads);
-}
+// Of labels, which a loss finds by the number of its row.
+#define LABEL_LOSS(name, ...)                                                                                          \
+    KERNEL(name, (const unsigned *labels, INPUTS, double a, double b, double c)) {                                     \
+        row_loss(__VA_ARGS__, labels, 0, predictions, weights, scale, rows, rows_of_sample, width, team_size, losses,  \
+                 grads);                                                                                               \
+    }
+LABEL_LOSS(sparse_crossentropy, SparseCrossentropy{a != 0, b})
+LABEL_LOSS(generalized_crossentropy, GeneralizedCrossentropy{a != 0, b})
+LABEL_LOSS(circle, Circle{a, b, c != 0})

@@ -1,11 +1,11 @@
-//! Starts losses of whole rows.
+//! Starts losses of whole rows, and of rows with labels.
 
 use candle_core::{DType, Tensor};
 
 use super::element_loss::means_of_parts;
 use super::softmax::Rows;
 use super::{Gpu, address, address_or_null, launch, small_size};
-use crate::kernels::{LossRows, RowLoss};
+use crate::kernels::{Circle, LabelLoss, LossRows, RowLoss};
 use crate::{TensorError, Workspace};
 
 /// [`kernels::row_loss`](crate::kernels::row_loss).
@@ -59,36 +59,70 @@ pub(crate) fn row_loss(
     )
 }
 
-/// [`kernels::sparse_cross_entropy`](crate::kernels::sparse_cross_entropy).
+/// [`kernels::label_loss`](crate::kernels::label_loss).
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn sparse_cross_entropy(
+pub(crate) fn label_loss(
     gpu: &Gpu,
     ws: &mut Workspace,
-    logits: bool,
+    op: &'static str,
+    loss: LabelLoss,
     predictions: &Tensor,
     labels: &Tensor,
-    ignored: Option<u32>,
     shape: LossRows,
     weights: Option<&Tensor>,
     scale: f32,
 ) -> Result<(Tensor, Tensor), TensorError> {
-    const OP: &str = "sparse_categorical_crossentropy";
-    let numbers = [
-        f64::from(u8::from(logits)),
-        ignored.map_or(-1.0, f64::from),
-        0.0,
-    ];
-    let (kernel, truth) = (
-        ("sparse_crossentropy", numbers),
-        address::<u32>(OP, labels)?,
-    );
+    let flag = |flag| f64::from(u8::from(flag));
+    let kernel = match loss {
+        LabelLoss::Crossentropy { logits, ignored } => {
+            let ignored = ignored.map_or(-1.0, f64::from);
+            ("sparse_crossentropy", [flag(logits), ignored, 0.0])
+        }
+        LabelLoss::GeneralizedCrossentropy { logits, q } => {
+            ("generalized_crossentropy", [flag(logits), q, 0.0])
+        }
+    };
+    let truth = address::<u32>(op, labels)?;
     start(
         gpu,
         ws,
-        OP,
+        op,
         kernel,
         truth,
         predictions,
+        shape,
+        weights,
+        scale,
+    )
+}
+
+/// [`kernels::circle_loss`](crate::kernels::circle_loss).
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn circle_loss(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    circle: Circle,
+    similarities: &Tensor,
+    labels: &Tensor,
+    shape: LossRows,
+    weights: Option<&Tensor>,
+    scale: f32,
+) -> Result<(Tensor, Tensor), TensorError> {
+    let Circle {
+        gamma,
+        margin,
+        remove_diagonal,
+    } = circle;
+    let numbers = [gamma, margin, f64::from(u8::from(remove_diagonal))];
+    let (kernel, truth) = (("circle", numbers), address::<u32>(op, labels)?);
+    start(
+        gpu,
+        ws,
+        op,
+        kernel,
+        truth,
+        similarities,
         shape,
         weights,
         scale,

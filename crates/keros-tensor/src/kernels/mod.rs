@@ -55,6 +55,7 @@ mod cast;
 mod concat;
 mod constraint;
 mod conv;
+mod ctc_loss;
 mod dense;
 mod dropout;
 mod element_loss;
@@ -62,6 +63,7 @@ mod elementwise;
 mod embedding;
 mod function;
 mod global_pool;
+mod label_loss;
 mod log_softmax;
 mod loss;
 mod math;
@@ -91,6 +93,7 @@ pub use conv::{
     Conv2dSpec, conv2d, conv2d_backward, conv2d_transpose, conv2d_transpose_backward,
     depthwise_conv2d, depthwise_conv2d_backward,
 };
+pub use ctc_loss::{check_ctc_labels, ctc_loss};
 pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
 pub use element_loss::{ElementLoss, element_loss, hinge_targets};
@@ -100,6 +103,7 @@ pub use function::{Function, function, function_backward};
 pub use global_pool::{
     global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,
 };
+pub use label_loss::{Circle, LabelLoss, circle_loss, label_loss};
 pub use log_softmax::{log_softmax, log_softmax_backward};
 #[cfg(feature = "cuda")]
 pub(crate) use loss::LossRows;
@@ -127,7 +131,7 @@ pub use permute::permute;
 pub use pool::{Pool2dSpec, max_pool2d, max_pool2d_backward};
 pub use prelu::{prelu, prelu_backward};
 pub use resample::{Taps, resample};
-pub use row_loss::{RowLoss, row_loss, sparse_cross_entropy};
+pub use row_loss::{RowLoss, row_loss};
 pub use softmax::{softmax, softmax_backward};
 
 mod padding;

@@ -2,7 +2,6 @@
 
 use candle_core::Tensor;
 
-use super::check_labels;
 use super::loss::LossRows;
 use crate::{TensorError, Workspace, access};
 
@@ -78,68 +77,10 @@ pub fn row_loss(
     })
 }
 
-/// As [`row_loss`], the cross-entropy with integer labels: `-log p[label]`.
-///
-/// `labels`: of type `u32`, one for each row and below its width, in any shape. Loss and gradient of a
-/// row whose label is `ignored` are 0. Unless they are `logits` of a softmax, the predictions are clipped
-/// to [1e-7, 1 - 1e-7] and divided by their sum.
-///
-/// On a GPU nobody looks at the labels before the kernel runs: one that is out of range makes the loss
-/// of its sample and the gradient of its row NaN. [`check_labels`] finds it while the labels are on
-/// the host.
-///
-/// # Errors
-/// [`TensorError::Label`] for the first label out of range, on the CPU; otherwise see
-/// [the module](super).
-pub fn sparse_cross_entropy(
-    ws: &mut Workspace,
-    logits: bool,
-    predictions: &Tensor,
-    labels: &Tensor,
-    ignored: Option<u32>,
-    weights: Option<&Tensor>,
-    scale: f32,
-) -> Result<(Tensor, Tensor), TensorError> {
-    const OP: &str = "sparse_categorical_crossentropy";
-    let shape = LossRows::of(OP, "predictions", predictions)?;
-    if labels.elem_count() != shape.rows() {
-        let expected = format!("a label for each of {} rows", shape.rows());
-        return Err(TensorError::shape(OP, "labels", expected, labels.dims()));
-    }
-    shape.check_weights(OP, weights)?;
-    on_gpu!(predictions, |gpu| cuda::row_loss::sparse_cross_entropy(
-        gpu,
-        ws,
-        logits,
-        predictions,
-        labels,
-        ignored,
-        shape,
-        weights,
-        scale
-    ));
-    let labels = access::read::<u32>(labels)?;
-    let labels = &*labels;
-    check_labels(OP, labels, shape.per_sample, shape.width, ignored)?;
-    shape.each_row(
-        ws,
-        predictions,
-        weights,
-        scale,
-        |row, p, grads| match labels[row] {
-            label if ignored == Some(label) => {
-                grads.fill(0.0);
-                0.0
-            }
-            label => of_label(logits, label as usize, p, grads),
-        },
-    )
-}
-
 impl LossRows {
     /// [`each_sample`](Self::each_sample) by `row(number, predictions, gradient)`, which returns the loss of
     /// a row and leaves its gradient.
-    fn each_row(
+    pub(super) fn each_row(
         &self,
         ws: &mut Workspace,
         predictions: &Tensor,
@@ -246,7 +187,7 @@ fn smooth(y: &[f32], label_smoothing: f64) -> impl Fn(usize) -> f64 {
 }
 
 /// To [1e-7, 1 - 1e-7], the latter as f32 rounds it.
-fn clip(p: f64) -> f64 {
+pub(super) fn clip(p: f64) -> f64 {
     p.clamp(EPSILON, f64::from(1.0 - 1e-7_f32))
 }
 
@@ -262,7 +203,7 @@ fn power(base: f64, gamma: f64) -> (f64, f64) {
 }
 
 /// `log Σ exp(x)`
-fn log_sum_exp(row: &[f32]) -> f64 {
+pub(super) fn log_sum_exp(row: &[f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let max = f64::from(max);
     let sum: f64 = row.iter().map(|x| (f64::from(*x) - max).exp()).sum();
@@ -311,26 +252,4 @@ fn over_classes(
         *grad = ((at(class, *p).1 - common) / total) as f32;
     }
     loss
-}
-
-/// The cross-entropy of a row with a label.
-fn of_label(logits: bool, label: usize, p: &[f32], grads: &mut [f32]) -> f64 {
-    if logits {
-        let total = log_sum_exp(p);
-        for (class, (grad, z)) in grads.iter_mut().zip(p).enumerate() {
-            let truth = f64::from(u8::from(class == label));
-            *grad = ((f64::from(*z) - total).exp() - truth) as f32;
-        }
-        return total - f64::from(p[label]);
-    }
-    let total: f64 = p.iter().map(|p| clip(f64::from(*p))).sum();
-    for (class, (grad, p)) in grads.iter_mut().zip(p).enumerate() {
-        let (p, clipped) = (f64::from(*p), clip(f64::from(*p)));
-        let truth = if class == label { 1.0 / clipped } else { 0.0 };
-        *grad = match p == clipped {
-            true => (1.0 / total - truth) as f32,
-            false => 0.0,
-        };
-    }
-    total.ln() - clip(f64::from(p[label])).ln()
 }

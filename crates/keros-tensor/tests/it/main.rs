@@ -12,6 +12,7 @@ mod activation;
 mod average_pool;
 mod conv;
 mod conv_variants;
+mod ctc_loss;
 mod dense;
 mod determinism;
 mod device;

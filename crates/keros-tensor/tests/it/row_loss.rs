@@ -3,8 +3,8 @@
 //! What each loss is in Keras is tested where the losses have its names.
 
 use keros_tensor::kernels::{
-    ElementLoss, Overlap, RowLoss, element_loss, hinge_targets, overlap_loss, row_loss,
-    sparse_cross_entropy,
+    Circle, ElementLoss, LabelLoss, Overlap, RowLoss, circle_loss, element_loss, hinge_targets,
+    label_loss, overlap_loss, row_loss,
 };
 use keros_tensor::{Tensor, TensorError, Workspace};
 
@@ -34,6 +34,10 @@ fn all() -> Vec<RowLoss> {
     all
 }
 
+fn crossentropy(logits: bool, ignored: Option<u32>) -> LabelLoss {
+    LabelLoss::Crossentropy { logits, ignored }
+}
+
 /// Between 0.1 and 0.9, which suits them all.
 fn inside(seed: u64, len: usize) -> Vec<f32> {
     values(seed, len).iter().map(|v| 0.5 + 0.4 * v).collect()
@@ -42,10 +46,10 @@ fn inside(seed: u64, len: usize) -> Vec<f32> {
 /// A few rows, several for each sample, and rows that a team of threads and a block share.
 const SHAPES: [&[usize]; 4] = [&[5, 3], &[3, 2, 4], &[2, 50], &[2, 700]];
 
-type Computed = Result<(Tensor, Tensor), TensorError>;
+pub(crate) type Computed = Result<(Tensor, Tensor), TensorError>;
 
 /// The losses are those without weights, and the gradient is that of `0.5 Σ weight · loss`.
-fn check(
+pub(crate) fn check(
     name: &str,
     shape: &[usize],
     compute: impl Fn(&mut Workspace, &Tensor, Option<&Tensor>, f32) -> Computed,
@@ -112,23 +116,79 @@ fn gradients_of_rows_follow_differences() {
 #[test]
 fn gradients_of_labels_follow_differences() {
     same_bits_on_every_path(|| {
-        for (logits, ignored) in [
-            (false, None),
-            (true, None),
-            (true, Some(1)),
-            (false, Some(1)),
+        let generalized = |logits, q| LabelLoss::GeneralizedCrossentropy { logits, q };
+        for loss in [
+            crossentropy(false, None),
+            crossentropy(true, None),
+            crossentropy(true, Some(1)),
+            crossentropy(false, Some(1)),
+            generalized(true, 0.3),
+            generalized(false, 0.7),
         ] {
             for shape in SHAPES {
                 let rows = shape[..shape.len() - 1].iter().product::<usize>();
                 let truth: Vec<u32> = (0..rows as u32).map(|n| n % 3).collect();
                 let truth = labels(&truth);
-                let name = format!("labels, {logits} {ignored:?} of {shape:?}");
+                let name = format!("{loss:?} of {shape:?}");
                 check(&name, shape, |ws, p, weights, scale| {
-                    sparse_cross_entropy(ws, logits, p, &truth, ignored, weights, scale)
+                    label_loss(ws, loss, p, &truth, weights, scale)
                 });
             }
         }
     });
+}
+
+#[test]
+fn gradients_of_circles_follow_differences() {
+    same_bits_on_every_path(|| {
+        for (remove_diagonal, margin) in [(true, 0.4), (false, 0.25)] {
+            let circle = Circle {
+                gamma: 4.0,
+                margin,
+                remove_diagonal,
+            };
+            for n in [5, 70, 300] {
+                // One sample is alone in its class.
+                let truth: Vec<u32> = (0..n as u32)
+                    .map(|i| if i == 1 { 9 } else { i % 3 })
+                    .collect();
+                let truth = labels(&truth);
+                let name = format!("{circle:?} of {n}");
+                check(&name, &[n, n], |ws, p, weights, scale| {
+                    circle_loss(ws, circle, p, &truth, weights, scale)
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_circle_needs_pairs_of_both_kinds() {
+    let ws = &mut Workspace::new(test_device());
+    let circle = Circle {
+        gamma: 80.0,
+        margin: 0.4,
+        remove_diagonal: true,
+    };
+    let s = tensor(&inside(4, 9), &[3, 3]);
+    for (truth, zeros) in [([0, 0, 0], 0..3), ([0, 1, 2], 0..3), ([0, 0, 1], 2..3)] {
+        let (losses, grads) = circle_loss(ws, circle, &s, &labels(&truth), None, 1.0).unwrap();
+        let (losses, grads) = (flat(&losses), flat(&grads));
+        for sample in 0..3 {
+            let is_zero = zeros.contains(&sample);
+            assert_eq!(losses[sample] == 0.0, is_zero, "{truth:?}: {losses:?}");
+            let row = &grads[3 * sample..][..3];
+            assert_eq!(
+                row.iter().all(|grad| *grad == 0.0),
+                is_zero,
+                "{truth:?}: {grads:?}"
+            );
+        }
+    }
+    let two = labels(&[0, 1]);
+    assert!(circle_loss(ws, circle, &s, &two, None, 1.0).is_err());
+    let wide = tensor(&inside(4, 12), &[3, 4]);
+    assert!(circle_loss(ws, circle, &wide, &labels(&[0, 1, 1]), None, 1.0).is_err());
 }
 
 #[test]
@@ -217,7 +277,7 @@ fn far_logits_stay_finite_and_nan_stays() {
     let truth = labels(&[0, 1, 0]);
     for (losses, grads) in [
         row_loss(ws, loss, &p, &y, None, 1.0).unwrap(),
-        sparse_cross_entropy(ws, true, &p, &truth, None, None, 1.0).unwrap(),
+        label_loss(ws, crossentropy(true, None), &p, &truth, None, 1.0).unwrap(),
     ] {
         let (losses, grads) = (flat(&losses), flat(&grads));
         assert_eq!(losses[..2], [0.0, 1000.0]);
@@ -244,7 +304,8 @@ fn wrong_shapes_and_labels_are_errors() {
     assert!(overlap_loss(ws, overlap, &p, &short, None, 1.0).is_err());
     assert!(overlap_loss(ws, overlap, &p, &p, Some(&weights), 1.0).is_err());
     let three = labels(&[0, 1, 2]);
-    assert!(sparse_cross_entropy(ws, true, &p, &three, None, None, 1.0).is_err());
+    let crossentropy_of_logits = crossentropy(true, None);
+    assert!(label_loss(ws, crossentropy_of_logits, &p, &three, None, 1.0).is_err());
     let empty = tensor(&[], &[2, 0]);
     assert!(row_loss(ws, loss, &empty, &empty, None, 1.0).is_err());
     let none = tensor(&[], &[0, 3]);
@@ -256,7 +317,7 @@ fn wrong_shapes_and_labels_are_errors() {
     // The label to ignore need not name a class; another that names none is told or shows.
     let truth = labels(&[7, 3]);
     for logits in [true, false] {
-        match sparse_cross_entropy(ws, logits, &p, &truth, Some(7), None, 1.0) {
+        match label_loss(ws, crossentropy(logits, Some(7)), &p, &truth, None, 1.0) {
             Err(TensorError::Label { sample, label, .. }) => {
                 assert!(test_device().is_cpu());
                 assert_eq!((sample, label), (1, 3));

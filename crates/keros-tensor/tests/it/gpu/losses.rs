@@ -1,11 +1,11 @@
 //! Normalizations, softmax and losses start kernels only.
 
 use keros_tensor::kernels::{
-    Activation, BatchNorm, ElementLoss, NormLayout, NormParams, Overlap, RowLoss, batch_norm,
-    batch_norm_backward, categorical_cross_entropy, channel_statistics, correct, element_loss,
-    hinge_targets, log_softmax, log_softmax_backward, normalize, normalize_backward, overlap_loss,
-    row_loss, softmax, softmax_backward, softmax_cross_entropy, sparse_cross_entropy,
-    unit_normalize, unit_normalize_backward,
+    Activation, BatchNorm, Circle, ElementLoss, LabelLoss, NormLayout, NormParams, Overlap,
+    RowLoss, batch_norm, batch_norm_backward, categorical_cross_entropy, channel_statistics,
+    circle_loss, correct, ctc_loss, element_loss, hinge_targets, label_loss, log_softmax,
+    log_softmax_backward, normalize, normalize_backward, overlap_loss, row_loss, softmax,
+    softmax_backward, softmax_cross_entropy, unit_normalize, unit_normalize_backward,
 };
 
 use super::stays_on_the_gpu;
@@ -73,6 +73,8 @@ fn normalization_stays_on_the_gpu() {
 fn softmax_and_losses_stay_on_the_gpu() {
     let (x, dy, weights) = (random(1, &[6, 5]), random(2, &[6, 5]), random(3, &[6]));
     let truth = labels(&[0, 1, 2, 3, 4, 0]);
+    let (similarities, sequences) = (random(4, &[6, 6]), random(5, &[6, 4, 5]));
+    let of_sequences = truth.reshape((6, 1)).unwrap();
     let weights = Some(&weights);
     stays_on_the_gpu(|ws| {
         let y = softmax(ws, &x).unwrap();
@@ -86,7 +88,18 @@ fn softmax_and_losses_stay_on_the_gpu() {
         let y = hinge_targets(ws, &dy).unwrap();
         element_loss(ws, ElementLoss::Hinge, &x, &y, weights, 0.5).unwrap();
         row_loss(ws, RowLoss::CosineSimilarity, &x, &dy, weights, 0.5).unwrap();
-        sparse_cross_entropy(ws, true, &x, &truth, Some(0), weights, 0.5).unwrap();
+        let crossentropy = LabelLoss::Crossentropy {
+            logits: true,
+            ignored: Some(0),
+        };
+        label_loss(ws, crossentropy, &x, &truth, weights, 0.5).unwrap();
+        let circle = Circle {
+            gamma: 80.0,
+            margin: 0.4,
+            remove_diagonal: true,
+        };
+        circle_loss(ws, circle, &similarities, &truth, weights, 0.5).unwrap();
+        ctc_loss(ws, &sequences, &of_sequences, weights, 0.5).unwrap();
         let overlap = Overlap {
             missed: 0.5,
             excess: 0.5,
