@@ -4,7 +4,9 @@ use crate::activation::Activation;
 use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Merge, Pass};
-use crate::network::{LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer};
+use crate::network::{
+    IndexInput, LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer,
+};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample, recorded_if};
 use crate::penalty::Penalty;
@@ -417,6 +419,20 @@ impl Network for Graph {
 
     fn outputs(&self) -> &[Port] {
         &self.outputs
+    }
+
+    fn index_inputs(&self) -> Vec<IndexInput<'_>> {
+        let inputs = self.steps.iter().filter_map(|step| {
+            let Op::Layer(index) = step.op else {
+                return None;
+            };
+            let Op::Input(port) = self.steps[step.inputs[0]].op else {
+                return None;
+            };
+            let (layer, count) = (step.name.as_str(), self.layers[index].index_count()?);
+            Some(IndexInput { port, layer, count })
+        });
+        inputs.collect()
     }
 
     fn param_rules(&self) -> &ParamRules {

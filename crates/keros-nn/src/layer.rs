@@ -46,6 +46,13 @@ pub trait Layer {
         false
     }
 
+    /// How many indices there are, if the layer takes its input for indices. A trainer then looks at those that come
+    /// straight from a batch while they are on the host, because a GPU cannot refuse a value without being waited for.
+    /// Default: it does not.
+    fn index_count(&self) -> Option<usize> {
+        None
+    }
+
     /// What is wrong with the arguments whatever the shape, such as an unknown name; the network asks
     /// before it builds. Default: nothing.
     ///

@@ -81,7 +81,7 @@ pub use losses::{
     SparseCategoricalCrossentropy,
 };
 pub use metrics::{Accuracy, Metric, WeightedMean};
-pub use network::{LayerInfo, Mode, Network, Output, Port};
+pub use network::{IndexInput, LayerInfo, Mode, Network, Output, Port};
 pub use optimizers::{
     Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, LossScaleOptimizer, Nadam, Optimizer,
     RmsProp, Sgd,

@@ -63,6 +63,17 @@ pub struct LayerInfo<'a> {
     pub params: &'a [ParamId],
 }
 
+/// An input that a layer takes for indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexInput<'a> {
+    /// Which of the [`Network::inputs`] it is.
+    pub port: usize,
+    /// The layer's name.
+    pub layer: &'a str,
+    /// Its values are whole numbers from 0 to below this.
+    pub count: usize,
+}
+
 /// An output of a batch before the network's final activation.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -92,6 +103,12 @@ pub trait Network {
 
     /// The outputs, in the order in which `forward` returns them.
     fn outputs(&self) -> &[Port];
+
+    /// The inputs that layers take for indices, as they come, by [`Layer::index_count`](crate::Layer::index_count).
+    /// Default: none.
+    fn index_inputs(&self) -> Vec<IndexInput<'_>> {
+        Vec::new()
+    }
 
     /// The layers in the order in which they were added; none for a network without layers.
     fn layers(&self) -> Vec<LayerInfo<'_>> {

@@ -143,6 +143,11 @@ impl Part {
         self.computes = policy.computes(takes);
     }
 
+    /// As [`Layer::index_count`].
+    pub(crate) fn index_count(&self) -> Option<usize> {
+        self.layer.index_count()
+    }
+
     /// Whether an optimizer changes any of its parameters.
     pub(crate) fn is_trained(&self, params: &Params) -> bool {
         self.params.iter().any(|id| params[*id].trainable())

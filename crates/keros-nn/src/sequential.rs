@@ -4,7 +4,7 @@ use crate::activation::Activation;
 use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Pass};
-use crate::network::{LayerInfo, Mode, Network, Output, Port, unknown_layer};
+use crate::network::{IndexInput, LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, check_sample};
 use crate::penalty::Penalty;
@@ -170,6 +170,16 @@ impl Network for Sequential {
 
     fn params_mut(&mut self) -> &mut Params {
         &mut self.params
+    }
+
+    fn index_inputs(&self) -> Vec<IndexInput<'_>> {
+        let first = self.parts.first();
+        let input = first.and_then(|part| {
+            let (port, layer) = (0, part.name.as_str());
+            let count = part.index_count()?;
+            Some(IndexInput { port, layer, count })
+        });
+        input.into_iter().collect()
     }
 
     fn param_rules(&self) -> &ParamRules {

@@ -2,8 +2,8 @@
 
 use crate::error::TrainError;
 use keros_data::{Array, Arrays, DType as HostType};
-use keros_nn::{Port, Target, TargetKind};
-use keros_tensor::{Tensor, TensorError, Workspace, upload};
+use keros_nn::{IndexInput, Network, NnError, Port, Target, TargetKind};
+use keros_tensor::{Tensor, TensorError, Workspace, kernels, upload};
 
 /// The inputs in the order of `ports`, each f32.
 pub(crate) fn input_tensors(
@@ -17,6 +17,28 @@ pub(crate) fn input_tensors(
         tensors.push(float_tensor(workspace, array)?);
     }
     Ok(tensors)
+}
+
+/// Looks at the inputs that a network takes for indices, for a device that cannot refuse a value without being waited
+/// for.
+pub(crate) fn check_indices(network: &impl Network, inputs: &Arrays) -> Result<(), TrainError> {
+    let indices = network.index_inputs();
+    if indices.is_empty() {
+        return Ok(());
+    }
+    let ports: Vec<&Port> = network.inputs().iter().collect();
+    let arrays = by_port("inputs", &ports, inputs)?;
+    let mut values = Vec::new();
+    for IndexInput { port, layer, count } in indices {
+        let array = arrays[port];
+        as_f32(array, &mut values)?;
+        let per_sample = values.len() / array.len().max(1);
+        kernels::check_indices(&values, per_sample, count).map_err(|error| NnError::Layer {
+            layer: layer.to_owned(),
+            source: Box::new(error.into()),
+        })?;
+    }
+    Ok(())
 }
 
 /// The arrays in the order of `ports`. A single array needs no name for a single port.

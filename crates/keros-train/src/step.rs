@@ -1,7 +1,7 @@
 //! The one step behind every method: batch to device, forward, loss, backward, update.
 
 use crate::class_weight::ClassWeight;
-use crate::data::{by_port, input_tensors, target_tensor, weights_by_port};
+use crate::data::{by_port, check_indices, input_tensors, target_tensor, weights_by_port};
 use crate::error::TrainError;
 use crate::positions::Terms;
 use crate::settle::{Compared, OutputValues, StepValues};
@@ -99,6 +99,9 @@ impl<N: Network> Trainer<N> {
 
     fn forward(&mut self, batch: &Batch, mode: Mode) -> Result<Vec<Output>, TrainError> {
         self.workspace.recycle();
+        if !self.workspace.device().is_cpu() {
+            check_indices(&self.network, &batch.inputs)?;
+        }
         let inputs = input_tensors(&mut self.workspace, self.network.inputs(), &batch.inputs)?;
         Ok(self.network.forward(&mut self.workspace, &inputs, mode)?)
     }

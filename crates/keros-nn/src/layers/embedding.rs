@@ -59,6 +59,10 @@ arguments! {
 impl Layer for Embedding {
     layer!("Embedding");
 
+    fn index_count(&self) -> Option<usize> {
+        Some(self.input_dim)
+    }
+
     fn build(
         &mut self,
         input: &[usize],

@@ -5,30 +5,32 @@ KERNEL(embedding_fill, (unsigned *x, unsigned n, unsigned value)) {
     FOR_EACH(i, n) x[i] = value;
 }
 
-// Whole numbers as indices. The place of the first that names no row of the table goes to `bad`, which holds the
-// largest number before, and the index becomes 0, so that nothing is read outside of the table.
-KERNEL(embedding_indices, (const float *x, unsigned *indices, unsigned n, unsigned rows, unsigned *bad)) {
+// What is no index: a kernel has no other way to tell than a row that is no number.
+#define NO_INDEX 0xffffffffu
+
+// Whole numbers as indices.
+KERNEL(embedding_indices, (const float *x, unsigned *indices, unsigned n, unsigned rows)) {
     FOR_EACH(i, n) {
         float value = x[i];
-        unsigned index = 0;
-        if (value >= 0 && value < (float)rows && truncf(value) == value)
-            index = (unsigned)value;
-        else
-            atomicMin(bad, (unsigned)i);
-        indices[i] = index;
+        bool is_index = value >= 0 && value < (float)rows && truncf(value) == value;
+        indices[i] = is_index ? (unsigned)value : NO_INDEX;
     }
 }
 
 KERNEL(embedding_rows, (const unsigned *indices, const float *table, float *y, unsigned n, unsigned width)) {
     FOR_EACH(i, n) {
         unsigned row = (unsigned)i / width, column = (unsigned)i - row * width;
-        y[i] = table[(size_t)indices[row] * width + column];
+        unsigned index = indices[row];
+        y[i] = index == NO_INDEX ? NAN : table[(size_t)index * width + column];
     }
 }
 
 // The first place of each index that occurs. The smallest number does not depend on the order of the threads.
 KERNEL(embedding_firsts, (const unsigned *indices, unsigned n, unsigned *first)) {
-    FOR_EACH(i, n) atomicMin(&first[indices[i]], (unsigned)i);
+    FOR_EACH(i, n) {
+        if (indices[i] != NO_INDEX)
+            atomicMin(&first[indices[i]], (unsigned)i);
+    }
 }
 
 // Columns that a block adds up: four for each lane of a warp.
@@ -44,7 +46,7 @@ KERNEL(embedding_gradient, (const unsigned *indices, const unsigned *first, cons
     unsigned chunks = (width + COLUMNS - 1) / COLUMNS;
     unsigned place = blockIdx.x / chunks, start = (blockIdx.x - place * chunks) * COLUMNS;
     unsigned index = indices[place];
-    if (first[index] != place)
+    if (index == NO_INDEX || first[index] != place)
         return;
     unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     unsigned part = (n - place + 255) / 256 * 32;

@@ -3,54 +3,31 @@
 use candle_core::{DType, Tensor};
 
 use super::elementwise::fill;
-use super::{Gpu, address, blocks, each, launch, recording, small};
+use super::{Gpu, address, blocks, each, launch, small};
 use crate::{TensorError, Workspace};
 
 /// As in embedding.cu.
 const COLUMNS: u32 = 128;
 
-/// `n` numbers that are larger than every place.
-fn no_places(gpu: &Gpu, ws: &mut Workspace, n: u32) -> Result<(Tensor, u64), TensorError> {
-    let places = ws.take(&[n as usize], DType::U32)?;
-    let to = address::<u32>("embedding", &places)?;
-    let (threads, value) = (each(n as usize), u32::MAX);
-    launch!(gpu, EMBEDDING.embedding_fill, threads, to, n, value);
-    Ok((places, to))
-}
-
-/// [`kernels::embedding`](crate::kernels::embedding); also returns the place of the first number that is
-/// no index.
-///
-/// To know that, the host waits for the GPU to have looked at the numbers, which is the one wait of the
-/// kernels.
+/// [`kernels::embedding`](crate::kernels::embedding).
 pub(crate) fn embedding(
     gpu: &Gpu,
     ws: &mut Workspace,
     x: &Tensor,
     table: &Tensor,
     shape: &[usize],
-) -> Result<(Tensor, Tensor, Option<usize>), TensorError> {
+) -> Result<(Tensor, Tensor), TensorError> {
     const OP: &str = "embedding";
     let (n, table_rows) = (small(OP, x)?, table.dims()[0]);
     let indices = ws.take(x.dims(), DType::U32)?;
     let y = ws.take(shape, DType::F32)?;
     let values = small(OP, &y)?;
-    let (bad, flag) = no_places(gpu, ws, 1)?;
     let rows = u32::try_from(table_rows).unwrap_or(u32::MAX);
     let (x, to) = (address::<f32>(OP, x)?, address::<u32>(OP, &indices)?);
     let threads = each(n as usize);
-    launch!(
-        gpu,
-        EMBEDDING.embedding_indices,
-        threads,
-        x,
-        to,
-        n,
-        rows,
-        flag
-    );
+    launch!(gpu, EMBEDDING.embedding_indices, threads, x, to, n, rows);
     let (table, y_to) = (address::<f32>(OP, table)?, address::<f32>(OP, &y)?);
-    if values > 0 && rows > 0 {
+    if values > 0 {
         let (threads, width) = (each(values as usize), values / n);
         launch!(
             gpu,
@@ -63,11 +40,16 @@ pub(crate) fn embedding(
             width
         );
     }
-    recording::flush()?;
-    let place = bad.to_vec1::<u32>()?[0];
-    ws.give(&bad);
-    let place = (place != u32::MAX).then_some(place as usize);
-    Ok((y, indices, place))
+    Ok((y, indices))
+}
+
+/// `n` numbers that are larger than every place.
+fn no_places(gpu: &Gpu, ws: &mut Workspace, n: u32) -> Result<(Tensor, u64), TensorError> {
+    let places = ws.take(&[n as usize], DType::U32)?;
+    let to = address::<u32>("embedding", &places)?;
+    let (threads, value) = (each(n as usize), u32::MAX);
+    launch!(gpu, EMBEDDING.embedding_fill, threads, to, n, value);
+    Ok((places, to))
 }
 
 /// [`kernels::embedding_backward`](crate::kernels::embedding_backward).

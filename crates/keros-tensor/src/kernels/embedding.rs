@@ -13,11 +13,11 @@ const PIECES: usize = 16;
 ///
 /// `x`: `[N, …]`, whole numbers from 0 as `f32`; `table`: `[rows, width]`; `y`: `[N, …, width]`.
 ///
-/// On a GPU it waits until the numbers have been looked at, in order to tell of those that are no index.
+/// On a GPU nobody looks at the numbers before the kernel runs: one that is no index makes a row of NaN, and
+/// [`embedding_backward`] passes over it. [`check_indices`] finds it while the numbers are on the host.
 ///
 /// # Errors
-/// [`TensorError::Argument`] for a number that is no index of a row, with its place; otherwise see
-/// [the module](super).
+/// That of [`check_indices`], on the CPU; otherwise see [the module](super).
 pub fn embedding(
     ws: &mut Workspace,
     x: &Tensor,
@@ -26,32 +26,20 @@ pub fn embedding(
     const OP: &str = "embedding";
     let [rows, width] = dims(OP, "table", table, "[rows, width]")?;
     let shape = [x.dims(), &[width]].concat();
+    on_gpu!(x, |gpu| cuda::embedding::embedding(
+        gpu, ws, x, table, &shape
+    ));
     let sample: usize = x.dims().iter().skip(1).product();
-    let no_index = |at: usize, value: f32| {
-        let expected = format!("a whole number in 0..{rows}");
-        let place = (at / sample.max(1), at % sample.max(1));
-        let found = format!("{value} in row {}, position {}", place.0, place.1);
-        TensorError::argument(OP, "index", expected, found)
-    };
-    on_gpu!(x, |gpu| {
-        match cuda::embedding::embedding(gpu, ws, x, table, &shape)? {
-            (y, indices, None) => Ok((y, indices)),
-            (_, _, Some(at)) => Err(no_index(at, access::read::<f32>(x)?[at])),
-        }
-    });
     let indices = ws.take(x.dims(), DType::U32)?;
     let y = ws.take(&shape, DType::F32)?;
     let x = access::read::<f32>(x)?;
     let x = &*x;
+    check_indices(x, sample, rows)?;
     access::write(&indices, |indices: &mut [u32]| {
-        for (i, (index, &value)) in indices.iter_mut().zip(x).enumerate() {
-            if value.fract() != 0.0 || !(0.0..rows as f32).contains(&value) {
-                return Err(no_index(i, value));
-            }
+        for (index, &value) in indices.iter_mut().zip(x) {
             *index = value as u32;
         }
-        Ok(())
-    })??;
+    })?;
     {
         let (indices, table) = (access::read::<u32>(&indices)?, access::read::<f32>(table)?);
         let (indices, table) = (&*indices, &*table);
@@ -66,6 +54,21 @@ pub fn embedding(
         })?;
     }
     Ok((y, indices))
+}
+
+/// Whether all numbers, so many for each sample, are indices of a table of so many rows.
+///
+/// # Errors
+/// [`TensorError::Argument`] for the first that is none, with its place.
+pub fn check_indices(values: &[f32], per_sample: usize, rows: usize) -> Result<(), TensorError> {
+    let is_index = |value: &f32| value.fract() == 0.0 && (0.0..rows as f32).contains(value);
+    let Some(at) = values.iter().position(|value| !is_index(value)) else {
+        return Ok(());
+    };
+    let (row, position) = (at / per_sample.max(1), at % per_sample.max(1));
+    let expected = format!("a whole number in 0..{rows}");
+    let found = format!("{} in row {row}, position {position}", values[at]);
+    Err(TensorError::argument("embedding", "index", expected, found))
 }
 
 /// The gradient of [`embedding`] with respect to the table: fills `dtable` (`[rows, width]`) with

@@ -98,7 +98,7 @@ pub use dense::{dense, dense_backward};
 pub use dropout::{dropout, dropout_backward};
 pub use element_loss::{ElementLoss, element_loss, hinge_targets};
 pub use elementwise::{copy, fill, map, u8_to_f32, zip_map};
-pub use embedding::{embedding, embedding_backward};
+pub use embedding::{check_indices, embedding, embedding_backward};
 pub use function::{Function, function, function_backward};
 pub use global_pool::{
     global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,

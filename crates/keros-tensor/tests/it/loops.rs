@@ -2,8 +2,8 @@
 //! double precision, and bit for bit against the portable ones.
 
 use keros_tensor::kernels::{
-    Activation, MergeOp, Taps, activation, activation_backward, affine, concatenate, copy, crop2d,
-    dropout, dropout_backward, embedding, embedding_backward, fill, log_softmax,
+    Activation, MergeOp, Taps, activation, activation_backward, affine, check_indices, concatenate,
+    copy, crop2d, dropout, dropout_backward, embedding, embedding_backward, fill, log_softmax,
     log_softmax_backward, map, merge, merge_backward, permute, prelu, prelu_backward, resample,
     slice_axis, u8_to_f32, zero_pad2d, zip_map,
 };
@@ -225,6 +225,7 @@ proptest! {
             let index = |i: usize| i * 7 % rows;
             let indices: Vec<f32> = (0..lookups).map(|i| index(i) as f32).collect();
             let (y, kept) = embedding(ws, &tensor(&indices, &[lookups]), &table).unwrap();
+            check_indices(&indices, 1, rows).unwrap();
             let table64 = flat64(&table);
             let expected: Vec<f64> =
                 (0..lookups * c).map(|i| table64[index(i / c) * c + i % c]).collect();

@@ -1,8 +1,8 @@
 //! Kernels that move, repeat and join values, against plain loops.
 
 use keros_tensor::kernels::{
-    Activation, MergeOp, Taps, affine, concatenate, copy, crop2d, embedding, embedding_backward,
-    fill, merge, permute, prelu_backward, resample, slice_axis, zero_pad2d,
+    Activation, MergeOp, Taps, affine, check_indices, concatenate, copy, crop2d, embedding,
+    embedding_backward, fill, merge, permute, prelu_backward, resample, slice_axis, zero_pad2d,
 };
 use keros_tensor::{Tensor, TensorError, Workspace};
 
@@ -182,9 +182,28 @@ fn gradients_of_many_rows_of_a_table_are_added_up() {
     check_close("gradient of the table", &dtable, &expected, 2e-5);
 
     for bad in [-1.0, 7.0, 0.5, f32::NAN] {
-        let x = tensor(&[1.0, 2.0, 0.0, bad, 9.0, 0.0], &[3, 2]);
-        let error = embedding(ws, &x, &table).unwrap_err().to_string();
+        let values = [1.0, 2.0, 0.0, bad, 6.0, 0.0];
+        let x = tensor(&values, &[3, 2]);
+        let error = check_indices(&values, 2, rows).unwrap_err().to_string();
         assert!(error.ends_with("in row 1, position 1)"), "{error}");
+        match embedding(ws, &x, &table) {
+            Err(found) => assert!(test_device().is_cpu() && found.to_string() == error),
+            Ok((y, indices)) => {
+                assert!(!test_device().is_cpu());
+                let y = flat(&y);
+                let is_nan = |row: usize| y[row * width..][..width].iter().all(|y| y.is_nan());
+                assert_eq!(
+                    [0, 1, 2, 3, 4, 5].map(is_nan),
+                    [false, false, false, true, false, false]
+                );
+                // Its gradient goes nowhere, and the others' where it belongs.
+                let dy = random(4, &[3, 2, width]);
+                embedding_backward(ws, &indices, &dy, &dtable).unwrap();
+                let (dy, dtable) = (flat(&dy), flat(&dtable));
+                assert_eq!(dtable[6 * width..], dy[4 * width..5 * width]);
+                assert!(dtable.iter().all(|grad| grad.is_finite()));
+            }
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use crate::test_device::test_device;
 use keros_callbacks::{
     CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Logs, TerminateOnNan, Verbose,
 };
-use keros_data::{Array, Batch};
-use keros_nn::layers::{Dense, Dropout};
+use keros_data::{Array, Arrays, Batch};
+use keros_nn::layers::{Add, Dense, Dropout, Embedding, Flatten};
 use keros_nn::{
-    L1L2, L2, Layer, LayerBuilder, Metric, Network, NnError, Output, Pass, Sequential,
+    Graph, L1L2, L2, Layer, LayerBuilder, Metric, Network, NnError, Output, Pass, Sequential,
     SparseCategoricalCrossentropy, Target,
 };
 use keros_tensor::access::{host_copies, read};
@@ -243,6 +243,44 @@ fn labels_that_name_no_class_are_refused_before_anything_is_trained() {
     let error = ignoring.train_on_batch(&with(vec![0, 9, 3])).unwrap_err();
     let expected = "sparse_categorical_crossentropy: label of sample 2 is out of range";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn indices_out_of_a_table_are_refused_before_anything_is_trained() {
+    let mut graph = Graph::builder();
+    let words = graph.input("words", [2]);
+    let numbers = graph.input("numbers", [6]);
+    let x = graph.layer(Embedding::new(5, 3).name("table"), words);
+    let x = graph.layer(Flatten::new(), x);
+    let x = graph.merge(Add::new(), &[x, numbers]);
+    let class = graph.layer(Dense::new(3).activation("softmax"), x);
+    let network = graph.build(&[("class", class)], test_device(), 3).unwrap();
+    let mut trainer = Trainer::builder(network)
+        .optimizer("sgd")
+        .loss("sparse_categorical_crossentropy")
+        .compile()
+        .unwrap();
+    let inputs = |words: Array| {
+        let numbers = Array::from_vec(&[3, 6], vec![7.5_f32; 18]).unwrap();
+        Arrays::from_pairs([("numbers", numbers), ("words", words)]).unwrap()
+    };
+    let classes = Array::from_vec(&[3], vec![0_u8, 1, 2]).unwrap();
+    let batch = |words: Array| Batch::new(inputs(words), classes.clone());
+    let wrong = || Array::from_vec(&[3, 2], vec![0_i64, 4, 1, 5, 2, 3]).unwrap();
+    let expected = "layer `table`: embedding: bad index (expected a whole number in 0..5, found 5 in row 1, position 1)";
+    let error = trainer.train_on_batch(&batch(wrong())).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let error = trainer.test_on_batch(&batch(wrong())).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let error = trainer.predict_on_batch(inputs(wrong())).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(trainer.optimizer().iterations(), 0);
+
+    let before = host_copies();
+    let right = Array::from_vec(&[3, 2], vec![0_u8, 4, 1, 1, 2, 3]).unwrap();
+    let logs = trainer.train_on_batch(&batch(right)).unwrap();
+    assert!(logs.number("loss").unwrap().is_finite());
+    assert!(test_device().is_cpu() || host_copies() == before);
 }
 
 #[test]
