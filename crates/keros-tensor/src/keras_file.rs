@@ -51,7 +51,7 @@ pub struct KerasLayer<'a> {
 ///
 /// # Errors
 /// A file that cannot be read, that is neither HDF5 nor a `.keras` archive, that is damaged, whose
-/// variables are not of type float32, or that does not name its layers where that is asked for;
+/// variables are not of type float32 (or int32, such as a count), or that does not name its layers where that is asked for;
 /// layers that do not match and are not to be skipped, all listed by name. No parameter has changed
 /// then.
 pub fn load_keras_params(
@@ -192,7 +192,15 @@ fn variables(group: &Group, path: &str) -> Result<Vec<Tensor>, String> {
         .map_err(|error| format!("layers/{path}/vars: {error}"))?
         .len();
     let variable = |index: usize| {
-        let values = group.dataset(&index.to_string())?.read_array::<f32>()?;
+        let dataset = group.dataset(&index.to_string())?;
+        let values = match dataset.read_array::<f32>() {
+            // A count, such as Normalization has.
+            Err(error) => match dataset.read_array::<i32>() {
+                Ok(counts) => counts.mapv(|count| count as f32),
+                Err(_) => return Err(error),
+            },
+            values => values?,
+        };
         let flat: Vec<f32> = values.iter().copied().collect();
         Ok(Tensor::from_vec(flat, values.shape(), &Device::Cpu))
     };

@@ -99,7 +99,8 @@ built_in! {
     Activation ActivityRegularization AveragePooling2D BatchNormalization Conv1D Conv2D
     Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dropout ELU Embedding Flatten
     GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization LayerNormalization LeakyReLU
-    MaxPooling2D PReLU Permute ReLU RepeatVector Rescaling Reshape SeparableConv2D Softmax
+    MaxPooling2D Normalization PReLU Permute ReLU RepeatVector Rescaling Reshape SeparableConv2D Softmax
+    SpatialDropout1D SpatialDropout2D
     UnitNormalization UpSampling2D ZeroPadding2D;
     Add Average Concatenate Maximum Minimum Multiply Subtract
 }

@@ -1,11 +1,12 @@
 //! Several inputs as one.
 
 use super::axis_of_batch;
+use super::broadcast::Broadcast;
 use crate::config::{Arguments, Config};
 use crate::error::NnError;
 use crate::layer::{Merge, Pass};
-use keros_tensor::kernels::{self, Activation, MergeOp, Taps};
-use keros_tensor::{Tensor, Workspace};
+use keros_tensor::Tensor;
+use keros_tensor::kernels::{self, Activation, MergeOp};
 
 /// The methods of [`Merge`] that do not depend on what a layer computes.
 macro_rules! merge {
@@ -34,59 +35,6 @@ struct Elementwise {
     inputs: Vec<Broadcast>,
     /// That of a ReLU that follows.
     activation: Activation,
-}
-
-/// How the sample of one input gets the shape of the output.
-struct Broadcast {
-    input: Vec<usize>,
-    /// The input's shape with axes of length 1 in front, as many as the output has.
-    aligned: Vec<usize>,
-    /// Axes of a batch, with what repeats along them and what sums over them.
-    repeats: Vec<(usize, Taps, Taps)>,
-}
-
-impl Broadcast {
-    fn new(input: &[usize], output: &[usize]) -> Broadcast {
-        let mut aligned = vec![1; output.len() - input.len()];
-        aligned.extend(input);
-        let repeats = aligned
-            .iter()
-            .zip(output)
-            .enumerate()
-            .filter(|(_, (from, to))| from != to)
-            .map(|(axis, (_, &length))| {
-                let repeat = Taps::repeat(1, length);
-                let sum = repeat.transposed();
-                (axis + 1, repeat, sum)
-            })
-            .collect();
-        Broadcast {
-            input: input.to_vec(),
-            aligned,
-            repeats,
-        }
-    }
-
-    fn forward(&self, workspace: &mut Workspace, x: &Tensor) -> Result<Tensor, NnError> {
-        let mut x = x.reshape(batch(x.dim(0)?, &self.aligned))?;
-        for (axis, repeat, _) in &self.repeats {
-            x = kernels::resample(workspace, &x, *axis, repeat)?;
-        }
-        Ok(x)
-    }
-
-    fn backward(&self, workspace: &mut Workspace, mut dx: Tensor) -> Result<Tensor, NnError> {
-        for (axis, _, sum) in self.repeats.iter().rev() {
-            let next = kernels::resample(workspace, &dx, *axis, sum)?;
-            workspace.give(&dx);
-            dx = next;
-        }
-        Ok(dx.reshape(batch(dx.dim(0)?, &self.input))?)
-    }
-}
-
-fn batch(samples: usize, shape: &[usize]) -> Vec<usize> {
-    [&[samples], shape].concat()
 }
 
 /// The shape that all samples can be broadcast to; `None` if there is none.
@@ -177,7 +125,7 @@ impl Elementwise {
         let mut grads = Vec::with_capacity(count);
         for (index, broadcast) in self.inputs.iter().enumerate() {
             // The last one may be handed on as it is.
-            if op == MergeOp::Add && index + 1 == count && broadcast.repeats.is_empty() {
+            if op == MergeOp::Add && index + 1 == count && broadcast.is_plain() {
                 grads.push(broadcast.backward(pass.workspace, dy.clone())?);
                 return Ok(grads);
             }
@@ -244,7 +192,7 @@ macro_rules! elementwise {
 
             fn takes_mixed_precision(&self) -> bool {
                 let mut inputs = self.merge.inputs.iter();
-                inputs.all(|broadcast| broadcast.repeats.is_empty())
+                inputs.all(|broadcast| broadcast.is_plain())
             }
 
             fn fuse_relu(&mut self) -> bool {

@@ -8,7 +8,7 @@ use keros_tensor::{Tensor, kernels};
 
 /// One number for all values, or one for each channel (position of the last axis).
 #[derive(Clone, Debug, PartialEq)]
-pub struct PerChannel(Vec<f32>);
+pub struct PerChannel(pub(super) Vec<f32>);
 
 impl From<f32> for PerChannel {
     fn from(all: f32) -> Self {
@@ -39,7 +39,7 @@ crate::config::argument::plain! {
 }
 
 impl PerChannel {
-    fn check(&self, what: &str, input: &[usize]) -> Result<(), NnError> {
+    pub(super) fn check(&self, what: &str, input: &[usize]) -> Result<(), NnError> {
         let channels = input.last().copied().unwrap_or(1);
         if self.0.len() != 1 && self.0.len() != channels {
             let expected = format!("1 or {channels} numbers");

@@ -6,8 +6,9 @@ use keros_nn::layers::{
     BatchNormalization, Concatenate, Conv1D, Conv2D, Conv2DTranspose, Cropping2D, Dense,
     DepthwiseConv2D, Dropout, ELU, Embedding, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D,
     GroupNormalization, Interpolation, LayerNormalization, LeakyReLU, MaxPooling2D, Maximum,
-    Minimum, Multiply, PReLU, Padding, Permute, ReLU, RepeatVector, Rescaling, Reshape,
-    SeparableConv2D, Softmax, Subtract, UnitNormalization, UpSampling2D, ZeroPadding2D,
+    Minimum, Multiply, Normalization, PReLU, Padding, Permute, ReLU, RepeatVector, Rescaling,
+    Reshape, SeparableConv2D, Softmax, SpatialDropout1D, SpatialDropout2D, Subtract,
+    UnitNormalization, UpSampling2D, ZeroPadding2D,
 };
 use keros_nn::{
     Activation, Arguments, Config, Constraint, Distribution, DtypePolicy, Fan, Graph, Initializer,
@@ -95,7 +96,15 @@ fn chains() -> Vec<SequentialBuilder> {
             )
             .layer(Flatten::new())
             .layer(Dropout::new(0.3))
+            .layer(Dropout::new(0.2).noise_shape([1]))
             .layer(Dense::new(2).activation(Activation::Softmax)),
+        Sequential::builder([6, 5, 2])
+            .layer(Normalization::new().mean(0.5).variance([2.0, 3.5]))
+            .layer(SpatialDropout2D::new(0.25))
+            .layer(Dropout::new(0.1).noise_shape([1, 5, 1]))
+            .layer(Reshape::new([-1, 2]))
+            .layer(SpatialDropout1D::new(0.5).name("whole"))
+            .layer(Normalization::new().invert(true)),
         Sequential::builder([5])
             .layer(
                 Embedding::new(7, 3)

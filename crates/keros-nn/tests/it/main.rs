@@ -4,6 +4,7 @@
 mod autograd;
 mod config;
 mod conv_layers;
+mod data_layers;
 mod errors;
 mod fused_relu;
 mod gradient_properties;

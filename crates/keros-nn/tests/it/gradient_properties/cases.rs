@@ -290,6 +290,44 @@ fn rescaled() -> impl Strategy<Value = Arguments> {
     })
 }
 
+fn normalized() -> impl Strategy<Value = Arguments> {
+    let kinds = prop::sample::select(vec!["none", "one", "each"]);
+    (sample(), kinds, any::<bool>()).prop_map(|(shape, kind, invert)| {
+        let channels = shape[shape.len() - 1];
+        let each = |first: f64| {
+            (0..channels)
+                .map(|i| first + i as f64)
+                .collect::<Vec<f64>>()
+        };
+        let config = match kind {
+            "none" => json!({"invert": invert}),
+            "one" => json!({"mean": 0.4, "variance": 2.5, "axis": [], "invert": invert}),
+            _ => json!({"mean": each(-1.0), "variance": each(0.5), "invert": invert}),
+        };
+        (config, alone(shape))
+    })
+}
+
+fn dropped() -> impl Strategy<Value = Arguments> {
+    let rates = prop::sample::select(vec![0.0, 0.25, 0.5, 0.9]);
+    (sample(), rates, any::<u8>()).prop_map(|(shape, rate, which)| {
+        let axes = shape
+            .iter()
+            .enumerate()
+            .map(|(i, length)| match which >> (2 * i) & 3 {
+                0 => json!(1),
+                1 => json!(length),
+                _ => Value::Null,
+            });
+        let noise_shape: Vec<Value> = [Value::Null].into_iter().chain(axes).collect();
+        let config = match which {
+            0..64 => json!({"rate": rate}),
+            _ => json!({"rate": rate, "noise_shape": noise_shape}),
+        };
+        (config, alone(shape))
+    })
+}
+
 macro_rules! gradients {
     ($($test:ident: $class:literal = $arguments:expr;)*) => {
         $(proptest! {
@@ -321,8 +359,7 @@ gradients! {
             (config, alone(shape))
         });
     depthwise_conv2d: "DepthwiseConv2D" = by_channel(false);
-    dropout: "Dropout" = (sample(), prop::sample::select(vec![0.0, 0.25, 0.5, 0.9]))
-        .prop_map(|(shape, rate)| (json!({"rate": rate}), alone(shape)));
+    dropout: "Dropout" = dropped();
     elu: "ELU" = same_shape(json!({"alpha": 0.7}));
     embedding: "Embedding" = (1_usize..6, 1_usize..4, 1_usize..5).prop_map(|(words, width, length)| {
         (json!({"input_dim": words, "output_dim": width}), alone(vec![length]))
@@ -337,6 +374,7 @@ gradients! {
     leaky_relu: "LeakyReLU" = same_shape(json!({"negative_slope": 0.4}));
     max_pooling2d: "MaxPooling2D" = pooling();
     prelu: "PReLU" = shared_slopes();
+    normalization_of_data: "Normalization" = normalized();
     permute: "Permute" = permuted();
     relu: "ReLU" =
         same_shape(json!({"max_value": 1.2, "negative_slope": 0.2, "threshold": 0.3}));
@@ -348,6 +386,10 @@ gradients! {
     softmax: "Softmax" = normalization(true).prop_map(|(config, shapes)| {
         (json!({"axis": config["axis"]}), shapes)
     });
+    spatial_dropout1d: "SpatialDropout1D" = (1_usize..5, 1_usize..5)
+        .prop_map(|(steps, channels)| (json!({"rate": 0.5}), alone(vec![steps, channels])));
+    spatial_dropout2d: "SpatialDropout2D" =
+        image().prop_map(|shape| (json!({"rate": 0.3}), alone(shape)));
     unit_normalization: "UnitNormalization" = normalization(true).prop_map(|(config, shapes)| {
         (json!({"axis": config["axis"]}), shapes)
     });

@@ -193,8 +193,10 @@ impl Case {
             false => (self.inputs.len(), Vec::new()),
         };
         // A random mask is no function of the input: it is taken from what the layer made of it.
-        let mask: Option<Vec<f64>> =
-            (self.class == "Dropout").then(|| self.mask(&y, &values[0].data));
+        let mask: Option<Vec<f64>> = self
+            .class
+            .contains("Dropout")
+            .then(|| self.mask(&y, &values[0].data));
         let evaluate = |values: &[Values]| {
             let (x, params) = values.split_at(sources);
             let x = if indices { &given } else { x };

@@ -304,6 +304,24 @@ pub(super) fn forward(class: &str, config: &Value, params: &[Values], x: &[Value
             let scaled = first.with(&last("scale", 1.0), |x, scale| x * scale);
             scaled.with(&last("offset", 0.0), |x, offset| x + offset)
         }
+        "Normalization" => {
+            let last = |name, default| {
+                let numbers = config.by_channel(name, default);
+                let mut shape = vec![1; rank];
+                shape[rank - 1] = numbers.len();
+                Values::new(&shape, numbers)
+            };
+            let deviation = last("variance", 1.0).map(|variance| variance.sqrt().max(1e-7));
+            let mean = last("mean", 0.0);
+            match config.flag("invert", false) {
+                true => first
+                    .with(&deviation, |x, d| x * d)
+                    .with(&mean, |x, mean| x + mean),
+                false => first
+                    .with(&mean, |x, mean| x - mean)
+                    .with(&deviation, |x, d| x / d),
+            }
+        }
         "UpSampling2D" => windows::up_sample(config, first),
         _ => panic!("no reference for {class}"),
     }
