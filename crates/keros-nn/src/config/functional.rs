@@ -44,7 +44,10 @@ impl Functional {
         for layer in take_layers(&mut arguments)? {
             let mut entry = LayerEntry::read(layer)?;
             let name = entry.name.clone().unwrap_or_else(|| entry.class.clone());
-            let nodes = entry.rest.shift_remove("inbound_nodes");
+            let mut nodes = entry.rest.shift_remove("inbound_nodes");
+            if let Some(nodes) = &mut nodes {
+                calculation_with_a_number(&mut entry, nodes);
+            }
             let mut nodes = read_nodes(nodes).map_err(|error| error.in_layer(&name))?;
             let mut shape = None;
             if entry.class == "InputLayer" {
@@ -226,6 +229,43 @@ fn connect(
         return Err(NnError::config("inbound_nodes", expected, "another").in_layer(name));
     }
     Ok(())
+}
+
+/// What Keras writes of `x + 3.0` and the like, an operation with a tensor and a number, is made a [`Rescaling`].
+///
+/// [`Rescaling`]: crate::layers::Rescaling
+fn calculation_with_a_number(entry: &mut LayerEntry, nodes: &mut Value) {
+    let module = entry.rest.get("module").and_then(Value::as_str);
+    if !module.is_some_and(|module| module.starts_with("keras.src.ops.")) {
+        return;
+    }
+    let args = nodes
+        .get_mut(0)
+        .and_then(|node| node["args"].as_array_mut());
+    let Some(args) = args else {
+        return;
+    };
+    let [first, second] = args.as_slice() else {
+        return;
+    };
+    let (number, tensor, is_first) = match (first.as_f64(), second.as_f64()) {
+        (None, Some(number)) => (number, first.clone(), false),
+        (Some(number), None) => (number, second.clone(), true),
+        _ => return,
+    };
+    let (scale, offset) = match (entry.class.as_str(), is_first) {
+        ("Add", _) => (1.0, number),
+        ("Multiply", _) => (number, 0.0),
+        ("Subtract", false) => (1.0, -number),
+        ("Subtract", true) => (-1.0, number),
+        ("TrueDivide" | "Divide", false) => (1.0 / number, 0.0),
+        _ => return,
+    };
+    *args = vec![tensor];
+    entry.class = "Rescaling".to_owned();
+    let arguments = [("scale", json!(scale)), ("offset", json!(offset))];
+    let named = arguments.map(|(name, value)| (name.to_owned(), value));
+    entry.arguments = Arguments::new(named.into_iter().collect());
 }
 
 /// The inputs of each use of a layer.

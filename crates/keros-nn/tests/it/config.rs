@@ -518,6 +518,54 @@ fn graphs_with_wrong_connections_are_refused() {
     }
 }
 
+#[test]
+fn what_keras_calculates_with_numbers_is_read() {
+    let tensor = |name: &str| {
+        let history = json!([name, 0, 0]);
+        json!({"class_name": "__keras_tensor__", "config": {"shape": [null, 2], "keras_history": history}})
+    };
+    let input = json!({
+        "class_name": "InputLayer", "config": {"batch_shape": [null, 2], "name": "x"}, "name": "x", "inbound_nodes": [],
+    });
+    let model = |class: &str, args: serde_json::Value| {
+        let operation = json!({
+            "module": "keras.src.ops.numpy", "class_name": class, "config": {"name": "op"}, "name": "op",
+            "registered_name": class, "inbound_nodes": [{"args": args, "kwargs": {}}],
+        });
+        let layers = [input.clone(), operation];
+        json!({"class_name": "Functional", "config": {
+            "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [["op", 0, 0]],
+        }})
+        .to_string()
+    };
+    let x = || tensor("x");
+    for (class, args, expected) in [
+        ("Add", json!([x(), 3.0]), [7.0, 1.0]),
+        ("Add", json!([1, x()]), [5.0, -1.0]),
+        ("Multiply", json!([x(), 0.5]), [2.0, -1.0]),
+        ("Subtract", json!([x(), 3.0]), [1.0, -5.0]),
+        ("Subtract", json!([3.0, x()]), [-1.0, 5.0]),
+        ("TrueDivide", json!([x(), 4.0]), [1.0, -0.5]),
+        ("Add", json!([x(), x()]), [8.0, -4.0]),
+    ] {
+        let mut network = Graph::from_json(&model(class, args.clone()), test_device(), 1).unwrap();
+        let ws = &mut Workspace::new(test_device());
+        let x = Tensor::new(&[[4.0_f32, -2.0]], test_device()).unwrap();
+        let outputs = network.forward(ws, &[x], Mode::Inference).unwrap();
+        let found = read::<f32>(&outputs[0].logits).unwrap().to_vec();
+        assert_eq!(found, expected, "{class} {args}");
+    }
+    for (class, args) in [
+        ("TrueDivide", json!([4.0, x()])),
+        ("Power", json!([x(), 2.0])),
+    ] {
+        let error = Graph::from_json(&model(class, args), test_device(), 1)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("op"), "{error}");
+    }
+}
+
 /// A layer of the user's own.
 struct Twice {
     times: f32,
