@@ -5,7 +5,7 @@
 //! All sides train the same network on random images with Adam, and read loss and accuracy of every
 //! batch. The loop in candle does not shuffle, which costs it less. With `--device cuda` the images are
 //! bytes in the memory of the host, and loss and accuracy are read once an epoch;
-//! `--graphs` has keros, and `torch.compile`, start what comes again as CUDA graphs.
+//! `--cuda-graphs` has keros, and `torch.compile`, start what comes again as CUDA graphs.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 

@@ -40,7 +40,7 @@ pub(crate) fn run(who: &str, mut command: Command, training: &Training) -> Resul
         command.arg("--augment");
     }
     if training.how.graphs {
-        command.arg("--graphs");
+        command.arg("--cuda-graphs");
     }
     if training.how.is_on_gpu() {
         command.args(["--precision", &training.how.precision.to_string()]);

@@ -69,7 +69,7 @@ impl Request {
                 Arg::Long("images") => images = Some(parser.value()?.parse()?),
                 Arg::Long("rounds") => rounds = parser.value()?.parse()?,
                 Arg::Long("augment") => augment = true,
-                Arg::Long("graphs") => graphs = true,
+                Arg::Long("cuda-graphs") => graphs = true,
                 Arg::Long("json") => json = true,
                 Arg::Long("side") => side = parser.value()?.string()?.parse()?,
                 Arg::Long("against") => {
@@ -97,7 +97,10 @@ impl Request {
                 precisions.is_empty(),
                 "--precision is for GPUs, found --device {device}"
             );
-            ensure!(!graphs, "--graphs is for GPUs, found --device {device}");
+            ensure!(
+                !graphs,
+                "--cuda-graphs is for GPUs, found --device {device}"
+            );
         }
         if augment {
             ensure!(

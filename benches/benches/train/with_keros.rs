@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use keros::callbacks::EventSet;
 use keros::nn::DtypePolicy;
 use keros::prelude::*;
-use keros::tensor::{set_graphs, set_tf32};
+use keros::tensor::{set_cuda_graphs, set_tf32};
 
 use crate::data::{Data, Pixels};
 use crate::how::{How, Precision};
@@ -30,7 +30,7 @@ impl Training {
         let labels = data.labels.into_iter().map(i64::from).collect();
         let device = parse_device(&how.device)?;
         set_tf32(how.precision != Precision::Float32);
-        set_graphs(how.graphs);
+        set_cuda_graphs(how.graphs);
         let scaled = matches!(data.pixels, Pixels::Bytes(_));
         let network = network(model, scaled, &device)?;
         let policy = match how.precision {

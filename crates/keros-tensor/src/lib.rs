@@ -49,7 +49,7 @@ pub use npz::{load_npz, save_npz};
 pub use params::{Param, ParamId, Params};
 pub use precision::{set_tf32, tf32};
 pub use readback::Readback;
-pub use recording::{Recording, graph_starts, graphs, set_graphs, unrecorded};
+pub use recording::{Recording, cuda_graph_starts, cuda_graphs, set_cuda_graphs, unrecorded};
 pub use rng::Stream;
 pub use upload::{Convert, upload};
 pub use weights::{check_params, load_params, load_tensors, save_params, save_tensors, set_params};

@@ -16,23 +16,23 @@ static GRAPHS: AtomicBool = AtomicBool::new(false);
 /// Off by default. Holds for the [recordings](Recording) that start after the call, on all threads and GPUs.
 ///
 /// ```
-/// assert!(!keros_tensor::graphs());
-/// keros_tensor::set_graphs(true);
-/// assert!(keros_tensor::graphs());
+/// assert!(!keros_tensor::cuda_graphs());
+/// keros_tensor::set_cuda_graphs(true);
+/// assert!(keros_tensor::cuda_graphs());
 /// ```
-pub fn set_graphs(on: bool) {
+pub fn set_cuda_graphs(on: bool) {
     GRAPHS.store(on, Ordering::Relaxed);
 }
 
-/// Whether GPUs are told of passes as graphs; see [`set_graphs`].
+/// Whether GPUs are told of passes as graphs; see [`set_cuda_graphs`].
 #[must_use]
-pub fn graphs() -> bool {
+pub fn cuda_graphs() -> bool {
     GRAPHS.load(Ordering::Relaxed)
 }
 
-/// How many graphs this thread has started.
+/// How many CUDA graphs this thread has started.
 #[must_use]
-pub fn graph_starts() -> u64 {
+pub fn cuda_graph_starts() -> u64 {
     #[cfg(feature = "cuda")]
     return crate::cuda::recording::graph_starts();
     #[cfg(not(feature = "cuda"))]
@@ -45,7 +45,7 @@ pub fn graph_starts() -> u64 {
 /// Functions of this crate that read or write memory of the GPU in another way start what was recorded before. Other
 /// code does not know of it: around operations of candle on tensors of the GPU stands [`unrecorded`].
 ///
-/// On the CPU, without [`set_graphs`] and inside another recording it does nothing.
+/// On the CPU, without [`set_cuda_graphs`] and inside another recording it does nothing.
 /// If it is dropped without [`finish`](Self::finish), as after an error, what is still recorded is not done.
 ///
 /// ```
@@ -74,7 +74,7 @@ impl Recording {
     /// workspace.
     pub fn start(ws: &Workspace) -> Self {
         #[cfg(feature = "cuda")]
-        let is_open = graphs() && ws.record();
+        let is_open = cuda_graphs() && ws.record();
         #[cfg(not(feature = "cuda"))]
         let is_open = {
             let _ = ws;

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use keros_tensor::kernels::{self, Activation};
 use keros_tensor::{
-    DType, Recording, Stream, Tensor, Workspace, access, graph_starts, set_graphs, unrecorded,
-    upload,
+    DType, Recording, Stream, Tensor, Workspace, access, cuda_graph_starts, set_cuda_graphs,
+    unrecorded, upload,
 };
 
 use crate::test_device::test_device;
@@ -20,7 +20,7 @@ struct Work {
 
 impl Work {
     fn new() -> Work {
-        set_graphs(true);
+        set_cuda_graphs(true);
         let device = test_device();
         let values = |n: usize| (0..n).map(|i| (i % 17) as f32 / 8.0 - 1.0);
         let tensor = |rows: usize, columns: usize| {
@@ -68,11 +68,11 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 /// Graphs that a GPU starts meanwhile; the CPU starts none.
 #[track_caller]
 fn starts(expected: u64, work: impl FnOnce()) {
-    let before = graph_starts();
+    let before = cuda_graph_starts();
     work();
     let expected = if test_device().is_cpu() { 0 } else { expected };
     assert_eq!(
-        graph_starts() - before,
+        cuda_graph_starts() - before,
         expected,
         "graphs that were started"
     );
@@ -145,7 +145,7 @@ fn whatever_reads_or_writes_in_between_comes_in_its_turn() {
         assert_eq!(values(&copied), [7.0; 80]);
         assert_eq!(expected, work.direct(round));
     }
-    assert!(device.is_cpu() || graph_starts() > 0);
+    assert!(device.is_cpu() || cuda_graph_starts() > 0);
 }
 
 #[test]

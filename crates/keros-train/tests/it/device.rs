@@ -12,7 +12,9 @@ use keros_nn::{
     SparseCategoricalCrossentropy, Target,
 };
 use keros_tensor::access::{host_copies, read};
-use keros_tensor::{DType, Device, Tensor, Workspace, graph_starts, graphs, kernels, set_graphs};
+use keros_tensor::{
+    DType, Device, Tensor, Workspace, cuda_graph_starts, cuda_graphs, kernels, set_cuda_graphs,
+};
 use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
 use std::process::Command;
 
@@ -440,8 +442,8 @@ impl Doubled {
 fn graphs_change_no_value() {
     let (x, y) = problem(90);
     let run = |on: bool| {
-        let before = graphs();
-        set_graphs(on);
+        let before = cuda_graphs();
+        set_cuda_graphs(on);
         let network = Sequential::builder([FEATURES])
             .layer(Dense::new(16).activation("relu"))
             .layer(Dropout::new(0.25))
@@ -463,13 +465,13 @@ fn graphs_change_no_value() {
             epochs: 3,
             ..silent(CallbackList::new())
         };
-        let started = graph_starts();
+        let started = cuda_graph_starts();
         let history = trainer.fit(x.clone(), y.clone(), options).unwrap();
-        let started = graph_starts() - started;
+        let started = cuda_graph_starts() - started;
         let predicted = trainer
             .predict(x.clone(), PredictOptions::default())
             .unwrap();
-        set_graphs(before);
+        set_cuda_graphs(before);
         let params = trainer.network().params().iter();
         let values: Vec<Vec<f32>> = params
             .map(|(_, param)| read::<f32>(param.value()).unwrap().to_vec())
@@ -477,7 +479,7 @@ fn graphs_change_no_value() {
         (history.get("loss"), values, predicted, started)
     };
     let (loss, values, predicted, started) = run(false);
-    assert!(started == 0 || graphs(), "{started} graphs");
+    assert!(started == 0 || cuda_graphs(), "{started} graphs");
     let (of_graphs, with_graphs, by_graphs, started) = run(true);
     assert_eq!(loss, of_graphs);
     assert_eq!(values, with_graphs);

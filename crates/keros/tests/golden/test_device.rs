@@ -3,11 +3,11 @@
 
 use std::sync::LazyLock;
 
-use keros::tensor::{Device, parse_device, set_graphs, set_tf32};
+use keros::tensor::{Device, parse_device, set_cuda_graphs, set_tf32};
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
     set_tf32(false);
-    set_graphs(std::env::var_os("KEROS_TEST_GRAPHS").is_some());
+    set_cuda_graphs(std::env::var_os("KEROS_TEST_GRAPHS").is_some());
     let name = std::env::var("KEROS_TEST_DEVICE");
     parse_device(name.as_deref().unwrap_or("cpu")).unwrap()
 });
