@@ -490,3 +490,34 @@ fn graphs_change_no_value() {
         false => assert!((100..144).contains(&started), "{started} graphs"),
     }
 }
+
+/// Two threads share the GPU's stream, and the libraries' handles, which go to another one while a graph is made.
+#[test]
+fn trainings_beside_each_other_are_those_alone() {
+    let run = || {
+        let (x, y) = problem(40);
+        let mut trainer = Trainer::builder(network(0.25))
+            .optimizer("adam")
+            .loss("sparse_categorical_crossentropy")
+            .seed(3)
+            .compile()
+            .unwrap();
+        let options = FitOptions {
+            epochs: 4,
+            ..silent(CallbackList::new())
+        };
+        trainer.fit(x, y, options).unwrap().get("loss")
+    };
+    let before = cuda_graphs();
+    set_cuda_graphs(true);
+    let alone = run();
+    let together: Vec<Vec<f64>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(run)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    set_cuda_graphs(before);
+    assert_eq!(together, vec![alone; 3]);
+}
