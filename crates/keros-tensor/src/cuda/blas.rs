@@ -10,7 +10,7 @@ use candle_core::cuda_backend::cudarc::driver;
 use candle_core::cuda_backend::cudarc::driver::sys::CUstream;
 
 use super::command::{Call, Command};
-use super::{Gpu, Values, failure, int, recording};
+use super::{Gpu, Values, failure, int, of_gpu, recording};
 use crate::{TensorError, tf32};
 
 /// A matrix on a GPU whose rows lie one after the other, or one for each of some groups.
@@ -127,6 +127,8 @@ impl Product {
         let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         let (alpha, beta) = (1.0_f32, if self.add { 1.0_f32 } else { 0.0 });
         let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
+        let bound = gpu.stream().context().bind_to_thread();
+        bound.map_err(|error| failure(self.op, &error))?;
         let [rows, columns, inner] = self.sizes;
         let [a_step, b_step, c_step] = self.steps;
         let [a, b, c] = self.matrices;
@@ -237,30 +239,19 @@ impl Library {
     }
 }
 
-/// Lets `start` use cuBLAS, on a stream that is not the GPU's if one is given.
+/// Lets `start` use cuBLAS on this GPU, whose context is current, on a stream that is not the GPU's if one is given.
 fn with_library(
     gpu: &Gpu,
     stream: Option<CUstream>,
     start: impl FnOnce(sys::cublasHandle_t) -> Result<(), CublasError>,
 ) -> Result<(), CublasError> {
-    let own = gpu.stream();
-    // Where this fails, so does the library.
-    let _ = own.context().bind_to_thread();
     let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = gpu.0.id();
-    let at = match libraries.iter().position(|(other, _)| *other == id) {
-        Some(at) => at,
-        None => {
-            libraries.push((id, Library::open(gpu)?));
-            libraries.len() - 1
-        }
-    };
-    let library = &libraries[at].1;
+    let library = of_gpu(&mut libraries, gpu, Library::open)?;
     let Some(stream) = stream else {
         return start(library.handle);
     };
     library.use_stream(stream)?;
     let started = start(library.handle);
-    library.use_stream(own.cu_stream())?;
+    library.use_stream(gpu.stream().cu_stream())?;
     started
 }

@@ -22,7 +22,7 @@ use candle_core::{DType, Tensor};
 use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
 use super::window::{Window, by_4};
-use super::{Gpu, Values, address, blocks, each, failure, int, launch, recording};
+use super::{Gpu, Values, address, blocks, each, failure, int, launch, of_gpu, recording};
 use crate::{TensorError, Workspace, tf32};
 use plan::Plan;
 
@@ -205,15 +205,7 @@ fn with_library<R>(
     use_it: impl FnOnce(&mut Library) -> Result<R, CudnnError>,
 ) -> Result<R, CudnnError> {
     let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = gpu.0.id();
-    let at = match libraries.iter().position(|(other, _)| *other == id) {
-        Some(at) => at,
-        None => {
-            libraries.push((id, Library::open(gpu)?));
-            libraries.len() - 1
-        }
-    };
-    use_it(&mut libraries[at].1)
+    use_it(of_gpu(&mut libraries, gpu, Library::open)?)
 }
 
 /// Makes "not supported", in all its kinds, a `None`.

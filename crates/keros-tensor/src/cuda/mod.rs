@@ -165,8 +165,7 @@ impl Gpu {
         parameters: &mut [*mut c_void],
         sizes: &[usize],
     ) -> Result<(), TensorError> {
-        let is_recorded = recording::is_on(self);
-        if is_recorded {
+        if recording::is_on(self) {
             // SAFETY: as the caller says.
             recording::record(|commands| unsafe {
                 commands.push_kernel(kernel, parameters, sizes);
@@ -176,6 +175,23 @@ impl Gpu {
         // SAFETY: as the caller says.
         unsafe { kernel.start(self, parameters) }
     }
+}
+
+/// What there is one of for each GPU, opened when it is first asked for.
+pub(crate) fn of_gpu<'a, T, E>(
+    all: &'a mut Vec<(DeviceId, T)>,
+    gpu: &Gpu,
+    open: impl FnOnce(&Gpu) -> Result<T, E>,
+) -> Result<&'a mut T, E> {
+    let id = gpu.0.id();
+    let at = match all.iter().position(|(other, _)| *other == id) {
+        Some(at) => at,
+        None => {
+            all.push((id, open(gpu)?));
+            all.len() - 1
+        }
+    };
+    Ok(&mut all[at].1)
 }
 
 /// An error of the driver or a library in an operation.
@@ -379,8 +395,8 @@ pub(crate) fn blocks(n: usize) -> LaunchConfig {
     }
 }
 
-/// Starts a kernel, or records it: `launch!(gpu, MODULE.kernel, threads, arguments…)`, or the one for the [`Values`] of some type:
-/// `launch!(gpu, MODULE.kernel of values, threads, arguments…)`.
+/// Starts a kernel, or records it: `launch!(gpu, MODULE.kernel, threads, arguments…)`, or the one for the [`Values`]
+/// of some type: `launch!(gpu, MODULE.kernel of values, threads, arguments…)`.
 ///
 /// The arguments are variables whose types are those of the kernel's parameters: `u64` for an address, `i64` for
 /// `long long`, `i32` for `int`, `f32` and `f64`.
