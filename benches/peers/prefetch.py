@@ -81,7 +81,7 @@ def main():
         "tool": tool,
         "size": "x".join(map(str, x.shape[1:])),
         "one": [round(statistics.median(one)), round(min(one)), round(max(one))],
-        "two_threads": round(statistics.median(two)),
+        "two": round(statistics.median(two)),
     }
     print(json.dumps(figures))
 

@@ -126,7 +126,7 @@ impl Contest {
         }
     }
 
-    /// Runs the script of a peer, which prints a line with `one` and `two_threads`.
+    /// Runs the script of a peer, which prints a line with `one` and `two`.
     fn run(&self, peer: &Peer, arguments: &[String]) -> Result<Rates> {
         let script = format!("{}.py", self.suite);
         let mut command = self.pythons.script(peer, &script);
@@ -141,7 +141,7 @@ impl Contest {
         let rates = serde_json::from_str(line).ok().and_then(|value: Value| {
             Some(Rates {
                 one: value["one"][0].as_f64()?,
-                two: value["two_threads"].as_f64()?,
+                two: value["two"].as_f64()?,
             })
         });
         rates.with_context(|| format!("{}: no figures in `{line}`", peer.name))
@@ -161,7 +161,7 @@ fn print_lines(case: &str, who: &[&str], one: &[Vec<f64>], two: &[Vec<f64>]) {
             "tool": tool,
             "size": case,
             "one": of(one),
-            "two_threads": of(two)[0],
+            "two": of(two)[0],
         });
         println!("{line}");
     }
