@@ -1,6 +1,6 @@
 // Graphs, as far as keros makes them: chains of kernels, fills with zeros and what libraries have put into a stream.
 //
-// With KEROS_EMULATOR_NO_GRAPHS none can be started.
+// With KEROS_EMULATOR_NO_GRAPHS none can be made; with KEROS_EMULATOR_GRAPH_LAUNCHES=N none can be started once N were.
 #include "driver.hpp"
 
 #include <set>
@@ -121,6 +121,10 @@ int cuGraphExecKernelNodeSetParams_v2(Exec *exec, Node *node, const KernelParame
 }
 int cuGraphLaunch(Exec *exec, void *stream) {
     LOCK;
+    static int started = 0;
+    const char *most = getenv("KEROS_EMULATOR_GRAPH_LAUNCHES");
+    if (most && started++ >= atoi(most))
+        return 2; // out of memory
     for (auto &node : exec->work)
         for (Work &work : node)
             stream_of(stream).add(work);

@@ -52,12 +52,6 @@ mod sealed {
             range: std::ops::Range<usize>,
             values: &[Self],
         ) -> candle_core::Result<()>;
-        /// Address of the first element of a contiguous tensor on a GPU.
-        #[cfg(feature = "cuda")]
-        fn address(
-            op: &'static str,
-            tensor: &candle_core::Tensor,
-        ) -> Result<u64, crate::TensorError>;
     }
 }
 
@@ -91,10 +85,6 @@ macro_rules! element {
                 let device = storage.device.clone();
                 let slice = storage.as_cuda_slice_mut::<Self>()?;
                 device.memcpy_htod(values, &mut slice.slice_mut(range))
-            }
-            #[cfg(feature = "cuda")]
-            fn address(op: &'static str, tensor: &Tensor) -> Result<u64, TensorError> {
-                crate::cuda::address::<Self>(op, tensor)
             }
         }
         impl Element for $type {

@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
-use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, launch, small_size};
+use super::{BLOCK, Gpu, Values, blocks, launch, small_size};
 use crate::kernels::{Activation, BatchNorm};
 use crate::{TensorError, Workspace};
 
@@ -62,8 +62,8 @@ pub(crate) fn column_sums(
     let parts = outer * plan.chunks as usize;
     let partials = ws.take(&[parts, 2, columns], DType::F64)?;
     let values = Values::of(op, a)?;
-    let (a, b) = (values.address(op, a)?, values.address(op, b)?);
-    let to = address::<f64>(op, &partials)?;
+    let (a, b) = (values.address(gpu, op, a)?, values.address(gpu, op, b)?);
+    let to = gpu.address::<f64>(op, &partials)?;
     let (rows, columns) = (rows as i64, small_size(op, "number of columns", columns)?);
     let ColumnPlan {
         width,
@@ -115,12 +115,12 @@ struct Normalization {
 unsafe impl DeviceRepr for Normalization {}
 
 impl Normalization {
-    fn new(op: &'static str, norm: &BatchNorm<'_>) -> Result<Self, TensorError> {
+    fn new(gpu: &Gpu, op: &'static str, norm: &BatchNorm<'_>) -> Result<Self, TensorError> {
         Ok(Self {
-            mean: address::<f32>(op, norm.mean)?,
-            variance: address::<f32>(op, norm.variance)?,
-            gamma: address_or_null::<f32>(op, norm.gamma)?,
-            beta: address_or_null::<f32>(op, norm.beta)?,
+            mean: gpu.address::<f32>(op, norm.mean)?,
+            variance: gpu.address::<f32>(op, norm.variance)?,
+            gamma: gpu.address_or_null::<f32>(op, norm.gamma)?,
+            beta: gpu.address_or_null::<f32>(op, norm.beta)?,
             epsilon: norm.epsilon,
             relu: i32::from(norm.activation == Activation::Relu),
         })
@@ -170,8 +170,8 @@ impl Channels {
         };
         let partials = ws.take(&[count, 2, self.channels], DType::F64)?;
         let values = Values::of(op, a)?;
-        let (a, b) = (values.address(op, a)?, values.address(op, b)?);
-        let to = address::<f64>(op, &partials)?;
+        let (a, b) = (values.address(gpu, op, a)?, values.address(gpu, op, b)?);
+        let to = gpu.address::<f64>(op, &partials)?;
         let (rows, chunks) = (self.rows as i64, count as u32);
         let channels = small_size(op, "number of channels", self.channels)?;
         let inner = small_size(op, "size of a channel", self.inner)?;
@@ -237,8 +237,11 @@ pub(crate) fn channel_statistics(
     let (sums, chunks) = shape.sums(OP, gpu, ws, (x, x), None)?;
     let mean = ws.take(&[shape.channels], DType::F32)?;
     let variance = ws.take(&[shape.channels], DType::F32)?;
-    let from = address::<f64>(OP, &sums)?;
-    let (to_mean, to_variance) = (address::<f32>(OP, &mean)?, address::<f32>(OP, &variance)?);
+    let from = gpu.address::<f64>(OP, &sums)?;
+    let (to_mean, to_variance) = (
+        gpu.address::<f32>(OP, &mean)?,
+        gpu.address::<f32>(OP, &variance)?,
+    );
     let (channels, count) = (shape.channels as u32, shape.count());
     launch!(
         gpu,
@@ -266,8 +269,8 @@ pub(crate) fn batch_norm(
     const OP: &str = "batch_norm";
     let values = Values::of(OP, x)?;
     let y = ws.take(x.dims(), values.dtype())?;
-    let norm = Normalization::new(OP, norm)?;
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let norm = Normalization::new(gpu, OP, norm)?;
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     let Threads {
         config,
         threads,
@@ -343,17 +346,17 @@ pub(crate) fn batch_norm_backward(
     need_dx: bool,
 ) -> Result<Option<Tensor>, TensorError> {
     const OP: &str = "batch_norm backward";
-    let norm = Normalization::new(OP, norm)?;
+    let norm = Normalization::new(gpu, OP, norm)?;
     let of_relu = (norm.relu != 0).then_some(norm);
     let (sums, chunks) = shape.sums(OP, gpu, ws, (dy, x), of_relu)?;
     let terms = match need_dx {
         true => Some(ws.take(&[2, shape.channels], DType::F32)?),
         false => None,
     };
-    let partials = address::<f64>(OP, &sums)?;
-    let dgamma = address_or_null::<f32>(OP, dgamma)?;
-    let dbeta = address_or_null::<f32>(OP, dbeta)?;
-    let to_terms = address_or_null::<f32>(OP, terms.as_ref())?;
+    let partials = gpu.address::<f64>(OP, &sums)?;
+    let dgamma = gpu.address_or_null::<f32>(OP, dgamma)?;
+    let dbeta = gpu.address_or_null::<f32>(OP, dbeta)?;
+    let to_terms = gpu.address_or_null::<f32>(OP, terms.as_ref())?;
     let (channels, count, of_batch) = (shape.channels as u32, shape.count(), i32::from(of_batch));
     launch!(
         gpu,
@@ -375,8 +378,8 @@ pub(crate) fn batch_norm_backward(
     };
     let values = Values::of(OP, x)?;
     let dx = ws.take(x.dims(), values.dtype())?;
-    let to = values.address(OP, &dx)?;
-    let (x, dy) = (values.address(OP, x)?, values.address(OP, dy)?);
+    let to = values.address(gpu, OP, &dx)?;
+    let (x, dy) = (values.address(gpu, OP, x)?, values.address(gpu, OP, dy)?);
     let Threads {
         config,
         threads,

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Tensor};
 
 use super::window::by_4;
-use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, each, int, launch};
+use super::{BLOCK, Gpu, Values, blocks, each, int, launch};
 use crate::kernels::Activation;
 use crate::{TensorError, Workspace};
 
@@ -27,7 +27,10 @@ pub(crate) fn finish(
     }
     let channels = int(op, y.dims().last().copied().unwrap_or(1))?;
     let values = Values::of(op, y)?;
-    let (y, bias) = (values.address(op, y)?, address_or_null::<f32>(op, bias)?);
+    let (y, bias) = (
+        values.address(gpu, op, y)?,
+        gpu.address_or_null::<f32>(op, bias)?,
+    );
     let relu = i32::from(activation == Activation::Relu);
     if by_4(channels, &[y, bias]) {
         let (n, channels) = (n / 4, channels / 4);
@@ -76,11 +79,14 @@ pub(crate) fn output_gradient(
     };
     if dz.is_some() || dbias.is_some() {
         let output = match dz {
-            Some(_) => values.address(op, y)?,
+            Some(_) => values.address(gpu, op, y)?,
             None => 0,
         };
-        let dz = values.address_or_null(op, dz.as_ref())?;
-        let (dy, sums) = (values.address(op, dy)?, address_or_null::<f32>(op, dbias)?);
+        let dz = values.address_or_null(gpu, op, dz.as_ref())?;
+        let (dy, sums) = (
+            values.address(gpu, op, dy)?,
+            gpu.address_or_null::<f32>(op, dbias)?,
+        );
         let size = (rows, channels);
         column_sums(gpu, ws, op, values, size, (output, dy, dz), sums)?;
     }
@@ -153,7 +159,7 @@ pub(crate) fn column_sums(
         return start(values, y, dy, dz, sums, rows, parts, part);
     }
     let partial = ws.take(&[parts, columns], DType::F32)?;
-    let of_parts = address::<f32>(op, &partial)?;
+    let of_parts = gpu.address::<f32>(op, &partial)?;
     start(values, y, dy, dz, of_parts, rows, parts, part)?;
     start(Values::F32, 0, of_parts, 0, sums, parts, 1, parts)?;
     ws.give(&partial);

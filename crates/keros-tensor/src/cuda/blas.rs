@@ -219,6 +219,10 @@ impl Library {
         // SAFETY: the context is current, and what is never read before it is written needs no values.
         let workspace = unsafe { driver::result::malloc_sync(WORKSPACE) }.unwrap_or_default();
         let library = Self { handle, workspace };
+        // Parts of a sum stay `f32` where what comes out is shorter.
+        let math = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle lives.
+        unsafe { sys::cublasSetMathMode(handle, math) }.result()?;
         library.use_stream(gpu.stream().cu_stream())?;
         Ok(library)
     }
@@ -250,8 +254,10 @@ fn with_library(
     let Some(stream) = stream else {
         return start(library.handle);
     };
-    library.use_stream(stream)?;
-    let started = start(library.handle);
+    let started = library
+        .use_stream(stream)
+        .and_then(|()| start(library.handle));
+    // Also after an error: what comes next is not for that stream.
     library.use_stream(gpu.stream().cu_stream())?;
     started
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 
-use super::{Gpu, address, blocks, launch, small};
+use super::{Gpu, blocks, launch, small};
 use crate::TensorError;
 use crate::kernels::NormBounds;
 
@@ -54,7 +54,7 @@ pub(crate) fn bound_norms(
     if small(op, x)? == 0 {
         return Ok(());
     }
-    let start = address::<f32>(op, x)?;
+    let start = gpu.address::<f32>(op, x)?;
     let (between, vectors) = NormAxes::new(x, |axis| !axes.contains(&axis));
     let (along, size) = NormAxes::new(x, |axis| axes.contains(&axis));
     let across = match axes.contains(&(rank - 1)) {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, address, address_or_null, blocks, launch, small_size};
+use super::{Gpu, blocks, launch, small_size};
 use crate::{TensorError, Workspace};
 
 /// [`kernels::ctc_loss`](crate::kernels::ctc_loss) for so many samples, steps, classes and labels.
@@ -26,13 +26,19 @@ pub(crate) fn ctc_loss(
     let totals = ws.take(&[samples, steps], DType::F64)?;
     let before = ws.take(&[samples, steps, states], DType::F64)?;
     let after = ws.take(&[samples, 2, states], DType::F64)?;
-    let (z, truth) = (address::<f32>(op, logits)?, address::<u32>(op, labels)?);
-    let weights = address_or_null::<f32>(op, weights)?;
-    let (to_losses, to_grads) = (address::<f32>(op, &losses)?, address::<f32>(op, &grads)?);
+    let (z, truth) = (
+        gpu.address::<f32>(op, logits)?,
+        gpu.address::<u32>(op, labels)?,
+    );
+    let weights = gpu.address_or_null::<f32>(op, weights)?;
+    let (to_losses, to_grads) = (
+        gpu.address::<f32>(op, &losses)?,
+        gpu.address::<f32>(op, &grads)?,
+    );
     let (to_totals, to_before, to_after) = (
-        address::<f64>(op, &totals)?,
-        address::<f64>(op, &before)?,
-        address::<f64>(op, &after)?,
+        gpu.address::<f64>(op, &totals)?,
+        gpu.address::<f64>(op, &before)?,
+        gpu.address::<f64>(op, &after)?,
     );
     let threads = blocks(small_size(op, "number of samples", samples)? as usize);
     let steps = small_size(op, "number of steps", steps)?;

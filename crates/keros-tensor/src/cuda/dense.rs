@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::bias::{finish, output_gradient};
 use super::blas::{Matrix, product};
 use super::elementwise::cast;
-use super::{Gpu, Values, address, zero};
+use super::{Gpu, Values, zero};
 use crate::access::check_apart;
 use crate::kernels::Activation;
 use crate::{TensorError, Workspace};
@@ -30,9 +30,9 @@ pub(crate) fn dense(
     let y = ws.take(&shape, values.dtype())?;
     if batch > 0 && outputs > 0 {
         let w = Weights::new(gpu, ws, OP, w, values)?;
-        let a = Matrix::new(values.address(OP, x)?, inputs).of(values);
-        let b = Matrix::new(values.address(OP, w.as_ref())?, outputs).of(values);
-        let c = Matrix::new(values.address(OP, &y)?, outputs).of(values);
+        let a = Matrix::new(values.address(gpu, OP, x)?, inputs).of(values);
+        let b = Matrix::new(values.address(gpu, OP, w.as_ref())?, outputs).of(values);
+        let c = Matrix::new(values.address(gpu, OP, &y)?, outputs).of(values);
         product(gpu, OP, (batch, outputs, inputs), 1, a, b, c, false)?;
         w.give(ws);
         finish(gpu, OP, &y, bias, activation)?;
@@ -94,7 +94,7 @@ pub(crate) fn dense_backward(
         false => None,
     };
     let own = output_gradient(gpu, ws, OP, y, dy, activation, dbias)?;
-    let dz = values.address(OP, own.as_ref().unwrap_or(dy))?;
+    let dz = values.address(gpu, OP, own.as_ref().unwrap_or(dy))?;
     let dz = Matrix::new(dz, outputs).of(values);
     if batch == 0 || outputs == 0 {
         zero(gpu, OP, dw)?;
@@ -104,15 +104,15 @@ pub(crate) fn dense_backward(
     } else {
         if let Some(dx) = &dx {
             let w = Weights::new(gpu, ws, OP, w, values)?;
-            let b = Matrix::new(values.address(OP, w.as_ref())?, outputs);
-            let c = Matrix::new(values.address(OP, dx)?, inputs).of(values);
+            let b = Matrix::new(values.address(gpu, OP, w.as_ref())?, outputs);
+            let c = Matrix::new(values.address(gpu, OP, dx)?, inputs).of(values);
             let b = b.of(values).transposed();
             product(gpu, OP, (batch, inputs, outputs), 1, dz, b, c, false)?;
             w.give(ws);
         }
-        let a = Matrix::new(values.address(OP, x)?, inputs);
+        let a = Matrix::new(values.address(gpu, OP, x)?, inputs);
         let a = a.of(values).transposed();
-        let c = Matrix::new(address::<f32>(OP, dw)?, outputs);
+        let c = Matrix::new(gpu.address::<f32>(OP, dw)?, outputs);
         product(gpu, OP, (inputs, outputs, batch), 1, a, dz, c, false)?;
     }
     if let Some(dz) = own {

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::bias::{column_sums, columns_of_block, output_gradient, parts};
 use super::window::{Window, by_4};
-use super::{BLOCK, Gpu, Values, address, address_or_null, blocks, each, int, launch, zero};
+use super::{BLOCK, Gpu, Values, blocks, each, int, launch, zero};
 use crate::access::check_apart;
 use crate::kernels::{Activation, ConvGeometry};
 use crate::{TensorError, Workspace};
@@ -29,8 +29,11 @@ pub(crate) fn forward(
     let window = Window::of_convolution(OP, g)?;
     let y = ws.take(&[g.n, g.oh, g.ow, g.co], DType::F32)?;
     let (n, multiplier) = (int(OP, y.elem_count())?, int(OP, multiplier)?);
-    let (x, w) = (address::<f32>(OP, x)?, address::<f32>(OP, w)?);
-    let (bias, to) = (address_or_null::<f32>(OP, bias)?, address::<f32>(OP, &y)?);
+    let (x, w) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, w)?);
+    let (bias, to) = (
+        gpu.address_or_null::<f32>(OP, bias)?,
+        gpu.address::<f32>(OP, &y)?,
+    );
     let relu = i32::from(activation == Activation::Relu);
     if multiplier == 1 && by_4(window.channels, &[x, w, bias, to]) {
         let (window, n) = (window.in_fours(), n / 4);
@@ -90,12 +93,12 @@ pub(crate) fn backward(
         false => None,
     };
     let own = output_gradient(gpu, ws, OP, y, dy, activation, dbias)?;
-    let dz = address::<f32>(OP, own.as_ref().unwrap_or(dy))?;
+    let dz = gpu.address::<f32>(OP, own.as_ref().unwrap_or(dy))?;
     if let Some(dx) = &dx {
         let (n, w, dx) = (
             int(OP, dx.elem_count())?,
-            address::<f32>(OP, w)?,
-            address::<f32>(OP, dx)?,
+            gpu.address::<f32>(OP, w)?,
+            gpu.address::<f32>(OP, dx)?,
         );
         if multiplier == 1 && by_4(window.channels, &[dz, w, dx]) {
             let (window, n) = (window.in_fours(), n / 4);
@@ -160,8 +163,8 @@ fn weight_gradient(
         grid_dim: (tiles as u32, parts as u32, 1),
         ..blocks(1)
     };
-    let to = address::<f32>(op, sums.as_ref().unwrap_or(dw))?;
-    let (x, window) = (address::<f32>(op, x)?, *window);
+    let to = gpu.address::<f32>(op, sums.as_ref().unwrap_or(dw))?;
+    let (x, window) = (gpu.address::<f32>(op, x)?, *window);
     let (block, part) = (int(op, block)?, int(op, part)?);
     launch!(
         gpu,
@@ -176,7 +179,7 @@ fn weight_gradient(
         part
     );
     if let Some(sums) = sums {
-        let dw_address = address::<f32>(op, dw)?;
+        let dw_address = gpu.address::<f32>(op, dw)?;
         column_sums(
             gpu,
             ws,

@@ -22,9 +22,9 @@ use candle_core::{DType, Tensor};
 use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
 use super::window::{Window, by_4};
-use super::{Gpu, Values, address, blocks, each, failure, int, launch, of_gpu, recording};
+use super::{Gpu, Values, blocks, each, failure, int, launch, of_gpu, recording};
 use crate::{TensorError, Workspace, tf32};
-use plan::Plan;
+use plan::{Plan, WORKSPACE};
 
 /// Convolutions that are remembered; with more, all are looked up anew.
 const PLANS: usize = 4096;
@@ -66,12 +66,25 @@ impl Library {
         let plan = match self.plans.entry(*key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let (_, direction, values, tf32) = *key;
-                let plan = Plan::find(self.handle, padded, direction, values, tf32);
+                let plan = Plan::find(self.handle, padded, *key, WORKSPACE);
                 entry.insert(or_unsupported(plan)?.map(Arc::new))
             }
         };
         Ok(plan.clone())
+    }
+
+    /// From now on does a convolution in a way that takes at most so many bytes beside the tensors, if there is one.
+    fn plan_with_less(
+        &mut self,
+        key: &Key,
+        padded: &Padded,
+        most: usize,
+    ) -> Result<Option<Arc<Plan>>, CudnnError> {
+        let plan = or_unsupported(Plan::find(self.handle, padded, *key, most))?.map(Arc::new);
+        if plan.is_some() {
+            self.plans.insert(*key, plan.clone());
+        }
+        Ok(plan)
     }
 }
 
@@ -92,8 +105,19 @@ pub(crate) fn convolve(
     let values = Values::of(op, x)?;
     let key = (*convolution, direction, values, tf32());
     let found = with_library(gpu, |library| library.plan(&key, &padded));
-    let Some(plan) = found.map_err(|error| refusal(op, error))? else {
+    let Some(mut plan) = found.map_err(|error| refusal(op, error))? else {
         return Ok(false);
+    };
+    let memory = loop {
+        match ws.take(&[plan.workspace], DType::U8) {
+            Err(error @ TensorError::OutOfMemory { .. }) if plan.workspace > 0 => {
+                let less = with_library(gpu, |library| {
+                    library.plan_with_less(&key, &padded, plan.workspace - 1)
+                });
+                plan = less.map_err(|error| refusal(op, error))?.ok_or(error)?;
+            }
+            taken => break taken?,
+        }
     };
 
     let (patch, outputs) = (convolution.patch(), convolution.outputs as usize);
@@ -102,7 +126,6 @@ pub(crate) fn convolve(
         true => x.clone(),
         false => ws.take(&padded.shape(), values.dtype())?,
     };
-    let memory = ws.take(&[plan.workspace], DType::U8)?;
     if direction != Direction::Weights {
         transpose(gpu, op, w, &filter, (patch, outputs))?;
     }
@@ -113,10 +136,10 @@ pub(crate) fn convolve(
         op,
         plan,
         addresses: [
-            values.address(op, &image)?,
-            values.address(op, &filter)?,
-            values.address(op, y)?,
-            address::<u8>(op, &memory)?,
+            values.address(gpu, op, &image)?,
+            values.address(gpu, op, &filter)?,
+            values.address(gpu, op, y)?,
+            gpu.address::<u8>(op, &memory)?,
         ],
     };
     let ran = convolve.try_start(gpu, &key)?;
@@ -234,7 +257,7 @@ fn transpose(
     const SIDE: usize = 32;
     let threads = blocks(rows.div_ceil(SIDE) * columns.div_ceil(SIDE));
     let (from, to) = (Values::of(op, x)?, Values::of(op, y)?);
-    let (x, y) = (from.address(op, x)?, to.address(op, y)?);
+    let (x, y) = (from.address(gpu, op, x)?, to.address(gpu, op, y)?);
     let (rows, columns) = (int(op, rows)?, int(op, columns)?);
     if from == Values::F32 {
         launch!(gpu, IMAGE.transpose_filter of to, threads, x, y, rows, columns);
@@ -347,7 +370,7 @@ fn shift(
 ) -> Result<(), TensorError> {
     let n = int(op, y.elem_count())?;
     let values = Values::of(op, y)?;
-    let (x, y) = (values.address(op, x)?, values.address(op, y)?);
+    let (x, y) = (values.address(gpu, op, x)?, values.address(gpu, op, y)?);
     if by_4(channels, &[x, y]) {
         let (channels, n) = (channels / 4, n / 4);
         let threads = each(n as usize);

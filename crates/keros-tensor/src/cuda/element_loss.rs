@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::normalize::teams;
-use super::{BLOCK, Gpu, address, address_or_null, blocks, each, launch, small_size, zero};
+use super::{BLOCK, Gpu, blocks, each, launch, small_size, zero};
 use crate::kernels::{ElementLoss, LossRows};
 use crate::{TensorError, Workspace};
 
@@ -35,11 +35,14 @@ pub(crate) fn element_loss(
         1 => None,
         _ => Some(ws.take(&[shape.samples, parts], DType::F64)?),
     };
-    let p = address::<f32>(OP, predictions)?;
-    let y = address::<f32>(OP, targets)?;
-    let weights = address_or_null::<f32>(OP, weights)?;
-    let (to_losses, to_grads) = (address::<f32>(OP, &losses)?, address::<f32>(OP, &grads)?);
-    let to_partials = address_or_null::<f64>(OP, partials.as_ref())?;
+    let p = gpu.address::<f32>(OP, predictions)?;
+    let y = gpu.address::<f32>(OP, targets)?;
+    let weights = gpu.address_or_null::<f32>(OP, weights)?;
+    let (to_losses, to_grads) = (
+        gpu.address::<f32>(OP, &losses)?,
+        gpu.address::<f32>(OP, &grads)?,
+    );
+    let to_partials = gpu.address_or_null::<f64>(OP, partials.as_ref())?;
     let samples = shape.samples as i64;
     let size = small_size(OP, "values of a sample", values)?;
     let parts = small_size(OP, "values of a sample", parts)?;
@@ -104,7 +107,10 @@ pub(super) fn means_of_parts(
     let samples = losses.elem_count();
     let of_sample = partials.elem_count() / samples.max(1);
     let (team, config) = teams(samples, of_sample);
-    let (from, to) = (address::<f64>(op, partials)?, address::<f32>(op, losses)?);
+    let (from, to) = (
+        gpu.address::<f64>(op, partials)?,
+        gpu.address::<f32>(op, losses)?,
+    );
     let (parts, samples) = (
         small_size(op, "parts of a sample", of_sample)?,
         samples as i64,
@@ -133,8 +139,11 @@ pub(crate) fn hinge_targets(
     let found = ws.take(targets.dims(), DType::F32)?;
     let other = ws.take(&[1], DType::F32)?;
     zero(gpu, OP, &other)?;
-    let (y, to) = (address::<f32>(OP, targets)?, address::<f32>(OP, &found)?);
-    let flag = address::<f32>(OP, &other)?;
+    let (y, to) = (
+        gpu.address::<f32>(OP, targets)?,
+        gpu.address::<f32>(OP, &found)?,
+    );
+    let flag = gpu.address::<f32>(OP, &other)?;
     let (threads, n) = (each(targets.elem_count()), targets.elem_count() as i64);
     launch!(
         gpu,

@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, Values, address, each, launch, small};
+use super::{Gpu, Values, each, launch, small};
 use crate::rng::Stream;
 use crate::{TensorError, Workspace};
 
@@ -21,7 +21,7 @@ pub(crate) fn copy(
 ) -> Result<(), TensorError> {
     let (values, n) = (Values::of(op, from)?, from.elem_count() as i64);
     let threads = fours(from.elem_count());
-    let (from, to) = (values.address(op, from)?, values.address(op, to)?);
+    let (from, to) = (values.address(gpu, op, from)?, values.address(gpu, op, to)?);
     launch!(gpu, ELEMENTWISE.copy of values, threads, from, to, n);
     Ok(())
 }
@@ -48,7 +48,10 @@ pub(crate) fn cast_into(
 ) -> Result<(), TensorError> {
     let types = (Values::of(op, from)?, Values::of(op, to)?);
     let (threads, n) = (fours(from.elem_count()), from.elem_count() as i64);
-    let (x, y) = (types.0.address(op, from)?, types.1.address(op, to)?);
+    let (x, y) = (
+        types.0.address(gpu, op, from)?,
+        types.1.address(gpu, op, to)?,
+    );
     match types {
         (from, to) if from == to => launch!(gpu, ELEMENTWISE.copy of to, threads, x, y, n),
         (Values::F32, to) => launch!(gpu, ELEMENTWISE.narrow of to, threads, x, y, n),
@@ -81,7 +84,7 @@ pub(crate) fn copied(
 /// [`kernels::fill`](crate::kernels::fill).
 pub(crate) fn fill(gpu: &Gpu, op: &'static str, x: &Tensor, value: f32) -> Result<(), TensorError> {
     let (threads, n) = (fours(x.elem_count()), x.elem_count() as i64);
-    let x = address::<f32>(op, x)?;
+    let x = gpu.address::<f32>(op, x)?;
     launch!(gpu, ELEMENTWISE.fill_f32, threads, x, n, value);
     Ok(())
 }
@@ -92,7 +95,7 @@ pub(crate) fn relu(gpu: &Gpu, ws: &mut Workspace, x: &Tensor) -> Result<Tensor, 
     let values = Values::of(OP, x)?;
     let y = ws.take(x.dims(), values.dtype())?;
     let (threads, n) = (fours(x.elem_count()), x.elem_count() as i64);
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     launch!(gpu, ELEMENTWISE.apply_relu of values, threads, x, to, n);
     Ok(y)
 }
@@ -108,8 +111,8 @@ pub(crate) fn relu_backward(
     let values = Values::of(OP, y)?;
     let dx = ws.take(y.dims(), values.dtype())?;
     let (threads, n) = (fours(y.elem_count()), y.elem_count() as i64);
-    let (y, dy) = (values.address(OP, y)?, values.address(OP, dy)?);
-    let to = values.address(OP, &dx)?;
+    let (y, dy) = (values.address(gpu, OP, y)?, values.address(gpu, OP, dy)?);
+    let to = values.address(gpu, OP, &dx)?;
     launch!(gpu, ELEMENTWISE.unapply_relu of values, threads, y, dy, to, n);
     Ok(dx)
 }
@@ -124,7 +127,7 @@ pub(crate) fn u8_to_f32(
     const OP: &str = "converting bytes";
     let y = ws.take(x.dims(), DType::F32)?;
     let (threads, n) = (fours(x.elem_count()), x.elem_count() as i64);
-    let (x, to) = (address::<u8>(OP, x)?, address::<f32>(OP, &y)?);
+    let (x, to) = (gpu.address::<u8>(OP, x)?, gpu.address::<f32>(OP, &y)?);
     launch!(gpu, ELEMENTWISE.u8_to_f32, threads, x, to, n, scale);
     Ok(y)
 }
@@ -145,7 +148,7 @@ pub(crate) fn numbers(
     values: &[f32],
 ) -> Result<Tensor, TensorError> {
     let tensor = ws.take(&[values.len()], DType::F32)?;
-    let start = address::<f32>("handing numbers to the GPU", &tensor)?;
+    let start = gpu.address::<f32>("handing numbers to the GPU", &tensor)?;
     for (i, part) in values.chunks(NUMBERS).enumerate() {
         let mut numbers = HostNumbers([0.0; NUMBERS]);
         numbers.0[..part.len()].copy_from_slice(part);
@@ -166,7 +169,7 @@ pub(crate) fn affine(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "scaling";
     let y = ws.take(x.dims(), DType::F32)?;
-    let (from, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
+    let (from, to) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, &y)?);
     if let (&[scale], &[offset]) = (scales, offsets) {
         let (threads, n) = (fours(x.elem_count()), x.elem_count() as i64);
         launch!(
@@ -183,8 +186,8 @@ pub(crate) fn affine(
     }
     let (n, channels) = (small(OP, x)?, scales.len() as u32);
     let tensors = (numbers(gpu, ws, scales)?, numbers(gpu, ws, offsets)?);
-    let scales = address::<f32>(OP, &tensors.0)?;
-    let offsets = address::<f32>(OP, &tensors.1)?;
+    let scales = gpu.address::<f32>(OP, &tensors.0)?;
+    let offsets = gpu.address::<f32>(OP, &tensors.1)?;
     let threads = each(x.elem_count());
     launch!(
         gpu,
@@ -216,7 +219,7 @@ pub(crate) fn dropout(
     let y = ws.take(x.dims(), values.dtype())?;
     let threads = fours(x.elem_count());
     let n = x.elem_count() as i64;
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     let (seed, stream) = stream.key();
     launch!(
         gpu,

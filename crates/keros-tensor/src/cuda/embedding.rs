@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::elementwise::fill;
-use super::{Gpu, address, blocks, each, launch, small};
+use super::{Gpu, blocks, each, launch, small};
 use crate::{TensorError, Workspace};
 
 /// As in embedding.cu.
@@ -23,10 +23,13 @@ pub(crate) fn embedding(
     let y = ws.take(shape, DType::F32)?;
     let values = small(OP, &y)?;
     let rows = u32::try_from(table_rows).unwrap_or(u32::MAX);
-    let (x, to) = (address::<f32>(OP, x)?, address::<u32>(OP, &indices)?);
+    let (x, to) = (
+        gpu.address::<f32>(OP, x)?,
+        gpu.address::<u32>(OP, &indices)?,
+    );
     let threads = each(n as usize);
     launch!(gpu, EMBEDDING.embedding_indices, threads, x, to, n, rows);
-    let (table, y_to) = (address::<f32>(OP, table)?, address::<f32>(OP, &y)?);
+    let (table, y_to) = (gpu.address::<f32>(OP, table)?, gpu.address::<f32>(OP, &y)?);
     if values > 0 {
         let (threads, width) = (each(values as usize), values / n);
         launch!(
@@ -46,7 +49,7 @@ pub(crate) fn embedding(
 /// `n` numbers that are larger than every place.
 fn no_places(gpu: &Gpu, ws: &mut Workspace, n: u32) -> Result<(Tensor, u64), TensorError> {
     let places = ws.take(&[n as usize], DType::U32)?;
-    let to = address::<u32>("embedding", &places)?;
+    let to = gpu.address::<u32>("embedding", &places)?;
     let (threads, value) = (each(n as usize), u32::MAX);
     launch!(gpu, EMBEDDING.embedding_fill, threads, to, n, value);
     Ok((places, to))
@@ -67,8 +70,11 @@ pub(crate) fn embedding_backward(
     if n == 0 || dtable.elem_count() == 0 {
         return Ok(());
     }
-    let (indices, dy) = (address::<u32>(OP, indices)?, address::<f32>(OP, dy)?);
-    let to = address::<f32>(OP, dtable)?;
+    let (indices, dy) = (
+        gpu.address::<u32>(OP, indices)?,
+        gpu.address::<f32>(OP, dy)?,
+    );
+    let to = gpu.address::<f32>(OP, dtable)?;
     let (tensor, first) = no_places(gpu, ws, dtable.dims()[0] as u32)?;
     let threads = each(n as usize);
     launch!(gpu, EMBEDDING.embedding_firsts, threads, indices, n, first);

@@ -47,7 +47,7 @@ pub(crate) fn function(
     let values = Values::of(OP, x)?;
     let y = ws.take(x.dims(), values.dtype())?;
     let n = x.elem_count() as i64;
-    let (from, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (from, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     let threads = each(x.elem_count().div_ceil(4));
     macro_rules! start {
         ($kernel:ident, $backward:ident, $numbers:expr) => {{
@@ -70,8 +70,8 @@ pub(crate) fn function_backward(
     let values = Values::of(OP, kept)?;
     let dx = ws.take(kept.dims(), values.dtype())?;
     let n = kept.elem_count() as i64;
-    let (kept, dy) = (values.address(OP, kept)?, values.address(OP, dy)?);
-    let to = values.address(OP, &dx)?;
+    let (kept, dy) = (values.address(gpu, OP, kept)?, values.address(gpu, OP, dy)?);
+    let to = values.address(gpu, OP, &dx)?;
     let threads = each(dx.elem_count().div_ceil(4));
     macro_rules! start {
         ($forward:ident, $kernel:ident, $numbers:expr) => {{

@@ -38,7 +38,7 @@ pub(crate) fn average(
     let values = Values::of(op, x)?;
     let y = ws.take(&[sizes.0, sizes.2], values.dtype())?;
     let ([positions, channels, block], threads) = prepare(op, sizes)?;
-    let (x, to) = (values.address(op, x)?, values.address(op, &y)?);
+    let (x, to) = (values.address(gpu, op, x)?, values.address(gpu, op, &y)?);
     if sizes.0 > 0 {
         launch!(
             gpu,
@@ -67,7 +67,7 @@ pub(crate) fn average_backward(
     let dx = ws.take(x_shape, values.dtype())?;
     let (threads, n) = (each(dx.elem_count()), int(op, dx.elem_count())?);
     let (positions, channels) = (int(op, positions)?, int(op, channels)?);
-    let (dy, to) = (values.address(op, dy)?, values.address(op, &dx)?);
+    let (dy, to) = (values.address(gpu, op, dy)?, values.address(gpu, op, &dx)?);
     launch!(
         gpu,
         GLOBAL_POOL.global_average_pool_gradient of values,
@@ -92,7 +92,7 @@ pub(crate) fn maximum(
     let values = Values::of(op, x)?;
     let y = ws.take(&[sizes.0, sizes.2], values.dtype())?;
     let ([positions, channels, block], threads) = prepare(op, sizes)?;
-    let (x, to) = (values.address(op, x)?, values.address(op, &y)?);
+    let (x, to) = (values.address(gpu, op, x)?, values.address(gpu, op, &y)?);
     if sizes.0 > 0 {
         launch!(
             gpu,
@@ -121,8 +121,8 @@ pub(crate) fn maximum_backward(
     let values = Values::of(op, x)?;
     let dx = ws.take(x.dims(), values.dtype())?;
     let ([positions, channels, block], threads) = prepare(op, sizes)?;
-    let (x, y) = (values.address(op, x)?, values.address(op, y)?);
-    let (dy, to) = (values.address(op, dy)?, values.address(op, &dx)?);
+    let (x, y) = (values.address(gpu, op, x)?, values.address(gpu, op, y)?);
+    let (dy, to) = (values.address(gpu, op, dy)?, values.address(gpu, op, &dx)?);
     if sizes.0 > 0 {
         launch!(
             gpu,

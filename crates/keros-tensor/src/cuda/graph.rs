@@ -22,8 +22,9 @@ use crate::TensorError;
 
 /// Fewer commands are started one by one.
 const LEAST: usize = 4;
-/// Different recordings that are remembered.
-const MOST: usize = 16;
+/// Different recordings that are remembered: more than the pieces of a step and of an evaluation, with whole batches and
+/// the last ones, or none of them would come again before it is forgotten.
+const MOST: usize = 256;
 
 /// The recordings of a workspace, the latest last.
 #[derive(Default)]
@@ -90,22 +91,24 @@ impl Known {
     ) -> Result<(), TensorError> {
         match &mut self.state {
             State::Refused => return Ok(()),
-            State::Made(graph) => graph.update(&self.commands, commands)?,
+            State::Made(graph) => {
+                graph.update(&self.commands, commands)?;
+                graph.start(gpu)?;
+            }
             State::Seen => {
                 let stream = gpu.stream();
                 let notes = match notes {
                     Some(notes) => notes,
                     None => notes.insert(SideStream::new(stream.context())?),
                 };
-                self.state = State::Made(Graph::new(gpu, notes, commands)?);
+                let graph = Graph::new(gpu, notes, commands)?;
+                graph.start(gpu)?;
+                self.state = State::Made(graph);
             }
         }
-        // It now has these parameters.
+        // The parameters that it now has. Until it has started they are the caller's, who does the work otherwise.
         std::mem::swap(&mut self.commands, commands);
-        match &self.state {
-            State::Made(graph) => graph.start(gpu),
-            State::Seen | State::Refused => Ok(()),
-        }
+        Ok(())
     }
 }
 

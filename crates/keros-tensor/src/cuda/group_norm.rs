@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::batch_norm::{ColumnPlan, column_sums, periodic, warps};
 use super::normalize::Sets;
-use super::{BLOCK, Gpu, address, address_or_null, blocks, launch, small_size};
+use super::{BLOCK, Gpu, blocks, launch, small_size};
 use crate::kernels::NormLayout;
 use crate::{TensorError, Workspace};
 
@@ -67,7 +67,7 @@ pub(super) fn forward(
     let groups = Groups::new(op, layout)?;
     let sums = groups.sums(op, gpu, ws, (x, x), layout)?;
     let (sets, chunks, threads) = (groups.sets, groups.plan.chunks, groups.threads);
-    let (partials, blocks_of_sample) = (address::<f64>(op, &sums)?, groups.blocks);
+    let (partials, blocks_of_sample) = (gpu.address::<f64>(op, &sums)?, groups.blocks);
     let sample = groups.sample as i64;
     launch!(
         gpu,
@@ -114,13 +114,13 @@ pub(super) fn backward(
 ) -> Result<Option<Tensor>, TensorError> {
     let groups = Groups::new(op, layout)?;
     let sums = groups.sums(op, gpu, ws, (dy, x), layout)?;
-    let partials = address::<f64>(op, &sums)?;
-    let of_sets = address::<f32>(op, statistics)?;
-    let gamma = address_or_null::<f32>(op, gamma)?;
+    let partials = gpu.address::<f64>(op, &sums)?;
+    let of_sets = gpu.address::<f32>(op, statistics)?;
+    let gamma = gpu.address_or_null::<f32>(op, gamma)?;
     let (sets, chunks, threads) = (groups.sets, groups.plan.chunks, groups.threads);
     if dgamma.is_some() || dbeta.is_some() {
-        let dgamma = address_or_null::<f32>(op, dgamma)?;
-        let dbeta = address_or_null::<f32>(op, dbeta)?;
+        let dgamma = gpu.address_or_null::<f32>(op, dgamma)?;
+        let dbeta = gpu.address_or_null::<f32>(op, dbeta)?;
         let outer = layout.outer as i64;
         launch!(
             gpu,
@@ -141,8 +141,8 @@ pub(super) fn backward(
     };
     if let (Some(dx), true) = (&dx, layout.outer > 0) {
         let terms = ws.take(&[layout.outer * layout.kept, 2], DType::F32)?;
-        let (to, of_terms) = (address::<f32>(op, dx)?, address::<f32>(op, &terms)?);
-        let (x, dy) = (address::<f32>(op, x)?, address::<f32>(op, dy)?);
+        let (to, of_terms) = (gpu.address::<f32>(op, dx)?, gpu.address::<f32>(op, &terms)?);
+        let (x, dy) = (gpu.address::<f32>(op, x)?, gpu.address::<f32>(op, dy)?);
         let (sample, blocks_of_sample) = (groups.sample as i64, groups.blocks);
         launch!(
             gpu,

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::normalize::teams;
 use super::softmax::Rows;
-use super::{Gpu, address, address_or_null, launch, small_size};
+use super::{Gpu, launch, small_size};
 use crate::kernels::LossRows;
 use crate::{TensorError, Workspace};
 
@@ -30,9 +30,12 @@ pub(crate) fn cross_entropy(
 ) -> Result<(Tensor, Tensor), TensorError> {
     let losses = ws.take(&[shape.rows()], DType::F32)?;
     let grads = ws.take(logits.dims(), DType::F32)?;
-    let (to_losses, to_grads) = (address::<f32>(op, &losses)?, address::<f32>(op, &grads)?);
-    let logits = address::<f32>(op, logits)?;
-    let weights = address_or_null::<f32>(op, weights)?;
+    let (to_losses, to_grads) = (
+        gpu.address::<f32>(op, &losses)?,
+        gpu.address::<f32>(op, &grads)?,
+    );
+    let logits = gpu.address::<f32>(op, logits)?;
+    let weights = gpu.address_or_null::<f32>(op, weights)?;
     let rows_of_sample = small_size(op, "rows of a sample", shape.per_sample)?;
     let scale = scale / shape.per_sample.max(1) as f32;
     let Rows {
@@ -43,7 +46,7 @@ pub(crate) fn cross_entropy(
     } = Rows::new(op, shape.rows(), shape.width)?;
     match truth {
         Truth::Labels(labels) => {
-            let labels = address::<u32>(op, labels)?;
+            let labels = gpu.address::<u32>(op, labels)?;
             launch!(
                 gpu,
                 SOFTMAX.softmax_cross_entropy_f32,
@@ -61,7 +64,7 @@ pub(crate) fn cross_entropy(
             );
         }
         Truth::Distributions(targets) => {
-            let targets = address::<f32>(op, targets)?;
+            let targets = gpu.address::<f32>(op, targets)?;
             launch!(
                 gpu,
                 SOFTMAX.categorical_cross_entropy_f32,
@@ -83,7 +86,7 @@ pub(crate) fn cross_entropy(
         return Ok((losses, grads));
     }
     let means = ws.take(&[shape.samples], DType::F32)?;
-    let to = address::<f32>(op, &means)?;
+    let to = gpu.address::<f32>(op, &means)?;
     let (team, config) = teams(shape.samples, shape.per_sample);
     let samples = shape.samples as i64;
     launch!(
@@ -110,8 +113,11 @@ pub(crate) fn correct(
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "finding correct predictions";
     let hits = ws.take(labels.dims(), DType::F32)?;
-    let to = address::<f32>(OP, &hits)?;
-    let (logits, labels) = (address::<f32>(OP, logits)?, address::<u32>(OP, labels)?);
+    let to = gpu.address::<f32>(OP, &hits)?;
+    let (logits, labels) = (
+        gpu.address::<f32>(OP, logits)?,
+        gpu.address::<u32>(OP, labels)?,
+    );
     let Rows {
         config,
         rows,

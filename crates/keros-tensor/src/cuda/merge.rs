@@ -18,6 +18,7 @@ struct MergeInputs([u64; INPUTS]);
 unsafe impl DeviceRepr for MergeInputs {}
 
 fn addresses(
+    gpu: &Gpu,
     op: &'static str,
     values: Values,
     inputs: &[Tensor],
@@ -28,7 +29,7 @@ fn addresses(
     }
     let mut addresses = [0; INPUTS];
     for (to, input) in addresses.iter_mut().zip(inputs) {
-        *to = values.address(op, input)?;
+        *to = values.address(gpu, op, input)?;
     }
     Ok((MergeInputs(addresses), inputs.len() as i32))
 }
@@ -60,15 +61,15 @@ pub(crate) fn merge(
     if let (MergeOp::Add, [a, b]) = (op, inputs) {
         let y = ws.take(shape, values.dtype())?;
         let (threads, n) = (each(y.elem_count().div_ceil(4)), y.elem_count() as i64);
-        let (a, b) = (values.address(OP, a)?, values.address(OP, b)?);
-        let to = values.address(OP, &y)?;
+        let (a, b) = (values.address(gpu, OP, a)?, values.address(gpu, OP, b)?);
+        let to = values.address(gpu, OP, &y)?;
         launch!(gpu, MERGE.add of values, threads, a, b, to, n, relu);
         return Ok(y);
     }
-    let (inputs, count) = addresses(OP, values, inputs)?;
+    let (inputs, count) = addresses(gpu, OP, values, inputs)?;
     let y = ws.take(shape, values.dtype())?;
     let (threads, n) = (each(y.elem_count()), y.elem_count() as i64);
-    let (to, op) = (values.address(OP, &y)?, number(op));
+    let (to, op) = (values.address(gpu, OP, &y)?, number(op));
     launch!(gpu, MERGE.merge of values, threads, inputs, count, to, n, op, relu);
     Ok(y)
 }
@@ -87,10 +88,10 @@ pub(crate) fn merge_backward(
         return copied(gpu, OP, ws, dy);
     }
     let values = Values::of(OP, dy)?;
-    let (inputs, count) = addresses(OP, values, inputs)?;
+    let (inputs, count) = addresses(gpu, OP, values, inputs)?;
     let dx = ws.take(dy.dims(), values.dtype())?;
     let (threads, n) = (each(dx.elem_count()), dx.elem_count() as i64);
-    let (dy, to) = (values.address(OP, dy)?, values.address(OP, &dx)?);
+    let (dy, to) = (values.address(gpu, OP, dy)?, values.address(gpu, OP, &dx)?);
     let (index, op) = (index as i32, number(op));
     launch!(
         gpu,

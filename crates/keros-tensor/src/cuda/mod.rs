@@ -154,6 +154,67 @@ impl Gpu {
         self.0.id() == other.0.id()
     }
 
+    /// Address of the first element of a contiguous tensor on this GPU, valid as long as the tensor.
+    ///
+    /// # Errors
+    /// The tensor is on another device, is of another type or has gaps.
+    pub(crate) fn address<T: CudaDType>(
+        &self,
+        op: &'static str,
+        tensor: &Tensor,
+    ) -> Result<u64, TensorError> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let elsewhere = |found| TensorError::Device {
+            op,
+            expected: "the GPU of the other tensors",
+            found,
+        };
+        let storage = match &*storage {
+            Storage::Cuda(storage) if storage.device.id() == self.0.id() => storage,
+            Storage::Cuda(_) => return Err(elsewhere("another GPU, or the same opened twice")),
+            _ => return Err(elsewhere(device::kind(tensor.device()))),
+        };
+        if !layout.is_contiguous() {
+            return Err(TensorError::NotContiguous {
+                op,
+                found: tensor.dims().into(),
+            });
+        }
+        let slice = storage.as_cuda_slice::<T>()?;
+        let (first, _no_event) = slice.device_ptr(slice.stream());
+        recording::keep(tensor);
+        Ok(first + (layout.start_offset() * size_of::<T>()) as u64)
+    }
+
+    /// [`address`](Self::address) of a tensor that may be missing, and 0 for none.
+    pub(crate) fn address_or_null<T: CudaDType>(
+        &self,
+        op: &'static str,
+        tensor: Option<&Tensor>,
+    ) -> Result<u64, TensorError> {
+        tensor.map_or(Ok(0), |tensor| self.address::<T>(op, tensor))
+    }
+
+    /// [`address`](Self::address) of a tensor whose elements are an [`Element`](crate::access::Element).
+    pub(crate) fn address_of_any(
+        &self,
+        op: &'static str,
+        tensor: &Tensor,
+    ) -> Result<u64, TensorError> {
+        match tensor.dtype() {
+            DType::F32 => self.address::<f32>(op, tensor),
+            DType::F64 => self.address::<f64>(op, tensor),
+            DType::U8 => self.address::<u8>(op, tensor),
+            DType::U32 => self.address::<u32>(op, tensor),
+            DType::I64 => self.address::<i64>(op, tensor),
+            found => Err(TensorError::DType {
+                op,
+                expected: DType::F32,
+                found,
+            }),
+        }
+    }
+
     /// Starts a kernel, or records it.
     ///
     /// # Safety
@@ -229,31 +290,6 @@ pub(crate) fn out_of_memory(op: &'static str, bytes: Option<usize>) -> TensorErr
     }
 }
 
-/// Address of the first element of a contiguous tensor on a GPU, valid as long as the tensor.
-///
-/// # Errors
-/// The tensor is on another device, is of another type or has gaps.
-pub(crate) fn address<T: CudaDType>(op: &'static str, tensor: &Tensor) -> Result<u64, TensorError> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cuda(storage) = &*storage else {
-        return Err(TensorError::Device {
-            op,
-            expected: "cuda",
-            found: device::kind(tensor.device()),
-        });
-    };
-    if !layout.is_contiguous() {
-        return Err(TensorError::NotContiguous {
-            op,
-            found: tensor.dims().into(),
-        });
-    }
-    let slice = storage.as_cuda_slice::<T>()?;
-    let (first, _no_event) = slice.device_ptr(slice.stream());
-    recording::keep(tensor);
-    Ok(first + (layout.start_offset() * size_of::<T>()) as u64)
-}
-
 /// The type of values that layers hand on to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Values {
@@ -301,31 +337,29 @@ impl Values {
         self.dtype().size_in_bytes()
     }
 
-    /// [`address`] of a tensor of this type.
-    pub(crate) fn address(self, op: &'static str, tensor: &Tensor) -> Result<u64, TensorError> {
+    /// [`Gpu::address`] of a tensor of this type.
+    pub(crate) fn address(
+        self,
+        gpu: &Gpu,
+        op: &'static str,
+        tensor: &Tensor,
+    ) -> Result<u64, TensorError> {
         match self {
-            Self::F32 => address::<f32>(op, tensor),
-            Self::Bf16 => address::<bf16>(op, tensor),
-            Self::F16 => address::<f16>(op, tensor),
+            Self::F32 => gpu.address::<f32>(op, tensor),
+            Self::Bf16 => gpu.address::<bf16>(op, tensor),
+            Self::F16 => gpu.address::<f16>(op, tensor),
         }
     }
 
-    /// [`address_or_null`] of a tensor of this type.
+    /// [`Gpu::address_or_null`] of a tensor of this type.
     pub(crate) fn address_or_null(
         self,
+        gpu: &Gpu,
         op: &'static str,
         tensor: Option<&Tensor>,
     ) -> Result<u64, TensorError> {
-        tensor.map_or(Ok(0), |tensor| self.address(op, tensor))
+        tensor.map_or(Ok(0), |tensor| self.address(gpu, op, tensor))
     }
-}
-
-/// [`address`] of a tensor that may be missing, and 0 for none.
-pub(crate) fn address_or_null<T: CudaDType>(
-    op: &'static str,
-    tensor: Option<&Tensor>,
-) -> Result<u64, TensorError> {
-    tensor.map_or(Ok(0), |tensor| address::<T>(op, tensor))
 }
 
 /// A number of elements or the like as kernels and libraries take it.
@@ -340,7 +374,7 @@ pub(crate) fn int(op: &'static str, n: usize) -> Result<i32, TensorError> {
 pub(crate) fn zero(gpu: &Gpu, op: &'static str, tensor: &Tensor) -> Result<(), TensorError> {
     let values = Values::of(op, tensor)?;
     let zero = Zero {
-        first: values.address(op, tensor)?,
+        first: values.address(gpu, op, tensor)?,
         bytes: tensor.elem_count() * values.bytes(),
     };
     match zero.bytes {

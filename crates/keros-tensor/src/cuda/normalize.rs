@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
 use super::batch_norm::{ColumnPlan, warps};
-use super::{BLOCK, Gpu, address, address_or_null, blocks, group_norm, launch, small_size};
+use super::{BLOCK, Gpu, blocks, group_norm, launch, small_size};
 use crate::kernels::{NormLayout, NormParams};
 use crate::{TensorError, Workspace};
 
@@ -77,10 +77,13 @@ pub(crate) fn normalize(
     if layout.outer == 0 {
         return Ok((y, statistics));
     }
-    let (to, of_sets) = (address::<f32>(OP, &y)?, address::<f32>(OP, &statistics)?);
-    let gamma = address_or_null::<f32>(OP, gamma)?;
-    let beta = address_or_null::<f32>(OP, beta)?;
-    let from = address::<f32>(OP, x)?;
+    let (to, of_sets) = (
+        gpu.address::<f32>(OP, &y)?,
+        gpu.address::<f32>(OP, &statistics)?,
+    );
+    let gamma = gpu.address_or_null::<f32>(OP, gamma)?;
+    let beta = gpu.address_or_null::<f32>(OP, beta)?;
+    let from = gpu.address::<f32>(OP, x)?;
     if by_columns(layout, params) {
         let addresses = [from, of_sets, gamma, beta, to];
         group_norm::forward(gpu, ws, OP, x, layout, epsilon, addresses)?;
@@ -133,10 +136,10 @@ pub(crate) fn normalize_backward(
     if layout.outer == 0 {
         return Ok(Some(dx));
     }
-    let to = address::<f32>(OP, &dx)?;
-    let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
-    let gamma = address_or_null::<f32>(OP, gamma)?;
-    let of_sets = address::<f32>(OP, statistics)?;
+    let to = gpu.address::<f32>(OP, &dx)?;
+    let (x, dy) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, dy)?);
+    let gamma = gpu.address_or_null::<f32>(OP, gamma)?;
+    let of_sets = gpu.address::<f32>(OP, statistics)?;
     let (sets, config) = Sets::new(OP, layout)?;
     let trailing = i32::from(params == NormParams::Trailing);
     launch!(
@@ -182,13 +185,13 @@ fn param_gradients(
         chunks,
     } = ColumnPlan::new(OP, 1, rows, len)?;
     let sums = ws.take(&[chunks as usize, 2, len], DType::F64)?;
-    let partials = address::<f64>(OP, &sums)?;
-    let dgamma = address_or_null::<f32>(OP, dgamma)?;
-    let dbeta = address_or_null::<f32>(OP, dbeta)?;
+    let partials = gpu.address::<f64>(OP, &sums)?;
+    let dgamma = gpu.address_or_null::<f32>(OP, dgamma)?;
+    let dbeta = gpu.address_or_null::<f32>(OP, dbeta)?;
     let params = small_size(OP, "number of parameters", len)?;
     if chunks > 0 {
-        let (x, dy) = (address::<f32>(OP, x)?, address::<f32>(OP, dy)?);
-        let of_sets = address::<f32>(OP, statistics)?;
+        let (x, dy) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, dy)?);
+        let of_sets = gpu.address::<f32>(OP, statistics)?;
         let (sets, _) = Sets::new(OP, layout)?;
         let rows = i64::from(small_size(OP, "sets of values", rows)?);
         launch!(
@@ -232,8 +235,11 @@ pub(crate) fn unit_normalize(
     const OP: &str = "unit_normalize";
     let y = ws.take(x.dims(), DType::F32)?;
     let factors = ws.take(&[layout.outer, layout.kept], DType::F32)?;
-    let (to, of_sets) = (address::<f32>(OP, &y)?, address::<f32>(OP, &factors)?);
-    let x = address::<f32>(OP, x)?;
+    let (to, of_sets) = (
+        gpu.address::<f32>(OP, &y)?,
+        gpu.address::<f32>(OP, &factors)?,
+    );
+    let x = gpu.address::<f32>(OP, x)?;
     let (sets, config) = Sets::new(OP, layout)?;
     launch!(
         gpu,
@@ -261,9 +267,9 @@ pub(crate) fn unit_normalize_backward(
     if layout.outer == 0 {
         return Ok(dx);
     }
-    let to = address::<f32>(OP, &dx)?;
-    let (y, dy) = (address::<f32>(OP, y)?, address::<f32>(OP, dy)?);
-    let of_sets = address::<f32>(OP, factors)?;
+    let to = gpu.address::<f32>(OP, &dx)?;
+    let (y, dy) = (gpu.address::<f32>(OP, y)?, gpu.address::<f32>(OP, dy)?);
+    let of_sets = gpu.address::<f32>(OP, factors)?;
     let (sets, config) = Sets::new(OP, layout)?;
     launch!(
         gpu,

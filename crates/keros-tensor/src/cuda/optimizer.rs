@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, address, blocks, each, launch};
+use super::{Gpu, blocks, each, launch};
 use crate::kernels::Group;
 use crate::{TensorError, Workspace, access};
 
@@ -21,6 +21,8 @@ pub(crate) struct TensorTable {
     length: [i64; TENSORS],
     first_chunk: [u32; TENSORS],
     count: i32,
+    /// What the compiler would leave unset: parameters are compared byte by byte.
+    padding: u32,
 }
 
 // SAFETY: the fields of the struct there, in its order.
@@ -40,6 +42,7 @@ impl Batch {
 
 /// The groups as parameters of as many starts as they need; those without elements are left out.
 fn batches<const N: usize>(
+    gpu: &Gpu,
     op: &'static str,
     groups: &[Group<'_, N>],
 ) -> Result<Vec<Batch>, TensorError> {
@@ -52,12 +55,13 @@ fn batches<const N: usize>(
             length: [0; TENSORS],
             first_chunk: [0; TENSORS],
             count: groups.len() as i32,
+            padding: 0,
         };
         let mut chunks = 0;
         for (i, group) in groups.iter().enumerate() {
             access::check_apart(op, group.changed, group.read.as_slice())?;
             for (column, tensor) in group.changed.into_iter().chain(group.read).enumerate() {
-                tensors.address[column][i] = address::<f32>(op, tensor)?;
+                tensors.address[column][i] = gpu.address::<f32>(op, tensor)?;
             }
             let length = group.changed.first().map_or(0, |t| t.elem_count());
             tensors.length[i] = length as i64;
@@ -91,7 +95,7 @@ macro_rules! rules {
                 *to = number;
             }
             let [a, b, c, d, e, f] = all;
-            for batch in batches(op, groups)? {
+            for batch in batches(gpu, op, groups)? {
                 let (threads, tensors) = (batch.threads(), batch.tensors);
                 match rule {
                     $(Rule::$kernel => {
@@ -134,7 +138,10 @@ fn sums(
     let most = batches.iter().map(|batch| batch.chunks).max().unwrap_or(0);
     let sums = ws.take(&[count], DType::F64)?;
     let partial = ws.take(&[most as usize], DType::F64)?;
-    let (mut to, of_chunks) = (address::<f64>(op, &sums)?, address::<f64>(op, &partial)?);
+    let (mut to, of_chunks) = (
+        gpu.address::<f64>(op, &sums)?,
+        gpu.address::<f64>(op, &partial)?,
+    );
     for batch in batches {
         let (threads, tensors, chunks) = (batch.threads(), &batch.tensors, batch.chunks);
         match of {
@@ -184,14 +191,17 @@ pub(crate) fn clip(
     limit: f64,
     together: bool,
 ) -> Result<(), TensorError> {
-    let batches = batches(op, grads)?;
+    let batches = batches(gpu, op, grads)?;
     let squares = sums(gpu, op, ws, &batches, Of::Squares)?;
     let n = squares.elem_count();
     if n == 0 {
         return Ok(());
     }
     let factors = ws.take(&[n], DType::F32)?;
-    let (from, mut to) = (address::<f64>(op, &squares)?, address::<f32>(op, &factors)?);
+    let (from, mut to) = (
+        gpu.address::<f64>(op, &squares)?,
+        gpu.address::<f32>(op, &factors)?,
+    );
     let (threads, count) = (each(n), n as u32);
     if together {
         let threads = blocks(1);
@@ -233,5 +243,5 @@ pub(crate) fn sums_of(
     });
     let groups: Vec<Group<'_, 1>> = groups.collect();
     let of = if squares { Of::Squares } else { Of::Sizes };
-    sums(gpu, OP, ws, &batches(OP, &groups)?, of)
+    sums(gpu, OP, ws, &batches(gpu, OP, &groups)?, of)
 }

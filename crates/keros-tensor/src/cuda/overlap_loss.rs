@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{BLOCK, Gpu, address, address_or_null, blocks, each, launch, small_size};
+use super::{BLOCK, Gpu, blocks, each, launch, small_size};
 use crate::kernels::Overlap;
 use crate::{TensorError, Workspace};
 
@@ -34,12 +34,18 @@ pub(crate) fn overlap_loss(
     let sums = ws.take(&[groups, parts, 3], DType::F64)?;
     let terms = ws.take(&[groups, 3], DType::F64)?;
     let (p, y) = (
-        address::<f32>(OP, predictions)?,
-        address::<f32>(OP, targets)?,
+        gpu.address::<f32>(OP, predictions)?,
+        gpu.address::<f32>(OP, targets)?,
     );
-    let weights = address_or_null::<f32>(OP, weights)?;
-    let (to_losses, to_grads) = (address::<f32>(OP, &losses)?, address::<f32>(OP, &grads)?);
-    let (to_sums, to_terms) = (address::<f64>(OP, &sums)?, address::<f64>(OP, &terms)?);
+    let weights = gpu.address_or_null::<f32>(OP, weights)?;
+    let (to_losses, to_grads) = (
+        gpu.address::<f32>(OP, &losses)?,
+        gpu.address::<f32>(OP, &grads)?,
+    );
+    let (to_sums, to_terms) = (
+        gpu.address::<f64>(OP, &sums)?,
+        gpu.address::<f64>(OP, &terms)?,
+    );
     let threads = blocks(small_size(OP, "number of groups", groups * parts)? as usize);
     let (size, in_group, parts) = (size as i64, in_group as i64, parts as u32);
     let Overlap {

@@ -6,7 +6,7 @@ use super::blas::{Matrix, product};
 use super::conv::{Convolution, Direction};
 use super::dense::Weights;
 use super::window::{Window, by_4};
-use super::{Gpu, Values, address, each, int, launch};
+use super::{Gpu, Values, each, int, launch};
 use crate::{TensorError, Workspace};
 
 /// Floats of all patches that are laid out at once, if an image has fewer: 256 MiB.
@@ -34,9 +34,9 @@ pub(crate) fn convolve(
     };
     let type_of_w = Values::of(op, narrow.as_ref())?;
     let (x, w, y) = (
-        values.address(op, x)?,
-        type_of_w.address(op, narrow.as_ref())?,
-        values.address(op, y)?,
+        values.address(gpu, op, x)?,
+        type_of_w.address(gpu, op, narrow.as_ref())?,
+        values.address(gpu, op, y)?,
     );
     let w = Matrix::new(w, outputs).of(type_of_w).of_groups(of_group);
 
@@ -56,7 +56,7 @@ pub(crate) fn convolve(
         let x = x + (first * window.image() * values.bytes()) as u64;
         let y = y + (first * window.windows() * outputs * values.bytes()) as u64;
         let laid_out = match &own {
-            Some(own) => address::<f32>(op, own)?,
+            Some(own) => gpu.address::<f32>(op, own)?,
             None => x,
         };
         let patches = Matrix::new(laid_out, groups * patch);

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::window::{Window, by_4};
-use super::{Gpu, Values, address, each, int, launch};
+use super::{Gpu, Values, each, int, launch};
 use crate::kernels::PoolGeometry;
 use crate::{TensorError, Workspace};
 
@@ -19,8 +19,8 @@ pub(crate) fn max_pool2d(
     let window = Window::of_pool(OP, g)?;
     let (values, shape) = (Values::of(OP, x)?, [g.n, g.oh, g.ow, g.c]);
     let (y, argmax) = (ws.take(&shape, values.dtype())?, ws.take(&shape, index)?);
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
-    let cells = address_of_cells(OP, &argmax)?;
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
+    let cells = address_of_cells(gpu, OP, &argmax)?;
     let by_4 = index == DType::U8 && by_4(window.channels, &[x, to]);
     let window = if by_4 { window.in_fours() } else { window };
     let n = int(OP, y.elem_count())? / if by_4 { 4 } else { 1 };
@@ -47,8 +47,8 @@ pub(crate) fn max_pool2d_backward(
     const OP: &str = "max_pool2d backward";
     let (values, window) = (Values::of(OP, dy)?, Window::of_pool(OP, g)?);
     let dx = ws.take(&[g.n, g.h, g.w, g.c], values.dtype())?;
-    let (dy, to) = (values.address(OP, dy)?, values.address(OP, &dx)?);
-    let cells = address_of_cells(OP, argmax)?;
+    let (dy, to) = (values.address(gpu, OP, dy)?, values.address(gpu, OP, &dx)?);
+    let cells = address_of_cells(gpu, OP, argmax)?;
     let by_4 = index == DType::U8 && by_4(window.channels, &[dy, to]);
     let window = if by_4 { window.in_fours() } else { window };
     let n = int(OP, dx.elem_count())? / if by_4 { 4 } else { 1 };
@@ -65,10 +65,10 @@ pub(crate) fn max_pool2d_backward(
     Ok(dx)
 }
 
-fn address_of_cells(op: &'static str, argmax: &Tensor) -> Result<u64, TensorError> {
+fn address_of_cells(gpu: &Gpu, op: &'static str, argmax: &Tensor) -> Result<u64, TensorError> {
     match argmax.dtype() {
-        DType::U8 => address::<u8>(op, argmax),
-        _ => address::<u32>(op, argmax),
+        DType::U8 => gpu.address::<u8>(op, argmax),
+        _ => gpu.address::<u32>(op, argmax),
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn average_pool2d(
     let (values, window) = (Values::of(OP, x)?, Window::of_pool(OP, g)?);
     let y = ws.take(&[g.n, g.oh, g.ow, g.c], values.dtype())?;
     let (threads, n) = (each(y.elem_count()), int(OP, y.elem_count())?);
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     launch!(gpu, POOL.average_pool of values, threads, x, to, window, n);
     Ok(y)
 }
@@ -99,7 +99,7 @@ pub(crate) fn average_pool2d_backward(
     let (values, window) = (Values::of(OP, dy)?, Window::of_pool(OP, g)?);
     let dx = ws.take(&[g.n, g.h, g.w, g.c], values.dtype())?;
     let (threads, n) = (each(dx.elem_count()), int(OP, dx.elem_count())?);
-    let (dy, to) = (values.address(OP, dy)?, values.address(OP, &dx)?);
+    let (dy, to) = (values.address(gpu, OP, dy)?, values.address(gpu, OP, &dx)?);
     launch!(
         gpu,
         POOL.average_pool_gradient of values,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, address, blocks, each, launch, small};
+use super::{Gpu, blocks, each, launch, small};
 use crate::{TensorError, Workspace};
 
 /// [`kernels::prelu`](crate::kernels::prelu).
@@ -16,8 +16,8 @@ pub(crate) fn prelu(
     let (n, sample) = (small(OP, x)?, small(OP, alpha)?);
     let y = ws.take(x.dims(), DType::F32)?;
     let threads = each(x.elem_count());
-    let (x, alpha) = (address::<f32>(OP, x)?, address::<f32>(OP, alpha)?);
-    let to = address::<f32>(OP, &y)?;
+    let (x, alpha) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, alpha)?);
+    let to = gpu.address::<f32>(OP, &y)?;
     launch!(gpu, PRELU.prelu_f32, threads, x, alpha, to, n, sample);
     Ok(y)
 }
@@ -38,11 +38,14 @@ pub(crate) fn prelu_backward(
     let threads = each(x.elem_count());
     let columns = blocks(alpha.elem_count().div_ceil(32).max(1));
     let (x, alpha, dy) = (
-        address::<f32>(OP, x)?,
-        address::<f32>(OP, alpha)?,
-        address::<f32>(OP, dy)?,
+        gpu.address::<f32>(OP, x)?,
+        gpu.address::<f32>(OP, alpha)?,
+        gpu.address::<f32>(OP, dy)?,
     );
-    let (to, dalpha) = (address::<f32>(OP, &dx)?, address::<f32>(OP, dalpha)?);
+    let (to, dalpha) = (
+        gpu.address::<f32>(OP, &dx)?,
+        gpu.address::<f32>(OP, dalpha)?,
+    );
     launch!(
         gpu,
         PRELU.prelu_dx_f32,

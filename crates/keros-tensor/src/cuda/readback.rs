@@ -6,9 +6,9 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, result};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::host::{Event, Pinned};
-use super::{Gpu, address, failure, recording};
+use super::{Gpu, failure, recording};
+use crate::TensorError;
 use crate::access::Element;
-use crate::{TensorError, device};
 
 const OP: &str = "reading tensors back";
 /// Parts of a buffer start so, which suits every element type.
@@ -85,27 +85,7 @@ impl Copies {
         let mut sources = Vec::with_capacity(tensors.len());
         let mut end = 0;
         for tensor in tensors {
-            if !tensor.device().same_device(tensors[0].device()) {
-                return Err(TensorError::Device {
-                    op: OP,
-                    expected: "that of the first tensor",
-                    found: device::kind(tensor.device()),
-                });
-            }
-            sources.push(match tensor.dtype() {
-                DType::F32 => address::<f32>(OP, tensor)?,
-                DType::F64 => address::<f64>(OP, tensor)?,
-                DType::U8 => address::<u8>(OP, tensor)?,
-                DType::U32 => address::<u32>(OP, tensor)?,
-                DType::I64 => address::<i64>(OP, tensor)?,
-                found => {
-                    return Err(TensorError::DType {
-                        op: OP,
-                        expected: DType::F32,
-                        found,
-                    });
-                }
-            });
+            sources.push(gpu.address_of_any(OP, tensor)?);
             let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
             parts.push(Part {
                 first: end,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, address, each, int, launch};
+use super::{Gpu, each, int, launch};
 use crate::kernels::Enlargement;
 use crate::{TensorError, Workspace};
 
@@ -24,7 +24,7 @@ pub(crate) fn resample(
         int(OP, enlargement.factor)?,
         i32::from(enlargement.is_linear),
     );
-    let (from, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
+    let (from, to) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, &y)?);
     if enlargement.is_transposed {
         let length = int(OP, shape[axis])?;
         launch!(

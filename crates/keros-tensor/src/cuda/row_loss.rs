@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::element_loss::means_of_parts;
 use super::softmax::Rows;
-use super::{Gpu, address, address_or_null, launch, small_size};
+use super::{Gpu, launch, small_size};
 use crate::kernels::{Circle, LabelLoss, LossRows, RowLoss};
 use crate::{TensorError, Workspace};
 
@@ -45,7 +45,7 @@ pub(crate) fn row_loss(
             (name, [s, alpha, gamma])
         }
     };
-    let truth = address::<f32>(OP, targets)?;
+    let truth = gpu.address::<f32>(OP, targets)?;
     start(
         gpu,
         ws,
@@ -82,7 +82,7 @@ pub(crate) fn label_loss(
             ("generalized_crossentropy", [flag(logits), q, 0.0])
         }
     };
-    let truth = address::<u32>(op, labels)?;
+    let truth = gpu.address::<u32>(op, labels)?;
     start(
         gpu,
         ws,
@@ -115,7 +115,7 @@ pub(crate) fn circle_loss(
         remove_diagonal,
     } = circle;
     let numbers = [gamma, margin, f64::from(u8::from(remove_diagonal))];
-    let (kernel, truth) = (("circle", numbers), address::<u32>(op, labels)?);
+    let (kernel, truth) = (("circle", numbers), gpu.address::<u32>(op, labels)?);
     start(
         gpu,
         ws,
@@ -146,9 +146,12 @@ fn start(
     let of_rows = ws.take(&[shape.rows()], DType::F64)?;
     let grads = ws.take(predictions.dims(), DType::F32)?;
     let rows_of_sample = small_size(op, "rows of a sample", shape.per_sample)?;
-    let p = address::<f32>(op, predictions)?;
-    let weights = address_or_null::<f32>(op, weights)?;
-    let (to_rows, to_grads) = (address::<f64>(op, &of_rows)?, address::<f32>(op, &grads)?);
+    let p = gpu.address::<f32>(op, predictions)?;
+    let weights = gpu.address_or_null::<f32>(op, weights)?;
+    let (to_rows, to_grads) = (
+        gpu.address::<f64>(op, &of_rows)?,
+        gpu.address::<f32>(op, &grads)?,
+    );
     let Rows {
         config,
         rows,

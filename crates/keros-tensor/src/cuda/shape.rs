@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Tensor};
 
-use super::{Gpu, MOST_BLOCKS, Values, address, blocks, each, launch, small};
+use super::{Gpu, MOST_BLOCKS, Values, blocks, each, launch, small};
 use crate::{TensorError, Workspace};
 
 /// Whether numbers and addresses of values allow four of them to be moved at once.
@@ -76,14 +76,14 @@ pub(crate) fn concatenate(
     let values = Values::of(OP, &inputs[0])?;
     let y = ws.take(shape, values.dtype())?;
     small(OP, &y)?;
-    let to = values.address(OP, &y)?;
+    let to = values.address(gpu, OP, &y)?;
     let rows: usize = shape[..axis].iter().product();
     let inner: usize = shape[axis + 1..].iter().product();
     let whole = shape[axis] * inner;
     let mut start = 0;
     for input in inputs {
         let width = input.dims()[axis] * inner;
-        let from = (values.address(OP, input)?, width);
+        let from = (values.address(gpu, OP, input)?, width);
         let to = (behind(values, to, start), whole);
         copy_rows(gpu, values, rows, width, from, to)?;
         start += width;
@@ -104,7 +104,7 @@ pub(crate) fn slice_axis(
     small(OP, x)?;
     let values = Values::of(OP, x)?;
     let y = ws.take(shape, values.dtype())?;
-    let (from, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (from, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     let rows: usize = shape[..axis].iter().product();
     let inner: usize = shape[axis + 1..].iter().product();
     let width = shape[axis] * inner;
@@ -177,7 +177,7 @@ pub(crate) fn zero_pad2d(
     }
     let image = [x.dims()[1], x.dims()[2], x.dims()[3]];
     let mut border = BorderedImage::new(image, start, (shape[1], shape[2]));
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     if border.by_four(values, [x, to]) {
         let (threads, n) = (each(n as usize / 4), n / 4);
         launch!(gpu, SHAPE.pad_x4 of values, threads, x, to, n, border);
@@ -206,7 +206,7 @@ pub(crate) fn crop2d(
     }
     let image = [shape[1], shape[2], shape[3]];
     let mut border = BorderedImage::new(image, start, (x.dims()[1], x.dims()[2]));
-    let (x, to) = (values.address(OP, x)?, values.address(OP, &y)?);
+    let (x, to) = (values.address(gpu, OP, x)?, values.address(gpu, OP, &y)?);
     if border.by_four(values, [x, to]) {
         let (threads, n) = (each(n as usize / 4), n / 4);
         launch!(gpu, SHAPE.crop_x4 of values, threads, x, to, n, border);
@@ -292,7 +292,7 @@ pub(crate) fn permute(
     const OP: &str = "permuting axes";
     let n = small(OP, x)?;
     let y = ws.take(shape, DType::F32)?;
-    let (from, to) = (address::<f32>(OP, x)?, address::<f32>(OP, &y)?);
+    let (from, to) = (gpu.address::<f32>(OP, x)?, gpu.address::<f32>(OP, &y)?);
     if n == 0 {
         return Ok(y);
     }

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Tensor};
 
 use super::normalize::teams;
-use super::{Gpu, address, launch, small_size};
+use super::{Gpu, launch, small_size};
 use crate::{TensorError, Workspace};
 
 /// A matrix as the kernels take it, with a team for each row.
@@ -40,8 +40,8 @@ macro_rules! of_rows {
             let classes = dims.last().copied().unwrap_or(1).max(1);
             let rows = dims.iter().product::<usize>() / classes;
             let y = ws.take(dims, DType::F32)?;
-            let to = address::<f32>($op, &y)?;
-            $(let $input = address::<f32>($op, $input)?;)+
+            let to = gpu.address::<f32>($op, &y)?;
+            $(let $input = gpu.address::<f32>($op, $input)?;)+
             let Rows { config, rows, classes, team } = Rows::new($op, rows, classes)?;
             launch!(gpu, SOFTMAX.$kernel, config, $($input,)+ rows, classes, team, to);
             Ok(y)

@@ -43,7 +43,7 @@ pub(crate) fn upload<S: Sealed<T>, T: Element>(
         return Ok(());
     }
     recording::flush()?;
-    let to = T::address(OP, to)?;
+    let to = gpu.address_of_any(OP, to)?;
     // SAFETY: the values are plain numbers without padding.
     let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
     let stream = gpu.stream();

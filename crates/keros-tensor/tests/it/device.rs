@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+#[cfg(feature = "cuda")]
+use keros_tensor::kernels::{self, Activation};
 use keros_tensor::{DType, Device, Tensor, TensorError, Workspace, device_name, parse_device};
 
 #[test]
@@ -60,6 +62,31 @@ fn a_number_names_one_device() {
     let device = parse_device("cuda").unwrap();
     assert_eq!(device_name(&device), "cuda:0");
     assert!(device.same_device(&parse_device("cuda:0").unwrap()));
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn tensors_of_two_devices_do_not_mix() {
+    if !on_gpu() {
+        return;
+    }
+    let device = parse_device("cuda").unwrap();
+    let other = Device::new_cuda(0).unwrap();
+    let here = Tensor::ones((2, 2), DType::F32, &device).unwrap();
+    let there = Tensor::ones((2, 2), DType::F32, &other).unwrap();
+    for (ws, x, w) in [
+        (&device, &here, &there),
+        (&device, &there, &here),
+        (&other, &here, &here),
+    ] {
+        let mut ws = Workspace::new(ws);
+        let error = kernels::dense(&mut ws, x, w, None, Activation::Linear).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "dense: tensor is on another device (expected the GPU of the other tensors, found \
+             another GPU, or the same opened twice)"
+        );
+    }
 }
 
 #[test]
@@ -150,4 +177,36 @@ fn with_little_memory() {
         TensorError::OutOfMemory { bytes: None, .. }
     ));
     assert!(Tensor::zeros(10, DType::F32, &device).is_ok());
+}
+
+#[cfg(feature = "cudnn")]
+#[test]
+fn convolutions_make_do_with_the_memory_that_is_left() {
+    if on_gpu() {
+        alone(
+            "with_memory_for_small_ways_only",
+            &[("KEROS_EMULATOR_BYTES", "4000000")],
+        );
+    }
+}
+
+#[cfg(feature = "cudnn")]
+#[test]
+#[ignore = "runs in a process of its own"]
+fn with_memory_for_small_ways_only() {
+    // Of a real GPU nobody knows what cuDNN would do with how much.
+    if !std::env::var("LD_PRELOAD").is_ok_and(|libraries| libraries.contains("libcuda")) {
+        return;
+    }
+    let device = parse_device("cuda").unwrap();
+    let mut ws = Workspace::new(&device);
+    let x = Tensor::ones((1, 3, 3, 2), DType::F32, &device).unwrap();
+    let w = Tensor::ones((3, 3, 2, 2), DType::F32, &device).unwrap();
+    let _lent = ws.take(&[800_000], DType::F32).unwrap();
+    let spec = kernels::Conv2dSpec::default();
+    for _ in 0..2 {
+        let y = kernels::conv2d(&mut ws, &x, &w, None, &spec, Activation::Linear).unwrap();
+        let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(y, [18.0, 18.0]);
+    }
 }

@@ -20,8 +20,9 @@ struct Work {
 
 impl Work {
     fn new() -> Work {
-        set_cuda_graphs(true);
+        // Its first use switches them as the environment says.
         let device = test_device();
+        set_cuda_graphs(true);
         let values = |n: usize| (0..n).map(|i| (i % 17) as f32 / 8.0 - 1.0);
         let tensor = |rows: usize, columns: usize| {
             let values: Vec<f32> = values(rows * columns).collect();
@@ -201,43 +202,62 @@ fn a_recording_in_a_recording_is_part_of_it() {
     });
 }
 
+/// Does the same with so many different parameters in turn, twice.
+fn in_turn(count: usize) {
+    let mut work = Work::new();
+    let kept: Vec<Tensor> = (0..count).map(|_| work.w.copy().unwrap()).collect();
+    let expected = work.direct(5);
+    for round in 0..2 {
+        for w in &kept {
+            work.w = w.clone();
+            assert_eq!(work.recorded(5), expected, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn pieces_that_come_in_turn_become_graphs() {
+    starts(40, || in_turn(40));
+}
+
 #[test]
 fn work_that_always_changes_is_forgotten_again() {
-    let mut work = Work::new();
-    let kept: Vec<Tensor> = (0..40).map(|_| work.w.copy().unwrap()).collect();
-    let expected = work.direct(5);
-    starts(0, || {
-        for round in 0..2 {
-            for w in &kept {
-                work.w = w.clone();
-                assert_eq!(work.recorded(5), expected, "round {round}");
-            }
-        }
-    });
+    starts(0, || in_turn(300));
+}
+
+/// Runs `without_graphs` in a process whose driver makes or starts none: it reads its variables once.
+fn with_driver(variable: &str, value: &str) {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "recording::without_graphs", "--ignored"]);
+    let done = program.env(variable, value).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && text.contains("1 passed"), "{text}");
 }
 
 #[test]
 fn what_the_driver_makes_no_graph_of_is_done_as_ever() {
-    // The emulated driver reads its variables in a process of its own.
-    let mut program = Command::new(std::env::current_exe().unwrap());
-    program.args(["--exact", "recording::without_graphs", "--ignored"]);
-    let done = program
-        .env("KEROS_EMULATOR_NO_GRAPHS", "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success() && text.contains("1 passed"), "{text}");
+    with_driver("KEROS_EMULATOR_NO_GRAPHS", "1");
+}
+
+#[test]
+fn a_graph_that_does_not_start_is_done_as_ever() {
+    for started in ["0", "1", "2"] {
+        with_driver("KEROS_EMULATOR_GRAPH_LAUNCHES", started);
+    }
 }
 
 #[test]
 #[ignore = "runs in a process of its own"]
 fn without_graphs() {
     let mut work = Work::new();
-    for seed in [4, 4, 4, 5] {
-        assert_eq!(work.recorded(seed), work.direct(seed));
+    let expected: Vec<_> = (0..5).map(|seed| work.direct(seed)).collect();
+    for (seed, expected) in expected.iter().enumerate() {
+        assert_eq!(&work.recorded(seed as u64), expected, "seed {seed}");
     }
-    // A real driver does not know the variable; the emulated one is loaded before it.
+    // A real driver does not know the variables; the emulated one is loaded before it.
     if std::env::var("LD_PRELOAD").is_ok_and(|libraries| libraries.contains("libcuda")) {
-        assert_eq!(cuda_graph_starts(), 0);
+        let most = std::env::var("KEROS_EMULATOR_GRAPH_LAUNCHES");
+        let most: u64 = most.map_or(0, |most| most.parse().unwrap());
+        assert_eq!(cuda_graph_starts(), most);
     }
 }

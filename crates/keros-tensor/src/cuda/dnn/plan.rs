@@ -5,14 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
 use candle_core::cuda_backend::cudarc::cudnn::sys;
-use candle_core::cuda_backend::cudarc::driver;
 
 use super::super::Values;
 use super::super::conv::Direction;
-use super::Padded;
+use super::{Key, Padded};
 
-/// Most memory that an algorithm may take beside its tensors, in bytes.
-const WORKSPACE: usize = 1 << 30;
+/// Most memory that an algorithm may take beside its tensors, in bytes. What is free just now does not count: the same
+/// convolution is done in the same way each time.
+pub(super) const WORKSPACE: usize = 1 << 30;
 /// Answers that cuDNN is asked for; it has not so many algorithms.
 const ANSWERS: usize = 16;
 
@@ -72,13 +72,12 @@ macro_rules! candidates {
 }
 
 impl Plan {
-    /// The fastest way of cuDNN; none if there is none that fits.
+    /// The fastest way of cuDNN that takes at most so many bytes beside the tensors; none if there is none.
     pub(super) fn find(
         handle: sys::cudnnHandle_t,
         padded: &Padded,
-        direction: Direction,
-        values: Values,
-        tf32: bool,
+        (_, direction, values, tf32): Key,
+        most: usize,
     ) -> Result<Option<Self>, CudnnError> {
         let wanted = match values {
             Values::F32 => wanted_math(tf32),
@@ -124,7 +123,6 @@ impl Plan {
                 w
             ),
         };
-        let free = driver::result::mem_get_info().map_or(WORKSPACE, |(free, _)| free);
         for (algorithm, fastest) in candidates {
             let math = match fastest {
                 _ if values == Values::F32 && !tf32 => wanted,
@@ -137,7 +135,7 @@ impl Plan {
             plan.algorithm = algorithm;
             // One that does not exist with this kind of mathematics is passed over.
             match plan.workspace_bytes(handle) {
-                Ok(bytes) if bytes <= WORKSPACE.min(free) => {
+                Ok(bytes) if bytes <= most => {
                     plan.workspace = bytes;
                     return Ok(Some(plan));
                 }
