@@ -13,6 +13,7 @@
 //! for the binary ones) works on those logits, and nothing is clipped, as Keras does on TensorFlow.
 //! Every other combination works on the values after the activation, clipped where Keras clips, and
 //! its gradient is taken back through the activation; with `from_logits` they are taken for logits.
+//! NaN of a prediction that counts is NaN of its sample's loss, whatever is clipped.
 //!
 //! **Shapes.** A loss is a mean (or sum, as its formula says) over the last axis; axes between the
 //! batch axis and the last one are averaged, so that an output `[B, T, C]` is divided by `B · T`.

@@ -9,8 +9,8 @@ use keros_nn::metrics::{
     SparseCategoricalAccuracy,
 };
 use keros_nn::{
-    Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, Output, Reduction,
-    SparseCategoricalCrossentropy, Target, WeightedMean,
+    Activation, CategoricalCrossentropy, Loss, MeanSquaredError, Metric, NnError, Output,
+    Reduction, SparseCategoricalCrossentropy, Target, TargetKind, WeightedMean,
 };
 use keros_tensor::access::read;
 use keros_tensor::{Stream, Tensor, Workspace};
@@ -86,6 +86,49 @@ fn crossentropy_tells_probabilities_from_logits() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("from_logits"), "{error}");
+}
+
+/// A loss that is a number where a prediction is none would hide it from `TerminateOnNaN`.
+#[test]
+fn every_loss_of_a_prediction_that_is_nan_is_nan() {
+    let Err(NnError::UnknownName { known, .. }) = "none".parse::<Box<dyn Loss>>().map(drop) else {
+        panic!("a loss is called `none`");
+    };
+    let ws = &mut Workspace::new(test_device());
+    let tensor = |values: &[f32], dims: &[usize]| {
+        Tensor::from_vec(values.to_vec(), dims, test_device()).unwrap()
+    };
+    let one_hot = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
+    for name in known {
+        let loss: Box<dyn Loss> = name.parse().unwrap();
+        let (dims, target): (&[usize], _) = match (*name, loss.target_kind()) {
+            ("ctc", _) => {
+                let two = Tensor::new(&[[1_u32, 2]], test_device()).unwrap();
+                (&[1, 4, 3], Target::Labels(two))
+            }
+            ("circle", _) => (&[4, 3], labels(&[0, 1, 1, 0])),
+            (_, TargetKind::Labels) => (&[4, 3], labels(&[1, 0, 2, 0])),
+            (_, TargetKind::Values) => (&[4, 3], Target::Values(tensor(&one_hot, &[4, 3]))),
+        };
+        for activation in [Activation::Linear, Activation::Sigmoid, Activation::Softmax] {
+            if *name == "ctc" && activation != Activation::Linear {
+                continue;
+            }
+            for place in 0..12 {
+                let mut predictions = [0.2, 0.7, 0.1].repeat(4);
+                predictions[place] = f32::NAN;
+                let logits = tensor(&predictions, dims);
+                let output = Output { logits, activation };
+                let result = loss.compute(ws, &output, &target, None, 1.0).unwrap();
+                let losses = read::<f32>(&result.per_sample).unwrap().to_vec();
+                let sample = place / 3 % losses.len();
+                assert!(
+                    losses[sample].is_nan(),
+                    "{name} of {activation:?} values with NaN at {place}: {losses:?}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -26,6 +26,9 @@ struct Max {
     template <class T> static __device__ T of(T a, T b) { return a > b || a != a ? a : b; }
 };
 
+// x, or the bound that it is below; NaN stays, which fmax would drop.
+static inline __device__ double at_least(double x, double low) { return x < low ? low : x; }
+
 // The values of all threads of a block together, in an order that does not change; every thread gets the result, and
 // every thread must call it. `neutral` changes nothing.
 template <class Op, class T> __device__ T reduce_block(T value, T neutral) {

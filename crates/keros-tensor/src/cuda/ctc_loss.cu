@@ -7,8 +7,8 @@ namespace {
 #define NEVER (-(double)INFINITY)
 
 __device__ __forceinline__ double log_add(double a, double b) {
-    double high = fmax(a, b), low = fmin(a, b);
-    return high == NEVER ? high : high + log1p(exp(low - high));
+    double low = a < b ? a : b, high = a < b ? b : a;
+    return low == NEVER ? high : high + log1p(exp(low - high));
 }
 
 // The states that a sequence goes through: its labels with a blank, class 0, before, between and behind them.

@@ -27,8 +27,8 @@ struct AbsolutePercentageError {
 };
 struct SquaredLogarithmicError {
     __device__ Point operator()(double y, double p) const {
-        double floor = fmax(p, FUZZ), error = log1p(floor) - log1p(fmax(y, FUZZ));
-        return {error * error, p >= FUZZ ? 2 * error / (floor + 1) : 0};
+        double floor = at_least(p, FUZZ), error = log1p(floor) - log1p(at_least(y, FUZZ));
+        return {error * error, p < FUZZ ? 0 : 2 * error / (floor + 1)};
     }
 };
 struct Huber {
@@ -54,12 +54,12 @@ struct Poisson {
 struct Hinge {
     __device__ Point operator()(double y, double p) const {
         double margin = 1 - y * p;
-        return margin > 0 ? Point{margin, -y} : Point{0, 0};
+        return margin <= 0 ? Point{0, 0} : Point{margin, -y};
     }
 };
 struct SquaredHinge {
     __device__ Point operator()(double y, double p) const {
-        double margin = fmax(1 - y * p, 0.0);
+        double margin = at_least(1 - y * p, 0.0);
         return {margin * margin, -2 * y * margin};
     }
 };

@@ -165,8 +165,10 @@ struct GeneralizedCrossentropy {
             row.gradients([&](unsigned i) { return power * (exp(row.p[i] - total) - (i == label)); });
             return (1 - power) / q;
         }
-        double p = known ? fmax((double)row.p[label], 0.0) : NAN;
-        row.gradients([&](unsigned i) { return i == label && p > 0 ? -pow(p, q - 1) : 0; });
+        // A sum as in Keras, so that NaN of any class is NaN of the row.
+        double of_label = row.sum([&](unsigned i) { return (i == label) * (double)row.p[i]; });
+        double p = known ? at_least(of_label, 0) : NAN;
+        row.gradients([&](unsigned i) { return i == label && p != 0 ? -pow(p, q - 1) : 0; });
         return (1 - pow(p, q)) / q;
     }
 };
@@ -190,12 +192,12 @@ struct Circle {
         auto counts = [&](unsigned i, bool same) {
             return (labels[i] == labels[sample]) == same && !(same && remove_diagonal && i == sample);
         };
-        auto at = [&](unsigned i, bool same) { return exponent(same, fmax(1 - (double)row.p[i], 0.0)); };
+        auto at = [&](unsigned i, bool same) { return exponent(same, at_least(1 - (double)row.p[i], 0)); };
         // The logarithm of a sum of exponentials; without pairs that of 0.
         auto total = [&](bool same) {
             double most = row.max([&](unsigned i) { return counts(i, same) ? at(i, same).value : -INFINITY; });
             double sum = row.sum([&](unsigned i) { return counts(i, same) ? exp(at(i, same).value - most) : 0; });
-            return sum > 0 ? most + log(sum) : -INFINITY;
+            return sum == 0 ? -INFINITY : most + log(sum);
         };
         double of_same = total(true), of_others = total(false), sum = of_same + of_others;
         bool has_pairs = of_same != -INFINITY && of_others != -INFINITY;

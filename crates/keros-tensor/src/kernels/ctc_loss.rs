@@ -118,7 +118,7 @@ fn known(labels: &[u32]) -> &[u32] {
 /// `log (exp a + exp b)`
 fn log_add(a: f64, b: f64) -> f64 {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
-    match high == f64::NEG_INFINITY {
+    match low == f64::NEG_INFINITY {
         true => high,
         false => high + (low - high).exp().ln_1p(),
     }

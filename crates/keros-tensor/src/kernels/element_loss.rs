@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::elementwise::map;
 use super::loss::LossRows;
+use super::math::at_least;
 use crate::{TensorError, Workspace, access};
 
 /// Keras's fuzz factor, the f32 nearest to 1e-7.
@@ -129,13 +130,11 @@ impl ElementLoss {
                 (percent * (p - y).abs(), percent * sign(p - y))
             }),
             ElementLoss::SquaredLogarithmicError => rows(width, y, p, grads, |y, p| {
-                let (y, floor) = (y.max(EPSILON), p.max(EPSILON));
+                let (y, floor) = (at_least(y, EPSILON), at_least(p, EPSILON));
                 let error = floor.ln_1p() - y.ln_1p();
-                let rises = p >= EPSILON;
-                let slope = if rises {
-                    2.0 * error / (floor + 1.0)
-                } else {
-                    0.0
+                let slope = match p < EPSILON {
+                    true => 0.0,
+                    false => 2.0 * error / (floor + 1.0),
                 };
                 (error * error, slope)
             }),
@@ -161,14 +160,13 @@ impl ElementLoss {
             }),
             ElementLoss::Hinge => rows(width, y, p, grads, |y, p| {
                 let margin = 1.0 - y * p;
-                if margin > 0.0 {
-                    (margin, -y)
-                } else {
-                    (0.0, 0.0)
+                match margin <= 0.0 {
+                    true => (0.0, 0.0),
+                    false => (margin, -y),
                 }
             }),
             ElementLoss::SquaredHinge => rows(width, y, p, grads, |y, p| {
-                let margin = (1.0 - y * p).max(0.0);
+                let margin = at_least(1.0 - y * p, 0.0);
                 (margin * margin, -2.0 * y * margin)
             }),
             ElementLoss::BinaryCrossentropy {

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::loss::LossRows;
+use super::math::at_least;
 use super::row_loss::{clip, log_sum_exp};
 use super::{check_labels, expect_dims};
 use crate::{TensorError, Workspace, access};
@@ -64,9 +65,13 @@ impl LabelLoss {
                 (1.0 - power) / q
             }
             Self::GeneralizedCrossentropy { logits: false, q } => {
-                let p = f64::from(p[label]).max(0.0);
+                // A sum as in Keras, so that NaN of any class is NaN of the row.
+                let truth = |class: usize| f64::from(u8::from(class == label));
+                let all = p.iter().enumerate();
+                let p: f64 = all.map(|(class, p)| truth(class) * f64::from(*p)).sum();
+                let p = at_least(p, 0.0);
                 grads.fill(0.0);
-                if p > 0.0 {
+                if p != 0.0 {
                     grads[label] = -p.powf(q - 1.0) as f32;
                 }
                 (1.0 - p.powf(q)) / q
@@ -225,7 +230,7 @@ impl Circle {
                 && !(same && self.remove_diagonal && other == row)
         };
         let at = |other: usize, same: bool| {
-            let distance = (1.0 - f64::from(similarities[other])).max(0.0);
+            let distance = at_least(1.0 - f64::from(similarities[other]), 0.0);
             self.exponent(same, distance)
         };
         // The logarithm of a sum of exponentials, or none without pairs.
@@ -237,7 +242,7 @@ impl Circle {
             };
             let most = exponents().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = exponents().map(|exponent| (exponent - most).exp()).sum();
-            (sum > 0.0).then(|| most + sum.ln())
+            (sum != 0.0).then(|| most + sum.ln())
         };
         grads.fill(0.0);
         let (Some(of_same), Some(of_others)) = (total(true), total(false)) else {
@@ -248,10 +253,11 @@ impl Circle {
         for (other, (grad, similarity)) in grads.iter_mut().zip(similarities).enumerate() {
             // At a distance of 0 and below, more similarity changes nothing.
             for (same, total) in [(true, of_same), (false, of_others)] {
-                if counts(other, same) && *similarity <= 1.0 {
-                    let (exponent, by_distance) = at(other, same);
-                    *grad = (-slope * (exponent - total).exp() * by_distance) as f32;
+                if !counts(other, same) || *similarity > 1.0 {
+                    continue;
                 }
+                let (exponent, by_distance) = at(other, same);
+                *grad = (-slope * (exponent - total).exp() * by_distance) as f32;
             }
         }
         sum.max(0.0) + (-sum.abs()).exp().ln_1p()

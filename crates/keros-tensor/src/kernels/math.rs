@@ -37,6 +37,12 @@ pub(super) fn between(x: f32, low: f32, high: f32) -> f32 {
     if x > high { high } else { x }
 }
 
+/// `x`, or the bound that it is below; NaN stays, which [`f64::max`] would drop.
+#[inline(always)]
+pub(super) fn at_least(x: f64, low: f64) -> f64 {
+    if x < low { low } else { x }
+}
+
 /// `n` and `exp(r) - 1`, where `high + low = n · ln 2 + r`; `high` is within ±110 and `low` is small.
 #[inline(always)]
 fn split_exp(high: f32, low: f32) -> (i32, f32) {
