@@ -7,7 +7,7 @@ use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::access::read;
 use keros_tensor::kernels::{self, BatchNorm};
-use keros_tensor::{ParamId, Tensor, Workspace};
+use keros_tensor::{Device, ParamId, Tensor, Workspace};
 
 /// Keras's fuzz factor, below which a standard deviation does not count.
 const EPSILON: f32 = 1e-7;
@@ -59,8 +59,15 @@ struct Adapted {
 
 /// Where the numbers are.
 enum Built {
-    /// Given ones, as what is multiplied with and added.
-    Given(Vec<f32>, Vec<f32>),
+    /// Given ones: one for all values, or one for each channel.
+    Given {
+        mean: Tensor,
+        variance: Tensor,
+        /// What the reverse adds.
+        offset: Vec<f32>,
+        /// What multiplies.
+        scale: Vec<f32>,
+    },
     State {
         mean: ParamId,
         variance: ParamId,
@@ -141,17 +148,39 @@ arguments! {
     optional axis invert mean variance common;
 }
 
-/// What is multiplied with and added.
-fn factors(mean: &[f32], variance: &[f32], invert: bool) -> (Vec<f32>, Vec<f32>) {
-    let count = mean.len().max(variance.len());
-    let of = |numbers: &[f32], i: usize| numbers[i.min(numbers.len() - 1)];
-    let pairs = (0..count).map(|i| (of(mean, i), of(variance, i).sqrt().max(EPSILON)));
-    pairs
-        .map(|(mean, deviation)| match invert {
-            true => (deviation, mean),
-            false => (1.0 / deviation, -mean / deviation),
+/// What the reverse multiplies with.
+fn deviations(variance: &[f32]) -> Vec<f32> {
+    let deviations = variance.iter().map(|number| number.sqrt().max(EPSILON));
+    deviations.collect()
+}
+
+impl Built {
+    /// Of one number for all values, or one for each channel.
+    fn given(
+        mean: &[f32],
+        variance: &[f32],
+        invert: bool,
+        device: &Device,
+    ) -> Result<Built, NnError> {
+        let count = mean.len().max(variance.len());
+        let each = |numbers: &[f32]| -> Vec<f32> {
+            let numbers = numbers.iter().copied().cycle();
+            numbers.take(count).collect()
+        };
+        let (offset, variance) = (each(mean), each(variance));
+        let mut scale = deviations(&variance);
+        if !invert {
+            scale.iter_mut().for_each(|scale| *scale = 1.0 / *scale);
+        }
+        let least = EPSILON * EPSILON;
+        let variance = variance.into_iter().map(|number| number.max(least));
+        Ok(Built::Given {
+            mean: Tensor::from_slice(&offset, count, device)?,
+            variance: Tensor::from_iter(variance, device)?,
+            offset,
+            scale,
         })
-        .unzip()
+    }
 }
 
 impl Layer for Normalization {
@@ -180,8 +209,7 @@ impl Layer for Normalization {
                 if let Some(negative) = variance.0.iter().find(|number| **number < 0.0) {
                     return Err(NnError::argument("variance", "numbers from 0", negative));
                 }
-                let (scale, offset) = factors(&mean.0, &variance.0, self.invert);
-                Built::Given(scale, offset)
+                Built::given(&mean.0, &variance.0, self.invert, builder.device)?
             }
             (None, None, _) if of_channels => {
                 let mean = builder.state("mean", &[channels], Initializer::Zeros)?;
@@ -230,14 +258,22 @@ impl Layer for Normalization {
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let y = match self.built.as_ref().ok_or(NnError::NotBuilt)? {
-            Built::Given(scale, offset) => kernels::affine(pass.workspace, x, scale, offset)?,
+            Built::Given { offset, scale, .. } if self.invert => {
+                kernels::affine(pass.workspace, x, scale, offset)?
+            }
+            // The mean is subtracted first: what a value has beyond a large mean would be rounded away
+            // by a multiplication before.
+            Built::Given { mean, variance, .. } => {
+                let rows = x.reshape(((), mean.elem_count()))?;
+                let norm = BatchNorm::new(1, mean, variance, 0.0);
+                kernels::batch_norm(pass.workspace, &rows, &norm)?.reshape(x.shape())?
+            }
             Built::State { mean, variance } => {
                 let (mean, variance) = (pass.value(*mean), pass.value(*variance));
                 match self.invert {
                     true => {
                         let (mean, variance) = (read::<f32>(mean)?, read::<f32>(variance)?);
-                        let (scale, offset) = factors(&mean, &variance, true);
-                        kernels::affine(pass.workspace, x, &scale, &offset)?
+                        kernels::affine(pass.workspace, x, &deviations(&variance), &mean)?
                     }
                     false => {
                         pass.save(x);
@@ -251,13 +287,12 @@ impl Layer for Normalization {
 
     fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
         let dx = match self.built.as_ref().ok_or(NnError::NotBuilt)? {
-            Built::Given(scale, _) => kernels::affine(pass.workspace, dy, scale, &[0.0])?,
+            Built::Given { scale, .. } => kernels::affine(pass.workspace, dy, scale, &[0.0])?,
             Built::State { mean, variance } => {
                 let (mean, variance) = (pass.value(*mean), pass.value(*variance));
                 match self.invert {
                     true => {
-                        let (mean, variance) = (read::<f32>(mean)?, read::<f32>(variance)?);
-                        let (scale, _) = factors(&mean, &variance, true);
+                        let scale = deviations(&read::<f32>(variance)?);
                         kernels::affine(pass.workspace, dy, &scale, &[0.0])?
                     }
                     false => {

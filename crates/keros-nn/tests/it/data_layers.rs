@@ -167,6 +167,21 @@ fn given_numbers_are_applied_as_in_keras() {
     let known = Normalization::new().mean([1.0, 2.0]).variance([4.0, 0.0]);
     let y = output(&mut built(&[3, 3, 2], known).unwrap(), &x, Mode::Inference);
     assert_eq!(y[..6], [-0.5, 5e7, 6.5, 1.9e8, 2.0, 1e8]);
+    // What lies near a large mean.
+    let near = |mean: f32, variance: f32, x: f32| {
+        let known = Normalization::new().mean(mean).variance(variance);
+        let x = Tensor::from_vec(vec![x; 6], (2, 3), test_device()).unwrap();
+        output(&mut built(&[3], known).unwrap(), &x, Mode::Inference)
+    };
+    assert_eq!(near(255.0, 0.0, 255.0), [0.0; 6]);
+    for y in near(1e6, 0.5, 1_000_000.5) {
+        assert!((y - 0.707_106_77).abs() < 1e-6, "{y}");
+    }
+    // One number for samples that are one.
+    let known = Normalization::new().mean(1.0).variance(4.0);
+    let two = Tensor::new(&[3.0_f32, 0.0], test_device()).unwrap();
+    let y = output(&mut built(&[], known).unwrap(), &two, Mode::Inference);
+    assert_eq!(y, [1.0, -0.5]);
     let back = Normalization::new().mean(3.0).variance(4.0).invert(true);
     let y = output(&mut built(&[3, 3, 2], back).unwrap(), &x, Mode::Inference);
     assert_eq!(y[..6], [3.0, 17.0, 31.0, 45.0, 13.0, 27.0]);
