@@ -36,6 +36,9 @@ impl SparseCategoricalCrossentropy {
 
     /// A label whose rows count as nothing: their loss and gradient are 0, and the mean over the
     /// batch is over the other rows. It need not name a class. Default: none.
+    ///
+    /// Metrics know nothing of it: to an accuracy such a label is a miss, unless a sample weight of 0
+    /// leaves it out of a weighted one.
     #[must_use]
     pub fn ignore_class(mut self, class: u32) -> SparseCategoricalCrossentropy {
         self.ignore_class = Some(class);

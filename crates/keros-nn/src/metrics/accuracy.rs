@@ -7,7 +7,7 @@ use crate::losses::same_but_for_a_last_axis_of_one;
 use crate::network::Output;
 use crate::setter::setter;
 use crate::target::Target;
-use keros_tensor::{Tensor, Workspace, kernels};
+use keros_tensor::{Tensor, Workspace};
 
 /// A metric that is a weighted mean, from a method `gather` with `update`'s arguments.
 macro_rules! mean_metric {
@@ -92,6 +92,9 @@ plain_accuracy! {
     CategoricalAccuracy;
 
     /// The share of rows whose first largest value is at the label.
+    ///
+    /// A label that names no class, such as one that a loss ignores, is a miss, as in Keras. To leave
+    /// such rows out, give them a weight of 0 and the trainer the metric as a weighted one.
     SparseCategoricalAccuracy;
 }
 
@@ -169,7 +172,8 @@ top_k! {
     /// largest predictions.
     TopKCategoricalAccuracy;
 
-    /// The share of rows whose label is among the k largest predictions.
+    /// The share of rows whose label is among the k largest predictions; one that names no class is a
+    /// miss.
     SparseTopKCategoricalAccuracy;
 }
 
@@ -184,8 +188,9 @@ fn share(y: &[f32], p: &[f32], right: impl Fn(f32, f32) -> bool) -> f64 {
 }
 
 fn in_top_k(label: usize, p: &[f32], k: usize) -> bool {
-    let chosen = p[label];
-    chosen.is_finite() && p.iter().filter(|p| **p > chosen).count() < k
+    let is_among =
+        |chosen: &f32| chosen.is_finite() && p.iter().filter(|p| *p > chosen).count() < k;
+    p.get(label).is_some_and(is_among)
 }
 
 impl Accuracy {
@@ -242,20 +247,14 @@ impl CategoricalAccuracy {
 impl SparseCategoricalAccuracy {
     fn gather(
         &mut self,
-        name: &'static str,
+        name: &str,
         workspace: &mut Workspace,
         output: &Output,
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
         let values = ordered(workspace, output)?;
-        if let (Target::Labels(labels), None, [_, _]) = (target, weights, values.dims()) {
-            let hits = kernels::count_correct(&values, labels)? as f64;
-            let rows = labels.elem_count() as f64;
-            self.mean.add(super::ratio(hits, rows), rows);
-            return Ok(());
-        }
-        each_label(name, &values, None, target, weights, |label, p, weight| {
+        each_label(name, &values, target, weights, |label, p, weight| {
             self.mean.add(number(first_largest(p) == label), weight);
         })
     }
@@ -281,14 +280,14 @@ impl TopKCategoricalAccuracy {
 impl SparseTopKCategoricalAccuracy {
     fn gather(
         &mut self,
-        name: &'static str,
+        name: &str,
         workspace: &mut Workspace,
         output: &Output,
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
         let (k, values) = (self.k, ordered(workspace, output)?);
-        each_label(name, &values, None, target, weights, |label, p, weight| {
+        each_label(name, &values, target, weights, |label, p, weight| {
             self.mean.add(number(in_top_k(label, p, k)), weight);
         })
     }
@@ -297,7 +296,7 @@ impl SparseTopKCategoricalAccuracy {
 impl AccuracyByShape {
     fn gather(
         &mut self,
-        name: &'static str,
+        name: &str,
         workspace: &mut Workspace,
         output: &Output,
         target: &Target,

@@ -6,7 +6,7 @@ use crate::losses::{Rows, same_but_for_a_last_axis_of_one};
 use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::access::read;
-use keros_tensor::{Device, Tensor, TensorError, Workspace};
+use keros_tensor::{Device, Tensor, Workspace};
 use std::ops::Range;
 
 /// Values whose order in a row is that of the output's values; softmax and sigmoid keep it.
@@ -118,12 +118,11 @@ pub(super) fn each_row(
     Ok(())
 }
 
-/// Calls `row(label, predictions, weight)` for every row of the last axis. Labels are class indices
-/// below `classes`, given as labels or as numbers, one for each row.
+/// Calls `row(label, predictions, weight)` for every row of the last axis. Labels are class indices,
+/// given as labels or as numbers, one for each row; they may be ones that name no class.
 pub(super) fn each_label(
-    name: &'static str,
+    name: &str,
     predictions: &Tensor,
-    classes: Option<usize>,
     target: &Target,
     weights: Option<&Tensor>,
     mut row: impl FnMut(usize, &[f32], f64),
@@ -149,15 +148,6 @@ pub(super) fn each_label(
             values.iter().map(|value| *value as u32).collect()
         }
     };
-    let classes = classes.unwrap_or(rows.width);
-    if let Some(at) = labels.iter().position(|label| *label as usize >= classes) {
-        return Err(NnError::Tensor(TensorError::Label {
-            op: name,
-            sample: at / rows.per_sample,
-            label: labels[at],
-            classes,
-        }));
-    }
     let weights = rows.weights(name, weights)?;
     let predictions = read::<f32>(predictions)?;
     let pairs = labels.iter().zip(predictions.chunks_exact(rows.width));

@@ -78,7 +78,7 @@ impl IoU {
 
     fn gather(
         &mut self,
-        name: &'static str,
+        name: &str,
         workspace: &mut Workspace,
         output: &Output,
         target: &Target,
@@ -115,12 +115,11 @@ impl IoU {
                 None => wrong = Some(first_largest(p).to_string()),
             }
         };
-        let any = Some(usize::MAX);
         let labels = match self.sparse_y_true {
             true => target.clone(),
             false => labels_of(name, target)?,
         };
-        each_label(name, &values, any, &labels, weights, &mut add)?;
+        each_label(name, &values, &labels, weights, &mut add)?;
         if let Some(class) = wrong {
             let expected = format!("classes below {classes}");
             return Err(NnError::argument(format!("{name}: class"), expected, class));

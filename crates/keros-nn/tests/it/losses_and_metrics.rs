@@ -400,6 +400,40 @@ fn a_sigmoid_output_is_not_clipped_and_probabilities_are() {
     assert!(error.to_string().contains("from_logits"), "{error}");
 }
 
+/// Such as that of pixels which belong to nothing, which a loss ignores and a weight of 0 leaves out.
+#[test]
+fn a_label_that_names_no_class_is_a_miss() {
+    let ws = &mut Workspace::new(test_device());
+    let rows = output(&[[0.1, 0.2, 0.7]; 4], Activation::Softmax);
+    let pixels = Output {
+        logits: rows.logits.reshape((2, 2, 3)).unwrap(),
+        activation: rows.activation,
+    };
+    let truth = [2_u32, 255, 2, 0];
+    let of_rows = Tensor::new(&truth, test_device()).unwrap();
+    let of_pixels = of_rows.reshape((2, 2)).unwrap();
+    let numbers = Tensor::new(&truth.map(|label| label as f32), test_device()).unwrap();
+    let counted = Tensor::new(&[1.0_f32, 0.0, 1.0, 1.0], test_device()).unwrap();
+    for name in [
+        "accuracy",
+        "sparse_categorical_accuracy",
+        "sparse_top_k_categorical_accuracy",
+    ] {
+        // Of three classes all are among the first five.
+        let hits = if name.contains("top_k") { 3.0 } else { 2.0 };
+        for (output, target, weights, rows) in [
+            (&rows, Target::Labels(of_rows.clone()), None, 4.0),
+            (&rows, Target::Values(numbers.clone()), None, 4.0),
+            (&rows, Target::Labels(of_rows.clone()), Some(&counted), 3.0),
+            (&pixels, Target::Labels(of_pixels.clone()), None, 4.0),
+        ] {
+            let mut metric: Box<dyn Metric> = name.parse().unwrap();
+            metric.update(ws, output, &target, weights).unwrap();
+            assert_eq!(metric.result(), hits / rows, "{name} {target:?}");
+        }
+    }
+}
+
 #[test]
 fn arguments_out_of_range_and_wrong_targets_are_refused() {
     let error = Huber::new().delta(-1.0).unwrap_err().to_string();
