@@ -65,7 +65,8 @@ impl Functional {
             places.push(Some((entry, shape)));
         }
         let inputs = named_keys("input_layers", arguments.value("input_layers"))?;
-        let outputs = named_keys("output_layers", arguments.value("output_layers"))?;
+        let mut outputs = named_keys("output_layers", arguments.value("output_layers"))?;
+        number_repeated(&mut outputs);
         arguments.finish()?;
         Ok(Functional {
             places,
@@ -306,6 +307,19 @@ fn key(value: &Value) -> Option<Key> {
             Some((name.clone(), usize::try_from(number.as_u64()?).ok()?))
         }
         _ => None,
+    }
+}
+
+/// Makes names different: of several outputs of a layer `x`, all but the first are `x_1`, `x_2`, ….
+fn number_repeated(outputs: &mut [(String, Key)]) {
+    let mut taken = HashSet::new();
+    for (name, _) in outputs {
+        let layer = name.clone();
+        let mut number = 0;
+        while !taken.insert(name.clone()) {
+            number += 1;
+            *name = format!("{layer}_{number}");
+        }
     }
 }
 

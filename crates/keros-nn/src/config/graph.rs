@@ -90,7 +90,8 @@ impl Graph {
     /// name, functional or sequential, with new parameters that start from `seed`.
     ///
     /// Inputs are called as their layers, and take `f32` in batches of any size, whatever type and size
-    /// Keras was told; outputs are called as Keras calls them in a dictionary, or else as their layers.
+    /// Keras was told; outputs are called as Keras calls them in a dictionary, or else as their layers,
+    /// where a second output of a layer `x` is `x_1`.
     ///
     /// # Errors
     /// Text that is no such network; a layer, by name, with an unknown class or argument, an argument

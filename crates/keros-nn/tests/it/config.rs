@@ -569,6 +569,38 @@ fn what_keras_calculates_with_numbers_is_read() {
     }
 }
 
+/// As Keras writes `Model([left, right], [encoder(left), encoder(right), encoder_1(left)])`.
+#[test]
+fn several_outputs_of_a_layer_are_numbered() {
+    let tensor = |name: &str| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}});
+    let input = |name: &str| json!({"class_name": "InputLayer", "config": {"batch_shape": [null, 2], "name": name}, "inbound_nodes": []});
+    let encoder = |name: &str, inputs: &[&str]| {
+        let nodes = inputs
+            .iter()
+            .map(|&input| json!({"args": [tensor(input)], "kwargs": {}}));
+        let nodes: Vec<Value> = nodes.collect();
+        json!({"class_name": "Dense", "config": {"units": 3, "name": name}, "inbound_nodes": nodes})
+    };
+    let text = json!({"class_name": "Functional", "config": {
+        "layers": [
+            input("left"), input("right"), encoder("encoder", &["left", "right"]), encoder("encoder_1", &["left"]),
+        ],
+        "input_layers": [["left", 0, 0], ["right", 0, 0]],
+        "output_layers": [["encoder", 0, 0], ["encoder", 1, 0], ["encoder_1", 0, 0]],
+    }})
+    .to_string();
+    let mut network = Graph::from_json(&text, test_device(), 1).unwrap();
+    let names = |network: &Graph| {
+        let ports = network.outputs().iter();
+        ports.map(|port| port.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&network), ["encoder", "encoder_1", "encoder_1_1"]);
+    assert_eq!(network.params().num_elements(true), 2 * (2 * 3 + 3));
+    let json = network.to_json().unwrap();
+    let mut again = Graph::from_json(&json, test_device(), 2).unwrap();
+    assert_same(&mut network, &mut again);
+}
+
 /// The paths of all values in one.
 fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
     found.push(path.to_owned());
