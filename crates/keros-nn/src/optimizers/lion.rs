@@ -1,6 +1,6 @@
 //! Lion.
 
-use super::{RuleOptimizer, UpdateRule, decay_rate, numbers};
+use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, positive_share};
 use crate::error::NnError;
 use keros_tensor::kernels::{self, Update};
 
@@ -32,9 +32,7 @@ impl Lion {
     /// # Errors
     /// A number out of range.
     pub fn betas(self, beta_1: f64, beta_2: f64) -> Result<Lion, NnError> {
-        if !(beta_1 > 0.0 && beta_1 <= 1.0) {
-            return Err(NnError::argument("beta_1", "a number in (0, 1]", beta_1));
-        }
+        let beta_1 = positive_share("beta_1", beta_1)?;
         let beta_2 = decay_rate("beta_2", beta_2)?;
         Ok(self.change(|rule| *rule = LionRule { beta_1, beta_2 }))
     }
@@ -44,7 +42,7 @@ impl UpdateRule for LionRule {
     const NAME: &'static str = "lion";
     type Step = f64;
 
-    numbers!("beta_1" => beta_1: decay_rate, "beta_2" => beta_2: decay_rate);
+    numbers!("beta_1" => beta_1: positive_share, "beta_2" => beta_2: decay_rate);
 
     fn slots(&self) -> Vec<(&'static str, f64)> {
         vec![("momentum", 0.0)]

@@ -264,8 +264,9 @@ fn positive(what: &str, value: f64) -> Result<f64, NnError> {
     Err(NnError::argument(what, "a positive finite number", value))
 }
 
-/// A momentum that is kept: one of 0 has no state, so that it is neither set nor taken back.
-fn kept_momentum(what: &str, value: f64) -> Result<f64, NnError> {
+/// A share that is never 0: a momentum of 0 has no state, so that it is neither set nor taken back, and
+/// Lion's makes no use of its own.
+fn positive_share(what: &str, value: f64) -> Result<f64, NnError> {
     if value > 0.0 && value <= 1.0 {
         return Ok(value);
     }

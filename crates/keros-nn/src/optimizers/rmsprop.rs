@@ -1,7 +1,7 @@
 //! RMSprop.
 
 use super::{
-    RuleOptimizer, UpdateRule, decay_or_one, decay_rate, kept_momentum, no_number, positive,
+    RuleOptimizer, UpdateRule, decay_or_one, decay_rate, no_number, positive, positive_share,
 };
 use crate::error::NnError;
 use keros_tensor::kernels::{self, Update};
@@ -86,7 +86,7 @@ impl UpdateRule for RmsPropRule {
         match name {
             "rho" => self.rho = decay_rate(name, value)?,
             "epsilon" => self.epsilon = positive(name, value)?,
-            "momentum" if self.momentum != 0.0 => self.momentum = kept_momentum(name, value)?,
+            "momentum" if self.momentum != 0.0 => self.momentum = positive_share(name, value)?,
             _ => return Err(no_number(Self::NAME, &self.numbers(), name)),
         }
         Ok(())

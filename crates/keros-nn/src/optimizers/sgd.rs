@@ -1,6 +1,6 @@
 //! Gradient descent with momentum.
 
-use super::{RuleOptimizer, UpdateRule, decay_or_one, kept_momentum, no_number};
+use super::{RuleOptimizer, UpdateRule, decay_or_one, no_number, positive_share};
 use crate::error::NnError;
 use keros_tensor::kernels::{self, Update};
 
@@ -43,7 +43,7 @@ impl UpdateRule for SgdRule {
 
     fn set_number(&mut self, name: &str, value: f64) -> Result<(), NnError> {
         match name {
-            "momentum" if self.momentum != 0.0 => self.momentum = kept_momentum(name, value)?,
+            "momentum" if self.momentum != 0.0 => self.momentum = positive_share(name, value)?,
             _ => return Err(no_number(Self::NAME, &self.numbers(), name)),
         }
         Ok(())

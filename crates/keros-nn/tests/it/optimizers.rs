@@ -2,8 +2,9 @@
 
 use crate::test_device::test_device;
 use keros_nn::{
-    Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, LearningRate, LossScaleOptimizer,
-    NnError, Optimizer, PiecewiseConstantDecay, PolynomialDecay, Resolve, RmsProp, Schedule, Sgd,
+    Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, LearningRate, Lion,
+    LossScaleOptimizer, NnError, Optimizer, PiecewiseConstantDecay, PolynomialDecay, Resolve,
+    RmsProp, Schedule, Sgd,
 };
 use keros_tensor::access::{host_copies, read, write};
 use keros_tensor::{Params, Tensor};
@@ -471,6 +472,24 @@ fn numbers_are_told_set_kept_in_the_state_and_refused() {
         assert_eq!(values(&params), values(&copy), "{name}");
         other.load_state(&copy, &plain).unwrap();
         assert_eq!(other.numbers()[1..], numbers[1..], "{name}");
+    }
+}
+
+/// A number is taken back to what it was made with, so that both have one range.
+#[test]
+fn the_betas_of_lion_may_be_set_to_all_that_they_may_be_made_with() {
+    let lion = |beta_1| Lion::default().betas(beta_1, 0.99);
+    let params = pattern(2);
+    let mut optimizer = lion(1.0).unwrap();
+    let plain = optimizer.state().unwrap();
+    optimizer.set_number("beta_1", 0.9).unwrap();
+    optimizer.load_state(&params, &plain).unwrap();
+    assert_eq!(optimizer.numbers()[1], ("beta_1", 1.0));
+    optimizer.set_number("beta_1", 1.0).unwrap();
+    for wrong in [0.0, 1.1, f64::NAN] {
+        let made = lion(wrong).map(drop).unwrap_err().to_string();
+        let set = optimizer.set_number("beta_1", wrong).unwrap_err();
+        assert_eq!(set.to_string(), made);
     }
 }
 
