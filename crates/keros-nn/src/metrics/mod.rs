@@ -210,9 +210,10 @@ named! {
     "f1_score": F1Score;
     "fbeta_score": FBetaScore;
     losses: "sparse_categorical_crossentropy" "categorical_crossentropy"
-        "categorical_focal_crossentropy" "binary_crossentropy" "bce" "binary_focal_crossentropy"
+        "categorical_focal_crossentropy" "categorical_generalized_cross_entropy"
+        "binary_crossentropy" "bce" "binary_focal_crossentropy"
         "mean_squared_error" "mse" "mean_absolute_error" "mae" "mean_absolute_percentage_error"
         "mape" "mean_squared_logarithmic_error" "msle" "huber" "log_cosh" "logcosh"
         "kl_divergence" "kullback_leibler_divergence" "kld" "poisson" "hinge" "squared_hinge"
-        "categorical_hinge" "dice" "tversky"
+        "categorical_hinge" "dice" "tversky" "circle" "ctc"
 }

@@ -37,6 +37,13 @@ fn close(found: &[f32], expected: &[f32]) {
     }
 }
 
+fn names_of_losses() -> Vec<&'static str> {
+    match "none".parse::<Box<dyn Loss>>().map(drop) {
+        Err(NnError::UnknownName { known, .. }) => known.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn both_crossentropies_agree_and_do_not_clip() {
     let ws = &mut Workspace::new(test_device());
@@ -88,20 +95,51 @@ fn crossentropy_tells_probabilities_from_logits() {
     assert!(error.to_string().contains("from_logits"), "{error}");
 }
 
+#[test]
+fn every_loss_is_a_metric_of_its_name() {
+    let ws = &mut Workspace::new(test_device());
+    for name in names_of_losses() {
+        let metric: Box<dyn Metric> = name.parse().unwrap();
+        assert_eq!(metric.name(), name);
+    }
+    let rows = [[0.6, 0.0, 0.8], [0.8, 0.6, 0.0], [0.0, 1.0, 0.0]];
+    let out = output(&rows, Activation::Linear);
+    let sequence = Output {
+        logits: out.logits.reshape((1, 3, 3)).unwrap(),
+        activation: Activation::Linear,
+    };
+    let one_label = Target::Labels(Tensor::new(&[[1_u32]], test_device()).unwrap());
+    for (name, output, target) in [
+        (
+            "categorical_generalized_cross_entropy",
+            &out,
+            labels(&[0, 1, 1]),
+        ),
+        ("circle", &out, labels(&[0, 0, 1])),
+        ("ctc", &sequence, one_label),
+    ] {
+        let loss: Box<dyn Loss> = name.parse().unwrap();
+        let losses = loss.compute(ws, output, &target, None, 1.0).unwrap();
+        let losses = read::<f32>(&losses.per_sample).unwrap().to_vec();
+        let mean = loss.scale(output, &target, None).unwrap() as f32 * losses.iter().sum::<f32>();
+        assert!(mean > 0.0);
+        let mut metric: Box<dyn Metric> = name.parse().unwrap();
+        metric.update(ws, output, &target, None).unwrap();
+        close(&[metric.result() as f32], &[mean]);
+    }
+}
+
 /// A loss that is a number where a prediction is none would hide it from `TerminateOnNaN`.
 #[test]
 fn every_loss_of_a_prediction_that_is_nan_is_nan() {
-    let Err(NnError::UnknownName { known, .. }) = "none".parse::<Box<dyn Loss>>().map(drop) else {
-        panic!("a loss is called `none`");
-    };
     let ws = &mut Workspace::new(test_device());
     let tensor = |values: &[f32], dims: &[usize]| {
         Tensor::from_vec(values.to_vec(), dims, test_device()).unwrap()
     };
     let one_hot = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
-    for name in known {
+    for name in names_of_losses() {
         let loss: Box<dyn Loss> = name.parse().unwrap();
-        let (dims, target): (&[usize], _) = match (*name, loss.target_kind()) {
+        let (dims, target): (&[usize], _) = match (name, loss.target_kind()) {
             ("ctc", _) => {
                 let two = Tensor::new(&[[1_u32, 2]], test_device()).unwrap();
                 (&[1, 4, 3], Target::Labels(two))
@@ -111,7 +149,7 @@ fn every_loss_of_a_prediction_that_is_nan_is_nan() {
             (_, TargetKind::Values) => (&[4, 3], Target::Values(tensor(&one_hot, &[4, 3]))),
         };
         for activation in [Activation::Linear, Activation::Sigmoid, Activation::Softmax] {
-            if *name == "ctc" && activation != Activation::Linear {
+            if name == "ctc" && activation != Activation::Linear {
                 continue;
             }
             for place in 0..12 {
