@@ -7,6 +7,7 @@ mod jitter;
 mod mixing;
 
 pub use brightness::BrightnessStyle;
+pub(crate) use brightness::stretch;
 pub use erasing::{EraseParams, RandomErasing};
 pub use jitter::{ColorJitter, ColorJitterParams};
 pub use mixing::{CutMix, CutMixParams, MixUp, MixUpParams};

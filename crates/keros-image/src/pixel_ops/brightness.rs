@@ -58,7 +58,7 @@ impl BrightnessStyle {
 }
 
 /// Keras's `array_to_img`: the smallest value becomes 0 and the largest 255.
-fn stretch(values: &mut [f32], (low, high): (f32, f32)) {
+pub(crate) fn stretch(values: &mut [f32], (low, high): (f32, f32)) {
     let range = high - low;
     for value in values {
         *value -= low;
