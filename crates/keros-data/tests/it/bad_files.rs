@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keros_data::{
     ClassMode, ColorMode, DataError, DirectoryOptions, Format, ImageDataGenerator, ImageFileFlow,
-    ImageShape, Loader, OnBrokenFile, Sequence, Subset,
+    ImageShape, Loader, OnBrokenFile, SaveImages, Sequence, Subset,
 };
 use keros_image::encode;
 use tempfile::TempDir;
@@ -121,6 +121,33 @@ fn sixteen_bits_keep_their_range_in_grayscale_only() {
     };
     assert!(largest(ColorMode::Grayscale) > 255.0);
     assert!(largest(ColorMode::Rgb) <= 255.0);
+}
+
+#[test]
+fn what_is_not_wrong_with_a_file_is_an_error_under_every_policy() {
+    let folder = folder(&[("a/1.png", picture(1)), ("a/2.png", picture(2))]);
+    let saved = tempfile::tempdir().unwrap();
+    for policy in [
+        OnBrokenFile::Error,
+        OnBrokenFile::Skip,
+        OnBrokenFile::Replace,
+    ] {
+        let place = saved.path().join("gone");
+        let options = DirectoryOptions {
+            on_broken_file: policy,
+            batch_size: 2,
+            save_to_dir: Some(SaveImages::to(&place)),
+            ..small()
+        };
+        let flow = open(&folder, options);
+        flow.batch(0, 0).unwrap();
+        fs::remove_dir_all(&place).unwrap();
+        let error = flow.batch(0, 0).unwrap_err();
+        assert!(
+            matches!(error, DataError::Write { .. }),
+            "{policy:?}: {error}"
+        );
+    }
 }
 
 #[test]
