@@ -249,3 +249,53 @@ fn a_subset_has_the_classes_of_the_rest_and_its_own_weights() {
     let error = flow(vec![0, 1], true, Subset::Validation).unwrap_err();
     assert!(error.to_string().contains("subset"), "{error}");
 }
+
+/// A flow over the validation or the training half of some targets.
+fn half(y: Array, subset: Subset) -> Result<(), DataError> {
+    let options = FlowOptions {
+        subset: Some(subset),
+        ..FlowOptions::default()
+    };
+    let generator = ImageDataGenerator::new().validation_split(0.5);
+    generator.flow(images(y.len()), Some(y), options).map(drop)
+}
+
+#[test]
+fn a_class_is_a_value_or_the_place_of_a_one() {
+    let bytes = |shape: &[usize], values: &[u8]| Array::from_vec(shape, values.to_vec()).unwrap();
+    let floats = |shape: &[usize], values: &[f32]| Array::from_vec(shape, values.to_vec()).unwrap();
+    for subset in [Subset::Training, Subset::Validation] {
+        // No mask is like another, but all have the same classes.
+        let masks = bytes(&[4, 1, 3], &[0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0]);
+        half(masks, subset).unwrap();
+        half(floats(&[2, 2, 1], &[0.0, 1.0, 1.0, 0.0]), subset).unwrap();
+        half(bytes(&[4, 1], &[3, 7, 7, 3]), subset).unwrap();
+        // Several labels for a row.
+        half(floats(&[2, 3], &[1.0, 1.0, 0.0, 0.0, 0.0, 1.0]), subset).unwrap();
+        // Measurements have no classes.
+        half(floats(&[4], &[0.5, 1.0, 2.5, 7.25]), subset).unwrap();
+        half(floats(&[2, 2], &[0.5, 1.0, 2.5, 7.25]), subset).unwrap();
+
+        for other in [
+            bytes(&[2, 2, 2], &[0, 1, 0, 1, 0, 0, 0, 2]),
+            floats(&[4], &[0.0, 0.0, 1.0, 1.0]),
+            floats(&[2, 3], &[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
+            bytes(&[4, 1], &[3, 3, 7, 7]),
+        ] {
+            let error = half(other, subset).unwrap_err().to_string();
+            assert!(error.contains("the same classes"), "{error}");
+        }
+    }
+    let error = half(bytes(&[4], &[0, 0, 1, 2]), Subset::Training).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("found 2 and 1 classes, not the same"),
+        "{error}"
+    );
+    let error = half(bytes(&[1], &[0]), Subset::Training).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "setting up flow: the validation part of 1 samples must not be empty (expected at least 1, \
+         found 0)"
+    );
+}
