@@ -160,6 +160,8 @@ impl ImageFileFlow {
         out: &mut [f32],
     ) -> Result<(), DataError> {
         let made = || {
+            // As it is in the file: some ways of resizing go beyond the values that are there.
+            self.pipeline.check_values(&image)?;
             match self.resize.apply(image)?.into_pixels() {
                 Pixels::U8(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
                 Pixels::F32(pixels) => self.pipeline.make(&pixels, epoch, sample, out),

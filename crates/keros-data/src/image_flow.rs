@@ -130,6 +130,13 @@ impl ImageFlow {
             });
         };
         let (x, shape) = images(&first, generator.layout(), DOING)?;
+        if augments {
+            let values = shape.values()?;
+            match &x {
+                Array::U8(_) => check_values::<u8>(&generator, &x, values),
+                _ => check_values::<f32>(&generator, &x, values),
+            }?;
+        }
         let others: Vec<(String, Array)> = inputs.collect();
         Ok(Self {
             pipeline: Pipeline::new(generator, shape, seed, augments, save_to_dir)?,
@@ -175,6 +182,20 @@ impl ImageFlow {
         }
         Ok(out)
     }
+}
+
+/// Whether all images, of so many values, can be augmented.
+fn check_values<P: Pixel + Element>(
+    generator: &ImageDataGenerator,
+    x: &Array,
+    values: usize,
+) -> Result<(), DataError> {
+    let images = x.as_slice::<P>().unwrap_or_default().chunks_exact(values);
+    for (sample, image) in images.enumerate() {
+        let checked = generator.check_values(image);
+        checked.map_err(|error| error.in_sample(sample))?;
+    }
+    Ok(())
 }
 
 /// Whether the samples before `cut`, which are for validation, have the same classes as the others,

@@ -2,8 +2,8 @@
 
 use keros_data::rng::{Purpose, stream};
 use keros_data::{
-    Array, Arrays, DataError, DataFormat, FitImages, FlowOptions, ImageDataGenerator, ImageShape,
-    Sequence, Subset,
+    Array, Arrays, BrightnessStyle, DataError, DataFormat, FitImages, FlowOptions,
+    ImageDataGenerator, ImageParams, ImageShape, PixelParams, Sequence, Subset,
 };
 
 const SHAPE: ImageShape = ImageShape {
@@ -163,6 +163,53 @@ fn shift_and_brightness_are_drawn_last_and_stay_the_same_for_ever() {
         let error = epoch(&wrong, images(1)).unwrap_err().to_string();
         assert!(error.contains("validation_split"), "{error}");
     }
+}
+
+#[test]
+fn brightness_needs_the_values_of_black_and_white() {
+    let floats_of = |values: Vec<f32>| Array::from_vec(&[values.len() / 12, 3, 2, 2], values);
+    let x = floats_of((0..24).map(|i| i as f32 * 1000.0).collect()).unwrap();
+    let one = Array::from_vec(&[3, 2, 2], vec![300.0_f32; 12]).unwrap();
+    let params = ImageParams {
+        pixels: PixelParams {
+            brightness: Some(2.0),
+            ..PixelParams::default()
+        },
+        ..ImageParams::default()
+    };
+    let mut generator = ImageDataGenerator::new().brightness_range(2.0, 2.0);
+    let error = epoch(&generator, x.clone()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "preparing sample 0: changing the brightness of an image: values lie outside of value_range \
+         (expected 0 to 255, found 0 to 11000)"
+    );
+    let refused = |result: Result<(), DataError>| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("value_range"), "{error}");
+    };
+    refused(generator.apply_transform(&one, &params).map(drop));
+    let augmented = FitImages {
+        augment: true,
+        ..FitImages::default()
+    };
+    refused(generator.fit(&x, augmented));
+    generator.fit(&x, FitImages::default()).unwrap();
+    // What is not brightened may have any values.
+    let validation = FlowOptions {
+        subset: Some(Subset::Validation),
+        ..FlowOptions::default()
+    };
+    let split = generator.clone().validation_split(0.5);
+    assert!(split.flow(x.clone(), None, validation).is_ok());
+
+    let told = generator.clone().value_range(0.0, 30_000.0);
+    let made = epoch(&told, x.clone()).unwrap();
+    let expected = (0..24).map(|i| (i as f32 * 2000.0).min(30_000.0));
+    assert_eq!(made, expected.collect::<Vec<_>>());
+    let keras = generator.brightness_style(BrightnessStyle::TfKeras);
+    assert!(epoch(&keras, x.clone()).is_ok());
+    refused(epoch(&told.value_range(1.0, 1.0), x).map(drop));
 }
 
 #[test]

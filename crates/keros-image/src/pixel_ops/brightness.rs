@@ -11,6 +11,7 @@ use super::extremes;
 pub enum BrightnessStyle {
     /// `black + factor · (value − black)`, clipped to black and white of the declared value range.
     /// In floats; 1 changes nothing within the range.
+    /// [`PixelOps::check_values`](super::PixelOps::check_values) finds images that are not in it.
     #[default]
     Keros,
     /// As keras-preprocessing 1.1.2 (Keras 2.0 to 2.8) did: the image is stretched to 0..=255,
