@@ -754,7 +754,8 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; a column that is not there; a cell that is no number
-    /// where one is needed, with its row; no images; with class mode binary, not two classes.
+    /// where one is needed, or empty where a class is, with its row; no images; with class mode
+    /// binary, not two classes.
     pub fn flow_from_dataframe(
         &self,
         table: &Table,
