@@ -116,6 +116,28 @@ pub(crate) fn flow(
         rows.retain(|row| names_an_image(&path(*row)) && path(*row).is_file());
     }
     let dropped = table.len() - rows.len();
+    if table.is_empty() {
+        return Err(DataError::Empty {
+            doing: DOING,
+            what: "the table".into(),
+        });
+    }
+    if rows.is_empty() {
+        let expected = match directory {
+            Some(directory) => format!("images in {}", directory.display()),
+            None => "paths of images".to_owned(),
+        };
+        let first = path(0);
+        let found = format!(
+            "none in {dropped} rows, the first of them {}",
+            first.display()
+        );
+        return Err(DataError::InvalidArgument {
+            doing: DOING,
+            argument: "x_col",
+            mismatch: Mismatch::boxed(expected, found),
+        });
+    }
 
     let mut class_names = Vec::new();
     let mut labels = Labels::default();

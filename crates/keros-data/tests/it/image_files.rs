@@ -453,6 +453,36 @@ fn an_empty_cell_is_no_class() {
 }
 
 #[test]
+fn a_table_without_any_file_says_where_they_were_looked_for() {
+    let other = tempfile::tempdir().unwrap();
+    for class_mode in [ClassMode::Binary, ClassMode::Sparse, ClassMode::None] {
+        let options = TableOptions {
+            class_mode,
+            ..TableOptions::default()
+        };
+        let error = from_table(&other, options).unwrap_err().to_string();
+        let folder = other.path().display();
+        assert_eq!(
+            error,
+            format!(
+                "setting up flow_from_dataframe: invalid x_col (expected images in {folder}, found none \
+                 in 4 rows, the first of them {})",
+                other.path().join("a/1.png").display()
+            )
+        );
+    }
+    let rows: [[&str; 2]; 0] = [];
+    let table = Table::new(["filename", "class"], rows).unwrap();
+    let options = TableOptions {
+        class_mode: ClassMode::Binary,
+        ..TableOptions::default()
+    };
+    let error = ImageDataGenerator::new().flow_from_dataframe(&table, None, options);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("the table must not be empty"), "{error}");
+}
+
+#[test]
 fn names_that_are_not_checked_fail_when_they_are_read() {
     let folder = folder(&["a/1.png", "a/2.png", "b/1.png"]);
     let trusting = TableOptions {
