@@ -53,7 +53,8 @@ impl Batch {
         self
     }
 
-    /// Some of the samples, sharing the elements of this batch.
+    /// Some of the samples, sharing the elements of this batch, all of which stay in memory as long as the slice does:
+    /// [`Batch::select`] copies.
     ///
     /// # Errors
     /// The range does not lie within the samples.

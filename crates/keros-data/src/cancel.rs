@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tells code that prepares a batch whether the batch is still wanted.
 ///
@@ -62,16 +62,9 @@ impl CancelToken {
 
     /// Sleeps for `timeout`, or until it is cancelled; whether it is.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let end = Instant::now() + timeout;
-        let mut cancelled = self.lock();
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if *cancelled || left.is_zero() {
-                return *cancelled;
-            }
-            let waited = self.0.told.wait_timeout(cancelled, left);
-            cancelled = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let told = &self.0.told;
+        let waited = told.wait_timeout_while(self.lock(), timeout, |cancelled| !*cancelled);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(crate) fn cancel(&self) {

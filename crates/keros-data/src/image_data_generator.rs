@@ -246,7 +246,9 @@ impl ImageDataGenerator {
     }
 
     /// Factors of the brightness are uniform in `[low, high)`, at least 0; what a factor does is told
-    /// by [`BrightnessStyle`]. The values are taken to be 0..=255. Default: off.
+    /// by [`BrightnessStyle`]. Images with values outside of the
+    /// [`value_range`](Self::value_range) are an error, unless the style is one of Keras's. Default:
+    /// off.
     pub fn brightness_range(mut self, low: f64, high: f64) -> Self {
         self.brightness_range = Some((low, high));
         self
@@ -255,6 +257,13 @@ impl ImageDataGenerator {
     /// What a brightness means. Default: [`BrightnessStyle::Keros`]; the others are Keras's.
     pub fn brightness_style(mut self, style: BrightnessStyle) -> Self {
         self.pixel_ops = self.pixel_ops.brightness_style(style);
+        self
+    }
+
+    /// The values of black and white, before the rescaling, for a change of brightness. For files of
+    /// 16-bit gray that are read as grayscale, 0 and 65535. Default: 0 and 255.
+    pub fn value_range(mut self, black: f32, white: f32) -> Self {
+        self.pixel_ops = self.pixel_ops.value_range(black, white);
         self
     }
 
@@ -391,6 +400,7 @@ impl ImageDataGenerator {
                 part,
             ));
         }
+        self.pixel_ops.check()?;
         let rescale = self.rescale.unwrap_or(1.0);
         Ok(self.affine.clone().rescale(rescale).check()?)
     }
@@ -409,6 +419,14 @@ impl ImageDataGenerator {
 
     pub(crate) fn layout(&self) -> DataFormat {
         self.data_format
+    }
+
+    /// Whether the brightness of an image, as it came, can be changed if it is to be.
+    pub(crate) fn check_values<P: Pixel>(&self, image: &[P]) -> Result<(), DataError> {
+        match self.brightness_range {
+            Some(_) => Ok(self.pixel_ops.check_values(image)?),
+            None => Ok(()),
+        }
     }
 
     /// Whether an image is done after the warp and the rescaling.
@@ -544,29 +562,38 @@ impl ImageDataGenerator {
     /// that is what [`ImageDataGenerator::standardize`] does.
     ///
     /// # Errors
-    /// Settings, parameters, shape or element type that do not work.
+    /// Settings, parameters, shape or element type that do not work; a brightness of values outside of
+    /// the [`value_range`](Self::value_range).
     pub fn apply_transform(&self, image: &Array, params: &ImageParams) -> Result<Array, DataError> {
         self.change(image, |source, shape| {
             let mut out = vec![0.0; shape.values()?];
             match source {
-                Values::U8(source) => self
-                    .affine
-                    .apply(&params.transform, source, shape, &mut out),
-                Values::F32(source) => {
-                    self.affine
-                        .apply(&params.transform, source, shape, &mut out)
-                }
+                Values::U8(source) => self.warp_and_change(params, source, shape, &mut out),
+                Values::F32(source) => self.warp_and_change(params, source, shape, &mut out),
             }?;
-            self.pixel_ops.apply(&params.pixels, &mut out, shape)?;
             Ok(out)
         })
+    }
+
+    fn warp_and_change<P: Pixel>(
+        &self,
+        params: &ImageParams,
+        source: &[P],
+        shape: ImageShape,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        if params.pixels.brightness.is_some() {
+            self.pixel_ops.check_values(source)?;
+        }
+        self.affine.apply(&params.transform, source, shape, out)?;
+        Ok(self.pixel_ops.apply(&params.pixels, out, shape)?)
     }
 
     /// Draws a transformation and applies it to one image, see
     /// [`ImageDataGenerator::apply_transform`].
     ///
     /// # Errors
-    /// Settings, shape or element type that do not work.
+    /// As [`ImageDataGenerator::apply_transform`].
     pub fn random_transform<R: Rng + ?Sized>(
         &self,
         image: &Array,
@@ -632,7 +659,8 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; no images; zero rounds; `x` of another rank or element
-    /// type; images too large to be whitened. The generator is as before then.
+    /// type; images too large to be whitened; with augmentation, images whose brightness cannot be
+    /// changed. The generator is as before then.
     pub fn fit(&mut self, x: &Array, options: FitImages) -> Result<(), DataError> {
         self.check()?;
         if options.rounds == 0 {
@@ -670,9 +698,8 @@ impl ImageDataGenerator {
                 let purpose = Purpose::Augmentation;
                 let mut rng = rng::stream(options.seed, purpose, round, sample as u64);
                 let params = self.draw(shape, &mut rng);
-                self.affine
-                    .apply(&params.transform, image, shape, &mut out)?;
-                self.pixel_ops.apply(&params.pixels, &mut out, shape)?;
+                self.warp_and_change(&params, image, shape, &mut out)
+                    .map_err(|error| error.in_sample(sample))?;
                 fit.add(&out)?;
             }
         }
@@ -688,7 +715,8 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; a zero batch size; `x` of another rank or element
-    /// type; no samples; `y` or `sample_weight` with another number of rows; a subset without a
+    /// type; no samples; `y` or `sample_weight` with another number of rows; images whose brightness is
+    /// to be changed with values outside of the [`value_range`](Self::value_range); a subset without a
     /// `validation_split`, without samples or, unless `ignore_class_split`, with other classes than
     /// the rest.
     pub fn flow(
@@ -726,7 +754,8 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; a column that is not there; a cell that is no number
-    /// where one is needed, with its row; no images; with class mode binary, not two classes.
+    /// where one is needed, or empty where a class is, with its row; no images; with class mode
+    /// binary, not two classes.
     pub fn flow_from_dataframe(
         &self,
         table: &Table,

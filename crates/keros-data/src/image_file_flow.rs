@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use keros_image::{Decoder, ImageParams, Pixels, Resize};
+use keros_image::{Decoder, Image, ImageParams, Pixels, Resize};
 use serde::{Deserialize, Serialize};
 
 use crate::array_sequence::batch_rows;
@@ -14,7 +14,8 @@ use crate::epoch_order::EpochOrder;
 use crate::pipeline::Pipeline;
 use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, recycle, worker};
 
-/// What happens to a sample whose file cannot be read as an image.
+/// What happens to a sample whose file cannot be read as an image. What fails after that, such as writing to
+/// `save_to_dir`, is an error of the batch in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnBrokenFile {
     /// Its batch is an error that names the file. The batches before it are delivered. Default.
@@ -130,8 +131,8 @@ impl ImageFileFlow {
         })
     }
 
-    /// The pixels of a sample in the target size.
-    fn read(&self, sample: usize) -> Result<Pixels, DataError> {
+    /// The image in the file of a sample.
+    fn read(&self, sample: usize) -> Result<Image, DataError> {
         let path = &self.paths[sample];
         worker::working_on(sample, Some(path));
         let bytes = fs::read(path).map_err(|source| DataError::Io {
@@ -139,9 +140,7 @@ impl ImageFileFlow {
             source,
         })?;
         let image = self.decoder.decode(&bytes);
-        let image = image.and_then(|image| self.resize.apply(image));
-        let image = image.map_err(|source| self.in_file(sample, source))?;
-        Ok(image.into_pixels())
+        image.map_err(|source| self.in_file(sample, source))
     }
 
     fn in_file(&self, sample: usize, source: keros_image::ImageError) -> DataError {
@@ -152,13 +151,24 @@ impl ImageFileFlow {
         }
     }
 
-    fn make(&self, epoch: u64, sample: usize, out: &mut [f32]) -> Result<(), DataError> {
-        let made = match self.read(sample)? {
-            Pixels::U8(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
-            Pixels::F32(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
-            _ => return Err(DataError::source("an image of an unknown kind of pixels")),
+    /// Makes a sample of the image in its file.
+    fn make(
+        &self,
+        image: Image,
+        epoch: u64,
+        sample: usize,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        let made = || {
+            // As it is in the file: some ways of resizing go beyond the values that are there.
+            self.pipeline.check_values(&image)?;
+            match self.resize.apply(image)?.into_pixels() {
+                Pixels::U8(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
+                Pixels::F32(pixels) => self.pipeline.make(&pixels, epoch, sample, out),
+                _ => Err(DataError::source("an image of an unknown kind of pixels")),
+            }
         };
-        made.map_err(|error| match error {
+        made().map_err(|error| match error {
             DataError::Transform(source) => self.in_file(sample, source),
             other => other,
         })
@@ -171,19 +181,18 @@ impl ImageFileFlow {
         sample: usize,
         out: &mut [f32],
     ) -> Result<Option<usize>, DataError> {
-        let made = self.make(epoch, sample, out);
-        match (made, self.on_broken_file) {
-            (Ok(()), _) => Ok(Some(sample)),
-            (Err(error), OnBrokenFile::Error) => Err(error),
-            (Err(_), OnBrokenFile::Skip) => Ok(None),
+        let (image, sample) = match (self.read(sample), self.on_broken_file) {
+            (Ok(image), _) => (image, sample),
+            (Err(error), OnBrokenFile::Error) => return Err(error),
+            (Err(_), OnBrokenFile::Skip) => return Ok(None),
             (Err(error), OnBrokenFile::Replace) => {
                 let mut others = (sample + 1..self.paths.len()).chain(0..sample);
-                match others.find(|other| self.make(epoch, *other, out).is_ok()) {
-                    Some(other) => Ok(Some(other)),
-                    None => Err(error),
-                }
+                let read = |other| Some((self.read(other).ok()?, other));
+                others.find_map(read).ok_or(error)?
             }
-        }
+        };
+        self.make(image, epoch, sample, out)?;
+        Ok(Some(sample))
     }
 }
 
@@ -208,7 +217,7 @@ impl Sequence for ImageFileFlow {
         }
         if indices.is_empty() {
             // Every one of them was skipped: a batch cannot be empty.
-            self.make(epoch, wanted[0], &mut images[..values])?;
+            self.read(wanted[0])?;
         }
         images.truncate(indices.len() * values);
         let inputs: Arrays =

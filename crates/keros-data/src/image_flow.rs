@@ -13,7 +13,8 @@ use crate::pipeline::Pipeline;
 use crate::recycle;
 use crate::rng::Purpose;
 use crate::{
-    Array, Arrays, Batch, DataError, ImageDataGenerator, Recipe, SaveImages, Sequence, Subset,
+    Array, Arrays, Batch, DataError, Element, ImageDataGenerator, Recipe, SaveImages, Sequence,
+    Subset,
 };
 
 const DOING: &str = "setting up flow";
@@ -36,7 +37,9 @@ pub struct FlowOptions {
     /// The part of the samples that is taken. Default: all of them. Targets and weights are cut as
     /// the images are; Keras forgets the weights.
     pub subset: Option<Subset>,
-    /// Whether training and validation may have different classes. Default: false.
+    /// Whether training and validation may have different classes. A class is a value of the targets,
+    /// or the place of the one in a row of zeros; targets with values that are no whole numbers have
+    /// none. Default: false.
     pub ignore_class_split: bool,
 }
 
@@ -111,13 +114,12 @@ impl ImageFlow {
                 what: "the subset".into(),
             });
         }
-        if subset.is_some() && !ignore_class_split {
-            let cut = if rows.start == 0 {
-                rows.end
-            } else {
-                rows.start
+        if let (Some(subset), Some(y), false) = (subset, &y, ignore_class_split) {
+            let cut = match subset {
+                Subset::Validation => rows.end,
+                Subset::Training => rows.start,
             };
-            check_classes(y.as_ref(), cut)?;
+            check_classes(y, cut)?;
         }
         let cut = |arrays: &Arrays| arrays.slice(rows.clone());
         let mut inputs = cut(&x)?.into_pairs().into_iter();
@@ -128,6 +130,13 @@ impl ImageFlow {
             });
         };
         let (x, shape) = images(&first, generator.layout(), DOING)?;
+        if augments {
+            let values = shape.values()?;
+            match &x {
+                Array::U8(_) => check_values::<u8>(&generator, &x, values),
+                _ => check_values::<f32>(&generator, &x, values),
+            }?;
+        }
         let others: Vec<(String, Array)> = inputs.collect();
         Ok(Self {
             pipeline: Pipeline::new(generator, shape, seed, augments, save_to_dir)?,
@@ -175,31 +184,41 @@ impl ImageFlow {
     }
 }
 
-/// Whether the samples before and after `cut` have the same classes.
-fn check_classes(y: Option<&Arrays>, cut: usize) -> Result<(), DataError> {
-    let Some(y) = y else {
-        return Ok(());
-    };
-    let y = y.first().to_standard_layout();
-    // A class is a row of the targets, by its bits.
-    fn rows<T: crate::Element>(y: &Array, bits: impl Fn(&T) -> u64) -> Vec<Vec<u64>> {
-        let values = y.as_slice::<T>().unwrap_or_default();
-        let width = (values.len() / y.len().max(1)).max(1);
-        values
-            .chunks(width)
-            .map(|row| row.iter().map(&bits).collect())
-            .collect()
+/// Whether all images, of so many values, can be augmented.
+fn check_values<P: Pixel + Element>(
+    generator: &ImageDataGenerator,
+    x: &Array,
+    values: usize,
+) -> Result<(), DataError> {
+    let images = x.as_slice::<P>().unwrap_or_default().chunks_exact(values);
+    for (sample, image) in images.enumerate() {
+        let checked = generator.check_values(image);
+        checked.map_err(|error| error.in_sample(sample))?;
     }
-    let rows = match y {
-        Array::U8(_) => rows::<u8>(&y, |value| u64::from(*value)),
-        Array::I64(_) => rows::<i64>(&y, |value| *value as u64),
-        Array::F32(_) => rows::<f32>(&y, |value| u64::from(value.to_bits())),
+    Ok(())
+}
+
+/// Whether the samples before `cut`, which are for validation, have the same classes as the others,
+/// which are for training.
+fn check_classes(y: &Arrays, cut: usize) -> Result<(), DataError> {
+    let y = y.first().to_standard_layout();
+    for (part, samples) in [("validation", cut), ("training", y.len() - cut)] {
+        if samples == 0 {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: format!("the {part} part of {} samples", y.len()).into(),
+            });
+        }
+    }
+    let parts = match y {
+        Array::U8(_) => classes(&y, cut, |value: u8| Some(i64::from(value))),
+        Array::I64(_) => classes(&y, cut, |value: i64| Some(value)),
+        Array::F32(_) => classes(&y, cut, |value: f32| {
+            (value.fract() == 0.0).then_some(value as i64)
+        }),
     };
-    let classes = |rows: &[Vec<u64>]| rows.iter().cloned().collect::<BTreeSet<_>>();
-    let (validation, training) = (classes(&rows[..cut]), classes(&rows[cut..]));
-    match validation == training {
-        true => Ok(()),
-        false => Err(DataError::invalid(
+    match parts {
+        Some([validation, training]) if validation != training => Err(DataError::invalid(
             DOING,
             "subset",
             "the same classes for training and validation (shuffle the arrays, or set \
@@ -210,7 +229,46 @@ fn check_classes(y: Option<&Arrays>, cut: usize) -> Result<(), DataError> {
                 validation.len()
             ),
         )),
+        _ => Ok(()),
     }
+}
+
+/// The classes among the rows before `cut` and among the others: where a row has its one, if each has
+/// one and else zeros, and otherwise the values. `None` if there are values that are no class, as
+/// those of a regression.
+fn classes<T: Element>(
+    y: &Array,
+    cut: usize,
+    class: impl Fn(T) -> Option<i64>,
+) -> Option<[BTreeSet<i64>; 2]> {
+    let values = y.as_slice::<T>()?;
+    let width = values.len() / y.len();
+    let is_one_hot = |row: &[T]| {
+        let count = |wanted| {
+            row.iter()
+                .filter(|value| class(**value) == Some(wanted))
+                .count()
+        };
+        (count(0), count(1)) == (width - 1, 1)
+    };
+    let one_hot = y.ndim() == 2 && values.chunks(width.max(1)).all(is_one_hot);
+    let of = |values: &[T]| {
+        let (mut found, mut last) = (BTreeSet::new(), None);
+        for (place, value) in values.iter().enumerate() {
+            let class = match class(*value)? {
+                0 if one_hot => continue,
+                _ if one_hot => (place % width) as i64,
+                class => class,
+            };
+            // Most pixels of a mask are of the class of the one before.
+            if last.replace(class) != Some(class) {
+                found.insert(class);
+            }
+        }
+        Some(found)
+    };
+    let (validation, training) = values.split_at(cut * width);
+    Some([of(validation)?, of(training)?])
 }
 
 impl Sequence for ImageFlow {

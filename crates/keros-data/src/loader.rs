@@ -78,11 +78,14 @@ pub struct LoaderOptions {
     /// without preparing anything (positions are counted with its present length); a generator is
     /// read and its batches discarded. Default: 0.
     pub start: u64,
-    /// The most batches to deliver; nothing is read beyond. `None` has no end for a sequence, and
-    /// the generator's own for a generator. Default: `None`.
+    /// The most batches to deliver; nothing is read beyond. `None` has no end for a sequence but
+    /// `end_epoch`, and the generator's own for a generator. Default: `None`.
     pub limit: Option<u64>,
     /// The number of the epoch that position 0 belongs to. Default: 0.
     pub first_epoch: u64,
+    /// The number of the epoch before which the stream ends; nothing is read of it. A generator, which
+    /// has no epochs, goes on. Default: `None`, no end.
+    pub end_epoch: Option<u64>,
 }
 
 impl LoaderOptions {
@@ -130,6 +133,7 @@ impl Default for LoaderOptions {
             start: 0,
             limit: None,
             first_epoch: 0,
+            end_epoch: None,
         }
     }
 }
@@ -163,7 +167,8 @@ impl LoadedBatch {
 /// An ordered stream of batches, prepared ahead by worker threads or processes; see the crate's documentation.
 ///
 /// Iterating gives batches in order. A sequence starts over (with the next epoch) at its end, so
-/// its stream ends only at [`LoaderOptions::limit`]; a generator's stream ends with the generator.
+/// its stream ends only at [`LoaderOptions::limit`] or [`LoaderOptions::end_epoch`]; a generator's
+/// stream ends with the generator.
 /// After an error the stream is over.
 ///
 /// # Shutdown

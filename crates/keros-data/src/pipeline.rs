@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keros_image::{Affine, Format, ImageParams, ImageShape, Pixel, encode};
+use keros_image::{Affine, Format, Image, ImageParams, ImageShape, Pixel, Pixels, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::to_channels_first;
@@ -99,6 +99,15 @@ impl Pipeline {
         }
         let mut rng = rng::stream(self.seed, Purpose::Augmentation, epoch, sample as u64);
         self.generator.draw(self.shape, &mut rng)
+    }
+
+    /// Whether the image of a sample, as it came, has values to which can be done what is to be done.
+    pub(crate) fn check_values(&self, image: &Image) -> Result<(), DataError> {
+        match image.pixels() {
+            Pixels::U8(pixels) if self.augments => self.generator.check_values(pixels),
+            Pixels::F32(pixels) if self.augments => self.generator.check_values(pixels),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the image of a sample from its pixels.

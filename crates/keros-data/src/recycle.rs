@@ -3,6 +3,7 @@
 //! A system clears fresh memory page by page, which takes as long as filling it, and hands out pages to one thread of
 //! a process at a time: workers that make large batches would wait for each other.
 
+use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,13 +12,21 @@ use crate::{Array, Arrays, Batch, Element};
 /// Smaller memory is faster to get than to keep.
 const LEAST_BYTES: usize = 256 << 10;
 
+/// Vectors that may be lent at the same time and are known when they come back.
+const MOST_LENT: usize = 1024;
+
+/// So many requests tell which lengths are in demand.
+const LAST_ASKED: usize = 16;
+
 /// How many are alive.
 static RUNS: AtomicUsize = AtomicUsize::new(0);
 
 /// Keeps the memory of the batches that are [given back](Self::give), for new batches in any thread of this process;
 /// when the last one of them is dropped, what was kept is freed.
 ///
-/// No more is kept than there was in use at the same time before.
+/// Kept is only what this crate took for a batch while there was one of these, and what a function of the user's
+/// made in its stead is not. When new memory has to be taken, what is kept of sizes that are no longer asked for is
+/// freed.
 ///
 /// ```
 /// use keros_data::{Array, ArraySequence, Recycling, Sequence, Shuffle};
@@ -70,15 +79,19 @@ impl Drop for Recycling {
 /// Vectors of any length that nobody uses.
 pub struct Free<T> {
     vectors: Vec<Vec<T>>,
-    /// How many were taken and not given back: those of others are not kept in their place.
-    lent: usize,
+    /// Where the vectors are that were lent, and what they have room for, the latest last. Those that never come back
+    /// stay, until others have their places.
+    lent: VecDeque<(usize, usize)>,
+    /// The lengths that were asked for, the latest last.
+    asked: VecDeque<usize>,
 }
 
 impl<T> Free<T> {
     pub(crate) const fn new() -> Self {
         Self {
             vectors: Vec::new(),
-            lent: 0,
+            lent: VecDeque::new(),
+            asked: VecDeque::new(),
         }
     }
 }
@@ -96,10 +109,10 @@ fn give(arrays: Arrays) {
 fn keep<T: Element, E>(owned: Result<ndarray::ArrayD<T>, E>) {
     let Ok(owned) = owned else { return };
     let (vector, _) = owned.into_raw_vec_and_offset();
-    let bytes = vector.capacity() * size_of::<T>();
+    let own = (vector.as_ptr().addr(), vector.capacity());
     let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
-    if bytes >= LEAST_BYTES && free.lent > 0 && RUNS.load(Ordering::Relaxed) > 0 {
-        free.lent -= 1;
+    if let Some(index) = free.lent.iter().position(|lent| *lent == own) {
+        free.lent.remove(index);
         free.vectors.push(vector);
     }
 }
@@ -111,45 +124,83 @@ fn clear<T: Element>() {
 
 /// A vector of unspecified values.
 pub(crate) fn vector<T: Element + Default>(len: usize) -> Vec<T> {
-    let mut vector = kept(len).unwrap_or_default();
-    // Of new memory, zeros come from the system.
-    if vector.capacity() == 0 {
-        return vec![T::default(); len];
-    }
-    vector.resize(len, T::default());
+    let vector = match kept(len) {
+        Some(mut vector) => {
+            vector.resize(len, T::default());
+            vector
+        }
+        // Zeros come from the system.
+        None => vec![T::default(); len],
+    };
+    lend(&vector);
     vector
 }
 
 /// An empty vector with room for so many values.
 pub(crate) fn room<T: Element>(len: usize) -> Vec<T> {
-    match kept(len) {
+    let vector = match kept(len) {
         Some(mut vector) => {
             vector.clear();
             vector
         }
         None => Vec::with_capacity(len),
-    }
+    };
+    lend(&vector);
+    vector
 }
 
 /// The smallest kept vector that has room for so many values and not for more than twice as many.
 fn kept<T: Element>(len: usize) -> Option<Vec<T>> {
-    if len * size_of::<T>() < LEAST_BYTES || RUNS.load(Ordering::Relaxed) == 0 {
+    if !is_kept::<T>(len) {
         return None;
     }
     let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
-    free.lent += 1;
-    let vectors = &mut free.vectors;
-    let fits = |vector: &Vec<T>| (len..=2 * len).contains(&vector.capacity());
+    let Free { vectors, asked, .. } = &mut *free;
+    push_bounded(asked, len, LAST_ASKED);
+    let fits = |vector: &Vec<T>, len: usize| (len..=2 * len).contains(&vector.capacity());
     let smallest = (0..vectors.len())
-        .filter(|&i| fits(&vectors[i]))
+        .filter(|&i| fits(&vectors[i], len))
         .min_by_key(|&i| vectors[i].capacity());
-    smallest.map(|index| vectors.swap_remove(index))
+    if let Some(index) = smallest {
+        return Some(vectors.remove(index));
+    }
+    let in_demand = |vector: &Vec<T>| asked.iter().any(|len| fits(vector, *len));
+    let others: Vec<_> = vectors.extract_if(.., |v| !in_demand(v)).collect();
+    // Freed without the lock, because that takes its time.
+    drop(free);
+    drop(others);
+    None
+}
+
+/// Notes that a vector is one that may come back.
+fn lend<T: Element>(vector: &Vec<T>) {
+    if is_kept::<T>(vector.capacity()) {
+        let place = vector.as_ptr().addr();
+        let mut free = T::free().lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a vector that was here before.
+        free.lent.retain(|lent| lent.0 != place);
+        push_bounded(&mut free.lent, (place, vector.capacity()), MOST_LENT);
+    }
+}
+
+/// Whether memory for so many values is kept at present.
+fn is_kept<T>(len: usize) -> bool {
+    len * size_of::<T>() >= LEAST_BYTES && RUNS.load(Ordering::Relaxed) > 0
+}
+
+fn push_bounded<V>(list: &mut VecDeque<V>, value: V, most: usize) {
+    if list.len() == most {
+        list.pop_front();
+    }
+    list.push_back(value);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::{ArraySequence, Sequence, Shuffle};
+    use crate::{ArraySequence, Loader, LoaderOptions, Sequence, SequenceExt, Shuffle};
 
     fn kept_vectors<T: Element>() -> usize {
         T::free().lock().unwrap().vectors.len()
@@ -185,13 +236,53 @@ mod tests {
         assert_ne!(other, place);
         assert_eq!(clone.as_slice::<u8>().unwrap()[0], 2);
 
-        // What was made elsewhere is not kept in the place of what was not given back.
         drop((third, clone));
+
+        // What was made elsewhere is not kept, also in the place of what was not given back.
         let free = || kept_vectors::<u8>();
         for _ in 0..10 {
+            let _ = ones.batch(0, 0).unwrap();
             recycling.give(Batch::inputs_only(rows(3).unwrap()));
         }
-        assert!(free() <= 2, "{} are kept", free());
+        assert_eq!(free(), 0);
+
+        // Such as what a function makes of a batch, of any size.
+        let columns = |columns: usize| {
+            let loader = Loader::from_sequence(
+                Arc::new(sequence(5).map(move |batch| {
+                    let row = vec![5_u8; batch.len() * columns];
+                    Array::from_vec(&[batch.len(), columns], row).map(Batch::inputs_only)
+                })),
+                LoaderOptions {
+                    workers: 0,
+                    limit: Some(20),
+                    ..LoaderOptions::default()
+                },
+            );
+            loader.unwrap().map(|loaded| loaded.unwrap().batch)
+        };
+        for size in [LEAST_BYTES / 3, LEAST_BYTES, 3 * LEAST_BYTES] {
+            columns(size).for_each(|batch| recycling.give(batch));
+            assert_eq!(free(), 0, "{size} columns");
+        }
+
+        // Memory serves again although other memory that was taken between does not come back.
+        let make = |len: usize| Array::from_vec(&[1, len], vector::<u8>(len)).unwrap();
+        let start = |array: &Array| array.as_slice::<u8>().unwrap().as_ptr();
+        let mut last = None;
+        for _ in 0..20 {
+            drop(make(9 * LEAST_BYTES));
+            let array = make(LEAST_BYTES);
+            assert!(last.is_none_or(|last| last == start(&array)));
+            last = Some(start(&array));
+            recycling.give(Batch::inputs_only(array));
+        }
+
+        // Sizes that are no longer asked for are not kept.
+        for size in 0..200 {
+            recycling.give(Batch::inputs_only(make(2 * LEAST_BYTES + size)));
+            assert!(free() <= LAST_ASKED + 1, "{} are kept", free());
+        }
 
         // Slices share the memory of the source, which stays.
         let plain = sequence(4).shuffle(Shuffle::No);

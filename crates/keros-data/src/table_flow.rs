@@ -28,8 +28,8 @@ pub struct TableOptions {
     pub y_col: Vec<String>,
     /// The column of the samples' weights, numbers. Default: none.
     pub weight_col: Option<String>,
-    /// What separates several classes in a cell; with class mode categorical only. Default: nothing,
-    /// a cell is one class.
+    /// What separates several classes in a cell, or none in an empty one; with class mode categorical
+    /// only. Default: nothing, a cell is one class.
     pub label_separator: Option<char>,
     /// Height and width of every image, in pixels. Default: (256, 256).
     pub target_size: (usize, usize),
@@ -116,16 +116,44 @@ pub(crate) fn flow(
         rows.retain(|row| names_an_image(&path(*row)) && path(*row).is_file());
     }
     let dropped = table.len() - rows.len();
+    if table.is_empty() {
+        return Err(DataError::Empty {
+            doing: DOING,
+            what: "the table".into(),
+        });
+    }
+    if rows.is_empty() {
+        let expected = match directory {
+            Some(directory) => format!("images in {}", directory.display()),
+            None => "paths of images".to_owned(),
+        };
+        let first = path(0);
+        let found = format!(
+            "none in {dropped} rows, the first of them {}",
+            first.display()
+        );
+        return Err(DataError::InvalidArgument {
+            doing: DOING,
+            argument: "x_col",
+            mismatch: Mismatch::boxed(expected, found),
+        });
+    }
 
     let mut class_names = Vec::new();
     let mut labels = Labels::default();
     if mode.has_classes() {
-        labels = Labels::read(table, &options)?;
+        labels = Labels::read(table, &rows, &options)?;
         class_names = labels.keep(&mut rows, options.classes.as_deref());
         if mode == ClassMode::Binary && class_names.len() != 2 {
             let found = format!("{} classes", class_names.len());
             let expected = "two classes for binary";
             return Err(DataError::invalid(DOING, "class_mode", expected, found));
+        }
+        if class_names.is_empty() {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: "the list of classes".into(),
+            });
         }
     }
     let taken = part(rows.len());
@@ -190,7 +218,7 @@ struct Labels<'t> {
 }
 
 impl<'t> Labels<'t> {
-    fn read(table: &'t Table, options: &TableOptions) -> Result<Self, DataError> {
+    fn read(table: &'t Table, rows: &[usize], options: &TableOptions) -> Result<Self, DataError> {
         let [column] = options.y_col.as_slice() else {
             let found = format!("{} columns", options.y_col.len());
             let expected = "one column of classes";
@@ -198,9 +226,24 @@ impl<'t> Labels<'t> {
         };
         let cells = table.column("y_col", column)?;
         let split = |cell: &'t str| match options.label_separator {
-            Some(separator) => cell.split(separator).map(str::trim).collect(),
+            Some(separator) => {
+                let labels = cell.split(separator).map(str::trim);
+                labels.filter(|label| !label.is_empty()).collect()
+            }
             None => vec![cell],
         };
+        // A row that is in none of the wanted classes is left out, whatever its cell.
+        let each_has_one = options.label_separator.is_none() && options.classes.is_none();
+        if each_has_one && let Some(row) = rows.iter().find(|row| cells[**row].trim().is_empty()) {
+            return Err(DataError::InvalidArgument {
+                doing: DOING,
+                argument: "y_col",
+                mismatch: Mismatch::boxed(
+                    format!("a class in every row of the column {column}"),
+                    format!("an empty cell in row {row}"),
+                ),
+            });
+        }
         Ok(Self {
             of_row: cells.into_iter().map(split).collect(),
         })

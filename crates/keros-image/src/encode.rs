@@ -4,11 +4,11 @@ use std::io::Cursor;
 
 use image::ExtendedColorType;
 
-use crate::pixel_ops::extremes;
+use crate::pixel_ops::{extremes, stretch};
 use crate::{Format, ImageError, ImageShape};
 
 /// The bytes of a file that shows the values, stretched so that the smallest becomes black and the
-/// largest white, as Keras does for `save_to_dir`. An image of one value only becomes black.
+/// largest white (255), as Keras does for `save_to_dir`. An image of one value only becomes black.
 ///
 /// # Shapes
 /// `values` holds `shape` values, `[height, width, channels]`, of 1, 3 or 4 channels.
@@ -36,13 +36,9 @@ pub fn encode(values: &[f32], shape: ImageShape, format: Format) -> Result<Vec<u
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(unwritable(format!("expected finite values, found {value}")));
     }
-    let (low, high) = extremes(values);
-    let scale = if high > low {
-        255.0 / (high - low)
-    } else {
-        0.0
-    };
-    let bytes: Vec<u8> = values.iter().map(|v| ((v - low) * scale) as u8).collect();
+    let mut stretched = values.to_vec();
+    stretch(&mut stretched, extremes(values));
+    let bytes: Vec<u8> = stretched.into_iter().map(|value| value as u8).collect();
     let mut file = Cursor::new(Vec::new());
     let (width, height) = (shape.width as u32, shape.height as u32);
     image::write_buffer_with_format(&mut file, &bytes, width, height, color, format.name())

@@ -123,6 +123,20 @@ pub enum ImageError {
         /// The value of white.
         white: f32,
     },
+    /// Values that a change of brightness would clip to black or white.
+    #[error(
+        "changing the brightness of an image: values lie outside of value_range (expected {black} to {white}, found {low} to {high})"
+    )]
+    OutsideValueRange {
+        /// The value of black.
+        black: f32,
+        /// The value of white.
+        white: f32,
+        /// The smallest value of the image.
+        low: f32,
+        /// The largest value of the image.
+        high: f32,
+    },
     /// A parameter is a number, but not one that works.
     #[error(
         "changing the values of an image: {name} is out of range (expected {expected}, found {found})"

@@ -92,7 +92,16 @@ impl Pixel for f32 {
 }
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for u8 {}
-    impl Sealed for f32 {}
+    pub trait Sealed {
+        /// The least and the largest value there can be.
+        const RANGE: (f32, f32);
+    }
+
+    impl Sealed for u8 {
+        const RANGE: (f32, f32) = (0.0, 255.0);
+    }
+
+    impl Sealed for f32 {
+        const RANGE: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+    }
 }

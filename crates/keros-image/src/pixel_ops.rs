@@ -7,13 +7,14 @@ mod jitter;
 mod mixing;
 
 pub use brightness::BrightnessStyle;
+pub(crate) use brightness::stretch;
 pub use erasing::{EraseParams, RandomErasing};
 pub use jitter::{ColorJitter, ColorJitterParams};
 pub use mixing::{CutMix, CutMixParams, MixUp, MixUpParams};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ImageError, ImageShape};
+use crate::{ImageError, ImageShape, Pixel};
 
 /// What is done to the values of one image. The default is neutral: nothing is changed.
 ///
@@ -82,6 +83,31 @@ impl PixelOps {
         }
     }
 
+    /// Whether the brightness of an image can be changed: its values, as they are before any other
+    /// change, lie in the value range. [`BrightnessStyle::Keros`] clips to that range, so that an
+    /// image of 16 bits would become white where white is 255; Keras's styles stretch the values
+    /// instead and take any.
+    ///
+    /// # Errors
+    /// Values outside of the value range, which would be clipped.
+    pub fn check_values<P: Pixel>(&self, image: &[P]) -> Result<(), ImageError> {
+        let (black, white) = self.value_range;
+        let (least, most) = P::RANGE;
+        if self.brightness_style != BrightnessStyle::Keros || (black <= least && most <= white) {
+            return Ok(());
+        }
+        let (low, high) = extremes(image);
+        if low < black || high > white {
+            return Err(ImageError::OutsideValueRange {
+                black,
+                white,
+                low,
+                high,
+            });
+        }
+        Ok(())
+    }
+
     /// Changes one image in place.
     ///
     /// # Shapes
@@ -136,11 +162,10 @@ impl PixelOps {
 }
 
 /// The smallest and the largest value.
-pub(crate) fn extremes(values: &[f32]) -> (f32, f32) {
+pub(crate) fn extremes<P: Pixel>(values: &[P]) -> (f32, f32) {
     let start = (f32::INFINITY, f32::NEG_INFINITY);
-    values
-        .iter()
-        .fold(start, |(low, high), v| (low.min(*v), high.max(*v)))
+    let values = values.iter().map(|value| value.to_f32());
+    values.fold(start, |(low, high), v| (low.min(v), high.max(v)))
 }
 
 pub(crate) fn finite(name: &'static str, value: f64) -> Result<(), ImageError> {

@@ -27,6 +27,8 @@ impl Plan {
         let loader = LoaderOptions {
             shuffle: options.shuffle,
             seed,
+            // A sequence that changes tells too late how many batches an epoch has.
+            end_epoch: options.steps_per_epoch.is_none().then_some(options.epochs),
             ..options.loader()
         };
         let per_epoch = shorter(options.steps_per_epoch, options.limit_batches);

@@ -31,7 +31,7 @@ pub trait GeneratorExt: Generator + Sized {
     }
 
     /// The same samples in batches of another size; the last one, and one before an error, may be
-    /// shorter.
+    /// shorter. Parts of a batch are copied, so that none keeps the whole of it in memory.
     ///
     /// # Errors
     /// Zero.

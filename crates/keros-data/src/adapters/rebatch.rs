@@ -1,5 +1,8 @@
 //! The same samples in batches of another size.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use crate::array_sequence::batch_rows;
 use crate::{Batch, DataError, Generator, Sequence};
 
@@ -59,6 +62,19 @@ impl<S: Sequence> Rebatch<S> {
     }
 }
 
+/// These samples of some batches as one batch. It is copied unless it is one of them: a slice would keep all of its
+/// batch in memory, and whoever counts bytes would count those of the slice only.
+fn joined(parts: &[(Batch, Range<usize>)]) -> Result<Batch, DataError> {
+    if let [(batch, samples)] = parts
+        && samples.len() == batch.len()
+    {
+        return Ok(batch.clone());
+    }
+    let slice = |(batch, samples): &(Batch, Range<usize>)| batch.slice(samples.clone());
+    let slices: Vec<Batch> = parts.iter().map(slice).collect::<Result<_, _>>()?;
+    Batch::concat(&slices)
+}
+
 fn known_samples(source: &impl Sequence) -> Result<usize, DataError> {
     source.num_samples().ok_or_else(|| {
         let expected = "a sequence that knows its number of samples";
@@ -81,12 +97,9 @@ impl<S: Sequence> Sequence for Rebatch<S> {
             let part = self.part(epoch, index, samples)?;
             let start = rows.start.saturating_sub(index * size);
             let end = part.len().min(rows.end - index * size);
-            parts.push(part.slice(start..end)?);
+            parts.push((part, start..end));
         }
-        match parts.len() {
-            1 => Ok(parts.remove(0)),
-            _ => Batch::concat(&parts),
-        }
+        joined(&parts)
     }
 
     fn on_epoch_end(&self, epoch: u64) {
@@ -108,8 +121,9 @@ impl<S: Sequence> Sequence for Rebatch<S> {
 pub struct RebatchStream<G> {
     source: G,
     batch_size: usize,
-    /// What was read and not given yet: `waiting` samples, the first of them in front.
-    parts: Vec<Batch>,
+    /// What was read and not given yet: `waiting` samples, after the first `given` ones in front.
+    parts: VecDeque<Batch>,
+    given: usize,
     waiting: usize,
     /// What comes after the samples that wait: an error, or the end.
     after: Option<Option<DataError>>,
@@ -121,7 +135,8 @@ impl<G: Generator> RebatchStream<G> {
         Ok(Self {
             source,
             batch_size,
-            parts: Vec::new(),
+            parts: VecDeque::new(),
+            given: 0,
             waiting: 0,
             after: None,
         })
@@ -134,7 +149,7 @@ impl<G: Generator> RebatchStream<G> {
             match read.and_then(|batch| batch.map(checked).transpose()) {
                 Ok(Some(batch)) => {
                     self.waiting += batch.len();
-                    self.parts.push(batch);
+                    self.parts.push_back(batch);
                 }
                 Ok(None) => self.after = Some(None),
                 Err(error) => self.after = Some(Some(error)),
@@ -146,21 +161,20 @@ impl<G: Generator> RebatchStream<G> {
     fn take(&mut self, samples: usize) -> Result<Batch, DataError> {
         let mut taken = Vec::new();
         let mut missing = samples;
-        while missing > 0 && !self.parts.is_empty() {
-            let part = self.parts.remove(0);
-            let rest = part.len().saturating_sub(missing);
-            if rest > 0 {
-                self.parts.insert(0, part.slice(missing..part.len())?);
+        while missing > 0
+            && let Some(part) = self.parts.front()
+        {
+            let end = part.len().min(self.given + missing);
+            missing -= end - self.given;
+            taken.push((part.clone(), self.given..end));
+            self.given = end;
+            if end == part.len() {
+                self.parts.pop_front();
+                self.given = 0;
             }
-            let used = part.len() - rest;
-            missing -= used;
-            taken.push(part.slice(0..used)?);
         }
         self.waiting -= samples;
-        match taken.len() {
-            1 => Ok(taken.remove(0)),
-            _ => Batch::concat(&taken),
-        }
+        joined(&taken)
     }
 }
 

@@ -58,6 +58,7 @@ pub trait SequenceExt: Sequence + Sized {
     ///
     /// A batch of the source is prepared once for every new batch that has a part of it. Where that
     /// is dear, make the one size a multiple of the other, or [`cache`](SequenceExt::cache) before.
+    /// Parts are copied, so that none keeps its whole batch in memory.
     ///
     /// # Errors
     /// Zero; a source that does not know its number of samples, or whose batches are not all of one
@@ -145,7 +146,8 @@ pub trait SequenceExt: Sequence + Sized {
     }
 
     /// Keeps prepared batches in memory, at most `max_bytes` of them; those that have no room are
-    /// prepared each time.
+    /// prepared each time. Counted are the elements of a batch: one that is a
+    /// [slice](Batch::slice) of another keeps more.
     ///
     /// Every epoch is epoch 0 of the source: what changes from epoch to epoch (shuffling,
     /// augmentation) belongs after the cache. So the values do not depend on what is kept. Batches

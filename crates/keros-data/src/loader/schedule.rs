@@ -33,6 +33,7 @@ pub(super) struct Schedule {
     position: u64,
     remaining: Option<u64>,
     epoch: u64,
+    end_epoch: Option<u64>,
     /// Batches of the current epoch that were scheduled.
     step: usize,
     /// Batches in the current epoch; `None` until its first batch is scheduled.
@@ -67,6 +68,7 @@ impl Schedule {
             position: options.start,
             remaining: options.limit,
             epoch,
+            end_epoch: options.end_epoch,
             step: (options.start % len as u64) as usize,
             len: Some(len),
             sequential: sequence.changes_on_epoch_end(),
@@ -76,7 +78,9 @@ impl Schedule {
     }
 
     pub(super) fn next(&mut self, sequence: &dyn Sequence) -> Option<Task> {
-        if self.remaining == Some(0) || self.awaits_end || self.failure.is_some() {
+        let is_over =
+            self.remaining == Some(0) || self.end_epoch.is_some_and(|end| self.epoch >= end);
+        if is_over || self.awaits_end || self.failure.is_some() {
             return None;
         }
         let len = match self.len {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -63,8 +63,7 @@ impl Threads {
     /// The message of a panic that left a thread, if any did.
     pub(super) fn join(&mut self) -> Option<Box<str>> {
         self.running = None;
-        let end = Instant::now() + self.join_timeout;
-        let all = self.ended.recv_deadline(end) != Err(RecvTimeoutError::Timeout);
+        let all = self.ended.recv_timeout(self.join_timeout) != Err(RecvTimeoutError::Timeout);
         let mut message = None;
         for handle in self.handles.drain(..) {
             if (all || handle.is_finished())

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
 
 use super::Segment;
 use super::arrays::{Inbox, Parts};
@@ -197,7 +197,7 @@ impl Running {
     /// The next reply. A process that does not give it in time is ended.
     fn answer(&mut self, limit: Option<Duration>) -> Result<Reply, Failure> {
         let late = match limit {
-            Some(limit) => crossbeam_channel::at(Instant::now() + limit),
+            Some(limit) => after(limit),
             None => never(),
         };
         // Cloned because ending the process borrows all of it.

@@ -156,6 +156,37 @@ fn what_is_cached_is_prepared_once() {
     assert_eq!(failing.kept_batches(), 0);
 }
 
+/// Values that the memory of a batch's inputs has room for.
+fn held(batch: Batch) -> usize {
+    let (_, inputs) = batch.inputs.into_pairs().remove(0);
+    inputs.into_vec::<i64>().unwrap().capacity()
+}
+
+#[test]
+fn a_part_of_a_batch_does_not_keep_all_of_it() {
+    let source = || numbers(18, 6, Shuffle::Samples);
+    let rebatched = source().rebatch(2).unwrap();
+    let sizes = (0..9).map(|index| held(rebatched.batch(0, index).unwrap()));
+    assert_eq!(sizes.collect::<Vec<_>>(), [2; 9]);
+    // What is kept is what is counted.
+    let cache = rebatched.cache(9 * 2 * 20);
+    let mut batches: Vec<Batch> = (0..9).map(|i| cache.batch(0, i).unwrap()).collect();
+    assert_eq!((cache.kept_batches(), cache.kept_bytes()), (9, 360));
+    drop(cache);
+    assert_eq!(held(batches.remove(4)), 2);
+    let across = source().rebatch(4).unwrap();
+    let sizes = (0..5).map(|index| held(across.batch(0, index).unwrap()));
+    assert_eq!(sizes.collect::<Vec<_>>(), [4, 4, 4, 4, 2]);
+    // A whole one is not copied.
+    let whole = source().map(|mut batch| {
+        let mut inputs = Vec::with_capacity(100);
+        inputs.extend_from_slice(batch.inputs.first().as_slice::<i64>().unwrap());
+        batch.inputs = Array::from_vec(&[batch.len(), 1], inputs)?.into();
+        Ok(batch)
+    });
+    assert_eq!(held(whole.rebatch(6).unwrap().batch(0, 1).unwrap()), 100);
+}
+
 #[test]
 fn every_epoch_of_the_source_ends_once() {
     let probe = Arc::new(Probe {

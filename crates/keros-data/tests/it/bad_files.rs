@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use keros_data::{
     ClassMode, ColorMode, DataError, DirectoryOptions, Format, ImageDataGenerator, ImageFileFlow,
-    ImageShape, Loader, OnBrokenFile, Sequence, Subset,
+    ImageShape, Interpolation, Loader, OnBrokenFile, SaveImages, Sequence, Subset,
 };
 use keros_image::encode;
 use tempfile::TempDir;
@@ -121,6 +121,71 @@ fn sixteen_bits_keep_their_range_in_grayscale_only() {
     };
     assert!(largest(ColorMode::Grayscale) > 255.0);
     assert!(largest(ColorMode::Rgb) <= 255.0);
+}
+
+#[test]
+fn the_brightness_of_sixteen_bits_needs_their_white() {
+    let folder = folder(&[
+        ("a/1.png", picture(9)),
+        ("a/gray16.png", kind("gray16.png")),
+    ]);
+    let options = |on_broken_file| DirectoryOptions {
+        color_mode: ColorMode::Grayscale,
+        // Goes beyond the values that are there.
+        interpolation: Interpolation::Bicubic,
+        on_broken_file,
+        ..small()
+    };
+    let generator = ImageDataGenerator::new().brightness_range(1.5, 1.5);
+    for policy in [
+        OnBrokenFile::Error,
+        OnBrokenFile::Skip,
+        OnBrokenFile::Replace,
+    ] {
+        let flow = generator.flow_from_directory(folder.path(), options(policy));
+        let flow = flow.unwrap();
+        flow.batch(0, 0).unwrap();
+        let error = flow.batch(0, 1).unwrap_err().to_string();
+        assert!(error.contains("gray16.png"), "{error}");
+        assert!(error.contains("value_range (expected 0 to 255"), "{error}");
+        assert!(flow.broken_files(1).is_empty());
+    }
+    let told = generator.value_range(0.0, 65_535.0);
+    let flow = told.flow_from_directory(folder.path(), options(OnBrokenFile::Error));
+    let batch = flow.unwrap().batch(0, 1).unwrap();
+    let values = batch.inputs.first().as_slice::<f32>().unwrap();
+    assert!(
+        values
+            .iter()
+            .any(|value| *value > 255.0 && *value < 65_535.0)
+    );
+}
+
+#[test]
+fn what_is_not_wrong_with_a_file_is_an_error_under_every_policy() {
+    let folder = folder(&[("a/1.png", picture(1)), ("a/2.png", picture(2))]);
+    let saved = tempfile::tempdir().unwrap();
+    for policy in [
+        OnBrokenFile::Error,
+        OnBrokenFile::Skip,
+        OnBrokenFile::Replace,
+    ] {
+        let place = saved.path().join("gone");
+        let options = DirectoryOptions {
+            on_broken_file: policy,
+            batch_size: 2,
+            save_to_dir: Some(SaveImages::to(&place)),
+            ..small()
+        };
+        let flow = open(&folder, options);
+        flow.batch(0, 0).unwrap();
+        fs::remove_dir_all(&place).unwrap();
+        let error = flow.batch(0, 0).unwrap_err();
+        assert!(
+            matches!(error, DataError::Write { .. }),
+            "{policy:?}: {error}"
+        );
+    }
 }
 
 #[test]

@@ -101,8 +101,8 @@ fn a_generator_obeys_the_bound_too() {
     }
 }
 
-/// Waits for ever, unless it is cancelled.
-struct Blocked(mpsc::SyncSender<bool>);
+/// Waits so long, unless it is cancelled.
+struct Blocked(mpsc::SyncSender<bool>, Duration);
 
 impl Sequence for Blocked {
     fn len(&self) -> usize {
@@ -112,7 +112,7 @@ impl Sequence for Blocked {
     fn batch(&self, _: u64, _: usize) -> Result<Batch, DataError> {
         let token = CancelToken::current();
         self.0.send(token.is_cancelled()).unwrap();
-        let cancelled = token.wait(Duration::from_secs(600));
+        let cancelled = token.wait(self.1);
         self.0.send(cancelled).unwrap();
         Err(DataError::source("cancelled"))
     }
@@ -120,18 +120,21 @@ impl Sequence for Blocked {
 
 #[test]
 fn a_source_that_blocks_is_told_that_nobody_waits() {
-    let (sender, states) = mpsc::sync_channel(4);
-    let source = Arc::new(Blocked(sender));
-    let held: Arc<dyn Sequence> = Arc::clone(&source) as _;
-    let options = options! { join_timeout: Duration::from_secs(60) };
-    let loader = Loader::from_sequence(held, options).unwrap();
-    assert!(!states.recv().unwrap());
-    let begin = Instant::now();
-    drop(loader);
-    assert!(begin.elapsed() < Duration::from_secs(30));
-    assert!(states.recv().unwrap());
-    assert_eq!(Arc::strong_count(&source), 1);
-    assert!(!CancelToken::current().is_cancelled());
+    // However long it waits and is waited for, also longer than a clock can tell.
+    for (wait_s, join_s) in [(600, 60), (u64::MAX, u64::MAX)] {
+        let (sender, states) = mpsc::sync_channel(4);
+        let source = Arc::new(Blocked(sender, Duration::from_secs(wait_s)));
+        let held: Arc<dyn Sequence> = Arc::clone(&source) as _;
+        let options = options! { join_timeout: Duration::from_secs(join_s) };
+        let loader = Loader::from_sequence(held, options).unwrap();
+        assert!(!states.recv().unwrap());
+        let begin = Instant::now();
+        drop(loader);
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        assert!(states.recv().unwrap());
+        assert_eq!(Arc::strong_count(&source), 1);
+        assert!(!CancelToken::current().is_cancelled());
+    }
 }
 
 fn verdict(probe_ms: u64, step_ms: u64, workers: usize) -> (Verdict, String) {

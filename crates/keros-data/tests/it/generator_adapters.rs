@@ -81,6 +81,16 @@ proptest! {
 }
 
 #[test]
+fn a_part_of_a_batch_does_not_keep_all_of_it() {
+    let rebatched = batches(&[6, 6, 5]).rebatch(4).unwrap();
+    let sizes = rebatched.map(|batch| {
+        let (_, inputs) = batch.unwrap().inputs.into_pairs().remove(0);
+        inputs.into_vec::<i64>().unwrap().capacity()
+    });
+    assert_eq!(sizes.collect::<Vec<_>>(), [4, 4, 4, 4, 1]);
+}
+
+#[test]
 fn shuffle_mixes() {
     let mixed = |seed| all(batches(&[50]).unbatch().shuffle(50, seed).unwrap());
     assert_ne!(mixed(1), mixed(2));

@@ -393,6 +393,96 @@ fn a_table_gives_classes_numbers_and_weights() {
 }
 
 #[test]
+fn an_empty_cell_is_no_class() {
+    let folder = folder(&["1.png", "2.png", "3.png"]);
+    let open = |cells: [&str; 4], options: TableOptions| {
+        // The last one has no file.
+        let rows = cells
+            .iter()
+            .enumerate()
+            .map(|(row, cell)| [format!("{}.png", row + 1), (*cell).to_owned()]);
+        let table = Table::new(["filename", "class"], rows).unwrap();
+        let options = TableOptions {
+            target_size: (4, 4),
+            shuffle: false,
+            ..options
+        };
+        ImageDataGenerator::new().flow_from_dataframe(&table, Some(folder.path()), options)
+    };
+    let default = TableOptions::default;
+    for class_mode in [ClassMode::Categorical, ClassMode::Sparse, ClassMode::Binary] {
+        for empty in ["", " "] {
+            let options = TableOptions {
+                class_mode,
+                ..default()
+            };
+            let error = open(["cat", empty, "dog", "dog"], options).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "setting up flow_from_dataframe: invalid y_col (expected a class in every row of the \
+                 column class, found an empty cell in row 1)"
+            );
+        }
+    }
+    // Rows that are left out may have one.
+    let flow = open(["cat", "dog", "cat", ""], default()).unwrap();
+    assert_eq!(flow.class_names(), ["cat", "dog"]);
+    let cats = TableOptions {
+        classes: Some(vec!["cat".into()]),
+        ..default()
+    };
+    let flow = open(["cat", "", "cat", "dog"], cats).unwrap();
+    assert_eq!(names(&flow), ["1.png", "3.png"]);
+
+    let several = || TableOptions {
+        label_separator: Some('|'),
+        ..default()
+    };
+    let flow = open(["cat|dog", "", "|dog|", "eel"], several()).unwrap();
+    assert_eq!(flow.class_names(), ["cat", "dog"]);
+    let targets = flow.batch(0, 0).unwrap().targets.unwrap();
+    let targets = targets.first().as_slice::<f32>().unwrap();
+    assert_eq!(targets, [1.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    let error = open(["", "|", " ", "eel"], several())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the list of classes must not be empty"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_table_without_any_file_says_where_they_were_looked_for() {
+    let other = tempfile::tempdir().unwrap();
+    for class_mode in [ClassMode::Binary, ClassMode::Sparse, ClassMode::None] {
+        let options = TableOptions {
+            class_mode,
+            ..TableOptions::default()
+        };
+        let error = from_table(&other, options).unwrap_err().to_string();
+        let folder = other.path().display();
+        assert_eq!(
+            error,
+            format!(
+                "setting up flow_from_dataframe: invalid x_col (expected images in {folder}, found none \
+                 in 4 rows, the first of them {})",
+                other.path().join("a/1.png").display()
+            )
+        );
+    }
+    let rows: [[&str; 2]; 0] = [];
+    let table = Table::new(["filename", "class"], rows).unwrap();
+    let options = TableOptions {
+        class_mode: ClassMode::Binary,
+        ..TableOptions::default()
+    };
+    let error = ImageDataGenerator::new().flow_from_dataframe(&table, None, options);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("the table must not be empty"), "{error}");
+}
+
+#[test]
 fn names_that_are_not_checked_fail_when_they_are_read() {
     let folder = folder(&["a/1.png", "a/2.png", "b/1.png"]);
     let trusting = TableOptions {

@@ -74,6 +74,34 @@ fn resuming_anywhere_continues_the_same_stream() {
 }
 
 #[test]
+fn nothing_is_read_beyond_the_last_epoch() {
+    for (workers, changes) in [(0, false), (0, true), (2, false), (2, true)] {
+        let probe = Arc::new(Probe {
+            changes,
+            growth: usize::from(changes),
+            ..Probe::new(2)
+        });
+        let options = options! { workers, first_epoch: 3, start: 1, end_epoch: Some(5) };
+        let held: Arc<dyn Sequence> = Arc::clone(&probe) as _;
+        let mut loader = Loader::from_sequence(held, options).unwrap();
+        let taken = places(loader.by_ref());
+        let epoch = (0..2 + usize::from(changes)).map(|index| (4, index));
+        let expected: Vec<_> = [(3, 1)].into_iter().chain(epoch).collect();
+        assert_eq!(taken, expected, "{workers} workers, changes {changes}");
+        assert_eq!(
+            probe.asked(),
+            expected,
+            "{workers} workers, changes {changes}"
+        );
+        assert_eq!(*probe.ended.lock().unwrap(), [3, 4]);
+        assert!(loader.next().is_none());
+    }
+    let options = options! { first_epoch: 3, end_epoch: Some(3) };
+    let loader = Loader::from_sequence(Arc::new(Probe::new(2)), options);
+    assert_eq!(loader.unwrap().count(), 0);
+}
+
+#[test]
 fn positions_say_where_to_resume() {
     let mut loader = Loader::from_sequence(
         Arc::new(Probe::new(3)),

@@ -2,8 +2,8 @@
 
 use keros_data::rng::{Purpose, stream};
 use keros_data::{
-    Array, Arrays, DataError, DataFormat, FitImages, FlowOptions, ImageDataGenerator, ImageShape,
-    Sequence, Subset,
+    Array, Arrays, BrightnessStyle, DataError, DataFormat, FitImages, FlowOptions,
+    ImageDataGenerator, ImageParams, ImageShape, PixelParams, Sequence, Subset,
 };
 
 const SHAPE: ImageShape = ImageShape {
@@ -166,6 +166,53 @@ fn shift_and_brightness_are_drawn_last_and_stay_the_same_for_ever() {
 }
 
 #[test]
+fn brightness_needs_the_values_of_black_and_white() {
+    let floats_of = |values: Vec<f32>| Array::from_vec(&[values.len() / 12, 3, 2, 2], values);
+    let x = floats_of((0..24).map(|i| i as f32 * 1000.0).collect()).unwrap();
+    let one = Array::from_vec(&[3, 2, 2], vec![300.0_f32; 12]).unwrap();
+    let params = ImageParams {
+        pixels: PixelParams {
+            brightness: Some(2.0),
+            ..PixelParams::default()
+        },
+        ..ImageParams::default()
+    };
+    let mut generator = ImageDataGenerator::new().brightness_range(2.0, 2.0);
+    let error = epoch(&generator, x.clone()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "preparing sample 0: changing the brightness of an image: values lie outside of value_range \
+         (expected 0 to 255, found 0 to 11000)"
+    );
+    let refused = |result: Result<(), DataError>| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("value_range"), "{error}");
+    };
+    refused(generator.apply_transform(&one, &params).map(drop));
+    let augmented = FitImages {
+        augment: true,
+        ..FitImages::default()
+    };
+    refused(generator.fit(&x, augmented));
+    generator.fit(&x, FitImages::default()).unwrap();
+    // What is not brightened may have any values.
+    let validation = FlowOptions {
+        subset: Some(Subset::Validation),
+        ..FlowOptions::default()
+    };
+    let split = generator.clone().validation_split(0.5);
+    assert!(split.flow(x.clone(), None, validation).is_ok());
+
+    let told = generator.clone().value_range(0.0, 30_000.0);
+    let made = epoch(&told, x.clone()).unwrap();
+    let expected = (0..24).map(|i| (i as f32 * 2000.0).min(30_000.0));
+    assert_eq!(made, expected.collect::<Vec<_>>());
+    let keras = generator.brightness_style(BrightnessStyle::TfKeras);
+    assert!(epoch(&keras, x.clone()).is_ok());
+    refused(epoch(&told.value_range(1.0, 1.0), x).map(drop));
+}
+
+#[test]
 fn channels_first_is_the_same_turned() {
     let last = images(3);
     let bytes = last.as_slice::<u8>().unwrap();
@@ -248,4 +295,54 @@ fn a_subset_has_the_classes_of_the_rest_and_its_own_weights() {
     assert_eq!(good.num_samples(), Some(2));
     let error = flow(vec![0, 1], true, Subset::Validation).unwrap_err();
     assert!(error.to_string().contains("subset"), "{error}");
+}
+
+/// A flow over the validation or the training half of some targets.
+fn half(y: Array, subset: Subset) -> Result<(), DataError> {
+    let options = FlowOptions {
+        subset: Some(subset),
+        ..FlowOptions::default()
+    };
+    let generator = ImageDataGenerator::new().validation_split(0.5);
+    generator.flow(images(y.len()), Some(y), options).map(drop)
+}
+
+#[test]
+fn a_class_is_a_value_or_the_place_of_a_one() {
+    let bytes = |shape: &[usize], values: &[u8]| Array::from_vec(shape, values.to_vec()).unwrap();
+    let floats = |shape: &[usize], values: &[f32]| Array::from_vec(shape, values.to_vec()).unwrap();
+    for subset in [Subset::Training, Subset::Validation] {
+        // No mask is like another, but all have the same classes.
+        let masks = bytes(&[4, 1, 3], &[0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0]);
+        half(masks, subset).unwrap();
+        half(floats(&[2, 2, 1], &[0.0, 1.0, 1.0, 0.0]), subset).unwrap();
+        half(bytes(&[4, 1], &[3, 7, 7, 3]), subset).unwrap();
+        // Several labels for a row.
+        half(floats(&[2, 3], &[1.0, 1.0, 0.0, 0.0, 0.0, 1.0]), subset).unwrap();
+        // Measurements have no classes.
+        half(floats(&[4], &[0.5, 1.0, 2.5, 7.25]), subset).unwrap();
+        half(floats(&[2, 2], &[0.5, 1.0, 2.5, 7.25]), subset).unwrap();
+
+        for other in [
+            bytes(&[2, 2, 2], &[0, 1, 0, 1, 0, 0, 0, 2]),
+            floats(&[4], &[0.0, 0.0, 1.0, 1.0]),
+            floats(&[2, 3], &[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]),
+            bytes(&[4, 1], &[3, 3, 7, 7]),
+        ] {
+            let error = half(other, subset).unwrap_err().to_string();
+            assert!(error.contains("the same classes"), "{error}");
+        }
+    }
+    let error = half(bytes(&[4], &[0, 0, 1, 2]), Subset::Training).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("found 2 and 1 classes, not the same"),
+        "{error}"
+    );
+    let error = half(bytes(&[1], &[0]), Subset::Training).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "setting up flow: the validation part of 1 samples must not be empty (expected at least 1, \
+         found 0)"
+    );
 }

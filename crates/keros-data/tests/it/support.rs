@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use keros_data::rng::{Purpose, below, stream};
-use keros_data::{Array, Arrays, Batch, DataError, LoadedBatch, Loader, Sequence};
+use keros_data::{Array, Arrays, Batch, DataError, LoadedBatch, Sequence};
 
 /// Options with the given fields changed.
 macro_rules! options {
@@ -101,7 +101,9 @@ pub(crate) fn values(loaded: &LoadedBatch) -> Vec<i64> {
 }
 
 /// Epoch and index of everything that a loader over a probe delivers.
-pub(crate) fn places(loader: Loader) -> Vec<(u64, usize)> {
+pub(crate) fn places(
+    loader: impl Iterator<Item = Result<LoadedBatch, DataError>>,
+) -> Vec<(u64, usize)> {
     loader
         .map(|loaded| {
             let loaded = loaded.unwrap();

@@ -42,6 +42,7 @@ pub(crate) fn other_program() -> Option<ExitCode> {
         }
         crate::leftovers::ROLE if !is_worker => return Some(crate::leftovers::run()),
         crate::memory::ROLE => return Some(crate::memory::run()),
+        crate::memory::ROLE_OF_CUTTER => return Some(crate::memory::run_cutter()),
         // Works, prints the processes it started, and waits to be ended.
         _ if is_worker => registry().serve_if_asked(),
         role => {

@@ -225,6 +225,18 @@ fn a_process_that_hangs_is_ended_after_its_time() {
     assert!(begin.elapsed() < Duration::from_secs(60));
 }
 
+fn a_process_may_have_more_time_than_a_clock_can_tell() {
+    let faulty = Faulty {
+        len: 4,
+        ..Faulty::default()
+    };
+    let options = options! { worker_timeout: Some(Duration::MAX), limit: Some(4) };
+    let order: Vec<i64> = load(faulty, options)
+        .map(|l| values(&l.unwrap())[1])
+        .collect();
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
 fn a_loader_is_dropped_while_its_processes_hang() {
     let mut loader = load(Faulty::with(0, 1, Fault::Hang), options! { workers: 2 });
     loader.next().unwrap().unwrap();
@@ -272,6 +284,7 @@ pub(crate) fn trials() -> Trials {
         a_batch_that_kills_one_process_is_made_by_the_next,
         errors_and_panics_are_told_as_threads_tell_them,
         a_process_that_hangs_is_ended_after_its_time,
+        a_process_may_have_more_time_than_a_clock_can_tell,
         a_loader_is_dropped_while_its_processes_hang,
         batches_may_grow,
         the_work_is_done_in_other_processes_as_many_as_were_asked_for,

@@ -5,13 +5,17 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use keros_data::{DirectoryOptions, ImageDataGenerator, Loader};
+use keros_data::{
+    Array, ArraySequence, Batch, DirectoryOptions, ImageDataGenerator, Loader, Recycling,
+    SequenceExt,
+};
 
 use crate::support::options;
 use crate::{Trials, trials};
 
 pub(crate) const ROLE: &str = "reads";
 const FOLDER: &str = "KEROS_TEST_FOLDER";
+pub(crate) const ROLE_OF_CUTTER: &str = "cuts";
 
 /// Pictures that are read, of either folder: the allocator's arenas grow with the first thousands.
 const READ: u64 = 4000;
@@ -31,15 +35,52 @@ pub(crate) fn run() -> ExitCode {
     let loader = Loader::from_sequence(flow, loader).unwrap();
     let delivered: usize = loader.map(|loaded| loaded.unwrap().batch.len()).sum();
     assert_eq!(delivered as u64, READ);
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    println!("{}", peak.unwrap().trim().trim_end_matches("kB").trim());
+    println!("{}", own_peak());
     ExitCode::SUCCESS
 }
 
-fn peak_kb(folder: &Path) -> f64 {
+/// Another one that is measured: takes batches of which a function keeps a third, as a training does, and prints the
+/// most memory it had after the first ones and after all.
+#[allow(clippy::print_stdout, reason = "it tells the test that started it")]
+pub(crate) fn run_cutter() -> ExitCode {
+    const COLUMNS: usize = 3 << 15;
+    let x = Array::from_vec(&[16, COLUMNS], vec![1.0_f32; 16 * COLUMNS]).unwrap();
+    let sequence = ArraySequence::new(x, Array::from_vec(&[16], vec![0_i64; 16]).unwrap());
+    let third = |batch: Batch| {
+        let rows = batch.inputs.first().as_slice::<f32>().unwrap();
+        let kept = rows.chunks(COLUMNS).flat_map(|row| &row[..COLUMNS / 3]);
+        let kept = Array::from_vec(&[batch.len(), COLUMNS / 3], kept.copied().collect())?;
+        Ok(Batch::inputs_only(kept))
+    };
+    let sequence = Arc::new(sequence.unwrap().batch_size(4).unwrap().map(third));
+    let recycling = Recycling::start();
+    let options = options! { workers: 2, limit: Some(1000) };
+    let loader = Loader::from_sequence(sequence, options).unwrap();
+    for (taken, loaded) in loader.enumerate() {
+        recycling.give(loaded.unwrap().batch);
+        if taken == 100 {
+            println!("{}", own_peak());
+        }
+    }
+    println!("{}", own_peak());
+    ExitCode::SUCCESS
+}
+
+/// The most memory that this process had, in kB.
+fn own_peak() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.unwrap()
+        .trim()
+        .trim_end_matches("kB")
+        .trim()
+        .to_owned()
+}
+
+/// What a process of this role prints.
+fn peaks_kb(role: &str, folder: &Path) -> Vec<f64> {
     let output = Command::new(std::env::current_exe().unwrap())
-        .env(crate::deaths::ROLE, ROLE)
+        .env(crate::deaths::ROLE, role)
         .env(FOLDER, folder)
         .output()
         .unwrap();
@@ -49,7 +90,7 @@ fn peak_kb(folder: &Path) -> f64 {
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout).unwrap();
-    text.trim().parse().unwrap()
+    text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
 fn a_folder_ten_times_as_large_takes_no_more_memory() {
@@ -62,11 +103,23 @@ fn a_folder_ten_times_as_large_takes_no_more_memory() {
             fs::write(class.join(format!("{image}.ppm")), &pixels).unwrap();
         }
     }
-    let [small, large] = ["small", "large"].map(|name| peak_kb(&folder.path().join(name)));
+    let [small, large] =
+        ["small", "large"].map(|name| peaks_kb(ROLE, &folder.path().join(name))[0]);
     // The names of the files are all that grows. The rest is for arenas, which differ from run to run.
     assert!(large < 1.2 * small, "{small} kB and {large} kB");
 }
 
+fn batches_that_a_function_makes_smaller_take_no_more_memory_in_the_long_run() {
+    let peaks = peaks_kb(ROLE_OF_CUTTER, Path::new(""));
+    let [early, late] = peaks[..] else {
+        panic!("expected two numbers, found {peaks:?}");
+    };
+    assert!(late < 1.2 * early, "{early} kB and {late} kB");
+}
+
 pub(crate) fn trials() -> Trials {
-    trials![a_folder_ten_times_as_large_takes_no_more_memory]
+    trials![
+        a_folder_ten_times_as_large_takes_no_more_memory,
+        batches_that_a_function_makes_smaller_take_no_more_memory_in_the_long_run,
+    ]
 }

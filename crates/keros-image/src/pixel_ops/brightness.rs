@@ -11,6 +11,7 @@ use super::extremes;
 pub enum BrightnessStyle {
     /// `black + factor · (value − black)`, clipped to black and white of the declared value range.
     /// In floats; 1 changes nothing within the range.
+    /// [`PixelOps::check_values`](super::PixelOps::check_values) finds images that are not in it.
     #[default]
     Keros,
     /// As keras-preprocessing 1.1.2 (Keras 2.0 to 2.8) did: the image is stretched to 0..=255,
@@ -58,7 +59,7 @@ impl BrightnessStyle {
 }
 
 /// Keras's `array_to_img`: the smallest value becomes 0 and the largest 255.
-fn stretch(values: &mut [f32], (low, high): (f32, f32)) {
+pub(crate) fn stretch(values: &mut [f32], (low, high): (f32, f32)) {
     let range = high - low;
     for value in values {
         *value -= low;

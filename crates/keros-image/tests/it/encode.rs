@@ -36,6 +36,11 @@ fn gray_and_flat_images_are_written() {
     assert_eq!(read(&[-3.0, 5.0]), [0.0, 255.0]);
     assert_eq!(read(&[7.0, 7.0]), [0.0, 0.0]);
     assert!(encode(&[0.0, 1.0], shape, Format::Jpeg).is_ok());
+    // Whatever the range, whose reciprocal need not be a number.
+    for i in 1..2000 {
+        let range = i as f32 * 0.37;
+        assert_eq!(read(&[-1.0, range - 1.0]), [0.0, 255.0], "{range}");
+    }
 }
 
 #[test]

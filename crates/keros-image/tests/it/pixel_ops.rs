@@ -2,8 +2,9 @@
 //! stay in their ranges, and what cannot work is refused.
 
 use keros_image::{
-    ColorJitter, ColorJitterParams, CutMix, CutMixParams, EraseParams, Fit, ImageShape, MixUp,
-    MixUpParams, PixelOps, PixelParams, RandomErasing, Standardize, Statistics, Whitening,
+    BrightnessStyle, ColorJitter, ColorJitterParams, CutMix, CutMixParams, EraseParams, Fit,
+    ImageShape, MixUp, MixUpParams, PixelOps, PixelParams, RandomErasing, Standardize, Statistics,
+    Whitening,
 };
 
 use crate::noise::noise;
@@ -201,6 +202,26 @@ fn refusals_leave_the_image_alone() {
     }
     .weight(SHAPE)
     .unwrap_err();
+}
+
+#[test]
+fn values_outside_of_the_range_have_no_brightness() {
+    let gray16 = [0.0, 300.0, 65_535.0];
+    let error = PixelOps::new().check_values(&gray16).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "changing the brightness of an image: values lie outside of value_range (expected 0 to 255, \
+         found 0 to 65535)"
+    );
+    let wide = PixelOps::new().value_range(0.0, 65_535.0);
+    wide.check_values(&gray16).unwrap();
+    wide.check_values(&[-0.5_f32]).unwrap_err();
+    PixelOps::new().check_values(&[0_u8, 255]).unwrap();
+    let unit = PixelOps::new().value_range(0.0, 1.0);
+    unit.check_values(&[0_u8, 1]).unwrap();
+    unit.check_values(&[0_u8, 2]).unwrap_err();
+    let stretched = PixelOps::new().brightness_style(BrightnessStyle::TfKeras);
+    stretched.check_values(&gray16).unwrap();
 }
 
 #[test]

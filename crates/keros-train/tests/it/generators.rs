@@ -53,6 +53,7 @@ fn fit_is_fit_generator_over_the_same_batches() {
 /// Counts what is read.
 struct Counting {
     inner: ArraySequence,
+    changes: bool,
     batches: AtomicUsize,
     ended: AtomicU64,
 }
@@ -68,14 +69,23 @@ impl Sequence for Counting {
     fn on_epoch_end(&self, _: u64) {
         self.ended.fetch_add(1, Ordering::SeqCst);
     }
+    fn changes_on_epoch_end(&self) -> bool {
+        self.changes
+    }
 }
 
 #[test]
 fn a_sequence_is_read_exactly_once_per_epoch_and_never_beyond() {
-    for (workers, steps) in [(0, None), (3, None), (2, Some(2))] {
+    for (workers, steps, changes) in [
+        (0, None, false),
+        (3, None, false),
+        (2, None, true),
+        (2, Some(2), false),
+    ] {
         let (x, y) = problem(100);
         let sequence = Arc::new(Counting {
             inner: ArraySequence::new(x, y).unwrap(),
+            changes,
             batches: AtomicUsize::new(0),
             ended: AtomicU64::new(0),
         });
@@ -95,12 +105,12 @@ fn a_sequence_is_read_exactly_once_per_epoch_and_never_beyond() {
         assert_eq!(
             sequence.batches.load(Ordering::SeqCst),
             batches,
-            "{workers} workers"
+            "{workers} workers, changes {changes}"
         );
         assert_eq!(
             sequence.ended.load(Ordering::SeqCst),
             ended,
-            "{workers} workers"
+            "{workers} workers, changes {changes}"
         );
     }
 }
