@@ -110,7 +110,8 @@ impl<'a> CallbackList<'a> {
     ///
     /// # Errors
     /// The first failure of a callback whose policy is [`FailurePolicy::Abort`]; the callbacks after
-    /// it are not called.
+    /// it are not called, unless it is told of an error: then the run is ending anyway, and everyone
+    /// has to know.
     pub fn dispatch(
         &mut self,
         event: &Event,
@@ -120,6 +121,7 @@ impl<'a> CallbackList<'a> {
         if !self.wants(event.kind) {
             return Ok(merged);
         }
+        let mut first_failure = None;
         for i in 0..self.entries.len() {
             let entry = &mut self.entries[i];
             if entry.disabled || !entry.events.contains(event.kind) {
@@ -138,18 +140,24 @@ impl<'a> CallbackList<'a> {
             match outcome {
                 Ok(Some(decision)) => merged.merge(decision),
                 Ok(None) => {}
-                Err(error) => {
-                    if let Err(error) = self.failed(i, error) {
+                Err(error) => match self.failed(i, error) {
+                    Ok(()) => {}
+                    Err(error) if event.kind == EventKind::Error => {
+                        // The run ends by the error before, so that this one would be lost.
+                        self.say_failed(i, error.to_string());
+                        first_failure.get_or_insert(error);
+                    }
+                    Err(error) => {
                         self.deliver_messages();
                         return Err(error);
                     }
-                }
+                },
             }
             if !self.messages.is_empty() {
                 self.deliver_messages();
             }
         }
-        Ok(merged)
+        first_failure.map_or(Ok(merged), Err)
     }
 
     /// The state of every callback that has one, for a checkpoint. One that is disabled has none.
@@ -221,12 +229,16 @@ impl<'a> CallbackList<'a> {
             }
             FailurePolicy::Log => "",
         };
+        self.say_failed(i, format!("{error}{outcome}"));
+        Ok(())
+    }
+
+    fn say_failed(&mut self, i: usize, text: String) {
         self.messages.push(Message {
             level: Level::Error,
             source: self.entries[i].name.clone(),
-            text: format!("{error}{outcome}"),
+            text,
         });
-        Ok(())
     }
 
     fn deliver_messages(&mut self) {

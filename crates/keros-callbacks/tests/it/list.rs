@@ -225,6 +225,36 @@ fn a_state_that_fails_falls_under_the_policy() {
 }
 
 #[test]
+fn everyone_is_told_of_the_error_that_ends_a_run() {
+    struct FailsAgain(&'static str);
+    impl Callback for FailsAgain {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn on_error(&mut self, _: &mut Context<'_>) -> CallbackResult {
+            Err("disk full".into())
+        }
+    }
+    let (mut told, mut listener) = (0, Listener::default());
+    let mut list = CallbackList::new()
+        .with(FailsAgain("first"))
+        .with(FailsAgain("second"))
+        .with(LambdaCallback::new().on(EventKind::Error, |_| {
+            told += 1;
+            Ok(Decision::CONTINUE)
+        }))
+        .with(&mut listener);
+    let error = event(EventKind::Error, 0, 0);
+    let error = list.dispatch(&error, &mut FakeRun::default()).unwrap_err();
+    drop(list);
+    let failed = |name| format!("callback `{name}` failed at error: disk full");
+    assert_eq!(error.to_string(), failed("first"));
+    assert_eq!(told, 1);
+    let texts: Vec<String> = listener.messages.into_iter().map(|m| m.text).collect();
+    assert_eq!(texts, [failed("first"), failed("second")]);
+}
+
+#[test]
 fn impossible_decisions_are_refused_where_they_cannot_be_done() {
     let cases = [
         (EventKind::EpochEnd, Decision::skip_batch(), false),
