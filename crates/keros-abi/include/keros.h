@@ -214,7 +214,8 @@ struct keros_run {
    train batch begin and end, then, if validation is due, the test events, then epoch end; train end.
    A lone evaluation sends the test events, a prediction the predict events. Between a train batch's
    begin and end come after backward and, if the batch is followed by an update, before step. A
-   checkpoint saved follows the train batch end or epoch end at which it was asked for. */
+   checkpoint saved follows the train batch end or epoch end at which it was asked for. A run that goes
+   on from a checkpoint inside of an epoch has no epoch begin of that. */
 enum {
     KEROS_TRAIN_BEGIN = 0,
     KEROS_TRAIN_END = 1,
