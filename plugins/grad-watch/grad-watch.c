@@ -285,19 +285,20 @@ typedef struct {
     char *grad_key;
     double weight; /* norms of the last batch that was measured */
     double grad;
-    double grad_sum; /* of the batches of this epoch */
+    double grad_sum; /* of the batches of this epoch that did not overflow */
     int trainable;
 } norms;
 
 typedef struct {
     const keros_host *host;
     const keros_parameters *parameters;
+    const keros_optimizer *optimizer; /* null if the host has no such thing */
     settings config;
     FILE *csv;
     norms all;
     norms *each;
     uint64_t count;
-    uint64_t measured; /* batches of this epoch */
+    uint64_t measured; /* batches of this epoch that did not overflow */
     int fresh;         /* the batch at hand is measured, its logs are not yet set */
     int warned;        /* in this epoch */
     char reason[TEXT_MAX]; /* why to stop; empty if there is no reason */
@@ -446,6 +447,7 @@ static keros_status prepare_training(watch *self, const keros_event *event) {
     keros_status status;
     self->measured = 0;
     self->fresh = 0;
+    self->warned = 0;
     self->reason[0] = '\0';
     status = parameters->count(event->run, &self->count);
     if (status != KEROS_OK) {
@@ -493,20 +495,36 @@ static void begin_epoch(watch *self) {
         self->each[i].grad_sum = 0.0;
 }
 
-/* Says why the gradients just measured have exploded, if they have. */
-static int has_exploded(const watch *self, const keros_event *event, char *text, size_t size) {
+/* Whether the optimizer scales the loss by as much as the gradients bear. It finds out how much that is by
+   gradients that overflow, and passes over those itself. */
+static int scales_loss(const watch *self, const keros_event *event) {
+    keros_logs numbers;
+    uint64_t i;
+    memset(&numbers, 0, sizeof numbers);
+    numbers.struct_size = sizeof numbers;
+    if (self->optimizer == NULL || self->optimizer->numbers(event->run, &numbers) != KEROS_OK)
+        return 0;
+    for (i = 0; i < numbers.count; i++) {
+        if (keros_text_is(keros_log_at(&numbers, i)->key, "dynamic_scale"))
+            return 1;
+    }
+    return 0;
+}
+
+/* Says why the gradients just measured have exploded, if they have. Those that have overflowed have not. */
+static int has_exploded(const watch *self, const keros_event *event, int overflowed, char *text, size_t size) {
     char where[96];
     uint64_t i;
     format(where, sizeof where, "in epoch %" PRIu64 ", batch %" PRIu64, event->epoch + 1, event->batch + 1);
     for (i = 0; i < self->count; i++) {
         const norms *norms = &self->each[i];
-        if (!is_finite(norms->grad) || !is_finite(norms->weight)) {
+        if ((!is_finite(norms->grad) && !overflowed) || !is_finite(norms->weight)) {
             const char *what = is_finite(norms->weight) ? "gradient" : "weight";
             format(text, size, "the %s of %.256s is not finite %s", what, norms->name, where);
             return 1;
         }
     }
-    if (self->all.grad > self->config.max_norm) {
+    if (self->all.grad > self->config.max_norm && !overflowed) {
         format(text, size, "the norm of the gradients is %g, more than %g, %s", self->all.grad, self->config.max_norm,
                where);
         return 1;
@@ -518,6 +536,7 @@ static keros_status measure(watch *self, const keros_event *event, keros_decisio
     char text[TEXT_MAX];
     double weights = 0.0;
     double grads = 0.0;
+    int overflowed;
     uint64_t i;
     for (i = 0; i < self->count; i++) {
         norms *norms = &self->each[i];
@@ -541,14 +560,18 @@ static keros_status measure(watch *self, const keros_event *event, keros_decisio
             squares = sum_of_squares(&tensor);
             grads += squares;
             norms->grad = sqrt(squares);
-            norms->grad_sum += norms->grad;
         }
     }
     self->all.weight = sqrt(weights);
     self->all.grad = sqrt(grads);
-    self->all.grad_sum += self->all.grad;
-    self->measured++;
     self->fresh = 1;
+    overflowed = !is_finite(grads) && scales_loss(self, event);
+    if (!overflowed) {
+        self->measured++;
+        self->all.grad_sum += self->all.grad;
+        for (i = 0; i < self->count; i++)
+            self->each[i].grad_sum += self->each[i].grad;
+    }
     if (self->csv != NULL) {
         write_row(self->csv, event, &self->all);
         for (i = 0; i < self->count; i++)
@@ -556,7 +579,7 @@ static keros_status measure(watch *self, const keros_event *event, keros_decisio
         if (ferror(self->csv))
             return fail_csv(self, "writing");
     }
-    if (has_exploded(self, event, text, sizeof text)) {
+    if (has_exploded(self, event, overflowed, text, sizeof text)) {
         if (self->config.stop) {
             /* The weights stay as they were before; the run ends at the end of this batch. */
             decision->actions |= KEROS_SKIP_BATCH;
@@ -705,6 +728,7 @@ static keros_status create(const keros_host *host, keros_str config, keros_callb
         destroy(self);
         return KEROS_E_VERSION;
     }
+    self->optimizer = host->extension(host, keros_text(KEROS_EXT_OPTIMIZER));
     out->events = KEROS_BIT(KEROS_TRAIN_BEGIN) | KEROS_BIT(KEROS_TRAIN_END) | KEROS_BIT(KEROS_EPOCH_BEGIN) |
                   KEROS_BIT(KEROS_EPOCH_END) | KEROS_BIT(KEROS_AFTER_BACKWARD) | KEROS_BIT(KEROS_TRAIN_BATCH_END);
     out->instance = self;

@@ -235,15 +235,20 @@ class timing {
 
     void on_event(const keros_event &event) {
         switch (event.kind) {
+        // A run that goes on from a checkpoint inside of an epoch has no begin of that epoch.
+        case KEROS_TRAIN_BEGIN:
         case KEROS_EPOCH_BEGIN:
             batches_.clear();
             waits_.clear();
             wait_ns_ = 0;
-            begin_ = batch_begin_ = timer::now();
+            begun_ = false;
             break;
         case KEROS_TRAIN_BATCH_BEGIN:
             wait(*event.run);
             batch_begin_ = timer::now();
+            if (!begun_)
+                begin_ = batch_begin_ - std::chrono::nanoseconds(wait_ns_);
+            begun_ = true;
             break;
         case KEROS_TRAIN_BATCH_END:
             batches_.add(ns_since(batch_begin_));
@@ -264,9 +269,12 @@ class timing {
     histogram batches_;
     histogram waits_;
     uint64_t wait_ns_;
+    // Whether the epoch has had a batch.
+    bool begun_ = false;
+    // When it began to wait for the first of them.
     timer::time_point begin_;
     timer::time_point batch_begin_;
-    // From the begin of the epoch to the end of its last batch so far.
+    // From there to the end of its last batch so far.
     double train_ns_ = 0.0;
 
     static double ns_since(timer::time_point begin) {
@@ -323,8 +331,9 @@ static void destroy(void *instance) { delete static_cast<timing *>(instance); }
 static keros_status create(const keros_host *host, keros_str config, keros_callback *out) {
     return guard(host, [=] {
         out->instance = new timing(host, reader(config).read());
-        out->events = KEROS_BIT(KEROS_EPOCH_BEGIN) | KEROS_BIT(KEROS_TRAIN_BATCH_BEGIN) |
-                      KEROS_BIT(KEROS_TRAIN_BATCH_END) | KEROS_BIT(KEROS_EPOCH_END);
+        out->events = KEROS_BIT(KEROS_TRAIN_BEGIN) | KEROS_BIT(KEROS_EPOCH_BEGIN) |
+                      KEROS_BIT(KEROS_TRAIN_BATCH_BEGIN) | KEROS_BIT(KEROS_TRAIN_BATCH_END) |
+                      KEROS_BIT(KEROS_EPOCH_END);
         out->on_event = on_event;
         out->destroy = destroy;
     });

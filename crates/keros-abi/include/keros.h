@@ -214,7 +214,8 @@ struct keros_run {
    train batch begin and end, then, if validation is due, the test events, then epoch end; train end.
    A lone evaluation sends the test events, a prediction the predict events. Between a train batch's
    begin and end come after backward and, if the batch is followed by an update, before step. A
-   checkpoint saved follows the train batch end or epoch end at which it was asked for. */
+   checkpoint saved follows the train batch end or epoch end at which it was asked for. A run that goes
+   on from a checkpoint inside of an epoch has no epoch begin of that. */
 enum {
     KEROS_TRAIN_BEGIN = 0,
     KEROS_TRAIN_END = 1,
@@ -604,12 +605,13 @@ typedef struct keros_state {
     uint32_t reserved;    /* 0 */
 
     /* [serial] Writes everything it has gathered in this run, in a form of its own, when it has had the
-       event at which the checkpoint is written. KEROS_E_NOT_FOUND: it remembers nothing. On another
-       failure no checkpoint is written. */
+       event at which the checkpoint is written. KEROS_E_NOT_FOUND: it remembers nothing. Another failure
+       is one of the plugin; if that ends the run, no checkpoint is written. */
     keros_status (*save)(void *instance, const keros_sink *sink);
 
     /* [serial] Goes on from what `save` wrote, maybe in another process, maybe an older version of the
-       plugin; after train begin. `bytes` may be null if `len` is 0. On failure the run does not begin. */
+       plugin; after train begin. `bytes` may be null if `len` is 0. A failure is one of the plugin; if that
+       ends the run, it does not begin. */
     keros_status (*load)(void *instance, const void *bytes, uint64_t len);
 } keros_state;
 

@@ -56,7 +56,8 @@ macro_rules! callback_trait {
             /// the checkpoint is written. The module `state` turns serde types into bytes.
             ///
             /// # Errors
-            /// When the state cannot be told; no checkpoint is written then.
+            /// When the state cannot be told; see [`FailurePolicy`](crate::FailurePolicy). If that ends
+            /// the run, no checkpoint is written.
             fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
                 Ok(None)
             }
@@ -64,7 +65,7 @@ macro_rules! callback_trait {
             /// Goes on from what [`save_state`](Self::save_state) told; called after train begin.
             ///
             /// # Errors
-            /// When the state is not one of this callback; the run does not begin then.
+            /// When the state is not one of this callback; see [`FailurePolicy`](crate::FailurePolicy).
             fn load_state(&mut self, state: &[u8]) -> Result<(), BoxError> {
                 Err(format!(
                     "expected no state because this callback keeps none, found {} bytes",

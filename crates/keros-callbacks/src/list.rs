@@ -13,7 +13,7 @@ pub enum FailurePolicy {
     /// The run ends with that error.
     #[default]
     Abort,
-    /// A message is sent and the callback is not called again.
+    /// A message is sent and the callback is not called again, not for a checkpoint either.
     Disable,
     /// A message is sent and the callback goes on being called.
     Log,
@@ -24,6 +24,8 @@ struct Entry<'a> {
     callback: Box<dyn Callback + 'a>,
     events: EventSet,
     policy: FailurePolicy,
+    /// Whether it has failed and is not to be called again.
+    disabled: bool,
 }
 
 impl Entry<'_> {
@@ -75,6 +77,7 @@ impl<'a> CallbackList<'a> {
             callback: Box::new(callback),
             events,
             policy,
+            disabled: false,
         });
     }
 
@@ -107,7 +110,8 @@ impl<'a> CallbackList<'a> {
     ///
     /// # Errors
     /// The first failure of a callback whose policy is [`FailurePolicy::Abort`]; the callbacks after
-    /// it are not called.
+    /// it are not called, unless it is told of an error: then the run is ending anyway, and everyone
+    /// has to know.
     pub fn dispatch(
         &mut self,
         event: &Event,
@@ -117,9 +121,10 @@ impl<'a> CallbackList<'a> {
         if !self.wants(event.kind) {
             return Ok(merged);
         }
+        let mut first_failure = None;
         for i in 0..self.entries.len() {
             let entry = &mut self.entries[i];
-            if !entry.events.contains(event.kind) {
+            if entry.disabled || !entry.events.contains(event.kind) {
                 continue;
             }
             let mut cx = Context::new(event, run, &entry.name, &mut self.messages);
@@ -135,44 +140,48 @@ impl<'a> CallbackList<'a> {
             match outcome {
                 Ok(Some(decision)) => merged.merge(decision),
                 Ok(None) => {}
-                Err(error) if entry.policy == FailurePolicy::Abort => {
-                    self.deliver_messages();
-                    return Err(error);
-                }
-                Err(error) => {
-                    let outcome = if entry.policy == FailurePolicy::Disable {
-                        entry.events = EventSet::NONE;
-                        "; it is disabled for the rest of the run"
-                    } else {
-                        ""
-                    };
-                    self.messages.push(Message {
-                        level: Level::Error,
-                        source: entry.name.clone(),
-                        text: format!("{error}{outcome}"),
-                    });
-                }
+                Err(error) => match self.failed(i, error) {
+                    Ok(()) => {}
+                    Err(error) if event.kind == EventKind::Error => {
+                        // The run ends by the error before, so that this one would be lost.
+                        self.say_failed(i, error.to_string());
+                        first_failure.get_or_insert(error);
+                    }
+                    Err(error) => {
+                        self.deliver_messages();
+                        return Err(error);
+                    }
+                },
             }
             if !self.messages.is_empty() {
                 self.deliver_messages();
             }
         }
-        Ok(merged)
+        first_failure.map_or(Ok(merged), Err)
     }
 
-    /// The state of every callback that has one, for a checkpoint.
+    /// The state of every callback that has one, for a checkpoint. One that is disabled has none.
     ///
     /// # Errors
-    /// The first callback that cannot tell its state.
-    pub fn states(&self) -> Result<Vec<CallbackState>, CallbackError> {
+    /// The first callback that cannot tell its state and whose policy is [`FailurePolicy::Abort`].
+    pub fn states(&mut self) -> Result<Vec<CallbackState>, CallbackError> {
         let mut states = Vec::new();
-        for entry in &self.entries {
-            let state = entry.callback.save_state();
-            let state = state.map_err(|source| entry.state_error("telling", source))?;
-            states.extend(state.map(|state| CallbackState {
-                name: entry.name.clone(),
-                state,
-            }));
+        for i in 0..self.entries.len() {
+            let entry = &self.entries[i];
+            if entry.disabled {
+                continue;
+            }
+            match entry.callback.save_state() {
+                Ok(state) => states.extend(state.map(|state| CallbackState {
+                    name: entry.name.clone(),
+                    state,
+                })),
+                Err(source) => {
+                    let error = entry.state_error("telling", source);
+                    self.failed(i, error)?;
+                    self.deliver_messages();
+                }
+            }
         }
         Ok(states)
     }
@@ -181,16 +190,24 @@ impl<'a> CallbackList<'a> {
     /// without one begins anew; the names of states that nobody takes are returned.
     ///
     /// # Errors
-    /// The first callback that cannot go on from its state.
+    /// The first callback that cannot go on from its state and whose policy is
+    /// [`FailurePolicy::Abort`].
     pub fn load_states(
         &mut self,
         mut states: Vec<CallbackState>,
     ) -> Result<Vec<String>, CallbackError> {
-        for entry in &mut self.entries {
-            if let Some(i) = states.iter().position(|state| state.name == entry.name) {
-                let state = states.remove(i).state;
-                let loaded = entry.callback.load_state(&state);
-                loaded.map_err(|source| entry.state_error("loading", source))?;
+        for i in 0..self.entries.len() {
+            let entry = &mut self.entries[i];
+            let Some(known) = states.iter().position(|state| state.name == entry.name) else {
+                continue;
+            };
+            let state = states.remove(known).state;
+            if !entry.disabled
+                && let Err(source) = entry.callback.load_state(&state)
+            {
+                let error = entry.state_error("loading", source);
+                self.failed(i, error)?;
+                self.deliver_messages();
             }
         }
         Ok(states.into_iter().map(|state| state.name).collect())
@@ -202,9 +219,31 @@ impl<'a> CallbackList<'a> {
         self.deliver_messages();
     }
 
+    /// Does with a failure of a callback what its policy says: it becomes a message, or is returned.
+    fn failed(&mut self, i: usize, error: CallbackError) -> Result<(), CallbackError> {
+        let outcome = match self.entries[i].policy {
+            FailurePolicy::Abort => return Err(error),
+            FailurePolicy::Disable => {
+                self.entries[i].disabled = true;
+                "; it is disabled for the rest of the run"
+            }
+            FailurePolicy::Log => "",
+        };
+        self.say_failed(i, format!("{error}{outcome}"));
+        Ok(())
+    }
+
+    fn say_failed(&mut self, i: usize, text: String) {
+        self.messages.push(Message {
+            level: Level::Error,
+            source: self.entries[i].name.clone(),
+            text,
+        });
+    }
+
     fn deliver_messages(&mut self) {
         for message in self.messages.drain(..) {
-            for entry in &mut self.entries {
+            for entry in self.entries.iter_mut().filter(|entry| !entry.disabled) {
                 entry.callback.on_message(&message);
             }
         }

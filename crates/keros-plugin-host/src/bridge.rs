@@ -167,14 +167,24 @@ impl Bridge {
         requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was lent, to lend more; for the owner, who puts it back.
-    pub(crate) fn take_loans(&self) -> Loans {
+    /// Does something with what was lent, to lend more; for the owner.
+    pub(crate) fn with_loans<T>(&self, what: impl FnOnce(&mut Loans) -> T) -> T {
+        /// Puts them back, also if the training panics: the plugin goes on in its event with all it was lent.
+        struct AtHand<'b> {
+            place: &'b Cell<Loans>,
+            loans: Loans,
+        }
+        impl Drop for AtHand<'_> {
+            fn drop(&mut self) {
+                self.place.set(std::mem::take(&mut self.loans));
+            }
+        }
         self.lent.set(true);
-        self.loans.take()
-    }
-
-    pub(crate) fn put_loans(&self, loans: Loans) {
-        self.loans.set(loans);
+        let mut at_hand = AtHand {
+            place: &self.loans,
+            loans: self.loans.take(),
+        };
+        what(&mut at_hand.loans)
     }
 
     /// Ends what was lent, and keeps what was asked for along with it.
@@ -270,9 +280,7 @@ pub(crate) unsafe fn inside(
 
 /// Reports a failure of the training by status, and keeps it.
 pub(crate) fn failed(bridge: &Bridge, cause: BoxError) -> keros_status {
-    let mut loans = bridge.take_loans();
-    loans.failed(&cause);
-    bridge.put_loans(loans);
+    bridge.with_loans(|loans| loans.failed(&cause));
     bridge.leave(|left| left.cause = Some(cause));
     KEROS_E_OTHER
 }

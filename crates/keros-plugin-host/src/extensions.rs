@@ -181,10 +181,7 @@ unsafe fn lending(
     // SAFETY: the caller's promise.
     unsafe {
         inside(run, |bridge, cx| {
-            let mut loans = bridge.take_loans();
-            let result = what(&mut loans, cx);
-            bridge.put_loans(loans);
-            match result {
+            match bridge.with_loans(|loans| what(loans, cx)) {
                 Ok(status) => status,
                 Err(error) if is_unsupported(&error) => KEROS_E_UNSUPPORTED,
                 Err(error) => failed(bridge, error),

@@ -106,10 +106,15 @@ impl<N: Network> Trainer<N> {
             let decision = self.tell(callbacks, &event, nothing)?;
             skip = control.take(decision, self)?.skip;
         }
-        if !skip {
-            self.update(batch)
-                .map_err(|error| error.in_batch(epoch, index))?;
-        }
+        let done = match skip {
+            // Its gradients may have overflowed, and the next ones would too if nobody lowered their scale.
+            true => self
+                .optimizer
+                .skip_step(self.network.params())
+                .map_err(TrainError::from),
+            false => self.update(batch),
+        };
+        done.map_err(|error| error.in_batch(epoch, index))?;
         self.end_batch(begin, batch, LogsOf::Trackers, callbacks, control)?;
         Ok(!skip)
     }

@@ -70,7 +70,7 @@ impl<'c> Callbacks<'c> {
     }
 
     /// The states of all callbacks and of the history, for a checkpoint.
-    pub(crate) fn states(&self) -> Result<Vec<CallbackState>, CallbackError> {
+    pub(crate) fn states(&mut self) -> Result<Vec<CallbackState>, CallbackError> {
         let mut states = self.list.states()?;
         let state = self.history.save_state();
         let state = state.map_err(|source| CallbackError::State {

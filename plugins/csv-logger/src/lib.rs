@@ -7,13 +7,14 @@
 //! Only `path` is required; a relative one is relative to the current directory of the program.
 //!
 //! The columns are `epoch` (zero-based), `batches` and `samples` (trained on in this epoch, counted
-//! from the batch events), then the logs of the first epoch in their order. If there is validation
-//! data but the first epoch is not validated, the `val_` columns come after the metrics all the same.
-//! A value an epoch lacks is `NA`; a log that appears in a later epoch has no column, which is said
-//! once.
+//! from the batch events, also before a checkpoint that the run goes on from), then the logs of the
+//! first epoch in their order. If there is validation data but the first epoch is not validated, the
+//! `val_` columns come after the metrics all the same. A value an epoch lacks is `NA`; a log that
+//! appears in a later epoch has no column, which is said once.
 //!
 //! The file is created anew when the training begins and every row is on its way to the disk before
-//! the next epoch. With `append`, rows are added to a file that is there already, under its columns.
+//! the next epoch. With `append`, as a run needs that goes on from a checkpoint, rows are added to a
+//! file that is there already, under its columns.
 
 mod columns;
 mod config;
@@ -24,8 +25,9 @@ pub use config::Config;
 use columns::Columns;
 use file::Rows;
 use keros_plugin::{
-    BoxError, Callback, CallbackResult, Context, Decision, EventKind, EventSet, Level,
+    BoxError, Callback, CallbackResult, Context, Decision, EventKind, EventSet, Level, state,
 };
+use serde::{Deserialize, Serialize};
 
 keros_plugin::export_plugin!(CsvLogger::new, schema: Config);
 
@@ -44,6 +46,12 @@ struct Training {
     columns: Option<Columns>,
     /// Whether the user knows that a log has no column.
     told: bool,
+    counts: Counts,
+}
+
+/// What this epoch was trained on so far; kept in checkpoints.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Counts {
     batches: u64,
     samples: u64,
 }
@@ -69,6 +77,11 @@ impl CsvLogger {
 }
 
 impl Callback for CsvLogger {
+    /// That of the plugin, whether it is loaded or linked in: its state is found by it.
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
     fn events(&self) -> EventSet {
         EventSet::of(&[
             EventKind::TrainBegin,
@@ -89,24 +102,21 @@ impl Callback for CsvLogger {
             rows,
             columns,
             told: false,
-            batches: 0,
-            samples: 0,
+            counts: Counts::default(),
         });
         Ok(Decision::CONTINUE)
     }
 
     fn on_epoch_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
-        let training = self.training()?;
-        training.batches = 0;
-        training.samples = 0;
+        self.training()?.counts = Counts::default();
         Ok(Decision::CONTINUE)
     }
 
     fn on_train_batch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         let samples = cx.event().samples;
-        let training = self.training()?;
-        training.batches += 1;
-        training.samples += samples;
+        let counts = &mut self.training()?.counts;
+        counts.batches += 1;
+        counts.samples += samples;
         Ok(Decision::CONTINUE)
     }
 
@@ -123,7 +133,8 @@ impl Callback for CsvLogger {
                 none.insert(columns)
             }
         };
-        let counts = [epoch, training.batches, training.samples];
+        let Counts { batches, samples } = training.counts;
+        let counts = [epoch, batches, samples];
         training.rows.write(&columns.row(counts, logs))?;
         training.rows.flush()?;
         if let Some(key) = columns.lacking(logs).filter(|_| !training.told) {
@@ -142,5 +153,15 @@ impl Callback for CsvLogger {
             training.rows.flush()?;
         }
         Ok(Decision::CONTINUE)
+    }
+
+    fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+        let counts = self.training.as_ref().map(|training| &training.counts);
+        counts.map(state::to_bytes).transpose()
+    }
+
+    fn load_state(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        self.training()?.counts = state::from_bytes(bytes)?;
+        Ok(())
     }
 }

@@ -64,7 +64,7 @@ pub(crate) struct Batch {
     pub(crate) epoch: u64,
     /// Batches of the epoch done, this one with them.
     pub(crate) done: u64,
-    /// Samples of the epoch trained on.
+    /// Samples of the epoch that this run was trained on.
     pub(crate) samples: u64,
     pub(crate) learning_rate: Option<f64>,
     pub(crate) data_wait: Duration,
@@ -236,7 +236,7 @@ impl Board {
         let epoch_s = self.pace.in_epoch(now).as_secs_f64();
         self.epoch = batch.epoch;
         self.done = batch.done;
-        self.batches_per_s = Some(batch.done as f64 / epoch_s);
+        self.batches_per_s = Some(self.pace.seen(batch.done) as f64 / epoch_s);
         self.samples_per_s = Some(batch.samples as f64 / epoch_s);
         self.waits = Some(Waits {
             epoch_s,
@@ -265,9 +265,11 @@ impl Board {
         self.epochs.push(epoch, done, numbers(logs, learning_rate));
     }
 
-    /// Whether no epoch has ended yet.
-    pub(crate) fn is_first_epoch(&self) -> bool {
-        self.epochs.is_empty()
+    /// The run is in an epoch of which `before` batches were done before it.
+    pub(crate) fn go_on(&mut self, epoch: u64, before: u64) {
+        self.epoch = epoch;
+        self.done = before;
+        self.pace.go_on(before);
     }
 
     /// An epoch that ended before this run went on from a checkpoint.

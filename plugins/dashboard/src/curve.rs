@@ -95,10 +95,6 @@ impl Curve {
         self.skip = self.stride - 1;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Begins anew.
     pub(crate) fn clear(&mut self) {
         let generation = self.generation + 1;

@@ -54,8 +54,12 @@ const STOPPED: &str = "stopped in the dashboard";
 pub struct Dashboard {
     config: Config,
     server: Option<Server>,
-    /// Batches and samples of this epoch.
+    /// Whether the board knows where the run began: one that goes on from a checkpoint is found to do so at
+    /// its first event after the begin.
+    caught_up: bool,
+    /// Batches of this epoch that are done.
     done: u64,
+    /// Samples of them that this run was trained on.
     samples: u64,
     /// When the logs were last read.
     read: Option<Instant>,
@@ -73,6 +77,7 @@ impl Dashboard {
         Ok(Dashboard {
             config,
             server: None,
+            caught_up: false,
             done: 0,
             samples: 0,
             read: None,
@@ -91,6 +96,29 @@ impl Dashboard {
             Some(server) => Ok(server.shared()),
             None => Err("the training has not begun".into()),
         }
+    }
+
+    /// Shows what was before this run, if nobody has: earlier epochs, and `before` batches of this one.
+    fn catch_up(&mut self, cx: &mut Context<'_>, before: u64) -> Result<(), BoxError> {
+        if std::mem::replace(&mut self.caught_up, true) {
+            return Ok(());
+        }
+        self.done = before;
+        let epoch = cx.event().epoch;
+        let history = cx.history().unwrap_or_default();
+        self.shared()?.update(|board| {
+            for earlier in &history {
+                board.earlier_epoch(earlier.epoch, &earlier.logs);
+            }
+            board.go_on(epoch, before);
+        });
+        Ok(())
+    }
+
+    /// As [`catch_up`](Self::catch_up), where all batches of the epoch are done.
+    fn catch_up_after_batches(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
+        let steps = cx.info().steps.unwrap_or(0);
+        self.catch_up(cx, steps)
     }
 
     /// What somebody asked for in the page.
@@ -169,29 +197,27 @@ impl Callback for Dashboard {
         });
         cx.message(Level::Info, format!("the dashboard is at {}", server.url()));
         self.server = Some(server);
+        self.caught_up = false;
+        self.samples = 0;
         self.read = None;
         self.until = None;
         Ok(Decision::CONTINUE)
     }
 
     fn on_epoch_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        self.catch_up(cx, 0)?;
         self.done = 0;
         self.samples = 0;
         let epoch = cx.event().epoch;
-        self.shared()?.update(|board| {
-            // A run that goes on from a checkpoint has a history.
-            if board.is_first_epoch() {
-                for earlier in cx.history().unwrap_or_default() {
-                    board.earlier_epoch(earlier.epoch, &earlier.logs);
-                }
-            }
-            board.begin_epoch(epoch, Instant::now());
-        });
+        self.shared()?
+            .update(|board| board.begin_epoch(epoch, Instant::now()));
         Ok(Decision::CONTINUE)
     }
 
     fn on_train_batch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
-        self.done += 1;
+        let batch = cx.event().batch;
+        self.catch_up(cx, batch)?;
+        self.done = batch + 1;
         self.samples += cx.event().samples;
         let now = Instant::now();
         if self
@@ -215,6 +241,7 @@ impl Callback for Dashboard {
 
     fn on_test_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         if cx.event().nested {
+            self.catch_up_after_batches(cx)?;
             self.shared()?.update(|board| board.validating(0));
         }
         Ok(Decision::CONTINUE)
@@ -235,6 +262,7 @@ impl Callback for Dashboard {
     }
 
     fn on_epoch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        self.catch_up_after_batches(cx)?;
         let (epoch, rate) = (cx.event().epoch, cx.learning_rate());
         let (done, now) = (self.done, Instant::now());
         let logs = cx.logs()?;
@@ -262,6 +290,7 @@ impl Callback for Dashboard {
     }
 
     fn on_train_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        self.catch_up_after_batches(cx)?;
         self.end(cx, false)
     }
 

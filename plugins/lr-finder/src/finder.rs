@@ -20,8 +20,11 @@ pub struct LrFinder {
 
 #[derive(Debug)]
 enum State {
-    /// Of this training no batch has begun.
+    /// Of this training no epoch has begun. It may go on inside of one, whose running means hold
+    /// batches of before.
     Waiting,
+    /// The next batch begins the sweep.
+    Ready,
     Sweeping(Box<Sweeping>),
     /// The sweep is over and this is what it suggests.
     Over(Option<f64>),
@@ -40,7 +43,7 @@ struct Sweeping {
 }
 
 impl LrFinder {
-    /// A finder that begins its sweep with the first batch.
+    /// A finder that begins its sweep with the first batch of the first epoch that begins.
     ///
     /// # Errors
     /// When the configuration allows no sweep.
@@ -160,14 +163,16 @@ impl Callback for LrFinder {
     }
 
     fn on_epoch_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
-        if let State::Sweeping(sweeping) = &mut self.state {
-            sweeping.losses.begin_epoch();
+        match &mut self.state {
+            State::Waiting => self.state = State::Ready,
+            State::Sweeping(sweeping) => sweeping.losses.begin_epoch(),
+            State::Ready | State::Over(_) => {}
         }
         Ok(Decision::CONTINUE)
     }
 
     fn on_train_batch_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
-        if let State::Waiting = self.state {
+        if let State::Ready = self.state {
             self.state = State::Sweeping(Box::new(self.begin(cx)?));
         }
         match &self.state {
@@ -218,6 +223,11 @@ impl Callback for LrFinder {
     }
 
     fn on_train_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        if let State::Waiting = self.state {
+            let text =
+                "the training ended before an epoch began that the learning rate could be swept in";
+            cx.message(Level::Warning, text);
+        }
         self.end(cx, None)
     }
 }

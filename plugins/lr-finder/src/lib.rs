@@ -35,7 +35,8 @@
 //!
 //! Afterwards the learning rate and the parameters are what they were before the first update. What
 //! the optimizer remembers, such as moments and the number of updates, is that of the sweep: train
-//! with a new optimizer. A sweep is not kept in checkpoints; a resumed run begins a new one.
+//! with a new optimizer. A sweep is not kept in checkpoints; a resumed run begins a new one, at the
+//! beginning of its next epoch if it goes on inside of one.
 
 mod config;
 mod curve;

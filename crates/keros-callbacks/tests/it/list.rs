@@ -2,8 +2,8 @@
 
 use crate::support::{FakeRun, event};
 use keros_callbacks::{
-    Callback, CallbackError, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet,
-    FailurePolicy, LambdaCallback, Level, Message,
+    BoxError, Callback, CallbackError, CallbackList, CallbackResult, CallbackState, Context,
+    Decision, EventKind, EventSet, FailurePolicy, LambdaCallback, Level, Message,
 };
 use std::cell::RefCell;
 
@@ -161,6 +161,97 @@ fn a_failing_callback_can_be_logged_every_time() {
     let (result, listener) = two_batches(FailurePolicy::Log);
     assert!(result.is_ok());
     assert_eq!((listener.batches, listener.messages.len()), (2, 2));
+}
+
+/// Fails wherever it is asked for its state, and notes how often it was called.
+#[derive(Default)]
+struct Stateless(std::cell::Cell<usize>);
+
+impl Callback for Stateless {
+    fn name(&self) -> &str {
+        "stateless"
+    }
+    fn on_message(&mut self, _: &Message) {
+        *self.0.get_mut() += 1;
+    }
+    fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+        self.0.set(self.0.get() + 1);
+        Err("it is gone".into())
+    }
+    fn load_state(&mut self, _: &[u8]) -> Result<(), BoxError> {
+        *self.0.get_mut() += 1;
+        Err("it is torn".into())
+    }
+}
+
+#[test]
+fn a_state_that_fails_falls_under_the_policy() {
+    let kept = |name: &str| CallbackState {
+        name: name.to_owned(),
+        state: vec![7],
+    };
+    let told = "telling the state of callback `stateless`: it is gone";
+    let loaded = "loading the state of callback `stateless`: it is torn";
+    let disabled = "; it is disabled for the rest of the run";
+    for (policy, expected) in [
+        (FailurePolicy::Abort, vec![]),
+        (FailurePolicy::Disable, vec![format!("{told}{disabled}")]),
+        (
+            FailurePolicy::Log,
+            vec![told.to_owned(), loaded.to_owned(), told.to_owned()],
+        ),
+    ] {
+        let (mut stateless, mut listener) = (Stateless::default(), Listener::default());
+        let mut list = CallbackList::new();
+        list.push_with(&mut stateless, policy);
+        list.push(&mut listener);
+        let other = vec![kept("stateless"), kept("other")];
+        if policy == FailurePolicy::Abort {
+            assert_eq!(list.states().unwrap_err().to_string(), told);
+            assert_eq!(list.load_states(other).unwrap_err().to_string(), loaded);
+        } else {
+            assert_eq!(list.states().unwrap(), []);
+            // One that is disabled takes its state, but does not see it.
+            assert_eq!(list.load_states(other).unwrap(), ["other"]);
+            assert_eq!(list.states().unwrap(), []);
+        }
+        drop(list);
+        let texts: Vec<String> = listener.messages.into_iter().map(|m| m.text).collect();
+        assert_eq!(texts, expected);
+        if policy == FailurePolicy::Disable {
+            assert_eq!(stateless.0.get(), 1);
+        }
+    }
+}
+
+#[test]
+fn everyone_is_told_of_the_error_that_ends_a_run() {
+    struct FailsAgain(&'static str);
+    impl Callback for FailsAgain {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn on_error(&mut self, _: &mut Context<'_>) -> CallbackResult {
+            Err("disk full".into())
+        }
+    }
+    let (mut told, mut listener) = (0, Listener::default());
+    let mut list = CallbackList::new()
+        .with(FailsAgain("first"))
+        .with(FailsAgain("second"))
+        .with(LambdaCallback::new().on(EventKind::Error, |_| {
+            told += 1;
+            Ok(Decision::CONTINUE)
+        }))
+        .with(&mut listener);
+    let error = event(EventKind::Error, 0, 0);
+    let error = list.dispatch(&error, &mut FakeRun::default()).unwrap_err();
+    drop(list);
+    let failed = |name| format!("callback `{name}` failed at error: disk full");
+    assert_eq!(error.to_string(), failed("first"));
+    assert_eq!(told, 1);
+    let texts: Vec<String> = listener.messages.into_iter().map(|m| m.text).collect();
+    assert_eq!(texts, [failed("first"), failed("second")]);
 }
 
 #[test]

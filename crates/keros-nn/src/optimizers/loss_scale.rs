@@ -12,7 +12,7 @@ use keros_tensor::{DType, Device, Params, Readback, Tensor, Workspace, kernels};
 ///
 /// The scale grows by a factor of 2 after every [`dynamic_growth_steps`](Self::dynamic_growth_steps)
 /// steps whose gradients are finite. A step with one that is not changes no parameter, and halves the
-/// scale.
+/// scale; so does a batch that is passed over ([`skip_step`](Optimizer::skip_step)).
 ///
 /// A [`Trainer`](https://docs.rs/keros-train) wraps the optimizer in one for `mixed_float16`. A
 /// training loop without it multiplies the gradient of the loss by [`loss_scale`](Optimizer::loss_scale),
@@ -114,6 +114,17 @@ impl LossScaleOptimizer {
         }
         Ok(true)
     }
+
+    /// Halves the scale, which was too large for the gradients.
+    fn lower(&mut self) -> Result<(), NnError> {
+        self.finite_steps = 0;
+        if self.scale == SMALLEST {
+            let expected = format!("finite numbers at some loss scale down to {SMALLEST:e}");
+            return Err(NnError::argument("gradients", expected, "none"));
+        }
+        self.scale = SMALLEST.max(self.scale / 2.0);
+        Ok(())
+    }
 }
 
 /// A factor of losses.
@@ -196,13 +207,14 @@ impl Optimizer for LossScaleOptimizer {
             }
             return Ok(());
         }
-        self.finite_steps = 0;
-        if self.scale == SMALLEST {
-            let expected = format!("finite numbers at some loss scale down to {SMALLEST:e}");
-            return Err(NnError::argument("gradients", expected, "none"));
+        self.lower()
+    }
+
+    fn skip_step(&mut self, params: &Params) -> Result<(), NnError> {
+        match self.finite(params)? {
+            true => self.inner.skip_step(params),
+            false => self.lower(),
         }
-        self.scale = SMALLEST.max(self.scale / 2.0);
-        Ok(())
     }
 
     fn finalize(&mut self, params: &Params) -> Result<(), NnError> {

@@ -110,6 +110,17 @@ pub trait Optimizer {
     /// When a kernel fails, or the parameters are not those of the updates before.
     fn step(&mut self, params: &Params) -> Result<(), NnError>;
 
+    /// Passes over the gradients of one batch, which change no parameter: called instead of
+    /// [`step`](Self::step), so that an optimizer with a scale of its own learns whether they are finite.
+    /// Default: nothing.
+    ///
+    /// # Errors
+    /// When a kernel fails; gradients that no scale makes finite.
+    fn skip_step(&mut self, params: &Params) -> Result<(), NnError> {
+        let _ = params;
+        Ok(())
+    }
+
     /// What has to be done to the parameters at the end of a training, such as to put their moving
     /// averages in their place.
     ///

@@ -159,6 +159,31 @@ fn one_gradient_that_is_not_finite_skips_the_step() {
 }
 
 #[test]
+fn a_batch_that_is_passed_over_lowers_a_scale_that_is_too_large() {
+    let mut optimizer = scaled(Adam::default()).dynamic_growth_steps(2).unwrap();
+    let params = params();
+    let before = values(&params);
+    let mut pass_over = |gradient: f32, expected: f64| {
+        set_gradients(&params, [1.0, gradient, 3.0]);
+        optimizer.unscale(&params).unwrap();
+        optimizer.skip_step(&params).unwrap();
+        assert_eq!(optimizer.loss_scale(), Some(expected));
+        assert_eq!((optimizer.iterations(), optimizer.batches()), (0, 0));
+    };
+    for _ in 0..3 {
+        pass_over(2.0, 32768.0);
+    }
+    pass_over(f32::INFINITY, 16384.0);
+    pass_over(f32::NAN, 8192.0);
+    assert_eq!(values(&params), before);
+    let error = (0..1000).find_map(|_| {
+        set_gradients(&params, [f32::NAN; 3]);
+        optimizer.skip_step(&params).err()
+    });
+    assert!(error.unwrap().to_string().starts_with("gradients: "));
+}
+
+#[test]
 fn gradients_that_are_never_finite_end_in_an_error() {
     let mut optimizer = scaled(Sgd::default());
     let params = params();

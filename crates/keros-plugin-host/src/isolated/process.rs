@@ -4,7 +4,7 @@
 //! nothing the process does or leaves undone holds up the training for longer than its limits.
 
 use super::lines::{Line, read_line};
-use super::wire::{self, FromPlugin, LINE_MAX, Request, ToPlugin};
+use super::wire::{self, FromPlugin, LINE_MAX, Request, ToPlugin, nanoseconds};
 use keros_callbacks::{Level, Requests, RunError};
 use std::io::{self, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -235,11 +235,11 @@ impl Process {
 
     /// Waits for the process, whose pipe is closed or about to be.
     fn wait(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
-        let end = Instant::now() + limit;
+        let begin = Instant::now();
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+                Ok(None) if begin.elapsed() < limit => thread::sleep(Duration::from_millis(1)),
                 Ok(None) | Err(_) => return None,
             }
         }
@@ -280,13 +280,14 @@ impl Drop for Process {
         if self.gone {
             return;
         }
-        let end = Instant::now() + self.end_limit;
+        let begin = Instant::now();
+        let limit_ns = Some(nanoseconds(self.end_limit));
         // What cannot be said is killed below.
-        let _ = self.send(&ToPlugin::Bye);
+        let _ = self.send(&ToPlugin::Bye { limit_ns });
         self.to = None;
         *lock(&self.shared.requests) = None;
         while !self.gone {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = self.end_limit.saturating_sub(begin.elapsed());
             match self.from.recv_timeout(left.min(LOOK)) {
                 // It may have been about to answer.
                 Ok(_) => {}

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// First argument of a program that is started again to run a plugin file, which is the second.
 pub(super) const ARGUMENT: &str = "--keros-plugin-run";
 
-/// How long a plugin may go on when the host is gone.
+/// How long a plugin may go on when the host is gone and has not told how long.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether this program can be started again to run plugin files.
@@ -199,11 +199,11 @@ impl Helper {
         let requests = Requests::new(Arc::clone(&sink) as Arc<dyn RequestSink>);
         let reader = thread::Builder::new().name("keros-host".to_owned());
         reader.spawn(move || {
-            read(BufReader::new(from), &sender, &sink);
+            let limit = read(BufReader::new(from), &sender, &sink);
             drop(sender);
             *lock(&sink.waiting) = None;
-            // A plugin that hangs would stay for ever.
-            thread::sleep(ORPHAN_LIMIT);
+            // A plugin that hangs would stay for ever if the host does not live to end it.
+            thread::sleep(limit);
             std::process::exit(1);
         })?;
         let link = Link { to, from: messages };
@@ -272,7 +272,7 @@ impl Helper {
                     });
                     continue;
                 }
-                ToPlugin::Bye => return Ok(()),
+                ToPlugin::Bye { .. } => return Ok(()),
                 // Nothing else comes outside of events.
                 _ => continue,
             };
@@ -348,13 +348,14 @@ fn tell(decision: Decision) -> Result<WireDecision, BoxError> {
     })
 }
 
-/// Hands on what the host says until it is gone.
-fn read(mut from: impl BufRead, to: &Sender<ToPlugin>, requests: &RemoteRequests) {
+/// Hands on what the host says until it is gone. Returns how long the plugin may take to end then.
+fn read(mut from: impl BufRead, to: &Sender<ToPlugin>, requests: &RemoteRequests) -> Duration {
     let mut line = Vec::new();
+    let mut limit = ORPHAN_LIMIT;
     loop {
         line.clear();
         match from.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return limit,
             Ok(_) => {}
         }
         match serde_json::from_slice(&line) {
@@ -367,8 +368,14 @@ fn read(mut from: impl BufRead, to: &Sender<ToPlugin>, requests: &RemoteRequests
                 requests.answered(id, result);
             }
             Ok(message) => {
+                if let ToPlugin::Bye {
+                    limit_ns: Some(limit_ns),
+                } = message
+                {
+                    limit = Duration::from_nanos(limit_ns);
+                }
                 if to.send(message).is_err() {
-                    return;
+                    return limit;
                 }
             }
             // It may wait for an answer.

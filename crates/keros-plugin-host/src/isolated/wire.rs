@@ -46,7 +46,11 @@ pub(crate) enum ToPlugin {
     LoadState {
         state: Bytes,
     },
-    Bye,
+    Bye {
+        /// How long the plugin may take to end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_ns: Option<u64>,
+    },
 }
 
 /// What a plugin sends.

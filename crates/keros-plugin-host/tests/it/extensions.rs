@@ -1,7 +1,7 @@
 //! What a plugin reaches beyond events and logs: the same closure is run linked in and across the C ABI,
 //! and has to see and do the same.
 
-use crate::build::{EXTENSIONS, c_plugin};
+use crate::build::{EXTENSIONS, c_plugin, odd};
 use keros_callbacks::{
     ArrayInfo, BoxError, Callback, CallbackResult, Context, Decision, EpochLogs, Event, EventKind,
     EventSet, Level, Logs, Message, ParamInfo, QueueStats, RequestQueue, Requests, Run, RunError,
@@ -9,6 +9,7 @@ use keros_callbacks::{
 };
 use keros_plugin::plugin_module;
 use keros_plugin_host::{LoadedCallback, Plugin, PluginError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -295,6 +296,30 @@ fn what_is_lent_stays_when_more_is_lent() {
         Ok(Decision::CONTINUE)
     });
     assert_eq!(said.len(), 1);
+}
+
+#[test]
+fn what_is_lent_stays_when_the_training_panics() {
+    let Some(library) = odd() else { return };
+    let mut plugin = keros_plugin_host::load(library, "\"lent\"").unwrap();
+    let mut run = Rich::new();
+    // Reading any other parameter panics.
+    run.values.truncate(1);
+    let event = Event {
+        kind: EventKind::TrainBatchEnd,
+        epoch: 0,
+        batch: 0,
+        step: 0,
+        samples: 0,
+        nested: false,
+    };
+    let mut messages = Vec::new();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        plugin.on_event(&mut Context::new(&event, &mut run, "test", &mut messages))
+    }));
+    assert!(panic.is_err());
+    let texts: Vec<&str> = messages.iter().map(|said| said.text.as_str()).collect();
+    assert_eq!(texts, ["created", "kept"]);
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Net {
     params: Vec<ParamInfo>,
     /// What the gradients are multiplied with.
     scale: f32,
+    /// Whether the optimizer scales the loss.
+    scales_loss: bool,
 }
 
 impl Net {
@@ -45,6 +47,7 @@ impl Net {
                 param("a \"b\", c", &[], false),
             ],
             scale: 1.0,
+            scales_loss: false,
         }
     }
 
@@ -112,6 +115,13 @@ impl Run for Net {
     }
     fn data_wait(&self) -> Duration {
         Duration::ZERO
+    }
+    fn optimizer_numbers(&self) -> Vec<(String, f64)> {
+        let mut numbers = vec![("learning_rate".to_owned(), 0.1)];
+        if self.scales_loss {
+            numbers.push(("dynamic_scale".to_owned(), 32768.0));
+        }
+        numbers
     }
     fn params(&self) -> &[ParamInfo] {
         &self.params
@@ -239,6 +249,28 @@ fn gradients_that_explode_are_not_applied_and_stop_the_run() {
             assert_eq!(end, Decision::stop(reason));
         });
     }
+}
+
+#[test]
+fn gradients_that_overflow_are_left_to_an_optimizer_that_scales_the_loss() {
+    let config = r#"{"max_norm": 1e2}"#;
+    let Some(record) = watch(config, |net, callbacks| {
+        net.scales_loss = true;
+        net.epoch(callbacks, 0, &[1.0, f32::INFINITY, f32::NAN, 3.0]);
+        for scale in [f32::INFINITY, f32::NAN] {
+            let decisions = net.batch(callbacks, 1, 0, scale);
+            assert_eq!(decisions, [Decision::CONTINUE, Decision::CONTINUE]);
+        }
+        // What is too large without that is an explosion still.
+        let [update, end] = net.batch(callbacks, 1, 1, 1000.0);
+        assert_eq!(update, Decision::skip_batch());
+        assert!(end.stop.is_some());
+    }) else {
+        return;
+    };
+    assert_eq!(record.batches[1].number("grad_norm"), Some(f64::INFINITY));
+    assert_eq!(record.epochs[0].number("grad_norm"), Some(10.0));
+    assert!(record.messages.is_empty());
 }
 
 #[test]

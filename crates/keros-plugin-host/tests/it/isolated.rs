@@ -9,9 +9,11 @@ use keros_callbacks::{
     Callback, CallbackError, CallbackList, CallbackResult, Context, Decision, EventKind,
     FailurePolicy, Level, Message,
 };
-use keros_plugin_host::{IsolateError, IsolateOptions, IsolatedCallback, isolate};
+use keros_plugin_host::{IsolateError, IsolateOptions, IsolatedCallback, external, isolate};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -247,6 +249,55 @@ fn a_plugin_that_does_not_end_is_ended() {
     let begin = Instant::now();
     drop(started("hang at the end", &limits));
     assert!(begin.elapsed() < Duration::from_secs(30));
+}
+
+/// More than a plugin gets that has lost its host.
+#[test]
+#[cfg(unix)]
+fn a_plugin_that_ends_slowly_gets_the_time_it_was_given() {
+    let Some(library) = hostile() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let status = folder.path().join("status");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#""$RUN" "$LIBRARY"; echo $? > "$STATUS""#])
+        .env("RUN", env!("CARGO_BIN_EXE_keros-plugin-run"))
+        .env("LIBRARY", library)
+        .env("STATUS", &status);
+    drop(external(command, &config("slow at the end"), &options()).unwrap());
+    assert_eq!(std::fs::read_to_string(status).unwrap(), "0\n");
+}
+
+#[test]
+fn a_plugin_that_hangs_does_not_outlive_a_host_that_said_goodbye() {
+    let Some(library) = hostile() else { return };
+    let mut helper = Command::new(env!("CARGO_BIN_EXE_keros-plugin-run"))
+        .arg(library)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A host that says goodbye and is gone before it can end what does not go.
+    let mut stdin = helper.stdin.take().unwrap();
+    let create = serde_json::json!({
+        "type": "create", "wire": {"major": 1, "minor": 0}, "host": "", "version": "",
+        "config": config("hang at the end"),
+    });
+    let begin = Instant::now();
+    let bye = serde_json::json!({ "type": "bye", "limit_ns": 200_000_000 });
+    writeln!(stdin, "{create}\n{bye}").unwrap();
+    drop(stdin);
+    assert_eq!(helper.wait().unwrap().code(), Some(1));
+    assert!(begin.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_plugin_may_have_all_the_time_there_is_to_end() {
+    let limits = IsolateOptions {
+        end_limit: Duration::MAX,
+        ..options()
+    };
+    drop(started("", &limits));
 }
 
 #[test]

@@ -32,13 +32,19 @@ fn train(
     callbacks.push(&mut errors);
     callbacks.push(&mut history);
     let ended = FakeRun::new().fit_evaluate_predict(&mut callbacks);
-    let ended = ended.map(|_| ()).map_err(|error| error.to_string());
+    let mut ended = ended.map(|_| ()).map_err(|error| error.to_string());
+    if ended.is_ok() {
+        // A checkpoint, and another run that goes on from it.
+        let states = callbacks.states();
+        let loaded = states.and_then(|states| callbacks.load_states(states));
+        ended = loaded.map(|_| ()).map_err(|error| error.to_string());
+    }
     drop(callbacks);
     (ended, errors.0, history.epochs().len())
 }
 
-/// A plugin that fails at every event it is sent, `events` in all, first with `first`, then with `later`.
-fn check_policies(library: &Path, config: &str, [first, later]: [&str; 2], events: usize) {
+/// A plugin that fails whatever it is asked, `failures` times in all, first with `first`, then with `later`.
+fn check_policies(library: &Path, config: &str, [first, later]: [&str; 2], failures: usize) {
     let (ended, told, epochs) = train(library, config, FailurePolicy::Abort);
     assert_eq!(ended, Err(first.to_owned()));
     assert_eq!((told, epochs), (Vec::new(), 0));
@@ -53,7 +59,7 @@ fn check_policies(library: &Path, config: &str, [first, later]: [&str; 2], event
 
     let (ended, told, epochs) = train(library, config, FailurePolicy::Log);
     assert_eq!((ended, epochs), (Ok(()), 5));
-    assert_eq!(told.len(), events);
+    assert_eq!(told.len(), failures);
     assert_eq!(told[0], first);
     assert!(told[1].ends_with(later), "{}", told[1]);
 }
@@ -63,11 +69,12 @@ fn a_panic_in_rust() {
     let first = "callback `misbehaving` failed at train_batch_end: plugin `misbehaving`: \
                  KEROS_E_PANIC: panicked: as it was told to";
     let later = "plugin `misbehaving`: gets no more events since it panicked";
+    // At 15 batches and a checkpoint.
     check_policies(
         misbehaving(),
         r#"{"panic_in": "event"}"#,
         [first, later],
-        15,
+        16,
     );
 }
 

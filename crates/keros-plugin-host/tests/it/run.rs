@@ -12,6 +12,7 @@ pub(crate) struct FakeRun {
     /// How often logs were computed.
     pub(crate) computations: u64,
     pub(crate) rate: Option<f64>,
+    pub(crate) wait: Duration,
     /// Computing the logs fails with this.
     pub(crate) broken: Option<&'static str>,
     /// Computing the logs panics.
@@ -33,6 +34,7 @@ impl FakeRun {
             computed: false,
             computations: 0,
             rate: Some(0.1),
+            wait: Duration::from_micros(25),
             broken: None,
             panics: false,
             step: 0,
@@ -211,6 +213,6 @@ impl Run for FakeRun {
     }
 
     fn data_wait(&self) -> Duration {
-        Duration::from_micros(25)
+        self.wait
     }
 }

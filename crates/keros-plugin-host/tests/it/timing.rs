@@ -8,6 +8,7 @@ use keros_callbacks::{
 use keros_plugin_host::{Plugin, PluginError};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The library, compiled once. `None` without a C++ compiler.
@@ -66,6 +67,32 @@ fn percentiles_are_set_per_epoch() {
     );
     assert_eq!(record.messages.len(), 5);
     assert_eq!(record.messages[0].source, "timing");
+}
+
+#[test]
+fn an_epoch_that_goes_on_from_a_checkpoint_begins_with_its_first_batch() {
+    let Some(library) = library() else {
+        return;
+    };
+    let mut record = Record::default();
+    let callback = keros_plugin_host::load(library, "").unwrap();
+    let mut callbacks = CallbackList::new().with(callback).with(&mut record);
+    let mut run = FakeRun::new();
+    run.wait = Duration::from_secs(20);
+    for kind in [
+        EventKind::TrainBegin,
+        EventKind::TrainBatchBegin,
+        EventKind::TrainBatchEnd,
+        EventKind::EpochEnd,
+    ] {
+        run.send(&mut callbacks, kind, [2, 5, 8], &[], false)
+            .unwrap();
+    }
+    drop(callbacks);
+    let text = &record.messages[0].text;
+    let (_, share) = text.split_once("waited for data ").unwrap();
+    let share: f64 = share.split_once(" %").unwrap().0.parse().unwrap();
+    assert!(share > 50.0, "{text}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::support::{network, problem, weights};
 use keros_callbacks::{
-    BackupAndRestore, CallbackList, Decision, EventKind, History, LambdaCallback, SwapEmaWeights,
-    Verbose,
+    BackupAndRestore, Callback, CallbackList, CallbackResult, Context, Decision, EventKind,
+    History, LambdaCallback, SwapEmaWeights, Verbose,
 };
 use keros_nn::Sequential;
 use keros_nn::optimizers::Sgd;
@@ -94,4 +94,30 @@ fn a_run_with_averages_in_the_model_resumes_to_the_bit() {
         assert!(fit_backed_up(&path, Some(batch)).0.is_none());
         assert_eq!(fit_backed_up(&path, None), whole, "died at batch {batch}");
     }
+}
+
+/// Breaks in the validation, and fails again when it is told of that.
+struct Broken;
+
+impl Callback for Broken {
+    fn on_test_batch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        Err("it is broken".into())
+    }
+    fn on_error(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        Err("it is still broken".into())
+    }
+}
+
+#[test]
+fn a_run_that_a_callback_ends_in_its_validation_leaves_the_weights() {
+    let [plain, swapping] = [false, true].map(|swaps| {
+        let mut trainer = averaging();
+        let mut callbacks = CallbackList::new().with(Broken);
+        if swaps {
+            callbacks.push(SwapEmaWeights::new());
+        }
+        fit(&mut trainer, 1, callbacks).unwrap_err();
+        weights(&trainer)
+    });
+    assert_eq!(swapping, plain);
 }

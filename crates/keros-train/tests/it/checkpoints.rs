@@ -3,8 +3,8 @@
 use crate::support::{FEATURES, endless, problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{
-    Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
-    ModelCheckpoint, Verbose, state,
+    Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, FailurePolicy,
+    History, LambdaCallback, ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Shuffle};
 use keros_nn::Sequential;
@@ -177,6 +177,40 @@ fn a_resumed_run_is_the_run_that_was_never_interrupted() {
                 whole.optimizer().iterations()
             );
         }
+    }
+}
+
+/// Fails in its first batch, and whenever it is asked for its state.
+struct Broken;
+
+impl Callback for Broken {
+    fn on_train_batch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        Err("it is broken".into())
+    }
+    fn save_state(&self) -> Result<Option<Vec<u8>>, keros_callbacks::BoxError> {
+        Err("its state is broken".into())
+    }
+}
+
+#[test]
+fn a_callback_that_may_fail_keeps_no_checkpoint_from_being_written() {
+    for policy in [FailurePolicy::Disable, FailurePolicy::Log] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.safetensors");
+        let mut trainer = trainer();
+        let mut callbacks = CallbackList::new();
+        callbacks.push_with(Broken, policy);
+        callbacks.push(
+            LambdaCallback::new().on(EventKind::EpochEnd, |_| Ok(Decision::checkpoint(&path))),
+        );
+        let (x, y) = problem(40);
+        let options = FitOptions {
+            verbose: Verbose::Silent,
+            callbacks,
+            ..FitOptions::default()
+        };
+        trainer.fit(x, y, options).unwrap();
+        assert!(path.exists());
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::support::{FEATURES, network, problem, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{CallbackList, Decision, EventKind, History, LambdaCallback, Verbose};
-use keros_data::Arrays;
+use keros_data::{Array, Arrays};
 use keros_nn::layers::{Dense, Dropout};
 use keros_nn::{Adam, Graph, L2, LossScaleOptimizer, Network, Optimizer, Resolve, Sequential};
 use keros_tensor::access::read;
@@ -88,7 +88,7 @@ fn a_training_with_penalties_and_several_outputs_is_the_same_with_a_scale() {
     assert_eq!((plain.1, plain.2), (scaled.1, scaled.2));
     assert_eq!(plain.0.get("loss"), scaled.0.get("loss"));
 
-    let size = keros_data::Array::from_vec(&[44, 1], vec![0.25_f32; 44]).unwrap();
+    let size = Array::from_vec(&[44, 1], vec![0.25_f32; 44]).unwrap();
     let targets = Arrays::from_pairs([("class", labels), ("size", size)]).unwrap();
     let [plain, scaled] = optimizers().map(|optimizer| {
         let trainer = Trainer::builder(graph())
@@ -100,6 +100,44 @@ fn a_training_with_penalties_and_several_outputs_is_the_same_with_a_scale() {
     });
     assert_eq!((plain.1, plain.2), (scaled.1, scaled.2));
     assert_eq!(plain.0.get("loss"), scaled.0.get("loss"));
+}
+
+#[test]
+fn batches_that_are_skipped_because_they_overflow_lower_the_scale() {
+    let scaled = LossScaleOptimizer::new("adam").unwrap();
+    let mut trainer = Trainer::builder(network(0.0))
+        .optimizer(scaled.initial_scale(f64::from(f32::MAX)).unwrap())
+        .loss("sparse_categorical_crossentropy")
+        .compile()
+        .unwrap();
+    let mut skipped = 0;
+    let callbacks =
+        CallbackList::new().with(LambdaCallback::new().on(EventKind::AfterBackward, |cx| {
+            let (mut gradient, mut finite) = (Vec::new(), true);
+            for index in 0..cx.params().len() {
+                cx.read_gradient(index, &mut gradient)?;
+                finite &= gradient.iter().all(|value| value.is_finite());
+            }
+            if finite {
+                return Ok(Decision::CONTINUE);
+            }
+            skipped += 1;
+            Ok(Decision::skip_batch())
+        }));
+    let (x, y) = problem(96);
+    let heavy = Array::from_vec(&[96], vec![1000.0_f32; 96]).unwrap();
+    let options = FitOptions {
+        batch_size: Some(8),
+        sample_weight: Some(heavy.into()),
+        verbose: Verbose::Silent,
+        callbacks,
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, options).unwrap();
+    assert!((1..12).contains(&skipped), "{skipped}");
+    assert_eq!(trainer.optimizer().iterations(), 12 - skipped);
+    let lowered = f64::from(f32::MAX) / f64::from(1 << skipped);
+    assert_eq!(trainer.optimizer().loss_scale(), Some(lowered));
 }
 
 #[test]

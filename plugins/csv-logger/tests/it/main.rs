@@ -144,6 +144,35 @@ fn a_second_training_begins_anew_or_appends() {
 }
 
 #[test]
+fn an_epoch_that_goes_on_from_a_checkpoint_is_counted_whole() {
+    let (_folder, path) = place();
+    let mut first = Training::new(CsvLogger::new(Config::new(&path)).unwrap());
+    assert_eq!(first.callback.save_state().unwrap(), None);
+    first.begin();
+    first.epoch(0, &[8, 8, 3], &[("loss", 0.75.into())]);
+    first.begin_epoch(1);
+    first.batches(1, 0, &[8, 8]);
+    let state = first.callback.save_state().unwrap().unwrap();
+    drop(first);
+
+    let config = Config {
+        append: true,
+        ..Config::new(&path)
+    };
+    let mut second = Training::new(CsvLogger::new(config).unwrap());
+    assert!(second.callback.load_state(&state).is_err());
+    second.begin();
+    second.callback.load_state(&state).unwrap();
+    second.batches(1, 2, &[3]);
+    second.end_epoch(1, &[("loss", 0.5.into())]);
+    second.epoch(2, &[4], &[("loss", 0.25.into())]);
+    check_file(
+        &path,
+        "epoch,batches,samples,loss\n0,3,19,0.75\n1,3,19,0.5\n2,1,4,0.25\n",
+    );
+}
+
+#[test]
 fn half_a_row_is_not_continued() {
     let (_folder, path) = place();
     fs::write(&path, "epoch;batches;samples;loss\n0;1;1;2\n1;1").unwrap();
@@ -210,6 +239,6 @@ fn impossible_configurations_are_refused() {
 #[test]
 fn only_what_is_used_is_asked_for() {
     let logger = CsvLogger::new(Config::new("a.csv")).unwrap();
-    assert_eq!(logger.name(), "CsvLogger");
+    assert_eq!(logger.name(), "csv-logger");
     assert_eq!(logger.events().bits(), 0b10_1111);
 }

@@ -6,7 +6,7 @@ use keros_plugin::{
 use std::time::Duration;
 
 pub(crate) struct Training<C> {
-    callback: C,
+    pub(crate) callback: C,
     pub(crate) info: RunInfo,
     pub(crate) messages: Vec<Message>,
 }
@@ -66,12 +66,25 @@ impl<C: Callback> Training<C> {
 
     /// Trains on batches of these sizes and ends with these logs.
     pub(crate) fn epoch(&mut self, epoch: u64, batches: &[u64], logs: &[(&str, LogValue)]) {
+        self.begin_epoch(epoch);
+        self.batches(epoch, 0, batches);
+        self.end_epoch(epoch, logs);
+    }
+
+    pub(crate) fn begin_epoch(&mut self, epoch: u64) {
         self.send(EventKind::EpochBegin, [epoch, 0, 0], &[])
             .unwrap();
-        for (batch, samples) in (0..).zip(batches) {
+    }
+
+    /// Batches of these sizes, the first of which has this number.
+    pub(crate) fn batches(&mut self, epoch: u64, first: u64, batches: &[u64]) {
+        for (batch, samples) in (first..).zip(batches) {
             self.send(EventKind::TrainBatchEnd, [epoch, batch, *samples], &[])
                 .unwrap();
         }
+    }
+
+    pub(crate) fn end_epoch(&mut self, epoch: u64, logs: &[(&str, LogValue)]) {
         self.send(EventKind::EpochEnd, [epoch, 0, 0], logs).unwrap();
     }
 

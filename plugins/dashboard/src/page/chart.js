@@ -31,8 +31,10 @@ function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  // Counted from the first: a number may be so large that the next is the same.
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
   const list = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) list.push(i * step);
+  for (let i = 0; i <= last - first; i++) list.push((first + i) * step);
   return { list, step };
 }
 
@@ -191,8 +193,10 @@ export class Chart {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.replaceChildren();
 
-    if (low === high) {
-      const pad = Math.abs(low) * 0.05 || 1;
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    if (high - low <= 1e-9 * size) {
+      // As good as equal; of what is between them there may be no number.
+      const pad = size * 0.05 || 1;
       low -= log ? 0 : pad;
       high += pad;
     }

@@ -56,6 +56,26 @@ fn show(browser: &Browser, name: &str, width: u32, scheme: &str) {
 }
 
 #[test]
+fn values_that_hardly_differ_are_drawn() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let mut training = Training::begun(config());
+    for (batch, loss) in [(0, 1.0), (1, 1.0 - f64::EPSILON / 2.0)] {
+        training.batch(0, batch, loss);
+        thread::sleep(Duration::from_millis(30));
+    }
+    browser.go_to(&training.dashboard.url().unwrap());
+    // Two values, and an axis at the side and one below.
+    wait_for(
+        &browser,
+        "a curve with its axes",
+        "document.querySelector('.chart.first path.raw')?.getAttribute('d').includes('L') \
+         && document.querySelectorAll('.chart.first text').length >= 4",
+    );
+}
+
+#[test]
 fn curves_move_and_the_stop_button_stops() {
     let Some(browser) = Browser::start() else {
         return;
@@ -111,8 +131,10 @@ fn curves_move_and_the_stop_button_stops() {
         "the fifth epoch",
         "parseInt(document.querySelector('#epoch').textContent) >= 5",
     );
-    let titles = browser
-        .script("return [...document.querySelectorAll('.chart h2')].map(h => h.textContent)");
+    // After many epochs the learning rate has a logarithmic scale.
+    let titles = browser.script(
+        "return [...document.querySelectorAll('.chart h2')].map(h => h.textContent.replace(' (log scale)', ''))",
+    );
     assert_eq!(titles, json!(["loss", "accuracy", "learning rate"]));
     wait_for(
         &browser,

@@ -179,6 +179,49 @@ fn facts_queue_and_earlier_epochs_are_shown() {
 }
 
 #[test]
+fn a_run_that_goes_on_inside_an_epoch_is_shown_where_it_is() {
+    let logs: keros_plugin::Logs = [("loss", 0.5)].into_iter().collect();
+    let history = vec![EpochLogs { epoch: 0, logs }];
+    let rows = |curve: &serde_json::Value| {
+        let rows = curve["rows"].as_array().unwrap().iter();
+        let places = rows.map(|row| (row[0].as_u64().unwrap(), row[1].as_u64().unwrap()));
+        places.collect::<Vec<_>>()
+    };
+    let mut training = Training::begun(config());
+    training.run.history = history.clone();
+    training.batch(1, 2, 1.0);
+    let first = Events::open(training.port()).next().unwrap();
+    assert_eq!((&first["epoch"], &first["done"]), (&1.into(), &3.into()));
+    assert_eq!(rows(&first["batches"]), [(1, 3)]);
+    // It has seen one batch.
+    let seen =
+        first["batches_per_s"].as_f64().unwrap() * first["waits"]["epoch_s"].as_f64().unwrap();
+    assert!((seen - 1.0).abs() < 1e-9, "{seen}");
+    training.batch(1, 3, 1.0);
+    training.end_epoch(1, 1.0);
+    training.send(EventKind::EpochBegin, [2, 0, 0]).unwrap();
+    training.end_epoch(2, 1.0);
+    let all = Events::open(training.port()).next().unwrap();
+    assert_eq!(rows(&all["epochs"]), [(0, 4), (1, 4), (2, 0)]);
+
+    // After the last batch of an epoch, and after the last epoch.
+    let mut training = Training::begun(config());
+    training.run.history = history.clone();
+    training.send(EventKind::TestBegin, [1, 0, 0]).unwrap();
+    let first = Events::open(training.port()).next().unwrap();
+    assert_eq!((&first["epoch"], &first["done"]), (&1.into(), &4.into()));
+    training.end_epoch(1, 1.0);
+    let all = Events::open(training.port()).next().unwrap();
+    assert_eq!(rows(&all["epochs"]), [(0, 4), (1, 4)]);
+    let mut training = Training::begun(config());
+    training.run.history = history;
+    let mut events = Events::open(training.port());
+    events.next().unwrap();
+    training.send(EventKind::TrainEnd, [0; 3]).unwrap();
+    events.find(|update| rows(&update["epochs"]) == [(0, 4)]);
+}
+
+#[test]
 fn an_error_is_shown() {
     let mut training = Training::begun(config());
     let mut events = Events::open(training.port());

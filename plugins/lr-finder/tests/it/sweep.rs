@@ -160,6 +160,32 @@ fn a_second_fit_is_swept_too() {
 }
 
 #[test]
+fn a_run_that_goes_on_inside_an_epoch_is_swept_from_the_next_one_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut training = Training::new();
+    (training.batches_before, training.rate) = (3, 0.01);
+    let mut callbacks = linked_in(&config(folder.path()));
+    let ended = training.fit(&mut callbacks, 10, 7).unwrap();
+    assert!(ended.stop.is_some());
+    for (row, loss) in rows(folder.path()).iter().zip(&training.losses[4..]) {
+        assert!((row[2] / loss - 1.0).abs() < 1e-9, "{row:?} {loss}");
+    }
+    assert_eq!(training.losses.len(), 4 + rows(folder.path()).len());
+    assert_eq!(training.rate, 0.01);
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut told = Told::default();
+    let mut callbacks = linked_in(&config(folder.path()));
+    callbacks.push(&mut told);
+    training.fit(&mut callbacks, 1, 7).unwrap();
+    drop(callbacks);
+    let expected =
+        "the training ended before an epoch began that the learning rate could be swept in";
+    assert_eq!(told.0, [(Level::Warning, expected.to_owned())]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_training_that_is_too_short_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let mut told = Told::default();

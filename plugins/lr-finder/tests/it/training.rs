@@ -17,7 +17,9 @@ pub(crate) struct Training {
     /// Batches of each update.
     pub(crate) accumulated: u64,
     step: u64,
-    /// The losses of every batch.
+    /// Batches of the first epoch that were trained on before the run goes on inside of it.
+    pub(crate) batches_before: u64,
+    /// The losses of every batch of this run.
     pub(crate) losses: Vec<f64>,
 }
 
@@ -44,6 +46,7 @@ impl Training {
             scheduled: false,
             accumulated: 1,
             step: 0,
+            batches_before: 0,
             losses: Vec::new(),
         }
     }
@@ -96,10 +99,18 @@ impl Training {
         };
         self.send(callbacks, EventKind::TrainBegin, [0; 3], None)?;
         for epoch in 0..epochs {
-            self.send(callbacks, EventKind::EpochBegin, [epoch, 0, 0], None)?;
+            let before = if epoch == 0 { self.batches_before } else { 0 };
+            if before == 0 {
+                self.send(callbacks, EventKind::EpochBegin, [epoch, 0, 0], None)?;
+            }
             let (mut sum, mut count) = (0.0, 0);
             for batch in 0..batches {
                 let samples = 4 - batch % 2 * 2;
+                if batch < before {
+                    sum += 1e3 * samples as f64;
+                    count += samples;
+                    continue;
+                }
                 let at = [epoch, batch, samples];
                 self.send(callbacks, EventKind::TrainBatchBegin, at, None)?;
                 let loss = self.loss();

@@ -53,6 +53,7 @@ static keros_status on_event(void *instance, const keros_event *event, keros_dec
 static void destroy(void *instance) {
     hostile *self = instance;
     if (is(self, "hang at the end")) hang();
+    if (is(self, "slow at the end")) sleep(6);
     free(self);
 }
 

@@ -139,6 +139,19 @@ static int host_misuses(const keros_host *host) {
     return 0;
 }
 
+/* Whether what was lent is still there when the training has panicked on the way to more. */
+static int is_kept(const odd *self, const keros_run *run) {
+    const keros_parameters *parameters =
+        self->host->extension(self->host, keros_text(KEROS_EXT_PARAMETERS));
+    keros_tensor first;
+    keros_tensor second;
+    float values[6];
+    if (parameters->value(run, 0, &first) != KEROS_OK) return 0;
+    memcpy(values, first.data, sizeof values);
+    if (parameters->value(run, 1, &second) != KEROS_E_PANIC) return 0;
+    return memcmp(values, first.data, sizeof values) == 0;
+}
+
 keros_status on_event(void *instance, const keros_event *event, keros_decision *decision) {
     odd *self = instance;
     static char bytes[4] = {'n', 'o', (char)0xFF, 0};
@@ -218,6 +231,8 @@ keros_status on_event(void *instance, const keros_event *event, keros_decision *
         while (sent < 100000 && self->host->message(self->host, KEROS_INFO, keros_text("x")) == KEROS_OK) sent++;
         if (sent == 100000) return KEROS_E_OTHER;
     }
+    if (is(self, "lent"))
+        self->host->message(self->host, KEROS_INFO, keros_text(is_kept(self, event->run) ? "kept" : "lost"));
     if (is(self, "logs")) {
         keros_logs logs;
         logs.struct_size = sizeof logs;
