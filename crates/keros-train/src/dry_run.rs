@@ -63,7 +63,7 @@ impl<N: Network> Trainer<N> {
         self.train_step(&batch, None)?;
         let mut logs = self.logs()?;
         if let Some(validation) = validation {
-            let batch = validation.feed.start(0, 0, Some(1))?.next().transpose()?;
+            let batch = validation.feed.start_once(Some(1))?.next().transpose()?;
             let batch = batch.ok_or_else(|| none("validation_data"))?;
             self.trackers.reset();
             self.test_step(&batch, None)?;

@@ -162,7 +162,7 @@ impl<N: Network> Trainer<N> {
         control: &mut Control,
     ) -> Result<(), TrainError> {
         let steps = validation.steps();
-        let mut pull = validation.feed.start(0, 0, steps)?;
+        let mut pull = validation.feed.start_once(steps)?;
         callbacks.queue = pull.meter();
         let epoch = control.position.epoch;
         // Its events have logs of their own.

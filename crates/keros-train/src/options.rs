@@ -34,7 +34,7 @@ pub struct FitOptions<'a> {
     pub initial_epoch: u64,
     /// Batches per epoch; the next epoch goes on where the last one stopped. Default: all rows.
     pub steps_per_epoch: Option<u64>,
-    /// Batches per validation. Default: all.
+    /// Batches per validation; if there are fewer, these, with a warning. Default: all.
     pub validation_steps: Option<u64>,
     /// Rows per batch of validation arrays. Default: `batch_size`.
     pub validation_batch_size: Option<usize>,
@@ -139,7 +139,8 @@ pub struct FitGeneratorOptions<'a> {
     pub callbacks: CallbackList<'a>,
     /// Data to validate on after each epoch.
     pub validation_data: Option<ValidationData>,
-    /// Batches per validation; needed for a generator. Default: all of a sequence.
+    /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
+    /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
     /// Rows per batch of validation arrays. Default 32.
     pub validation_batch_size: usize,
@@ -217,7 +218,7 @@ pub struct EvaluateOptions<'a> {
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
     pub callbacks: CallbackList<'a>,
-    /// Batches at most. Default: all.
+    /// Batches to take, in order; if there are fewer, these, with a warning. Default: all.
     pub steps: Option<u64>,
     /// `[N]` weights of the samples in the loss, or `[N, …]` for the positions of an output `[N, …, values]`: one array
     /// for all outputs, or one for each by its name.
@@ -244,7 +245,7 @@ pub struct PredictOptions<'a> {
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
     pub callbacks: CallbackList<'a>,
-    /// Batches at most. Default: all.
+    /// Batches to take, in order; if there are fewer, these, with a warning. Default: all.
     pub steps: Option<u64>,
 }
 
@@ -262,7 +263,8 @@ impl Default for PredictOptions<'_> {
 /// Arguments of [`Trainer::evaluate_generator`](crate::Trainer::evaluate_generator) and
 /// [`Trainer::predict_generator`](crate::Trainer::predict_generator).
 pub struct GeneratorOptions<'a> {
-    /// Batches to take. Default: the length of a sequence; all of a generator.
+    /// Batches to take; if there are fewer, these, with a warning. Default: the length of a sequence;
+    /// all of a generator.
     pub steps: Option<u64>,
     /// Callbacks in the order in which they run.
     pub callbacks: CallbackList<'a>,
@@ -317,7 +319,8 @@ pub struct LoopOptions<'a> {
     pub class_weight: Option<ClassWeight>,
     /// The data of [`LoopEvents::validate`](crate::LoopEvents::validate).
     pub validation_data: Option<ValidationData>,
-    /// Batches per validation; needed for a generator. Default: all of a sequence.
+    /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
+    /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
     /// Rows per batch of validation arrays. Default 32.
     pub validation_batch_size: usize,

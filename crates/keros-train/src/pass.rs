@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use crate::options::GeneratorOptions;
 use crate::run::Callbacks;
-use crate::source::{Feed, Source};
+use crate::source::{Feed, Source, shorter};
 use keros_callbacks::{ProgbarLogger, RunInfo};
 use keros_data::LoaderOptions;
 use keros_tensor::Params;
@@ -11,7 +11,7 @@ use keros_tensor::Params;
 /// One pass over a source, in order, with its callbacks.
 pub(crate) struct LonePass<'c> {
     pub(crate) feed: Feed,
-    /// Batches of the pass, if known.
+    /// Batches that are asked for, if known; there may be fewer.
     pub(crate) steps: Option<u64>,
     pub(crate) callbacks: Callbacks<'c>,
 }
@@ -37,7 +37,7 @@ impl<'c> LonePass<'c> {
         let info = RunInfo {
             epochs: 1,
             initial_epoch: 0,
-            steps,
+            steps: shorter(steps, feed.len()),
             metrics,
             validation: false,
         };

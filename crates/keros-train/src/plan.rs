@@ -2,7 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::{FitGeneratorOptions, ValidationFreq};
-use crate::source::{Feed, Pull, Source, ValidationData};
+use crate::source::{Feed, Pull, Source, ValidationData, shorter};
 use keros_data::{ArraySequence, LoaderOptions, Shuffle};
 
 /// The training data, cut into epochs.
@@ -73,10 +73,6 @@ impl Plan {
     }
 }
 
-fn shorter(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    a.into_iter().chain(b).min()
-}
-
 pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
     if batches == Some(0) {
         let expected = "at least 1, or none for all batches";
@@ -88,7 +84,10 @@ pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(
 /// The data of the validations, and when they are due.
 pub(crate) struct Validation {
     pub(crate) feed: Feed,
-    pub(crate) steps: Option<u64>,
+    /// `validation_steps`.
+    asked: Option<u64>,
+    /// Batches after which a validation is cut off.
+    limit: Option<u64>,
     pub(crate) freq: ValidationFreq,
 }
 
@@ -144,13 +143,15 @@ impl Validation {
             .map(|(steps, runs)| steps.saturating_mul(runs));
         Ok(Some(Validation {
             feed: Feed::new(source, loader, limit)?,
-            steps,
+            asked: options.validation_steps,
+            limit: options.limit_batches,
             freq,
         }))
     }
 
-    /// Batches of the next validation, if known.
+    /// Batches that are asked for in the next validation, if it is not all of a generator; there may
+    /// be fewer.
     pub(crate) fn steps(&self) -> Option<u64> {
-        self.steps.or(self.feed.len())
+        shorter(self.asked.or(self.feed.len()), self.limit)
     }
 }

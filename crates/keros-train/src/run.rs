@@ -119,6 +119,17 @@ impl<'c> Callbacks<'c> {
         self.message(Level::Warning, text);
     }
 
+    /// Tells the user of an evaluation or prediction that had fewer batches than were asked for.
+    pub(crate) fn warn_of_missing(&mut self, pass: &str, batches: u64, steps: Option<u64>) {
+        let missing = steps.map_or(0, |steps| steps.saturating_sub(batches));
+        if missing > 0 {
+            self.warn(format!(
+                "the {pass} ended after {batches} batches because the data ran out; \
+                 {missing} more were asked for"
+            ));
+        }
+    }
+
     /// Tells the user something that is good to know.
     pub(crate) fn inform(&mut self, text: String) {
         self.message(Level::Info, text);

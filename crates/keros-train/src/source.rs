@@ -195,6 +195,13 @@ impl Feed {
         Ok(())
     }
 
+    /// Starts the pass of an evaluation or prediction of `steps` batches, or of all: a sequence has
+    /// those of one epoch and not more; a generator goes on where it is.
+    pub(crate) fn start_once(&mut self, steps: Option<u64>) -> Result<Pull<'_>, TrainError> {
+        let limit = shorter(steps, self.len());
+        self.start(0, 0, limit)
+    }
+
     /// Starts a pass. A sequence begins at batch `start`, counted from epoch `first_epoch` of the
     /// data, and delivers at most `limit` batches; a generator goes on where it is.
     pub(crate) fn start(
@@ -217,6 +224,11 @@ impl Feed {
             FeedSource::Generator(loader) => Ok(Pull::Lent(loader)),
         }
     }
+}
+
+/// The smaller of two numbers of batches, as far as they are known.
+pub(crate) fn shorter(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.into_iter().chain(b).min()
 }
 
 /// A running pass over a feed.

@@ -136,6 +136,34 @@ fn a_stop_at_epoch_end_or_in_validation_starts_no_other_epoch() {
 }
 
 #[test]
+fn a_stop_of_a_lone_evaluation_or_prediction_ends_it_after_a_batch() {
+    use EventKind::{PredictBatchBegin, PredictBegin, TestBatchBegin, TestBatchEnd, TestBegin};
+    let (x, y) = problem(100);
+    for kind in [TestBegin, TestBatchBegin, TestBatchEnd] {
+        let mut recorder = Recorder::default();
+        let stopper = LambdaCallback::new().on(kind, |_| Ok(Decision::stop("enough")));
+        let evaluate = EvaluateOptions {
+            callbacks: CallbackList::new().with(stopper).with(&mut recorder),
+            verbose: Verbose::Silent,
+            ..EvaluateOptions::default()
+        };
+        trainer().evaluate(x.clone(), y.clone(), evaluate).unwrap();
+        assert_eq!(recorder.lines.len(), 4, "{kind}: {:?}", recorder.lines);
+        assert!(recorder.messages.is_empty(), "{:?}", recorder.messages);
+    }
+    for kind in [PredictBegin, PredictBatchBegin] {
+        let stopper = LambdaCallback::new().on(kind, |_| Ok(Decision::stop("enough")));
+        let predict = PredictOptions {
+            callbacks: CallbackList::new().with(stopper),
+            verbose: Verbose::Silent,
+            ..PredictOptions::default()
+        };
+        let outputs = trainer().predict(x.clone(), predict).unwrap();
+        assert_eq!(outputs[0].shape(), [32, 3], "{kind}");
+    }
+}
+
+#[test]
 fn an_epoch_that_is_cut_short_leaves_the_next_one_whole() {
     let (x, y) = problem(128);
     let mut recorder = Recorder::default();

@@ -106,6 +106,27 @@ fn a_sequence_is_read_exactly_once_per_epoch_and_never_beyond() {
 }
 
 #[test]
+fn a_validation_reads_one_epoch_of_a_sequence_and_not_more() {
+    let (x, y) = problem(100);
+    let sequence = Arc::new(Counting {
+        inner: ArraySequence::new(x.clone(), y.clone()).unwrap(),
+        batches: AtomicUsize::new(0),
+        ended: AtomicU64::new(0),
+    });
+    let options = FitGeneratorOptions {
+        epochs: 3,
+        workers: 2,
+        validation_data: Some(Arc::clone(&sequence).into()),
+        validation_steps: Some(6),
+        ..quiet()
+    };
+    let training = ArraySequence::new(x, y).unwrap();
+    trainer().fit_generator(training, options).unwrap();
+    assert_eq!(sequence.batches.load(Ordering::SeqCst), 3 * 4);
+    assert_eq!(sequence.ended.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn a_generator_without_steps_has_one_epoch_of_all_it_gives() {
     let source = Source::generator(endless(32, 8).take(7));
     let mut trainer = trainer();
