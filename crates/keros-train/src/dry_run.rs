@@ -30,7 +30,7 @@ impl<N: Network> Trainer<N> {
             ..FitGeneratorOptions::default()
         };
         let mut plan = Plan::new(self.seed, source.into(), &options)?;
-        let mut validation = Validation::new(validation_data, &options, Some(1))?;
+        let mut validation = Validation::new(validation_data, &options, Some(0..1))?;
         let params = self.network.params();
         let values = params
             .iter()

@@ -123,9 +123,8 @@ impl<N: Network> Trainer<N> {
         self.check_class_weight(options.class_weight.as_ref())?;
         let mut plan = Plan::new(self.seed, source, &options)?;
         let epochs = options.initial_epoch..options.epochs;
-        let due = epochs.filter(|epoch| options.validation_freq.is_due(*epoch));
-        let runs = due.count() as u64;
-        let mut validation = Validation::new(options.validation_data.take(), &options, Some(runs))?;
+        let data = options.validation_data.take();
+        let mut validation = Validation::new(data, &options, Some(epochs))?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,

@@ -4,6 +4,8 @@ use crate::class_weight::ClassWeight;
 use crate::source::ValidationData;
 use keros_callbacks::{CallbackList, Verbose};
 use keros_data::{Arrays, LoaderOptions, Shuffle};
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Arguments of [`Trainer::fit`](crate::Trainer::fit).
@@ -87,6 +89,20 @@ impl ValidationFreq {
         match self {
             ValidationFreq::Every(epochs) => (epoch + 1).is_multiple_of(*epochs),
             ValidationFreq::After(epochs) => epochs.contains(&(epoch + 1)),
+        }
+    }
+
+    /// How many of these epochs are followed by one, however many they are.
+    pub(crate) fn count_due(&self, epochs: Range<u64>) -> u64 {
+        match self {
+            ValidationFreq::Every(every) => {
+                (epochs.end / every).saturating_sub(epochs.start / every)
+            }
+            ValidationFreq::After(numbers) => {
+                let due = numbers.iter().filter_map(|number| number.checked_sub(1));
+                let due: BTreeSet<u64> = due.filter(|epoch| epochs.contains(epoch)).collect();
+                due.len() as u64
+            }
         }
     }
 }

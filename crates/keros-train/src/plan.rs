@@ -4,6 +4,7 @@ use crate::error::TrainError;
 use crate::options::{FitGeneratorOptions, ValidationFreq};
 use crate::source::{Feed, Pull, Source, ValidationData, shorter};
 use keros_data::{ArraySequence, LoaderOptions, Shuffle};
+use std::ops::Range;
 
 /// The training data, cut into epochs.
 pub(crate) struct Plan {
@@ -92,12 +93,12 @@ pub(crate) struct Validation {
 }
 
 impl Validation {
-    /// `None` without validation data. `runs`: how often it will be validated, if that is known, so
-    /// that a generator is never read beyond.
+    /// `None` without validation data. `epochs`: those after some of which it will be validated, if
+    /// they are known, so that a generator is never read beyond.
     pub(crate) fn new(
         data: Option<ValidationData>,
         options: &FitGeneratorOptions<'_>,
-        runs: Option<u64>,
+        epochs: Option<Range<u64>>,
     ) -> Result<Option<Validation>, TrainError> {
         let freq = options.validation_freq.clone();
         if freq == ValidationFreq::Every(0) {
@@ -139,8 +140,8 @@ impl Validation {
             ..options.loader()
         };
         let limit = steps
-            .zip(runs)
-            .map(|(steps, runs)| steps.saturating_mul(runs));
+            .zip(epochs)
+            .map(|(steps, epochs)| steps.saturating_mul(freq.count_due(epochs)));
         Ok(Some(Validation {
             feed: Feed::new(source, loader, limit)?,
             asked: options.validation_steps,

@@ -1,9 +1,9 @@
 //! `fit_generator`, `evaluate_generator` and `predict_generator`.
 
 use crate::support::{endless, problem, trainer, weights};
-use keros_callbacks::Verbose;
+use keros_callbacks::{CallbackList, Decision, EventKind, LambdaCallback, Verbose};
 use keros_data::{ArraySequence, Batch, DataError, Sequence};
-use keros_train::{FitGeneratorOptions, FitOptions, GeneratorOptions, Source};
+use keros_train::{FitGeneratorOptions, FitOptions, GeneratorOptions, Source, ValidationFreq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -155,6 +155,68 @@ fn a_validation_generator_goes_on_where_it_stopped() {
     let history = trainer().fit_generator(source, options).unwrap();
     assert_eq!(history.get("val_loss").len(), 3);
     assert_eq!(taken.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn a_validation_generator_is_read_for_the_epochs_that_are_due_and_not_more() {
+    let cases = [
+        (ValidationFreq::Every(2), 0..5, 2),
+        (ValidationFreq::Every(2), 3..5, 1),
+        (ValidationFreq::Every(3), 0..2, 0),
+        (ValidationFreq::After(vec![5, 1, 5, 9, 0]), 0..5, 2),
+        (ValidationFreq::After(vec![5, 1]), 1..4, 0),
+    ];
+    for (freq, epochs, runs) in cases {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&taken);
+        let validation = endless(32, 8).inspect(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        let options = FitGeneratorOptions {
+            initial_epoch: epochs.start,
+            epochs: epochs.end,
+            steps_per_epoch: Some(1),
+            validation_data: Some(Source::generator(validation).into()),
+            validation_steps: Some(2),
+            validation_freq: freq.clone(),
+            ..quiet()
+        };
+        let source = Source::generator(endless(64, 8));
+        let history = trainer().fit_generator(source, options).unwrap();
+        assert_eq!(history.get("val_loss").len(), runs, "{freq:?} {epochs:?}");
+        let taken = taken.load(Ordering::SeqCst);
+        assert_eq!(taken, 2 * runs, "{freq:?} {epochs:?}");
+    }
+}
+
+#[test]
+fn a_training_of_any_number_of_epochs_ends_when_a_callback_ends_it() {
+    for validates in [false, true] {
+        let stopper = LambdaCallback::new().on(EventKind::EpochEnd, |cx| {
+            Ok(match cx.event().epoch {
+                2 => Decision::stop("enough"),
+                _ => Decision::CONTINUE,
+            })
+        });
+        let options = FitGeneratorOptions {
+            epochs: u64::MAX,
+            steps_per_epoch: Some(2),
+            validation_data: validates.then(|| Source::generator(endless(32, 8)).into()),
+            validation_steps: Some(1),
+            callbacks: CallbackList::new().with(stopper),
+            ..quiet()
+        };
+        let source = Source::generator(endless(64, 8));
+        let history = trainer().fit_generator(source, options).unwrap();
+        assert_eq!(history.epochs().len(), 3);
+    }
+    let options = FitGeneratorOptions {
+        validation_freq: ValidationFreq::Every(0),
+        ..quiet()
+    };
+    let source = Source::generator(endless(64, 8));
+    let error = trainer().fit_generator(source, options).unwrap_err();
+    assert!(error.to_string().contains("validation_freq"), "{error}");
 }
 
 #[test]
