@@ -183,7 +183,7 @@ impl<N: Network> Trainer<N> {
         event: &Event,
         logs_of: LogsOf,
         callbacks: &mut Callbacks<'_>,
-        control: &Control,
+        control: &mut Control,
     ) -> Result<(), TrainError> {
         for path in paths {
             let logs = callbacks.logs.iter();
@@ -204,7 +204,8 @@ impl<N: Network> Trainer<N> {
                 detail: Some(&text),
                 ..Telling::of(logs_of, control.wait)
             };
-            let _ = self.tell(callbacks, &saved, telling)?;
+            let decision = self.tell(callbacks, &saved, telling)?;
+            control.take(decision, self)?;
         }
         Ok(())
     }
@@ -223,7 +224,12 @@ impl<N: Network> Trainer<N> {
                 path.display()
             ));
         }
-        control.position = run.position;
+        // A callback may have ended the run just now.
+        let stop = control.position.stop || run.position.stop;
+        control.position = Position {
+            stop,
+            ..run.position
+        };
         callbacks.logs.clear();
         for (key, value) in run.logs {
             callbacks.logs.set(&key, value);

@@ -4,12 +4,14 @@ use crate::support::{FEATURES, endless, problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
-    ModelCheckpoint, Verbose, state,
+    LambdaCallback, ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Shuffle};
 use keros_nn::Sequential;
 use keros_nn::layers::{Dense, Dropout};
-use keros_train::{FitGeneratorOptions, FitOptions, Source, TrainError, Trainer, load_network};
+use keros_train::{
+    FitGeneratorOptions, FitOptions, LoopOptions, Source, TrainError, Trainer, load_network,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -177,6 +179,53 @@ fn a_resumed_run_is_the_run_that_was_never_interrupted() {
                 whole.optimizer().iterations()
             );
         }
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_when_it_resumes_trains_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let resume = || {
+        let both = |_: &mut Context<'_>| {
+            let mut decision = Decision::resume(&path);
+            decision.merge(Decision::stop("not today"));
+            Ok(decision)
+        };
+        CallbackList::new().with(LambdaCallback::new().on(EventKind::TrainBegin, both))
+    };
+    // In the middle of the second epoch, and at its end.
+    for (at, updates) in [(6, 5), (8, 6)] {
+        let (x, y) = problem(40);
+        arrays(&mut trainer(), Interrupter::new(&path, Some(at), false)).unwrap_err();
+        let mut resumed = trainer();
+        let options = FitOptions {
+            batch_size: Some(12),
+            epochs: EPOCHS,
+            validation_split: 0.2,
+            verbose: Verbose::Silent,
+            callbacks: resume(),
+            ..FitOptions::default()
+        };
+        let history = resumed.fit(x, y, options).unwrap();
+        assert_eq!(history.epochs().len(), 2, "at {at}");
+        assert_eq!(resumed.optimizer().iterations(), updates, "at {at}");
+
+        let mut own = trainer();
+        let options = LoopOptions {
+            epochs: EPOCHS,
+            steps_per_epoch: Some(3),
+            verbose: Verbose::Silent,
+            callbacks: resume(),
+            ..LoopOptions::default()
+        };
+        let mut events = own.on_train_begin(options).unwrap();
+        assert_eq!(events.stop_training(), Some("not today"));
+        if events.on_epoch_begin(&mut own).unwrap().is_some() {
+            assert_eq!((at, events.next_batch()), (6, None));
+            events.on_epoch_end(&mut own).unwrap();
+        }
+        assert_eq!(events.on_epoch_begin(&mut own).unwrap(), None);
     }
 }
 

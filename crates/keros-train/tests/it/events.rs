@@ -3,7 +3,8 @@
 use crate::support::{Recorder, endless, problem, trainer};
 use keros_callbacks::{CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Verbose};
 use keros_train::{
-    EvaluateOptions, FitGeneratorOptions, FitOptions, PredictOptions, Source, TrainError,
+    EvaluateOptions, FitGeneratorOptions, FitOptions, LoopOptions, PredictOptions, Source,
+    TrainError,
 };
 
 fn options<'a>(callbacks: CallbackList<'a>, epochs: u64) -> FitOptions<'a> {
@@ -115,6 +116,79 @@ fn a_stop_ends_the_epoch_with_validation_and_the_run_with_train_end() {
             "train_end",
         ]
     );
+}
+
+#[test]
+fn a_stop_ends_the_run_with_the_batch_that_it_is_asked_at_or_the_next() {
+    use EventKind::{
+        AfterBackward, BeforeStep, CheckpointSaved, EpochBegin, TrainBatchBegin, TrainBatchEnd,
+        TrainBegin,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let cases = [
+        (TrainBegin, (1, 1)),
+        (EpochBegin, (2, 1)),
+        (TrainBatchBegin, (2, 2)),
+        (AfterBackward, (2, 2)),
+        (BeforeStep, (2, 2)),
+        (TrainBatchEnd, (2, 2)),
+        (CheckpointSaved, (2, 2)),
+    ];
+    for (kind, expected) in cases {
+        let (x, y) = problem(128);
+        let mut recorder = Recorder::default();
+        // In the second epoch, at its second batch.
+        let stopper = LambdaCallback::new().on(kind, |cx| {
+            let early = [TrainBegin, EpochBegin].contains(&kind);
+            let (epoch, batch) = (cx.event().epoch, cx.event().batch);
+            Ok(
+                match kind == TrainBegin || (epoch == 1 && (early || batch == 1)) {
+                    true => Decision::stop("enough"),
+                    false => Decision::CONTINUE,
+                },
+            )
+        });
+        let saver = LambdaCallback::new().on(TrainBatchEnd, |_| Ok(Decision::checkpoint(&path)));
+        let list = CallbackList::new().with(stopper).with(saver);
+        let fit = FitOptions {
+            validation_data: Some(problem(10).into()),
+            ..options(list.with(&mut recorder), 5)
+        };
+        let history = trainer().fit(x, y, fit).unwrap();
+        let epochs = history.get("val_loss").len();
+        let last = format!("train_batch_end e{}", epochs - 1);
+        let batches = recorder.lines.iter().filter(|line| line.starts_with(&last));
+        assert_eq!((epochs, batches.count()), expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_stop_at_a_checkpoint_of_an_epoch_starts_no_other_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let callbacks = || {
+        let saver = LambdaCallback::new()
+            .on(EventKind::EpochEnd, |_| Ok(Decision::checkpoint(&path)))
+            .on(EventKind::CheckpointSaved, |_| Ok(Decision::stop("saved")));
+        CallbackList::new().with(saver)
+    };
+    let (x, y) = problem(32);
+    let history = trainer().fit(x, y, options(callbacks(), 5)).unwrap();
+    assert_eq!(history.epochs().len(), 1);
+
+    let mut trainer = trainer();
+    let own = LoopOptions {
+        epochs: 5,
+        callbacks: callbacks(),
+        verbose: Verbose::Silent,
+        ..LoopOptions::default()
+    };
+    let mut events = trainer.on_train_begin(own).unwrap();
+    events.on_epoch_begin(&mut trainer).unwrap();
+    events.on_epoch_end(&mut trainer).unwrap();
+    assert_eq!(events.stop_training(), Some("saved"));
+    assert_eq!(events.on_epoch_begin(&mut trainer).unwrap(), None);
 }
 
 #[test]
