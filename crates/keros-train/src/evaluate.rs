@@ -78,6 +78,7 @@ impl<N: Network> Trainer<N> {
         let mut stop = self.tell(callbacks, &begin, nothing)?.stop;
         let mut wait = Duration::ZERO;
         let mut batch_index = 0;
+        let mut at_end = false;
         let recycling = Recycling::start();
         // A stop before the first batch ends an evaluation after it, as in Keras; a validation is
         // never cut short.
@@ -87,9 +88,11 @@ impl<N: Network> Trainer<N> {
             let asked = Instant::now();
             let next = pull.next();
             wait += asked.elapsed();
-            let Some(batch) = next.transpose()? else {
+            let Some(loaded) = next.transpose()? else {
                 break;
             };
+            at_end = loaded.ends_epoch();
+            let batch = loaded.batch;
             let begin = Event {
                 kind: EventKind::TestBatchBegin,
                 batch: batch_index,
@@ -129,6 +132,7 @@ impl<N: Network> Trainer<N> {
         Ok(Tested {
             stop: stop.or(decision.stop),
             batches: batch_index,
+            at_end,
         })
     }
 }
@@ -138,4 +142,6 @@ pub(crate) struct Tested {
     /// Why a callback asked to stop, if one did.
     pub(crate) stop: Option<String>,
     pub(crate) batches: u64,
+    /// Whether a sequence came to the end of its epoch.
+    pub(crate) at_end: bool,
 }

@@ -165,9 +165,9 @@ impl<N: Network> Trainer<N> {
     ) -> Result<(), TrainError> {
         let resumed = self.begin(callbacks, control)?;
         if resumed {
-            plan.resume(control.position.epoch, control.position.taken)?;
+            plan.resume(&control.position)?;
             if let Some(validation) = validation.as_deref_mut() {
-                validation.feed.skip(control.position.taken_to_validate)?;
+                validation.resume(&control.position)?;
             }
         }
         let over = resumed && control.position.stop && control.position.batch == 0;
@@ -177,21 +177,20 @@ impl<N: Network> Trainer<N> {
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
         // One pass over the source for the whole run, unless an epoch is cut short.
         'passes: while control.position.epoch < epochs && !over {
-            let mut steps = plan.steps_per_epoch.or(plan.feed.len());
-            let sequence = match plan.steps_per_epoch {
-                None => plan.feed.sequence(),
-                Some(_) => None,
-            };
+            let (steps, sequence) = (plan.steps_per_epoch, plan.feed.sequence());
             let limit = plan.limit;
-            let mut pull = plan.start(control.position.epoch, control.position.batch)?;
+            let mut pull = plan.start(&control.position)?;
             self.loader = Some(pull.stats());
             callbacks.queue = pull.meter();
             while control.position.epoch < epochs {
                 let epoch = control.position.epoch;
-                if let Some(sequence) = &sequence {
-                    steps = Some(sequence.len() as u64);
-                }
+                let len = || sequence.as_ref().map(|sequence| sequence.len() as u64);
+                let steps = control.position.steps.or(steps).or_else(len);
+                control.position.steps = steps;
                 let ended = self.epoch(&mut pull, steps, limit, callbacks, control)?;
+                if ended == EpochEnd::Cut {
+                    control.position.next = None;
+                }
                 if ended == EpochEnd::NoData {
                     if epoch == initial_epoch {
                         let expected = "at least one batch";
@@ -316,9 +315,10 @@ impl Control {
         let asked = Instant::now();
         let next = pull.next();
         self.wait += asked.elapsed();
-        if let Some(Ok(_)) = &next {
-            self.position.taken += 1;
-        }
-        next.transpose()
+        let Some(loaded) = next.transpose()? else {
+            return Ok(None);
+        };
+        self.position.take(&loaded);
+        Ok(Some(loaded.batch))
     }
 }

@@ -58,6 +58,7 @@ impl<N: Network> Trainer<N> {
             epoch: epoch + 1,
             batch: 0,
             cut: false,
+            steps: None,
             ..control.position.clone()
         };
         self.checkpoint(checkpoints, &end, LogsOf::Ready, callbacks, control)
@@ -173,6 +174,7 @@ impl<N: Network> Trainer<N> {
         self.trackers.write("val_", &mut callbacks.logs)?;
         control.stop(tested.stop);
         control.position.taken_to_validate += tested.batches;
+        control.position.ended_to_validate += u64::from(tested.at_end);
         Ok(())
     }
 

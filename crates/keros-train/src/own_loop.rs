@@ -159,8 +159,7 @@ impl LoopEvents<'_> {
         }
         self.moment = Moment::BetweenEpochs;
         if let Some(validation) = &mut self.validation {
-            let taken = self.control.position.taken_to_validate;
-            validation.feed.skip(taken)?;
+            validation.resume(&self.control.position)?;
         }
         if self.callbacks.logs.is_empty() {
             // No callback had asked for those of the last batch.

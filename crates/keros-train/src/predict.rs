@@ -7,7 +7,7 @@ use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind};
-use keros_data::{Array, ArraySequence, Arrays, DataError, Recycling};
+use keros_data::{Array, ArraySequence, Arrays, DataError, LoadedBatch, Recycling};
 use keros_nn::Network;
 use keros_tensor::access::read;
 use keros_tensor::{Readback, Tensor};
@@ -76,7 +76,7 @@ impl<N: Network> Trainer<N> {
             let asked = Instant::now();
             let next = pull.next();
             wait += asked.elapsed();
-            let Some(batch) = next.transpose()? else {
+            let Some(LoadedBatch { batch, .. }) = next.transpose()? else {
                 break;
             };
             let begin = Event {

@@ -3,8 +3,8 @@
 use crate::error::TrainError;
 use keros_callbacks::QueueStats;
 use keros_data::{
-    ArraySequence, Arrays, Batch, DataError, Generator, ImageFileFlow, ImageFlow, LoadedBatch,
-    Loader, LoaderOptions, Sequence, StatsHandle,
+    ArraySequence, Arrays, DataError, Generator, ImageFileFlow, ImageFlow, LoadedBatch, Loader,
+    LoaderOptions, Sequence, StatsHandle,
 };
 use std::sync::Arc;
 
@@ -176,19 +176,32 @@ impl Feed {
         (!sequence.changes_on_epoch_end()).then(|| sequence.len() as u64)
     }
 
-    /// Takes `batches` batches from a generator and drops them; a sequence needs no such thing.
-    pub(crate) fn skip(&mut self, batches: u64) -> Result<(), TrainError> {
-        let FeedSource::Generator(loader) = &mut self.source else {
-            return Ok(());
+    /// Brings the source to where it was in a run that goes on: `taken` batches are taken from a
+    /// generator and dropped; a sequence that changes hears again which epochs have ended.
+    pub(crate) fn resume(
+        &mut self,
+        ended: impl IntoIterator<Item = u64>,
+        taken: u64,
+    ) -> Result<(), TrainError> {
+        let loader = match &mut self.source {
+            FeedSource::Generator(loader) => loader,
+            FeedSource::Sequence(sequence) => {
+                if sequence.changes_on_epoch_end() {
+                    ended
+                        .into_iter()
+                        .for_each(|epoch| sequence.on_epoch_end(epoch));
+                }
+                return Ok(());
+            }
         };
-        for taken in 0..batches {
+        for before in 0..taken {
             if loader.next().transpose()?.is_none() {
-                let expected = format!("at least the {batches} batches that were taken before");
+                let expected = format!("at least the {taken} batches that were taken before");
                 return Err(TrainError::argument(
                     "resuming",
                     "generator",
                     expected,
-                    taken,
+                    before,
                 ));
             }
         }
@@ -276,11 +289,10 @@ impl Pull<'_> {
         })
     }
 
-    pub(crate) fn next(&mut self) -> Option<Result<Batch, DataError>> {
-        let next = match self {
+    pub(crate) fn next(&mut self) -> Option<Result<LoadedBatch, DataError>> {
+        match self {
             Pull::Owned(loader) => loader.next(),
             Pull::Lent(loader) => loader.next(),
-        };
-        next.map(|loaded| loaded.map(|LoadedBatch { batch, .. }| batch))
+        }
     }
 }

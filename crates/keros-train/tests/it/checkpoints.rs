@@ -6,14 +6,16 @@ use keros_callbacks::{
     Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
     LambdaCallback, ModelCheckpoint, Verbose, state,
 };
-use keros_data::{ArraySequence, Shuffle};
+use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::Sequential;
 use keros_nn::layers::{Dense, Dropout};
 use keros_train::{
-    FitGeneratorOptions, FitOptions, LoopOptions, Source, TrainError, Trainer, load_network,
+    FitGeneratorOptions, FitOptions, LoopOptions, Source, TrainError, Trainer, ValidationFreq,
+    load_network,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Asks for a checkpoint after `at` train batches and epochs of this run, then fails as a killed
 /// process would; or resumes. Counts the events it has seen, and keeps the count in the checkpoint.
@@ -151,15 +153,114 @@ fn generators(
     trainer.fit_generator(Source::generator(endless(40, 8)), options)
 }
 
+/// A sequence whose length and batches depend on the epochs that it has heard to end.
+#[derive(Default)]
+struct Changing {
+    ended: Mutex<Vec<u64>>,
+}
+
+impl Sequence for Changing {
+    fn len(&self) -> usize {
+        3 + self.ended.lock().unwrap().len() % 2
+    }
+
+    fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+        let ended = self.ended.lock().unwrap();
+        let heard = ended.iter().fold(0, |sum, epoch| 3 * sum + epoch + 1);
+        let row = (7 * heard + 3 * epoch + 5 * index as u64) as usize % 40;
+        let (x, y) = problem(48);
+        Ok(Batch::new(x.slice(row..row + 8)?, y.slice(row..row + 8)?))
+    }
+
+    fn on_epoch_end(&self, epoch: u64) {
+        self.ended.lock().unwrap().push(epoch);
+    }
+
+    fn changes_on_epoch_end(&self) -> bool {
+        true
+    }
+}
+
+fn changing<'a>(callback: Interrupter) -> FitGeneratorOptions<'a> {
+    FitGeneratorOptions {
+        epochs: EPOCHS + 1,
+        validation_data: Some(Source::sequence(Changing::default()).into()),
+        verbose: Verbose::Silent,
+        callbacks: CallbackList::new().with(callback),
+        ..FitGeneratorOptions::default()
+    }
+}
+
+fn changing_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    trainer.fit_generator(Source::sequence(Changing::default()), changing(callback))
+}
+
+fn changing_in_short_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        steps_per_epoch: Some(2),
+        ..changing(callback)
+    };
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
+fn changing_in_long_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        steps_per_epoch: Some(8),
+        validation_freq: ValidationFreq::Every(2),
+        ..changing(callback)
+    };
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
+fn changing_in_epochs_cut_short(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let cutter = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        Ok(match (cx.event().epoch, cx.event().batch) {
+            (1, 1) => Decision::stop_epoch(),
+            _ => Decision::CONTINUE,
+        })
+    });
+    let mut options = changing(callback);
+    options.callbacks.push(cutter);
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
+fn changing_in_limited_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        limit_batches: Some(3),
+        ..changing(callback)
+    };
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
 #[test]
 fn a_resumed_run_is_the_run_that_was_never_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let ways: [(&str, Fit); 4] = [
+    let ways: [(&str, Fit); 9] = [
         ("arrays", arrays),
         ("steps_per_epoch", cut_arrays),
         ("sequence", sequence),
         ("generators", generators),
+        ("changing", changing_epochs),
+        ("changing, short", changing_in_short_epochs),
+        ("changing, long", changing_in_long_epochs),
+        ("changing, cut", changing_in_epochs_cut_short),
+        ("changing, limited", changing_in_limited_epochs),
     ];
     for (name, fit) in ways {
         let mut whole = trainer();
