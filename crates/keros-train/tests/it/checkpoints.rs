@@ -3,8 +3,8 @@
 use crate::support::{FEATURES, endless, problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{
-    Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, History,
-    LambdaCallback, ModelCheckpoint, Verbose, state,
+    Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping, EventKind, EventSet,
+    History, LambdaCallback, ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::Sequential;
@@ -281,6 +281,41 @@ fn a_resumed_run_is_the_run_that_was_never_interrupted() {
             );
         }
     }
+}
+
+#[test]
+fn the_best_weights_in_a_checkpoint_take_the_room_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let size = |restore| {
+        let network = Sequential::builder([FEATURES])
+            .layer(Dense::new(500))
+            .layer(Dense::new(3).activation("softmax"))
+            .build(test_device(), 7)
+            .unwrap();
+        let mut trainer = Trainer::builder(network)
+            .optimizer("sgd")
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap();
+        let (x, y) = problem(8);
+        let stopping = EarlyStopping::new("loss").restore_best_weights(restore);
+        let saver =
+            LambdaCallback::new().on(EventKind::EpochEnd, |_| Ok(Decision::checkpoint(&path)));
+        let options = FitOptions {
+            verbose: Verbose::Silent,
+            callbacks: CallbackList::new().with(stopping).with(saver),
+            ..FitOptions::default()
+        };
+        trainer.fit(x, y, options).unwrap();
+        fs::metadata(&path).unwrap().len()
+    };
+    let values = 500 * (FEATURES as u64 + 1) + 3 * 501;
+    let best = size(true) - size(false);
+    assert!(
+        (4 * values..4 * values + 200).contains(&best),
+        "{best} bytes for {values}"
+    );
 }
 
 #[test]
