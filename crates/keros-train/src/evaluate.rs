@@ -47,8 +47,9 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Logs, TrainError> {
-        let names = self.trackers.names();
-        let mut pass = LonePass::new(source.into(), options, names, self.network.params())?;
+        let messages = self.new_messages();
+        let (names, params) = (self.trackers.names(), self.network.params());
+        let mut pass = LonePass::new(source.into(), options, names, params, messages)?;
         let steps = pass.steps;
         let mut pull = pass.feed.start_once(steps)?;
         self.loader = Some(pull.stats());

@@ -136,7 +136,8 @@ impl<N: Network> Trainer<N> {
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
-        let mut callbacks = Callbacks::new(list, info, self.network.params());
+        let messages = self.new_messages();
+        let mut callbacks = Callbacks::new(list, info, self.network.params(), messages);
         let mut control = Control::new(self, &callbacks.info, options.class_weight);
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
         self.tell_error(&mut callbacks, result)?;

@@ -298,7 +298,8 @@ pub struct GeneratorOptions<'a> {
     pub max_queue_bytes: Option<usize>,
     /// Time that a worker process may take for a batch before it is replaced. Default: any.
     pub worker_timeout: Option<Duration>,
-    /// What is shown. Default: nothing.
+    /// What is shown. Default: nothing; [`Trainer::messages`](crate::Trainer::messages) has what there
+    /// was to say.
     pub verbose: Verbose,
 }
 

@@ -138,7 +138,8 @@ impl<N: Network> Trainer<N> {
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
-        let callbacks = Callbacks::new(list, info, self.network.params());
+        let messages = self.new_messages();
+        let callbacks = Callbacks::new(list, info, self.network.params(), messages);
         let control = Control::new(self, &callbacks.info, options.class_weight);
         let mut events = LoopEvents {
             callbacks,

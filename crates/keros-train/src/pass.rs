@@ -1,6 +1,7 @@
 //! What an evaluation and a prediction outside of `fit` have in common.
 
 use crate::error::TrainError;
+use crate::messages::Messages;
 use crate::options::GeneratorOptions;
 use crate::run::Callbacks;
 use crate::source::{Feed, Source, shorter};
@@ -23,6 +24,7 @@ impl<'c> LonePass<'c> {
         options: GeneratorOptions<'c>,
         metrics: Vec<String>,
         params: &Params,
+        messages: Messages,
     ) -> Result<LonePass<'c>, TrainError> {
         let loader = LoaderOptions {
             workers: options.workers,
@@ -48,7 +50,7 @@ impl<'c> LonePass<'c> {
         Ok(LonePass {
             feed,
             steps,
-            callbacks: Callbacks::new(list, info, params),
+            callbacks: Callbacks::new(list, info, params, messages),
         })
     }
 }

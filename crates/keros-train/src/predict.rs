@@ -46,8 +46,9 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
+        let messages = self.new_messages();
         let params = self.network.params();
-        let mut pass = LonePass::new(source.into(), options, Vec::new(), params)?;
+        let mut pass = LonePass::new(source.into(), options, Vec::new(), params, messages)?;
         let steps = pass.steps;
         let mut pull = pass.feed.start_once(steps)?;
         self.loader = Some(pull.stats());

@@ -1,10 +1,14 @@
 //! Which events come when, what logs they carry, and what decisions do.
 
 use crate::support::{Recorder, endless, problem, trainer};
-use keros_callbacks::{CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Verbose};
+use keros_callbacks::{
+    CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
+};
+use keros_data::Batch;
+use keros_nn::Sequential;
 use keros_train::{
-    EvaluateOptions, FitGeneratorOptions, FitOptions, LoopOptions, PredictOptions, Source,
-    TrainError,
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, LoopOptions,
+    PredictOptions, Source, TrainError, Trainer,
 };
 
 fn options<'a>(callbacks: CallbackList<'a>, epochs: u64) -> FitOptions<'a> {
@@ -389,6 +393,76 @@ fn a_generator_that_ends_early_closes_its_epoch_and_ends_the_training() {
         .count();
     assert_eq!(begins, 6, "no event for a batch that does not come");
     assert!(recorder.lines.last().unwrap().starts_with("train_end"));
+}
+
+#[test]
+fn what_a_run_says_is_kept_where_nothing_is_shown() {
+    let mut trainer = trainer();
+    let texts = |trainer: &Trainer<Sequential>| {
+        let messages = trainer.messages().into_iter();
+        messages
+            .map(|message| message.text)
+            .collect::<Vec<String>>()
+    };
+    assert!(trainer.messages().is_empty());
+    let fit = FitGeneratorOptions {
+        steps_per_epoch: Some(4),
+        epochs: 50,
+        verbose: Verbose::Silent,
+        ..FitGeneratorOptions::default()
+    };
+    let six = || Source::generator(endless(32, 8).take(6));
+    trainer.fit_generator(six(), fit).unwrap();
+    assert_eq!(
+        texts(&trainer),
+        [
+            "epoch 2 ended after 2 of 4 batches because the data ran out",
+            "the data ran out in epoch 2 of 50; training ends here",
+        ]
+    );
+    let steps = GeneratorOptions {
+        steps: Some(8),
+        ..GeneratorOptions::default()
+    };
+    trainer.evaluate_generator(six(), steps).unwrap();
+    let [text] = &texts(&trainer)[..] else {
+        panic!("{:?}", trainer.messages());
+    };
+    assert!(text.contains("2 more were asked for"), "{text}");
+
+    // A failure that ends nothing, then words at every batch.
+    let (x, y) = problem(600);
+    let talks = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        let step = cx.event().step;
+        cx.message(Level::Info, format!("step {step}"));
+        Ok(Decision::CONTINUE)
+    });
+    let fails = LambdaCallback::new().on(EventKind::TrainBegin, |_| Err("disk full".into()));
+    let mut list = CallbackList::new();
+    list.push_with(fails, FailurePolicy::Disable);
+    list.push(talks);
+    let mut events = trainer
+        .on_train_begin(LoopOptions {
+            callbacks: list,
+            verbose: Verbose::Silent,
+            ..LoopOptions::default()
+        })
+        .unwrap();
+    let [message] = &trainer.messages()[..] else {
+        panic!("{:?}", trainer.messages());
+    };
+    assert_eq!(message.level, Level::Error);
+    assert!(message.text.contains("disk full"), "{}", message.text);
+    events.on_epoch_begin(&mut trainer).unwrap();
+    for row in 0..1100 {
+        let row = row % 600;
+        let [x, y] = [&x, &y].map(|array| array.slice(row..row + 1).unwrap());
+        let batch = Batch::new(x, y);
+        events.train_on_batch(&mut trainer, &batch).unwrap();
+    }
+    let texts = texts(&trainer);
+    let last = format!("step {}", trainer.optimizer().iterations());
+    assert_eq!((texts.len(), texts.last()), (1000, Some(&last)));
 }
 
 #[test]
