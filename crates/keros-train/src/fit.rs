@@ -19,6 +19,10 @@ impl<N: Network> Trainer<N> {
     /// Rows are shuffled anew in each epoch by the trainer's seed; batches are cut on the training
     /// thread, which takes next to nothing.
     ///
+    /// A second call goes on with weights and optimizer, but begins at epoch 0 again, whose order of
+    /// rows is a function of seed and epoch: unlike in Keras it is that of the first call, unless
+    /// [`initial_epoch`](FitOptions::initial_epoch) says where that one ended.
+    ///
     /// # Errors
     /// Arguments out of range or arrays of different lengths, before anything is changed; or any
     /// failure on the way, with epoch and batch.
@@ -103,6 +107,12 @@ impl<N: Network> Trainer<N> {
 
     /// Trains on batches from a source, prepared by worker threads or processes beside the running model. At most
     /// `max_queue_size` batches wait, however long the epoch and however slow the training.
+    ///
+    /// A second call goes on with weights and optimizer, but begins at epoch 0 of a sequence again,
+    /// whose batches are a function of seed, epoch and index: unlike in Keras their order and
+    /// augmentations are those of the first call, unless
+    /// [`initial_epoch`](FitGeneratorOptions::initial_epoch) says where that one ended. A generator
+    /// gives what comes next in it.
     ///
     /// # Errors
     /// Arguments out of range, before anything is changed; or any failure on the way, with epoch and

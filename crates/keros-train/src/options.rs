@@ -32,7 +32,9 @@ pub struct FitOptions<'a> {
     /// `[N]` weights of the samples in the loss, or `[N, …]` for the positions of an output `[N, …, values]`: one array
     /// for all outputs, or one for each by its name.
     pub sample_weight: Option<Arrays>,
-    /// Index of the first epoch, to go on with a run. Default 0.
+    /// Index of the first epoch, to go on with a run: 5 after a call with `epochs: 5`. From 0 again,
+    /// the data come in the order and with the augmentations of that call, since both are functions
+    /// of the seed and the epoch. Default 0.
     pub initial_epoch: u64,
     /// Batches per epoch; the next epoch goes on where the last one stopped. Default: all rows.
     pub steps_per_epoch: Option<u64>,
@@ -182,7 +184,9 @@ pub struct FitGeneratorOptions<'a> {
     pub worker_timeout: Option<Duration>,
     /// Whether the order of a sequence's batches is permuted in each epoch. Default true.
     pub shuffle: bool,
-    /// Index of the first epoch, to go on with a run. Default 0.
+    /// Index of the first epoch, to go on with a run: 5 after a call with `epochs: 5`. From 0 again,
+    /// the data come in the order and with the augmentations of that call, since both are functions
+    /// of the seed and the epoch. Default 0.
     pub initial_epoch: u64,
     /// Batches at most of each epoch and each validation, to try a long training out. Default: all.
     pub limit_batches: Option<u64>,
@@ -322,7 +326,9 @@ impl Default for GeneratorOptions<'_> {
 pub struct LoopOptions<'a> {
     /// Index after the last epoch (not a count: see `initial_epoch`). Default 1.
     pub epochs: u64,
-    /// Index of the first epoch, to go on with a run. Default 0.
+    /// Index of the first epoch, to go on with a run: 5 after a call with `epochs: 5`. From 0 again,
+    /// the data come in the order and with the augmentations of that call, since both are functions
+    /// of the seed and the epoch. Default 0.
     pub initial_epoch: u64,
     /// Batches per epoch, after which [`LoopEvents::next_batch`](crate::LoopEvents::next_batch) ends
     /// it. Default: not known, the loop ends its epochs itself.

@@ -112,6 +112,12 @@ impl From<ImageFileFlow> for ValidationData {
     }
 }
 
+impl From<ArraySequence> for ValidationData {
+    fn from(sequence: ArraySequence) -> ValidationData {
+        ValidationData::Source(sequence.into())
+    }
+}
+
 impl From<Arc<dyn Sequence>> for ValidationData {
     fn from(sequence: Arc<dyn Sequence>) -> ValidationData {
         ValidationData::Source(sequence.into())
