@@ -265,8 +265,9 @@ typedef struct keros_event {
 /* keros_decision.actions. A bit the host does not know, or an action that is impossible at the event,
    is an error of the plugin. */
 enum {
-    KEROS_STOP = 1,             /* end the run, for `reason`: at once after a train batch end, after the
-                                   current epoch otherwise */
+    KEROS_STOP = 1,             /* end the run, for `reason`: with the current batch, at train begin and
+                                   epoch begin with the next one, otherwise with the current epoch; the
+                                   epoch is still closed. Ends a lone evaluation or prediction too */
     KEROS_STOP_EPOCH = 2,       /* go on with the next epoch; only at train batch events */
     KEROS_SKIP_BATCH = 4,       /* do not train on this batch; only at train batch begin, where no train
                                    batch end follows, after backward and before step */

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Decision {
-    /// End the run, for this reason: at once after a train batch end (the epoch is still closed with
-    /// validation and epoch end, as in Keras), after the current epoch otherwise. Inside a lone
-    /// evaluation or prediction: end that.
+    /// End the run, for this reason: with the current batch or, at train begin and epoch begin, with
+    /// the next one; the epoch is still closed with validation and epoch end, as in Keras. In a
+    /// validation, which runs to its end, and at epoch end: with the current epoch. A run that is
+    /// stopped at train begin and goes on from a checkpoint trains no other batch. Inside a lone
+    /// evaluation or prediction: end that, after one batch at least.
     pub stop: Option<String>,
     /// Leave the batch loop of this epoch; the next epoch follows. Only at train batch events.
     pub stop_epoch: bool,

@@ -50,6 +50,8 @@ mod run;
 pub mod state;
 mod watchdog;
 mod weights;
+#[cfg(feature = "serde")]
+mod weights_serde;
 
 #[cfg(feature = "remote")]
 pub use builtin::RemoteMonitor;

@@ -45,6 +45,7 @@ pub struct CallbackState {
     /// Name of the callback.
     pub name: String,
     /// Its state, in a form of its own.
+    #[cfg_attr(feature = "serde", serde(with = "serde_bytes"))]
     pub state: Vec<u8>,
 }
 

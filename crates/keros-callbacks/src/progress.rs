@@ -18,7 +18,8 @@ pub enum Verbose {
     /// cannot move its cursor (`TERM=dumb`), and where `CI` is set.
     #[default]
     Auto,
-    /// Nothing (0).
+    /// Nothing (0), no warning either: what a run says is then read from its callbacks or, with
+    /// keros-train, from `Trainer::messages`.
     Silent,
     /// A bar that moves (1); where it cannot, it is shown at the end of an epoch.
     Bar,

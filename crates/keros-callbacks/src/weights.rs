@@ -18,5 +18,6 @@ pub struct ParamInfo {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Weights {
     /// The name of each parameter and its values in row-major order.
+    #[cfg_attr(feature = "serde", serde(with = "crate::weights_serde"))]
     pub params: Vec<(String, Vec<f32>)>,
 }

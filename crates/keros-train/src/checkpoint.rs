@@ -8,12 +8,13 @@ use crate::error::TrainError;
 use crate::save::{ModelFile, write_model};
 use crate::trainer::Trainer;
 use keros_callbacks::{CallbackState, LogValue, state};
+use keros_data::LoadedBatch;
 use keros_nn::Network;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Changes when an older run cannot be continued any more.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,10 +27,32 @@ pub(crate) struct Position {
     pub(crate) cut: bool,
     /// A callback ended the run.
     pub(crate) stop: bool,
+    /// Batches of the epoch, if known: a sequence may have another number when its last batch has been
+    /// taken.
+    pub(crate) steps: Option<u64>,
+    /// Epoch and batch of the training data that come next in the pass over it; none where a pass
+    /// begins.
+    pub(crate) next: Option<(u64, u64)>,
+    /// Epochs of the training data that have ended in this run.
+    pub(crate) ended: Vec<u64>,
+    /// How often the validation data have come to their end in this run.
+    pub(crate) ended_to_validate: u64,
     /// Batches taken from the training data in this run.
     pub(crate) taken: u64,
     /// Batches taken from the validation data in this run.
     pub(crate) taken_to_validate: u64,
+}
+
+impl Position {
+    /// Counts a batch of the training data.
+    pub(crate) fn take(&mut self, loaded: &LoadedBatch) {
+        self.taken += 1;
+        self.next = Some((loaded.epoch, loaded.step + 1));
+        if loaded.ends_epoch() {
+            self.ended.push(loaded.epoch);
+            self.next = Some((loaded.epoch + 1, 0));
+        }
+    }
 }
 
 /// What has to be the same for a run to go on.

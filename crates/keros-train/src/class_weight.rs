@@ -86,13 +86,15 @@ impl ClassWeight {
 }
 
 impl ClassWeight {
-    /// [`ClassWeight::sample_weight`] times the weights that the samples have already.
+    /// [`ClassWeight::sample_weight`] times the weights that the samples have already, `[N]` or
+    /// `[N, 1]`.
     pub(crate) fn times(&self, y: &Array, weights: Option<&Array>) -> Result<Array, TrainError> {
         let of_classes = self.sample_weight(y)?;
         let Some(weights) = weights else {
             return Ok(of_classes);
         };
-        if weights.shape() != of_classes.shape() {
+        let samples = of_classes.len();
+        if !matches!(*weights.shape(), [n] | [n, 1] if n == samples) {
             return Err(TrainError::Array {
                 what: "sample weights have the wrong shape".to_owned(),
                 expected: format!("{:?}", of_classes.shape()),
@@ -101,7 +103,7 @@ impl ClassWeight {
         }
         let pairs = numbers(weights)?.into_iter().zip(numbers(&of_classes)?);
         let products = pairs.map(|(a, b)| (a * b) as f32).collect();
-        Ok(Array::from_vec(weights.shape(), products)?)
+        Ok(Array::from_vec(&[samples], products)?)
     }
 }
 

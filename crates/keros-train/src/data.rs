@@ -177,19 +177,17 @@ fn check_labels<T: ToString>(
     })
 }
 
-/// The sample weights of each port as f32, `[N]` or one for each position: a single array is for all of them, named ones for
-/// those they are named after.
-pub(crate) fn weights_by_port(
-    workspace: &mut Workspace,
+/// The sample weights of each port: a single array is for all of them, named ones for those they are
+/// named after.
+pub(crate) fn weights_by_port<'a>(
     ports: &[&Port],
-    weights: Option<&Arrays>,
-) -> Result<Vec<Option<Tensor>>, TrainError> {
+    weights: Option<&'a Arrays>,
+) -> Result<Vec<Option<&'a Array>>, TrainError> {
     let Some(weights) = weights else {
         return Ok(vec![None; ports.len()]);
     };
     if weights.is_unnamed() {
-        let tensor = weight_tensor(workspace, weights.first())?;
-        return Ok(vec![Some(tensor); ports.len()]);
+        return Ok(vec![Some(weights.first()); ports.len()]);
     }
     let known = |name: &str| ports.iter().any(|port| port.name == name);
     if let Some(unknown) = weights.names().find(|name| !known(name)) {
@@ -199,21 +197,17 @@ pub(crate) fn weights_by_port(
             found: list([unknown]),
         });
     }
-    let mut tensors = Vec::with_capacity(ports.len());
-    for port in ports {
-        let own = weights.get(&port.name);
-        tensors.push(own.map(|own| weight_tensor(workspace, own)).transpose()?);
-    }
-    Ok(tensors)
+    Ok(ports.iter().map(|port| weights.get(&port.name)).collect())
 }
 
-/// A last axis of 1 is no axis of positions.
-fn weight_tensor(workspace: &mut Workspace, weights: &Array) -> Result<Tensor, TrainError> {
+/// Sample weights as f32, `[N]` or one for each position.
+pub(crate) fn weight_tensor(
+    workspace: &mut Workspace,
+    weights: &Array,
+) -> Result<Tensor, TrainError> {
     let tensor = float_tensor(workspace, weights)?;
     Ok(match tensor.dims() {
-        [_, .., 1] => tensor
-            .squeeze(tensor.rank() - 1)
-            .map_err(TensorError::from)?,
+        [_, 1] => tensor.squeeze(1).map_err(TensorError::from)?,
         _ => tensor,
     })
 }

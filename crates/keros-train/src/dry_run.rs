@@ -1,5 +1,6 @@
 //! One batch on trial.
 
+use crate::checkpoint::Position;
 use crate::error::TrainError;
 use crate::options::FitGeneratorOptions;
 use crate::plan::{Plan, Validation};
@@ -30,7 +31,7 @@ impl<N: Network> Trainer<N> {
             ..FitGeneratorOptions::default()
         };
         let mut plan = Plan::new(self.seed, source.into(), &options)?;
-        let mut validation = Validation::new(validation_data, &options, Some(1))?;
+        let mut validation = Validation::new(validation_data, &options, Some(0..1))?;
         let params = self.network.params();
         let values = params
             .iter()
@@ -57,16 +58,16 @@ impl<N: Network> Trainer<N> {
         validation: Option<&mut Validation>,
     ) -> Result<Logs, TrainError> {
         let none = |data| TrainError::argument("trying a batch", data, "a batch", "none");
-        let batch = plan.start(0, 0)?.next().transpose()?;
-        let batch = batch.ok_or_else(|| none("data"))?;
+        let loaded = plan.start(&Position::default())?.next().transpose()?;
+        let loaded = loaded.ok_or_else(|| none("data"))?;
         self.trackers.reset();
-        self.train_step(&batch, None)?;
+        self.train_step(&loaded.batch, None)?;
         let mut logs = self.logs()?;
         if let Some(validation) = validation {
-            let batch = validation.feed.start(0, 0, Some(1))?.next().transpose()?;
-            let batch = batch.ok_or_else(|| none("validation_data"))?;
+            let loaded = validation.feed.start_once(Some(1))?.next().transpose()?;
+            let loaded = loaded.ok_or_else(|| none("validation_data"))?;
             self.trackers.reset();
-            self.test_step(&batch, None)?;
+            self.test_step(&loaded.batch, None)?;
             self.trackers.write("val_", &mut logs)?;
         }
         Ok(logs)

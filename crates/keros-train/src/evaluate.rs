@@ -47,10 +47,11 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Logs, TrainError> {
-        let names = self.trackers.names();
-        let mut pass = LonePass::new(source.into(), options, names, self.network.params())?;
+        let messages = self.new_messages();
+        let (names, params) = (self.trackers.names(), self.network.params());
+        let mut pass = LonePass::new(source.into(), options, names, params, messages)?;
         let steps = pass.steps;
-        let mut pull = pass.feed.start(0, 0, steps)?;
+        let mut pull = pass.feed.start_once(steps)?;
         self.loader = Some(pull.stats());
         pass.callbacks.queue = pull.meter();
         let result = self.test(&mut pull, steps, None, &mut pass.callbacks);
@@ -58,8 +59,8 @@ impl<N: Network> Trainer<N> {
         self.logs()
     }
 
-    /// Resets the trackers and evaluates at most `steps` batches. `fit_epoch` is the epoch of the
-    /// fit whose validation this is.
+    /// Resets the trackers and evaluates `steps` batches, or as many as there are. `fit_epoch` is the
+    /// epoch of the fit whose validation this is.
     pub(crate) fn test(
         &mut self,
         pull: &mut Pull<'_>,
@@ -78,14 +79,21 @@ impl<N: Network> Trainer<N> {
         let mut stop = self.tell(callbacks, &begin, nothing)?.stop;
         let mut wait = Duration::ZERO;
         let mut batch_index = 0;
+        let mut at_end = false;
         let recycling = Recycling::start();
-        while steps.is_none_or(|steps| batch_index < steps) && (nested || stop.is_none()) {
+        // A stop before the first batch ends an evaluation after it, as in Keras; a validation is
+        // never cut short.
+        while steps.is_none_or(|steps| batch_index < steps)
+            && (nested || stop.is_none() || batch_index == 0)
+        {
             let asked = Instant::now();
             let next = pull.next();
             wait += asked.elapsed();
-            let Some(batch) = next.transpose()? else {
+            let Some(loaded) = next.transpose()? else {
                 break;
             };
+            at_end = loaded.ends_epoch();
+            let batch = loaded.batch;
             let begin = Event {
                 kind: EventKind::TestBatchBegin,
                 batch: batch_index,
@@ -114,14 +122,8 @@ impl<N: Network> Trainer<N> {
             let expected = "at least one batch";
             return Err(TrainError::argument("evaluating", "data", expected, "none"));
         }
-        if let Some(missing) = steps.map(|steps| steps - batch_index)
-            && missing > 0
-            && stop.is_none()
-        {
-            callbacks.warn(format!(
-                "the evaluation ended after {batch_index} batches because the data ran out; \
-                 {missing} more were asked for"
-            ));
+        if stop.is_none() {
+            callbacks.warn_of_missing("evaluation", batch_index, steps);
         }
         let end = Event {
             kind: EventKind::TestEnd,
@@ -131,6 +133,7 @@ impl<N: Network> Trainer<N> {
         Ok(Tested {
             stop: stop.or(decision.stop),
             batches: batch_index,
+            at_end,
         })
     }
 }
@@ -140,4 +143,6 @@ pub(crate) struct Tested {
     /// Why a callback asked to stop, if one did.
     pub(crate) stop: Option<String>,
     pub(crate) batches: u64,
+    /// Whether a sequence came to the end of its epoch.
+    pub(crate) at_end: bool,
 }

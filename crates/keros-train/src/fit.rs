@@ -19,6 +19,10 @@ impl<N: Network> Trainer<N> {
     /// Rows are shuffled anew in each epoch by the trainer's seed; batches are cut on the training
     /// thread, which takes next to nothing.
     ///
+    /// A second call goes on with weights and optimizer, but begins at epoch 0 again, whose order of
+    /// rows is a function of seed and epoch: unlike in Keras it is that of the first call, unless
+    /// [`initial_epoch`](FitOptions::initial_epoch) says where that one ended.
+    ///
     /// # Errors
     /// Arguments out of range or arrays of different lengths, before anything is changed; or any
     /// failure on the way, with epoch and batch.
@@ -104,6 +108,12 @@ impl<N: Network> Trainer<N> {
     /// Trains on batches from a source, prepared by worker threads or processes beside the running model. At most
     /// `max_queue_size` batches wait, however long the epoch and however slow the training.
     ///
+    /// A second call goes on with weights and optimizer, but begins at epoch 0 of a sequence again,
+    /// whose batches are a function of seed, epoch and index: unlike in Keras their order and
+    /// augmentations are those of the first call, unless
+    /// [`initial_epoch`](FitGeneratorOptions::initial_epoch) says where that one ended. A generator
+    /// gives what comes next in it.
+    ///
     /// # Errors
     /// Arguments out of range, before anything is changed; or any failure on the way, with epoch and
     /// batch.
@@ -123,9 +133,8 @@ impl<N: Network> Trainer<N> {
         self.check_class_weight(options.class_weight.as_ref())?;
         let mut plan = Plan::new(self.seed, source, &options)?;
         let epochs = options.initial_epoch..options.epochs;
-        let due = epochs.filter(|epoch| options.validation_freq.is_due(*epoch));
-        let runs = due.count() as u64;
-        let mut validation = Validation::new(options.validation_data.take(), &options, Some(runs))?;
+        let data = options.validation_data.take();
+        let mut validation = Validation::new(data, &options, Some(epochs))?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,
@@ -137,7 +146,8 @@ impl<N: Network> Trainer<N> {
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
-        let mut callbacks = Callbacks::new(list, info, self.network.params());
+        let messages = self.new_messages();
+        let mut callbacks = Callbacks::new(list, info, self.network.params(), messages);
         let mut control = Control::new(self, &callbacks.info, options.class_weight);
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
         self.tell_error(&mut callbacks, result)?;
@@ -166,9 +176,9 @@ impl<N: Network> Trainer<N> {
     ) -> Result<(), TrainError> {
         let resumed = self.begin(callbacks, control)?;
         if resumed {
-            plan.resume(control.position.epoch, control.position.taken)?;
+            plan.resume(&control.position)?;
             if let Some(validation) = validation.as_deref_mut() {
-                validation.feed.skip(control.position.taken_to_validate)?;
+                validation.resume(&control.position)?;
             }
         }
         let over = resumed && control.position.stop && control.position.batch == 0;
@@ -178,21 +188,20 @@ impl<N: Network> Trainer<N> {
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
         // One pass over the source for the whole run, unless an epoch is cut short.
         'passes: while control.position.epoch < epochs && !over {
-            let mut steps = plan.steps_per_epoch.or(plan.feed.len());
-            let sequence = match plan.steps_per_epoch {
-                None => plan.feed.sequence(),
-                Some(_) => None,
-            };
+            let (steps, sequence) = (plan.steps_per_epoch, plan.feed.sequence());
             let limit = plan.limit;
-            let mut pull = plan.start(control.position.epoch, control.position.batch)?;
+            let mut pull = plan.start(&control.position)?;
             self.loader = Some(pull.stats());
             callbacks.queue = pull.meter();
             while control.position.epoch < epochs {
                 let epoch = control.position.epoch;
-                if let Some(sequence) = &sequence {
-                    steps = Some(sequence.len() as u64);
-                }
+                let len = || sequence.as_ref().map(|sequence| sequence.len() as u64);
+                let steps = control.position.steps.or(steps).or_else(len);
+                control.position.steps = steps;
                 let ended = self.epoch(&mut pull, steps, limit, callbacks, control)?;
+                if ended == EpochEnd::Cut {
+                    control.position.next = None;
+                }
                 if ended == EpochEnd::NoData {
                     if epoch == initial_epoch {
                         let expected = "at least one batch";
@@ -317,9 +326,10 @@ impl Control {
         let asked = Instant::now();
         let next = pull.next();
         self.wait += asked.elapsed();
-        if let Some(Ok(_)) = &next {
-            self.position.taken += 1;
-        }
-        next.transpose()
+        let Some(loaded) = next.transpose()? else {
+            return Ok(None);
+        };
+        self.position.take(&loaded);
+        Ok(Some(loaded.batch))
     }
 }

@@ -38,6 +38,7 @@ mod error;
 mod evaluate;
 mod facts;
 mod fit;
+mod messages;
 mod moments;
 mod on_batch;
 mod options;

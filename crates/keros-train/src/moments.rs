@@ -58,6 +58,7 @@ impl<N: Network> Trainer<N> {
             epoch: epoch + 1,
             batch: 0,
             cut: false,
+            steps: None,
             ..control.position.clone()
         };
         self.checkpoint(checkpoints, &end, LogsOf::Ready, callbacks, control)
@@ -167,7 +168,7 @@ impl<N: Network> Trainer<N> {
         control: &mut Control,
     ) -> Result<(), TrainError> {
         let steps = validation.steps();
-        let mut pull = validation.feed.start(0, 0, steps)?;
+        let mut pull = validation.feed.start_once(steps)?;
         callbacks.queue = pull.meter();
         let epoch = control.position.epoch;
         // Its events have logs of their own.
@@ -178,6 +179,7 @@ impl<N: Network> Trainer<N> {
         self.trackers.write("val_", &mut callbacks.logs)?;
         control.stop(tested.stop);
         control.position.taken_to_validate += tested.batches;
+        control.position.ended_to_validate += u64::from(tested.at_end);
         Ok(())
     }
 
@@ -188,7 +190,7 @@ impl<N: Network> Trainer<N> {
         event: &Event,
         logs_of: LogsOf,
         callbacks: &mut Callbacks<'_>,
-        control: &Control,
+        control: &mut Control,
     ) -> Result<(), TrainError> {
         for path in paths {
             let logs = callbacks.logs.iter();
@@ -209,7 +211,8 @@ impl<N: Network> Trainer<N> {
                 detail: Some(&text),
                 ..Telling::of(logs_of, control.wait)
             };
-            let _ = self.tell(callbacks, &saved, telling)?;
+            let decision = self.tell(callbacks, &saved, telling)?;
+            control.take(decision, self)?;
         }
         Ok(())
     }
@@ -228,7 +231,12 @@ impl<N: Network> Trainer<N> {
                 path.display()
             ));
         }
-        control.position = run.position;
+        // A callback may have ended the run just now.
+        let stop = control.position.stop || run.position.stop;
+        control.position = Position {
+            stop,
+            ..run.position
+        };
         callbacks.logs.clear();
         for (key, value) in run.logs {
             callbacks.logs.set(&key, value);

@@ -16,7 +16,9 @@ impl<N: Network> Trainer<N> {
     ///
     /// # Errors
     /// Arrays that are not the network's, or a failure in the network; the weights are then
-    /// unchanged.
+    /// unchanged. Only where the outputs show that the targets are wrong, as with the label of a
+    /// class that they do not have, a layer that keeps statistics of its batches, such as
+    /// `BatchNormalization`, has this one in them.
     pub fn train_on_batch(&mut self, batch: &Batch) -> Result<Logs, TrainError> {
         self.train_on_batch_with(batch, &TrainOnBatchOptions::default())
     }

@@ -4,6 +4,8 @@ use crate::class_weight::ClassWeight;
 use crate::source::ValidationData;
 use keros_callbacks::{CallbackList, Verbose};
 use keros_data::{Arrays, LoaderOptions, Shuffle};
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Arguments of [`Trainer::fit`](crate::Trainer::fit).
@@ -30,11 +32,13 @@ pub struct FitOptions<'a> {
     /// `[N]` weights of the samples in the loss, or `[N, …]` for the positions of an output `[N, …, values]`: one array
     /// for all outputs, or one for each by its name.
     pub sample_weight: Option<Arrays>,
-    /// Index of the first epoch, to go on with a run. Default 0.
+    /// Index of the first epoch, to go on with a run: 5 after a call with `epochs: 5`. From 0 again,
+    /// the data come in the order and with the augmentations of that call, since both are functions
+    /// of the seed and the epoch. Default 0.
     pub initial_epoch: u64,
     /// Batches per epoch; the next epoch goes on where the last one stopped. Default: all rows.
     pub steps_per_epoch: Option<u64>,
-    /// Batches per validation. Default: all.
+    /// Batches per validation; if there are fewer, these, with a warning. Default: all.
     pub validation_steps: Option<u64>,
     /// Rows per batch of validation arrays. Default: `batch_size`.
     pub validation_batch_size: Option<usize>,
@@ -89,6 +93,20 @@ impl ValidationFreq {
             ValidationFreq::After(epochs) => epochs.contains(&(epoch + 1)),
         }
     }
+
+    /// How many of these epochs are followed by one, however many they are.
+    pub(crate) fn count_due(&self, epochs: Range<u64>) -> u64 {
+        match self {
+            ValidationFreq::Every(every) => {
+                (epochs.end / every).saturating_sub(epochs.start / every)
+            }
+            ValidationFreq::After(numbers) => {
+                let due = numbers.iter().filter_map(|number| number.checked_sub(1));
+                let due: BTreeSet<u64> = due.filter(|epoch| epochs.contains(epoch)).collect();
+                due.len() as u64
+            }
+        }
+    }
 }
 
 /// Arguments of [`Trainer::train_on_batch_with`](crate::Trainer::train_on_batch_with).
@@ -139,7 +157,8 @@ pub struct FitGeneratorOptions<'a> {
     pub callbacks: CallbackList<'a>,
     /// Data to validate on after each epoch.
     pub validation_data: Option<ValidationData>,
-    /// Batches per validation; needed for a generator. Default: all of a sequence.
+    /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
+    /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
     /// Rows per batch of validation arrays. Default 32.
     pub validation_batch_size: usize,
@@ -165,7 +184,9 @@ pub struct FitGeneratorOptions<'a> {
     pub worker_timeout: Option<Duration>,
     /// Whether the order of a sequence's batches is permuted in each epoch. Default true.
     pub shuffle: bool,
-    /// Index of the first epoch, to go on with a run. Default 0.
+    /// Index of the first epoch, to go on with a run: 5 after a call with `epochs: 5`. From 0 again,
+    /// the data come in the order and with the augmentations of that call, since both are functions
+    /// of the seed and the epoch. Default 0.
     pub initial_epoch: u64,
     /// Batches at most of each epoch and each validation, to try a long training out. Default: all.
     pub limit_batches: Option<u64>,
@@ -217,7 +238,7 @@ pub struct EvaluateOptions<'a> {
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
     pub callbacks: CallbackList<'a>,
-    /// Batches at most. Default: all.
+    /// Batches to take, in order; if there are fewer, these, with a warning. Default: all.
     pub steps: Option<u64>,
     /// `[N]` weights of the samples in the loss, or `[N, …]` for the positions of an output `[N, …, values]`: one array
     /// for all outputs, or one for each by its name.
@@ -244,7 +265,7 @@ pub struct PredictOptions<'a> {
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
     pub callbacks: CallbackList<'a>,
-    /// Batches at most. Default: all.
+    /// Batches to take, in order; if there are fewer, these, with a warning. Default: all.
     pub steps: Option<u64>,
 }
 
@@ -262,7 +283,8 @@ impl Default for PredictOptions<'_> {
 /// Arguments of [`Trainer::evaluate_generator`](crate::Trainer::evaluate_generator) and
 /// [`Trainer::predict_generator`](crate::Trainer::predict_generator).
 pub struct GeneratorOptions<'a> {
-    /// Batches to take. Default: the length of a sequence; all of a generator.
+    /// Batches to take; if there are fewer, these, with a warning. Default: the length of a sequence;
+    /// all of a generator.
     pub steps: Option<u64>,
     /// Callbacks in the order in which they run.
     pub callbacks: CallbackList<'a>,
@@ -280,7 +302,8 @@ pub struct GeneratorOptions<'a> {
     pub max_queue_bytes: Option<usize>,
     /// Time that a worker process may take for a batch before it is replaced. Default: any.
     pub worker_timeout: Option<Duration>,
-    /// What is shown. Default: nothing.
+    /// What is shown. Default: nothing; [`Trainer::messages`](crate::Trainer::messages) has what there
+    /// was to say.
     pub verbose: Verbose,
 }
 
@@ -303,7 +326,9 @@ impl Default for GeneratorOptions<'_> {
 pub struct LoopOptions<'a> {
     /// Index after the last epoch (not a count: see `initial_epoch`). Default 1.
     pub epochs: u64,
-    /// Index of the first epoch, to go on with a run. Default 0.
+    /// Index of the first epoch, to go on with a run: 5 after a call with `epochs: 5`. From 0 again,
+    /// the data come in the order and with the augmentations of that call, since both are functions
+    /// of the seed and the epoch. Default 0.
     pub initial_epoch: u64,
     /// Batches per epoch, after which [`LoopEvents::next_batch`](crate::LoopEvents::next_batch) ends
     /// it. Default: not known, the loop ends its epochs itself.
@@ -317,7 +342,8 @@ pub struct LoopOptions<'a> {
     pub class_weight: Option<ClassWeight>,
     /// The data of [`LoopEvents::validate`](crate::LoopEvents::validate).
     pub validation_data: Option<ValidationData>,
-    /// Batches per validation; needed for a generator. Default: all of a sequence.
+    /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
+    /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
     /// Rows per batch of validation arrays. Default 32.
     pub validation_batch_size: usize,

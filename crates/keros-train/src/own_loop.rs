@@ -138,7 +138,8 @@ impl<N: Network> Trainer<N> {
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
-        let callbacks = Callbacks::new(list, info, self.network.params());
+        let messages = self.new_messages();
+        let callbacks = Callbacks::new(list, info, self.network.params(), messages);
         let control = Control::new(self, &callbacks.info, options.class_weight);
         let mut events = LoopEvents {
             callbacks,
@@ -159,8 +160,7 @@ impl LoopEvents<'_> {
         }
         self.moment = Moment::BetweenEpochs;
         if let Some(validation) = &mut self.validation {
-            let taken = self.control.position.taken_to_validate;
-            validation.feed.skip(taken)?;
+            validation.resume(&self.control.position)?;
         }
         if self.callbacks.logs.is_empty() {
             // No callback had asked for those of the last batch.

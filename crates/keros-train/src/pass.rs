@@ -1,9 +1,10 @@
 //! What an evaluation and a prediction outside of `fit` have in common.
 
 use crate::error::TrainError;
+use crate::messages::Messages;
 use crate::options::GeneratorOptions;
 use crate::run::Callbacks;
-use crate::source::{Feed, Source};
+use crate::source::{Feed, Source, shorter};
 use keros_callbacks::{ProgbarLogger, RunInfo};
 use keros_data::LoaderOptions;
 use keros_tensor::Params;
@@ -11,7 +12,7 @@ use keros_tensor::Params;
 /// One pass over a source, in order, with its callbacks.
 pub(crate) struct LonePass<'c> {
     pub(crate) feed: Feed,
-    /// Batches of the pass, if known.
+    /// Batches that are asked for, if known; there may be fewer.
     pub(crate) steps: Option<u64>,
     pub(crate) callbacks: Callbacks<'c>,
 }
@@ -23,6 +24,7 @@ impl<'c> LonePass<'c> {
         options: GeneratorOptions<'c>,
         metrics: Vec<String>,
         params: &Params,
+        messages: Messages,
     ) -> Result<LonePass<'c>, TrainError> {
         let loader = LoaderOptions {
             workers: options.workers,
@@ -37,7 +39,7 @@ impl<'c> LonePass<'c> {
         let info = RunInfo {
             epochs: 1,
             initial_epoch: 0,
-            steps,
+            steps: shorter(steps, feed.len()),
             metrics,
             validation: false,
         };
@@ -48,7 +50,7 @@ impl<'c> LonePass<'c> {
         Ok(LonePass {
             feed,
             steps,
-            callbacks: Callbacks::new(list, info, params),
+            callbacks: Callbacks::new(list, info, params, messages),
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Which batches belong to which epoch of a fit, and to which validation.
 
+use crate::checkpoint::Position;
 use crate::error::TrainError;
 use crate::options::{FitGeneratorOptions, ValidationFreq};
-use crate::source::{Feed, Pull, Source, ValidationData};
+use crate::source::{Feed, Pull, Source, ValidationData, shorter};
 use keros_data::{ArraySequence, LoaderOptions, Shuffle};
+use std::ops::Range;
 
 /// The training data, cut into epochs.
 pub(crate) struct Plan {
@@ -47,36 +49,27 @@ impl Plan {
         shorter(self.steps_per_epoch.or(self.feed.len()), self.limit)
     }
 
-    /// Starts a pass at batch `batch` of `epoch`. With `steps_per_epoch`, epochs are cut from one
-    /// endless sequence of batches; without, an epoch is an epoch of the data.
-    pub(crate) fn start(&mut self, epoch: u64, batch: u64) -> Result<Pull<'_>, TrainError> {
+    /// Starts a pass at `position`. With `steps_per_epoch`, epochs are cut from one endless sequence of
+    /// batches; without, an epoch is an epoch of the data.
+    pub(crate) fn start(&mut self, position: &Position) -> Result<Pull<'_>, TrainError> {
+        let (epoch, batch) = (position.epoch, position.batch);
+        let (first_epoch, start) = match (position.next, self.steps_per_epoch) {
+            // The pass of the run that goes on.
+            (Some(next), _) => next,
+            (None, Some(steps)) => (0, epoch.saturating_mul(steps).saturating_add(batch)),
+            (None, None) => (epoch, batch),
+        };
         let left = self.epochs - epoch;
-        let batches = |steps: u64| Some(left.saturating_mul(steps).saturating_sub(batch));
-        match (self.steps_per_epoch, self.feed.fixed_len()) {
-            (Some(steps), _) => {
-                let start = epoch.saturating_mul(steps).saturating_add(batch);
-                self.feed.start(0, start, batches(steps))
-            }
-            (None, Some(len)) => self.feed.start(epoch, batch, batches(len)),
-            (None, None) => self.feed.start(epoch, batch, None),
-        }
+        let steps = self.steps_per_epoch.or(self.feed.fixed_len());
+        let limit = steps.map(|steps| left.saturating_mul(steps).saturating_sub(batch));
+        self.feed.start(first_epoch, start, limit)
     }
 
-    /// Brings the data to where a run was that took `taken` batches and is now in `epoch`.
-    pub(crate) fn resume(&mut self, epoch: u64, taken: u64) -> Result<(), TrainError> {
-        if let Some(sequence) = self.feed.sequence()
-            && sequence.changes_on_epoch_end()
-        {
-            for past in self.initial_epoch..epoch {
-                sequence.on_epoch_end(past);
-            }
-        }
-        self.feed.skip(taken)
+    /// Brings the data to where they were in a run that goes on at `position`.
+    pub(crate) fn resume(&mut self, position: &Position) -> Result<(), TrainError> {
+        let ended = position.ended.iter().copied();
+        self.feed.resume(ended, position.taken)
     }
-}
-
-fn shorter(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    a.into_iter().chain(b).min()
 }
 
 pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
@@ -90,17 +83,20 @@ pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(
 /// The data of the validations, and when they are due.
 pub(crate) struct Validation {
     pub(crate) feed: Feed,
-    pub(crate) steps: Option<u64>,
+    /// `validation_steps`.
+    asked: Option<u64>,
+    /// Batches after which a validation is cut off.
+    limit: Option<u64>,
     pub(crate) freq: ValidationFreq,
 }
 
 impl Validation {
-    /// `None` without validation data. `runs`: how often it will be validated, if that is known, so
-    /// that a generator is never read beyond.
+    /// `None` without validation data. `epochs`: those after some of which it will be validated, if
+    /// they are known, so that a generator is never read beyond.
     pub(crate) fn new(
         data: Option<ValidationData>,
         options: &FitGeneratorOptions<'_>,
-        runs: Option<u64>,
+        epochs: Option<Range<u64>>,
     ) -> Result<Option<Validation>, TrainError> {
         let freq = options.validation_freq.clone();
         if freq == ValidationFreq::Every(0) {
@@ -142,17 +138,26 @@ impl Validation {
             ..options.loader()
         };
         let limit = steps
-            .zip(runs)
-            .map(|(steps, runs)| steps.saturating_mul(runs));
+            .zip(epochs)
+            .map(|(steps, epochs)| steps.saturating_mul(freq.count_due(epochs)));
         Ok(Some(Validation {
             feed: Feed::new(source, loader, limit)?,
-            steps,
+            asked: options.validation_steps,
+            limit: options.limit_batches,
             freq,
         }))
     }
 
-    /// Batches of the next validation, if known.
+    /// Brings the data to where they were in a run that goes on at `position`.
+    pub(crate) fn resume(&mut self, position: &Position) -> Result<(), TrainError> {
+        // Every validation is the first epoch.
+        let ended = (0..position.ended_to_validate).map(|_| 0);
+        self.feed.resume(ended, position.taken_to_validate)
+    }
+
+    /// Batches that are asked for in the next validation, if it is not all of a generator; there may
+    /// be fewer.
     pub(crate) fn steps(&self) -> Option<u64> {
-        self.steps.or(self.feed.len())
+        shorter(self.asked.or(self.feed.len()), self.limit)
     }
 }

@@ -49,7 +49,7 @@ fn check(loss: &dyn Loss, dims: &[usize], weights: &[usize]) -> Result<usize, Tr
     let samples = samples.unwrap_or_default();
     let count = rows.iter().product();
     let expected = match loss.values(dims) == count {
-        true if weights == rows => return Ok(count),
+        true if same(weights, rows) => return Ok(count),
         true if rows.len() > 1 => format!("{samples:?}, or {rows:?} for those of positions"),
         true => format!("{samples:?}"),
         false => format!(
@@ -62,6 +62,11 @@ fn check(loss: &dyn Loss, dims: &[usize], weights: &[usize]) -> Result<usize, Tr
         expected,
         found: format!("{weights:?}"),
     })
+}
+
+/// Whether the shapes are the same, but for a last axis of 1 in one of them.
+fn same(a: &[usize], b: &[usize]) -> bool {
+    a == b || a.strip_suffix(&[1]) == Some(b) || b.strip_suffix(&[1]) == Some(a)
 }
 
 fn target_by_row(target: &Target, rows: usize) -> Result<Target, TensorError> {

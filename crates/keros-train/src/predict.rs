@@ -7,7 +7,7 @@ use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind};
-use keros_data::{Array, ArraySequence, Arrays, DataError, Recycling};
+use keros_data::{Array, ArraySequence, Arrays, DataError, LoadedBatch, Recycling};
 use keros_nn::Network;
 use keros_tensor::access::read;
 use keros_tensor::{Readback, Tensor};
@@ -46,10 +46,11 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
+        let messages = self.new_messages();
         let params = self.network.params();
-        let mut pass = LonePass::new(source.into(), options, Vec::new(), params)?;
+        let mut pass = LonePass::new(source.into(), options, Vec::new(), params, messages)?;
         let steps = pass.steps;
-        let mut pull = pass.feed.start(0, 0, steps)?;
+        let mut pull = pass.feed.start_once(steps)?;
         self.loader = Some(pull.stats());
         pass.callbacks.queue = pull.meter();
         let result = self.predict_all(&mut pull, steps, &mut pass.callbacks);
@@ -70,11 +71,13 @@ impl<N: Network> Trainer<N> {
         let mut pending = VecDeque::new();
         let mut batch_index = 0;
         let recycling = Recycling::start();
-        while steps.is_none_or(|steps| batch_index < steps) && stop.is_none() {
+        // A stop before the first batch ends the prediction after it, as in Keras.
+        while steps.is_none_or(|steps| batch_index < steps) && (stop.is_none() || batch_index == 0)
+        {
             let asked = Instant::now();
             let next = pull.next();
             wait += asked.elapsed();
-            let Some(batch) = next.transpose()? else {
+            let Some(LoadedBatch { batch, .. }) = next.transpose()? else {
                 break;
             };
             let begin = Event {
@@ -111,6 +114,9 @@ impl<N: Network> Trainer<N> {
         if batch_index == 0 {
             let expected = "at least one batch";
             return Err(TrainError::argument("predicting", "data", expected, "none"));
+        }
+        if stop.is_none() {
+            callbacks.warn_of_missing("prediction", batch_index, steps);
         }
         let end = Event {
             kind: EventKind::PredictEnd,

@@ -1,6 +1,7 @@
 //! A run as its callbacks share it: who is told of an event, and what goes along with it.
 
 use crate::error::TrainError;
+use crate::messages::Messages;
 use crate::seen::Seen;
 use crate::source::QueueMeter;
 use crate::trainer::Trainer;
@@ -43,7 +44,14 @@ pub(crate) enum LogsOf {
 }
 
 impl<'c> Callbacks<'c> {
-    pub(crate) fn new(list: CallbackList<'c>, info: RunInfo, params: &Params) -> Callbacks<'c> {
+    /// `messages` is told what the run says.
+    pub(crate) fn new(
+        mut list: CallbackList<'c>,
+        info: RunInfo,
+        params: &Params,
+        messages: Messages,
+    ) -> Callbacks<'c> {
+        list.push(messages);
         let mut callbacks = Callbacks {
             list,
             info,
@@ -64,7 +72,7 @@ impl<'c> Callbacks<'c> {
             shape: param.value().dims().to_vec(),
             trainable: param.trainable(),
         };
-        if !self.list.is_empty() {
+        if EventKind::ALL.iter().any(|kind| self.list.wants(*kind)) {
             self.params = params.iter().map(|(_, param)| tell(param)).collect();
         }
     }
@@ -117,6 +125,17 @@ impl<'c> Callbacks<'c> {
     /// Tells the user something that is not an error.
     pub(crate) fn warn(&mut self, text: String) {
         self.message(Level::Warning, text);
+    }
+
+    /// Tells the user of an evaluation or prediction that had fewer batches than were asked for.
+    pub(crate) fn warn_of_missing(&mut self, pass: &str, batches: u64, steps: Option<u64>) {
+        let missing = steps.map_or(0, |steps| steps.saturating_sub(batches));
+        if missing > 0 {
+            self.warn(format!(
+                "the {pass} ended after {batches} batches because the data ran out; \
+                 {missing} more were asked for"
+            ));
+        }
     }
 
     /// Tells the user something that is good to know.

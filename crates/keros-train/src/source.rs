@@ -3,8 +3,8 @@
 use crate::error::TrainError;
 use keros_callbacks::QueueStats;
 use keros_data::{
-    ArraySequence, Arrays, Batch, DataError, Generator, ImageFileFlow, ImageFlow, LoadedBatch,
-    Loader, LoaderOptions, Sequence, StatsHandle,
+    ArraySequence, Arrays, DataError, Generator, ImageFileFlow, ImageFlow, LoadedBatch, Loader,
+    LoaderOptions, Sequence, StatsHandle,
 };
 use std::sync::Arc;
 
@@ -112,6 +112,12 @@ impl From<ImageFileFlow> for ValidationData {
     }
 }
 
+impl From<ArraySequence> for ValidationData {
+    fn from(sequence: ArraySequence) -> ValidationData {
+        ValidationData::Source(sequence.into())
+    }
+}
+
 impl From<Arc<dyn Sequence>> for ValidationData {
     fn from(sequence: Arc<dyn Sequence>) -> ValidationData {
         ValidationData::Source(sequence.into())
@@ -176,23 +182,43 @@ impl Feed {
         (!sequence.changes_on_epoch_end()).then(|| sequence.len() as u64)
     }
 
-    /// Takes `batches` batches from a generator and drops them; a sequence needs no such thing.
-    pub(crate) fn skip(&mut self, batches: u64) -> Result<(), TrainError> {
-        let FeedSource::Generator(loader) = &mut self.source else {
-            return Ok(());
+    /// Brings the source to where it was in a run that goes on: `taken` batches are taken from a
+    /// generator and dropped; a sequence that changes hears again which epochs have ended.
+    pub(crate) fn resume(
+        &mut self,
+        ended: impl IntoIterator<Item = u64>,
+        taken: u64,
+    ) -> Result<(), TrainError> {
+        let loader = match &mut self.source {
+            FeedSource::Generator(loader) => loader,
+            FeedSource::Sequence(sequence) => {
+                if sequence.changes_on_epoch_end() {
+                    ended
+                        .into_iter()
+                        .for_each(|epoch| sequence.on_epoch_end(epoch));
+                }
+                return Ok(());
+            }
         };
-        for taken in 0..batches {
+        for before in 0..taken {
             if loader.next().transpose()?.is_none() {
-                let expected = format!("at least the {batches} batches that were taken before");
+                let expected = format!("at least the {taken} batches that were taken before");
                 return Err(TrainError::argument(
                     "resuming",
                     "generator",
                     expected,
-                    taken,
+                    before,
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Starts the pass of an evaluation or prediction of `steps` batches, or of all: a sequence has
+    /// those of one epoch and not more; a generator goes on where it is.
+    pub(crate) fn start_once(&mut self, steps: Option<u64>) -> Result<Pull<'_>, TrainError> {
+        let limit = shorter(steps, self.len());
+        self.start(0, 0, limit)
     }
 
     /// Starts a pass. A sequence begins at batch `start`, counted from epoch `first_epoch` of the
@@ -217,6 +243,11 @@ impl Feed {
             FeedSource::Generator(loader) => Ok(Pull::Lent(loader)),
         }
     }
+}
+
+/// The smaller of two numbers of batches, as far as they are known.
+pub(crate) fn shorter(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.into_iter().chain(b).min()
 }
 
 /// A running pass over a feed.
@@ -264,11 +295,10 @@ impl Pull<'_> {
         })
     }
 
-    pub(crate) fn next(&mut self) -> Option<Result<Batch, DataError>> {
-        let next = match self {
+    pub(crate) fn next(&mut self) -> Option<Result<LoadedBatch, DataError>> {
+        match self {
             Pull::Owned(loader) => loader.next(),
             Pull::Lent(loader) => loader.next(),
-        };
-        next.map(|loaded| loaded.map(|LoadedBatch { batch, .. }| batch))
+        }
     }
 }

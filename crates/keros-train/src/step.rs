@@ -1,13 +1,15 @@
 //! The one step behind every method: batch to device, forward, loss, backward, update.
 
 use crate::class_weight::ClassWeight;
-use crate::data::{by_port, check_indices, input_tensors, target_tensor, weights_by_port};
+use crate::data::{
+    by_port, check_indices, input_tensors, target_tensor, weight_tensor, weights_by_port,
+};
 use crate::error::TrainError;
 use crate::positions::Terms;
 use crate::settle::{Compared, OutputValues, StepValues};
 use crate::trainer::Trainer;
-use keros_data::{Arrays, Batch};
-use keros_nn::{Mode, Network, NnError, Output, Port, TargetKind};
+use keros_data::Batch;
+use keros_nn::{Mode, Network, NnError, Port, Target, TargetKind};
 use keros_tensor::{Readback, Tensor, TensorError, Workspace};
 
 impl<N: Network> Trainer<N> {
@@ -69,7 +71,9 @@ impl<N: Network> Trainer<N> {
 
     /// The outputs of a batch, on their way to the host.
     pub(crate) fn predict_step(&mut self, batch: &Batch) -> Result<Readback, TrainError> {
-        let done = self.forward(batch, Mode::Inference).and_then(|outputs| {
+        let done = self.inputs(batch).and_then(|inputs| {
+            let network = &mut self.network;
+            let outputs = network.forward(&mut self.workspace, &inputs, Mode::Inference)?;
             let values = outputs
                 .iter()
                 .map(|output| output.values(&mut self.workspace))
@@ -97,37 +101,33 @@ impl<N: Network> Trainer<N> {
         }
     }
 
-    fn forward(&mut self, batch: &Batch, mode: Mode) -> Result<Vec<Output>, TrainError> {
+    /// Begins a step with the inputs of a batch.
+    fn inputs(&mut self, batch: &Batch) -> Result<Vec<Tensor>, TrainError> {
         self.workspace.recycle();
         if !self.workspace.device().is_cpu() {
             check_indices(&self.network, &batch.inputs)?;
         }
-        let inputs = input_tensors(&mut self.workspace, self.network.inputs(), &batch.inputs)?;
-        Ok(self.network.forward(&mut self.workspace, &inputs, mode)?)
+        input_tensors(&mut self.workspace, self.network.inputs(), &batch.inputs)
     }
 
-    /// Runs a batch, leaves its values to the trackers and returns the gradient of the total loss, times
-    /// the optimizer's scale, with respect to each output.
-    fn compare(
+    /// What a batch has for each output with a loss; on `host` too, if the device is another one.
+    fn given(
         &mut self,
         batch: &Batch,
-        mode: Mode,
         class_weight: Option<&ClassWeight>,
-        place: Option<(u64, u64)>,
-    ) -> Result<Vec<Tensor>, TrainError> {
-        let outputs = self.forward(batch, mode)?;
+        mut host: Option<&mut Workspace>,
+    ) -> Result<Vec<Given>, TrainError> {
         let workspace = &mut self.workspace;
         let targets = batch.targets.as_ref().ok_or(TrainError::NoTargets)?;
-        let with_loss: Vec<&Port> = self
-            .network
-            .outputs()
-            .iter()
-            .zip(&self.heads)
+        let outputs = self.network.outputs().iter().zip(&self.heads);
+        let ports: Vec<&Port> = outputs
             .filter_map(|(port, head)| head.loss.as_ref().map(|_| port))
             .collect();
-        let mut arrays = by_port("targets", &with_loss, targets)?.into_iter();
-        let sample_weight = match class_weight {
-            None => batch.sample_weight.clone(),
+        let arrays = by_port("targets", &ports, targets)?;
+        let mut weights = weights_by_port(&ports, batch.sample_weight.as_ref())?;
+        let of_classes;
+        match class_weight {
+            None => {}
             Some(_) if self.heads.len() > 1 => {
                 let expected = "none, because the network has several outputs";
                 let found = "weights of classes";
@@ -139,21 +139,61 @@ impl<N: Network> Trainer<N> {
                 ));
             }
             Some(classes) => {
-                let of_samples = batch.sample_weight.as_ref().map(Arrays::first);
-                Some(classes.times(targets.first(), of_samples)?.into())
+                of_classes = classes.times(arrays[0], weights[0])?;
+                weights[0] = Some(&of_classes);
             }
-        };
+        }
+        let heads = self.heads.iter().zip(&self.trackers.outputs);
+        let losses = heads.filter_map(|(head, trackers)| {
+            let has_metrics = !trackers.metrics.is_empty();
+            head.loss
+                .as_ref()
+                .map(|loss| (loss.target_kind(), has_metrics))
+        });
+        let mut given = Vec::with_capacity(ports.len());
+        for (((kind, has_metrics), array), weights) in losses.zip(arrays).zip(weights) {
+            let target = target_tensor(workspace, kind, array)?;
+            let weight = |workspace: &mut Workspace| {
+                let tensor = weights.map(|weights| weight_tensor(workspace, weights));
+                tensor.transpose()
+            };
+            let weights = weight(workspace)?;
+            let read = has_metrics || kind == TargetKind::Labels;
+            given.push(Given {
+                host_target: match host.as_deref_mut() {
+                    Some(host) if read => Some(target_tensor(host, kind, array)?),
+                    _ => None,
+                },
+                host_weights: match host.as_deref_mut() {
+                    Some(host) => weight(host)?,
+                    None => weights.clone(),
+                },
+                target,
+                weights,
+            });
+        }
+        Ok(given)
+    }
+
+    /// Runs a batch, leaves its values to the trackers and returns the gradient of the total loss, times
+    /// the optimizer's scale, with respect to each output.
+    fn compare(
+        &mut self,
+        batch: &Batch,
+        mode: Mode,
+        class_weight: Option<&ClassWeight>,
+        place: Option<(u64, u64)>,
+    ) -> Result<Vec<Tensor>, TrainError> {
+        let inputs = self.inputs(batch)?;
         // What is read on the host is made there too where the device is another one.
-        let mut host = match workspace.device().is_cpu() {
+        let mut host = match self.workspace.device().is_cpu() {
             true => None,
             false => Some(self.trackers.host_workspace()),
         };
-        let weights = weights_by_port(workspace, &with_loss, sample_weight.as_ref())?;
-        let host_weights = match &mut host {
-            None => weights.clone(),
-            Some(host) => weights_by_port(host, &with_loss, sample_weight.as_ref())?,
-        };
-        let mut weights = weights.iter().zip(host_weights);
+        // Before the network sees the batch, which leaves its traces in layers that keep statistics.
+        let mut given = self.given(batch, class_weight, host.as_mut())?.into_iter();
+        let workspace = &mut self.workspace;
+        let outputs = self.network.forward(workspace, &inputs, mode)?;
 
         let loss_scale = self.optimizer.loss_scale().unwrap_or(1.0);
         let rules = self.network.param_rules();
@@ -165,31 +205,23 @@ impl<N: Network> Trainer<N> {
         for ((output, head), trackers) in
             outputs.iter().zip(&self.heads).zip(&self.trackers.outputs)
         {
-            let (Some(loss), Some(array)) =
-                (&head.loss, head.loss.as_ref().and_then(|_| arrays.next()))
+            let (Some(loss), Some(given)) =
+                (&head.loss, head.loss.as_ref().and_then(|_| given.next()))
             else {
                 grads.push(zeros(workspace, output.logits.dims())?);
                 values.push(None);
                 continue;
             };
-            let (weights, host_weights) = weights.next().unwrap_or((&None, None));
-            let kind = loss.target_kind();
             let has_metrics = !trackers.metrics.is_empty();
-            let target = target_tensor(workspace, kind, array)?;
-            let host_target = match &mut host {
-                Some(host) if has_metrics || kind == TargetKind::Labels => {
-                    let target = target_tensor(host, kind, array)?;
-                    loss.check_target(output, &target)?;
-                    target
-                }
-                _ => target.clone(),
-            };
+            if let Some(target) = &given.host_target {
+                loss.check_target(output, target)?;
+            }
             let terms = Terms {
                 output: output.clone(),
-                target,
-                host_target,
-                weights: weights.clone(),
-                host_weights,
+                host_target: given.host_target.unwrap_or_else(|| given.target.clone()),
+                target: given.target,
+                weights: given.weights,
+                host_weights: given.host_weights,
             };
             let Terms {
                 output: of_weights,
@@ -232,6 +264,16 @@ impl<N: Network> Trainer<N> {
         }
         Ok(grads)
     }
+}
+
+/// What an output is compared with, as tensors.
+struct Given {
+    target: Target,
+    /// On the host, if it is read there and the network is elsewhere.
+    host_target: Option<Target>,
+    weights: Option<Tensor>,
+    /// On the host.
+    host_weights: Option<Tensor>,
 }
 
 /// Bytes that were asked for and bytes that were free, if memory was used up.

@@ -1,8 +1,10 @@
 //! A network with everything it needs to be trained.
 
 use crate::error::TrainError;
+use crate::messages::Messages;
 use crate::settle::Pending;
 use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
+use keros_callbacks::Message;
 use keros_data::{LoaderStats, StatsHandle};
 use keros_nn::{
     DtypePolicy, Loss, LossScaleOptimizer, Metric, Network, NnError, Optimizer, Resolve,
@@ -22,6 +24,8 @@ pub struct Trainer<N> {
     pub(crate) workspace: Workspace,
     /// The counters of the last pass over data.
     pub(crate) loader: Option<StatsHandle>,
+    /// What the last run said.
+    messages: Messages,
 }
 
 /// What an output of the network is compared by.
@@ -78,6 +82,35 @@ impl<N: Network> Trainer<N> {
     /// the first.
     pub fn loader_stats(&self) -> Option<LoaderStats> {
         self.loader.as_ref().map(StatsHandle::read)
+    }
+
+    /// What the run of `fit`, `fit_generator`, `evaluate`, `predict` or a loop of your own that began
+    /// last has said to its user, whatever its `verbose` shows and even if it failed: warnings, such
+    /// as that the data ran out, failures of callbacks that did not end it, and what callbacks had to
+    /// say. In order; of more than 1000 the last ones.
+    ///
+    /// ```
+    /// # use keros_data::Array;
+    /// # use keros_nn::{Sequential, layers::Dense};
+    /// # use keros_tensor::Device;
+    /// # use keros_train::{PredictOptions, TrainError, Trainer};
+    /// # let network = Sequential::builder([1]).layer(Dense::new(1)).build(&Device::Cpu, 1)?;
+    /// # let mut trainer = Trainer::builder(network).optimizer("sgd").loss("mse").compile()?;
+    /// # let x = Array::from_vec(&[2, 1], vec![0.0_f32, 1.0])?;
+    /// let options = PredictOptions { steps: Some(9), ..PredictOptions::default() };
+    /// trainer.predict(x, options)?;
+    /// let said = trainer.messages();
+    /// assert!(said[0].text.contains("because the data ran out"));
+    /// # Ok::<(), TrainError>(())
+    /// ```
+    pub fn messages(&self) -> Vec<Message> {
+        self.messages.read()
+    }
+
+    /// Begins the messages of a run.
+    pub(crate) fn new_messages(&mut self) -> Messages {
+        self.messages = Messages::default();
+        self.messages.clone()
     }
 
     /// The log keys, in the order of the logs: `loss`; the losses of the outputs if there are
@@ -282,6 +315,7 @@ impl<N: Network> TrainerBuilder<N> {
             trackers,
             seed: self.seed,
             loader: None,
+            messages: Messages::default(),
         })
     }
 }

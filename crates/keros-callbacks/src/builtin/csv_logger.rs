@@ -31,7 +31,7 @@ pub struct CsvLogger {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Written {
     columns: Vec<String>,
-    /// Length of the file after the last row; `None` before the first one.
+    /// Length of the file after the last row; `None` before the first one of a file that is replaced.
     bytes: Option<u64>,
 }
 
@@ -74,12 +74,11 @@ impl CsvLogger {
     /// Opens the file where the next row goes.
     fn open(&mut self) -> io::Result<File> {
         let mut file = open(&self.path)?;
-        match (self.written.bytes, self.append) {
-            (Some(bytes), _) if bytes <= file.metadata()?.len() => file.set_len(bytes)?,
-            (None, true) => {}
-            // The rows of a resumed run are gone, or the file is another one.
-            (Some(_) | None, _) => file.set_len(0)?,
-        }
+        let len = file.metadata()?.len();
+        // Where the rows of a resumed run are gone, the file is another one.
+        let ours = |bytes: &u64| self.append || *bytes <= len;
+        let kept = self.written.bytes.filter(ours).unwrap_or(0);
+        file.set_len(kept.min(len))?;
         file.seek(SeekFrom::End(0))?;
         Ok(file)
     }
@@ -171,7 +170,9 @@ impl Callback for CsvLogger {
     fn on_train_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
         (self.file, self.written) = (None, Written::default());
         // A path that cannot be written is told before anything is trained.
-        open(&self.path).map_err(|error| self.failed(error))?;
+        let len = open(&self.path).and_then(|file| Ok(file.metadata()?.len()));
+        let len = len.map_err(|error| self.failed(error))?;
+        self.written.bytes = self.append.then_some(len);
         Ok(Decision::CONTINUE)
     }
 

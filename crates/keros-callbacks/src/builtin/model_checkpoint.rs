@@ -70,7 +70,8 @@ impl ModelCheckpoint {
         self
     }
 
-    /// Whether only an improvement is saved. Default false.
+    /// Whether only an improvement is saved, which needs a value: nothing is saved in an epoch without
+    /// the monitored log, such as one without a validation, where Keras 3 saves. Default false.
     #[must_use]
     pub fn save_best_only(mut self, best_only: bool) -> ModelCheckpoint {
         self.save_best_only = best_only;
@@ -126,11 +127,11 @@ impl ModelCheckpoint {
 
     fn save(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         let (epoch, batch) = (cx.event().epoch + 1, cx.event().batch + 1);
-        let path = self.path.path(epoch, batch, cx.logs()?)?;
         let mut why = String::new();
-        if self.save_best_only
-            && let Some(value) = self.monitor.value(cx)?
-        {
+        if self.save_best_only {
+            let Some(value) = self.monitor.value(cx)? else {
+                return Ok(());
+            };
             let name = &self.monitor.name;
             let best = self.seen.best;
             let best_text = best.map_or_else(|| "nothing".to_owned(), |best| format!("{best:.5}"));
@@ -144,6 +145,7 @@ impl ModelCheckpoint {
             self.seen.best = Some(value);
             why = format!("{name} improved from {best_text} to {value:.5}, ");
         }
+        let path = self.path.path(epoch, batch, cx.logs()?)?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)
                 .map_err(|error| format!("making the folder {}: {error}", folder.display()))?;
@@ -183,7 +185,10 @@ impl Callback for ModelCheckpoint {
 
     fn on_train_batch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         self.seen.batches += 1;
-        if SaveFreq::Batches(self.seen.batches) == self.save_freq {
+        // More than that if the run was resumed with another frequency.
+        if let SaveFreq::Batches(every) = self.save_freq
+            && self.seen.batches >= every
+        {
             self.seen.batches = 0;
             self.save(cx)?;
         }

@@ -63,6 +63,31 @@ fn appending_keeps_what_is_there_and_another_separator_is_used() {
 }
 
 #[test]
+fn a_row_after_a_checkpoint_in_the_first_epoch_is_replaced_too() {
+    for append in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.csv");
+        let logger = || CsvLogger::new(&path).append(append);
+        train(logger(), 0, 1, Vec::new());
+        let states = train(logger(), 1, 1, Vec::new());
+        // The killed run has written the row of its first epoch.
+        train(logger(), 1, 2, Vec::new());
+        train(logger(), 1, 3, states);
+        let expected = [
+            "epoch,loss,val_loss",
+            "0,1.0,2.0",
+            "1,0.5,2.0",
+            "2,0.3333333333333333,2.0",
+        ];
+        let rows = rows(&path);
+        match append {
+            true => assert_eq!(rows, expected),
+            false => assert_eq!(rows[1..], expected[2..]),
+        }
+    }
+}
+
+#[test]
 fn a_path_that_cannot_be_written_is_told_before_training() {
     let folder = tempfile::tempdir().unwrap();
     let mut list = CallbackList::new().with(CsvLogger::new(folder.path()));

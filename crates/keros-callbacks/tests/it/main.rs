@@ -9,6 +9,7 @@ mod backup_and_restore;
 mod csv_logger;
 mod history;
 mod list;
+mod model_checkpoint;
 #[cfg(feature = "progress")]
 mod progress;
 #[cfg(feature = "remote")]

@@ -4,8 +4,10 @@ use crate::support::FakeRun;
 use keros_callbacks::{
     BackupAndRestore, CallbackList, CallbackState, CsvLogger, Decision, EarlyStopping, EventKind,
     History, LearningRateScheduler, Logs, Mode, ModelCheckpoint, ReduceLrOnPlateau, SaveFreq,
+    Weights, state,
 };
 use proptest::prelude::*;
+use serde_bytes::ByteBuf;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -142,6 +144,48 @@ proptest! {
             outcome(&run, &history, whole.path())
         );
     }
+}
+
+#[test]
+fn best_weights_take_four_bytes_each_in_a_checkpoint() {
+    let weights = Weights {
+        params: vec![
+            (
+                "kernel".into(),
+                (0..1000).map(|i| (i as f32).sin()).collect(),
+            ),
+            ("bias".into(), vec![f32::MIN_POSITIVE, -0.0, f32::INFINITY]),
+        ],
+    };
+    let bytes = state::to_bytes(&weights).unwrap();
+    assert!(bytes.len() < 4 * 1003 + 40, "{} bytes", bytes.len());
+    assert_eq!(state::from_bytes::<Weights>(&bytes).unwrap(), weights);
+    // As a checkpoint keeps it.
+    let kept = CallbackState {
+        name: "EarlyStopping".into(),
+        state: bytes,
+    };
+    let bytes = state::to_bytes(&kept).unwrap();
+    assert!(bytes.len() < 4 * 1003 + 80, "{} bytes", bytes.len());
+    assert_eq!(state::from_bytes::<CallbackState>(&bytes).unwrap(), kept);
+
+    let few = Weights {
+        params: vec![("bias".into(), vec![0.5, -2.0])],
+    };
+    let text = serde_json::to_string(&few).unwrap();
+    assert_eq!(text, r#"{"params":[["bias",[0.5,-2.0]]]}"#);
+    assert_eq!(serde_json::from_str::<Weights>(&text).unwrap(), few);
+    let torn = state::to_bytes(&Torn {
+        params: vec![("bias".into(), ByteBuf::from([0; 7]))],
+    });
+    let error = state::from_bytes::<Weights>(&torn.unwrap()).unwrap_err();
+    assert!(error.to_string().contains("four bytes"), "{error}");
+}
+
+/// Weights whose last value has three bytes.
+#[derive(serde::Serialize)]
+struct Torn {
+    params: Vec<(String, ByteBuf)>,
 }
 
 #[test]

@@ -555,11 +555,11 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
     }
 
     fn finalize(&mut self, params: &Params) -> Result<(), NnError> {
-        if self.average.is_none() || self.batches == 0 {
-            return Ok(());
+        if self.swapped {
+            // The weights stand where the averages belong. Else they would be taken for them later.
+            self.swap_averages(params)?;
         }
-        if std::mem::take(&mut self.swapped) {
-            // They stand there already.
+        if self.average.is_none() || self.batches == 0 {
             return Ok(());
         }
         self.prepare(params)?;

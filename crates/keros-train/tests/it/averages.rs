@@ -67,6 +67,34 @@ fn the_validation_is_that_of_the_averages_which_are_left_at_the_end() {
     }
 }
 
+#[test]
+fn averages_that_were_left_in_the_model_are_still_the_averages() {
+    let folder = tempfile::tempdir().unwrap();
+    let later = |swap_on_epoch| {
+        let mut trainer = averaging();
+        let swap = || SwapEmaWeights::new().swap_on_epoch(swap_on_epoch);
+        fit(&mut trainer, 3, CallbackList::new().with(swap())).unwrap();
+        let path = folder.path().join(format!("{swap_on_epoch}.safetensors"));
+        trainer.save(&path).unwrap();
+        let plain = evaluate(&mut trainer);
+        let (x, y) = problem(40);
+        let options = EvaluateOptions {
+            batch_size: 8,
+            callbacks: CallbackList::new().with(swap()),
+            verbose: Verbose::Silent,
+            ..EvaluateOptions::default()
+        };
+        let logs = trainer.evaluate(x, y, options).unwrap();
+        assert_eq!(logs.number("loss"), Some(plain));
+        let history = fit(&mut trainer, 2, CallbackList::new().with(swap())).unwrap();
+        (std::fs::read(path).unwrap(), history, weights(&trainer))
+    };
+    assert!(
+        later(true) == later(false),
+        "files, histories or weights differ"
+    );
+}
+
 /// Averages swapped at epoch ends, and checkpoints; fails after `dies` batches.
 fn fit_backed_up(folder: &Path, dies: Option<u64>) -> (Option<History>, Vec<f32>) {
     let mut trainer = averaging();

@@ -3,15 +3,19 @@
 use crate::support::{FEATURES, endless, problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{
-    Callback, CallbackList, CallbackResult, Context, Decision, EventKind, EventSet, FailurePolicy,
-    History, LambdaCallback, ModelCheckpoint, Verbose, state,
+    Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping, EventKind, EventSet,
+    FailurePolicy, History, LambdaCallback, ModelCheckpoint, Verbose, state,
 };
-use keros_data::{ArraySequence, Shuffle};
+use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::Sequential;
 use keros_nn::layers::{Dense, Dropout};
-use keros_train::{FitGeneratorOptions, FitOptions, Source, TrainError, Trainer, load_network};
+use keros_train::{
+    FitGeneratorOptions, FitOptions, LoopOptions, Source, TrainError, Trainer, ValidationFreq,
+    load_network,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Asks for a checkpoint after `at` train batches and epochs of this run, then fails as a killed
 /// process would; or resumes. Counts the events it has seen, and keeps the count in the checkpoint.
@@ -149,15 +153,114 @@ fn generators(
     trainer.fit_generator(Source::generator(endless(40, 8)), options)
 }
 
+/// A sequence whose length and batches depend on the epochs that it has heard to end.
+#[derive(Default)]
+struct Changing {
+    ended: Mutex<Vec<u64>>,
+}
+
+impl Sequence for Changing {
+    fn len(&self) -> usize {
+        3 + self.ended.lock().unwrap().len() % 2
+    }
+
+    fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+        let ended = self.ended.lock().unwrap();
+        let heard = ended.iter().fold(0, |sum, epoch| 3 * sum + epoch + 1);
+        let row = (7 * heard + 3 * epoch + 5 * index as u64) as usize % 40;
+        let (x, y) = problem(48);
+        Ok(Batch::new(x.slice(row..row + 8)?, y.slice(row..row + 8)?))
+    }
+
+    fn on_epoch_end(&self, epoch: u64) {
+        self.ended.lock().unwrap().push(epoch);
+    }
+
+    fn changes_on_epoch_end(&self) -> bool {
+        true
+    }
+}
+
+fn changing<'a>(callback: Interrupter) -> FitGeneratorOptions<'a> {
+    FitGeneratorOptions {
+        epochs: EPOCHS + 1,
+        validation_data: Some(Source::sequence(Changing::default()).into()),
+        verbose: Verbose::Silent,
+        callbacks: CallbackList::new().with(callback),
+        ..FitGeneratorOptions::default()
+    }
+}
+
+fn changing_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    trainer.fit_generator(Source::sequence(Changing::default()), changing(callback))
+}
+
+fn changing_in_short_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        steps_per_epoch: Some(2),
+        ..changing(callback)
+    };
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
+fn changing_in_long_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        steps_per_epoch: Some(8),
+        validation_freq: ValidationFreq::Every(2),
+        ..changing(callback)
+    };
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
+fn changing_in_epochs_cut_short(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let cutter = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        Ok(match (cx.event().epoch, cx.event().batch) {
+            (1, 1) => Decision::stop_epoch(),
+            _ => Decision::CONTINUE,
+        })
+    });
+    let mut options = changing(callback);
+    options.callbacks.push(cutter);
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
+fn changing_in_limited_epochs(
+    trainer: &mut Trainer<Sequential>,
+    callback: Interrupter,
+) -> Result<History, TrainError> {
+    let options = FitGeneratorOptions {
+        limit_batches: Some(3),
+        ..changing(callback)
+    };
+    trainer.fit_generator(Source::sequence(Changing::default()), options)
+}
+
 #[test]
 fn a_resumed_run_is_the_run_that_was_never_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let ways: [(&str, Fit); 4] = [
+    let ways: [(&str, Fit); 9] = [
         ("arrays", arrays),
         ("steps_per_epoch", cut_arrays),
         ("sequence", sequence),
         ("generators", generators),
+        ("changing", changing_epochs),
+        ("changing, short", changing_in_short_epochs),
+        ("changing, long", changing_in_long_epochs),
+        ("changing, cut", changing_in_epochs_cut_short),
+        ("changing, limited", changing_in_limited_epochs),
     ];
     for (name, fit) in ways {
         let mut whole = trainer();
@@ -211,6 +314,88 @@ fn a_callback_that_may_fail_keeps_no_checkpoint_from_being_written() {
         };
         trainer.fit(x, y, options).unwrap();
         assert!(path.exists());
+    }
+}
+
+#[test]
+fn the_best_weights_in_a_checkpoint_take_the_room_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let size = |restore| {
+        let network = Sequential::builder([FEATURES])
+            .layer(Dense::new(500))
+            .layer(Dense::new(3).activation("softmax"))
+            .build(test_device(), 7)
+            .unwrap();
+        let mut trainer = Trainer::builder(network)
+            .optimizer("sgd")
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap();
+        let (x, y) = problem(8);
+        let stopping = EarlyStopping::new("loss").restore_best_weights(restore);
+        let saver =
+            LambdaCallback::new().on(EventKind::EpochEnd, |_| Ok(Decision::checkpoint(&path)));
+        let options = FitOptions {
+            verbose: Verbose::Silent,
+            callbacks: CallbackList::new().with(stopping).with(saver),
+            ..FitOptions::default()
+        };
+        trainer.fit(x, y, options).unwrap();
+        fs::metadata(&path).unwrap().len()
+    };
+    let values = 500 * (FEATURES as u64 + 1) + 3 * 501;
+    let best = size(true) - size(false);
+    assert!(
+        (4 * values..4 * values + 200).contains(&best),
+        "{best} bytes for {values}"
+    );
+}
+
+#[test]
+fn a_run_that_is_stopped_when_it_resumes_trains_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let resume = || {
+        let both = |_: &mut Context<'_>| {
+            let mut decision = Decision::resume(&path);
+            decision.merge(Decision::stop("not today"));
+            Ok(decision)
+        };
+        CallbackList::new().with(LambdaCallback::new().on(EventKind::TrainBegin, both))
+    };
+    // In the middle of the second epoch, and at its end.
+    for (at, updates) in [(6, 5), (8, 6)] {
+        let (x, y) = problem(40);
+        arrays(&mut trainer(), Interrupter::new(&path, Some(at), false)).unwrap_err();
+        let mut resumed = trainer();
+        let options = FitOptions {
+            batch_size: Some(12),
+            epochs: EPOCHS,
+            validation_split: 0.2,
+            verbose: Verbose::Silent,
+            callbacks: resume(),
+            ..FitOptions::default()
+        };
+        let history = resumed.fit(x, y, options).unwrap();
+        assert_eq!(history.epochs().len(), 2, "at {at}");
+        assert_eq!(resumed.optimizer().iterations(), updates, "at {at}");
+
+        let mut own = trainer();
+        let options = LoopOptions {
+            epochs: EPOCHS,
+            steps_per_epoch: Some(3),
+            verbose: Verbose::Silent,
+            callbacks: resume(),
+            ..LoopOptions::default()
+        };
+        let mut events = own.on_train_begin(options).unwrap();
+        assert_eq!(events.stop_training(), Some("not today"));
+        if events.on_epoch_begin(&mut own).unwrap().is_some() {
+            assert_eq!((at, events.next_batch()), (6, None));
+            events.on_epoch_end(&mut own).unwrap();
+        }
+        assert_eq!(events.on_epoch_begin(&mut own).unwrap(), None);
     }
 }
 

@@ -1,9 +1,14 @@
 //! Which events come when, what logs they carry, and what decisions do.
 
 use crate::support::{Recorder, endless, problem, trainer};
-use keros_callbacks::{CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Verbose};
+use keros_callbacks::{
+    CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
+};
+use keros_data::Batch;
+use keros_nn::Sequential;
 use keros_train::{
-    EvaluateOptions, FitGeneratorOptions, FitOptions, PredictOptions, Source, TrainError,
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, LoopOptions,
+    PredictOptions, Source, TrainError, Trainer,
 };
 
 fn options<'a>(callbacks: CallbackList<'a>, epochs: u64) -> FitOptions<'a> {
@@ -118,6 +123,79 @@ fn a_stop_ends_the_epoch_with_validation_and_the_run_with_train_end() {
 }
 
 #[test]
+fn a_stop_ends_the_run_with_the_batch_that_it_is_asked_at_or_the_next() {
+    use EventKind::{
+        AfterBackward, BeforeStep, CheckpointSaved, EpochBegin, TrainBatchBegin, TrainBatchEnd,
+        TrainBegin,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let cases = [
+        (TrainBegin, (1, 1)),
+        (EpochBegin, (2, 1)),
+        (TrainBatchBegin, (2, 2)),
+        (AfterBackward, (2, 2)),
+        (BeforeStep, (2, 2)),
+        (TrainBatchEnd, (2, 2)),
+        (CheckpointSaved, (2, 2)),
+    ];
+    for (kind, expected) in cases {
+        let (x, y) = problem(128);
+        let mut recorder = Recorder::default();
+        // In the second epoch, at its second batch.
+        let stopper = LambdaCallback::new().on(kind, |cx| {
+            let early = [TrainBegin, EpochBegin].contains(&kind);
+            let (epoch, batch) = (cx.event().epoch, cx.event().batch);
+            Ok(
+                match kind == TrainBegin || (epoch == 1 && (early || batch == 1)) {
+                    true => Decision::stop("enough"),
+                    false => Decision::CONTINUE,
+                },
+            )
+        });
+        let saver = LambdaCallback::new().on(TrainBatchEnd, |_| Ok(Decision::checkpoint(&path)));
+        let list = CallbackList::new().with(stopper).with(saver);
+        let fit = FitOptions {
+            validation_data: Some(problem(10).into()),
+            ..options(list.with(&mut recorder), 5)
+        };
+        let history = trainer().fit(x, y, fit).unwrap();
+        let epochs = history.get("val_loss").len();
+        let last = format!("train_batch_end e{}", epochs - 1);
+        let batches = recorder.lines.iter().filter(|line| line.starts_with(&last));
+        assert_eq!((epochs, batches.count()), expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_stop_at_a_checkpoint_of_an_epoch_starts_no_other_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let callbacks = || {
+        let saver = LambdaCallback::new()
+            .on(EventKind::EpochEnd, |_| Ok(Decision::checkpoint(&path)))
+            .on(EventKind::CheckpointSaved, |_| Ok(Decision::stop("saved")));
+        CallbackList::new().with(saver)
+    };
+    let (x, y) = problem(32);
+    let history = trainer().fit(x, y, options(callbacks(), 5)).unwrap();
+    assert_eq!(history.epochs().len(), 1);
+
+    let mut trainer = trainer();
+    let own = LoopOptions {
+        epochs: 5,
+        callbacks: callbacks(),
+        verbose: Verbose::Silent,
+        ..LoopOptions::default()
+    };
+    let mut events = trainer.on_train_begin(own).unwrap();
+    events.on_epoch_begin(&mut trainer).unwrap();
+    events.on_epoch_end(&mut trainer).unwrap();
+    assert_eq!(events.stop_training(), Some("saved"));
+    assert_eq!(events.on_epoch_begin(&mut trainer).unwrap(), None);
+}
+
+#[test]
 fn a_stop_at_epoch_end_or_in_validation_starts_no_other_epoch() {
     for kind in [
         EventKind::EpochEnd,
@@ -132,6 +210,34 @@ fn a_stop_at_epoch_end_or_in_validation_starts_no_other_epoch() {
         };
         let history = trainer().fit(x, y, fit).unwrap();
         assert_eq!(history.epochs().len(), 1, "{kind}");
+    }
+}
+
+#[test]
+fn a_stop_of_a_lone_evaluation_or_prediction_ends_it_after_a_batch() {
+    use EventKind::{PredictBatchBegin, PredictBegin, TestBatchBegin, TestBatchEnd, TestBegin};
+    let (x, y) = problem(100);
+    for kind in [TestBegin, TestBatchBegin, TestBatchEnd] {
+        let mut recorder = Recorder::default();
+        let stopper = LambdaCallback::new().on(kind, |_| Ok(Decision::stop("enough")));
+        let evaluate = EvaluateOptions {
+            callbacks: CallbackList::new().with(stopper).with(&mut recorder),
+            verbose: Verbose::Silent,
+            ..EvaluateOptions::default()
+        };
+        trainer().evaluate(x.clone(), y.clone(), evaluate).unwrap();
+        assert_eq!(recorder.lines.len(), 4, "{kind}: {:?}", recorder.lines);
+        assert!(recorder.messages.is_empty(), "{:?}", recorder.messages);
+    }
+    for kind in [PredictBegin, PredictBatchBegin] {
+        let stopper = LambdaCallback::new().on(kind, |_| Ok(Decision::stop("enough")));
+        let predict = PredictOptions {
+            callbacks: CallbackList::new().with(stopper),
+            verbose: Verbose::Silent,
+            ..PredictOptions::default()
+        };
+        let outputs = trainer().predict(x.clone(), predict).unwrap();
+        assert_eq!(outputs[0].shape(), [32, 3], "{kind}");
     }
 }
 
@@ -287,6 +393,76 @@ fn a_generator_that_ends_early_closes_its_epoch_and_ends_the_training() {
         .count();
     assert_eq!(begins, 6, "no event for a batch that does not come");
     assert!(recorder.lines.last().unwrap().starts_with("train_end"));
+}
+
+#[test]
+fn what_a_run_says_is_kept_where_nothing_is_shown() {
+    let mut trainer = trainer();
+    let texts = |trainer: &Trainer<Sequential>| {
+        let messages = trainer.messages().into_iter();
+        messages
+            .map(|message| message.text)
+            .collect::<Vec<String>>()
+    };
+    assert!(trainer.messages().is_empty());
+    let fit = FitGeneratorOptions {
+        steps_per_epoch: Some(4),
+        epochs: 50,
+        verbose: Verbose::Silent,
+        ..FitGeneratorOptions::default()
+    };
+    let six = || Source::generator(endless(32, 8).take(6));
+    trainer.fit_generator(six(), fit).unwrap();
+    assert_eq!(
+        texts(&trainer),
+        [
+            "epoch 2 ended after 2 of 4 batches because the data ran out",
+            "the data ran out in epoch 2 of 50; training ends here",
+        ]
+    );
+    let steps = GeneratorOptions {
+        steps: Some(8),
+        ..GeneratorOptions::default()
+    };
+    trainer.evaluate_generator(six(), steps).unwrap();
+    let [text] = &texts(&trainer)[..] else {
+        panic!("{:?}", trainer.messages());
+    };
+    assert!(text.contains("2 more were asked for"), "{text}");
+
+    // A failure that ends nothing, then words at every batch.
+    let (x, y) = problem(600);
+    let talks = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        let step = cx.event().step;
+        cx.message(Level::Info, format!("step {step}"));
+        Ok(Decision::CONTINUE)
+    });
+    let fails = LambdaCallback::new().on(EventKind::TrainBegin, |_| Err("disk full".into()));
+    let mut list = CallbackList::new();
+    list.push_with(fails, FailurePolicy::Disable);
+    list.push(talks);
+    let mut events = trainer
+        .on_train_begin(LoopOptions {
+            callbacks: list,
+            verbose: Verbose::Silent,
+            ..LoopOptions::default()
+        })
+        .unwrap();
+    let [message] = &trainer.messages()[..] else {
+        panic!("{:?}", trainer.messages());
+    };
+    assert_eq!(message.level, Level::Error);
+    assert!(message.text.contains("disk full"), "{}", message.text);
+    events.on_epoch_begin(&mut trainer).unwrap();
+    for row in 0..1100 {
+        let row = row % 600;
+        let [x, y] = [&x, &y].map(|array| array.slice(row..row + 1).unwrap());
+        let batch = Batch::new(x, y);
+        events.train_on_batch(&mut trainer, &batch).unwrap();
+    }
+    let texts = texts(&trainer);
+    let last = format!("step {}", trainer.optimizer().iterations());
+    assert_eq!((texts.len(), texts.last()), (1000, Some(&last)));
 }
 
 #[test]

@@ -231,6 +231,72 @@ fn predictions_come_in_the_order_of_the_rows() {
     }
 }
 
+/// Of 40 rows: two batches.
+const MANY: Option<u64> = Some(5);
+
+#[test]
+fn a_prediction_or_evaluation_of_more_batches_than_there_are_is_one_of_all() {
+    let (x, y) = problem(40);
+    let mut trainer = trainer();
+    let mut recorder = Recorder::default();
+    let predict = PredictOptions {
+        steps: MANY,
+        callbacks: CallbackList::new().with(&mut recorder),
+        verbose: Verbose::Silent,
+        ..PredictOptions::default()
+    };
+    let many = trainer.predict(x.clone(), predict).unwrap();
+    let all = PredictOptions {
+        verbose: Verbose::Silent,
+        ..PredictOptions::default()
+    };
+    assert_eq!(many, trainer.predict(x.clone(), all).unwrap());
+    assert_eq!(many[0].shape(), [40, 3]);
+    let text =
+        "the prediction ended after 2 batches because the data ran out; 3 more were asked for";
+    assert_eq!(recorder.messages, [text]);
+
+    let mut recorder = Recorder::default();
+    let evaluate = EvaluateOptions {
+        steps: MANY,
+        callbacks: CallbackList::new().with(&mut recorder),
+        ..evaluate_quiet()
+    };
+    let many = trainer.evaluate(x.clone(), y.clone(), evaluate).unwrap();
+    assert_eq!(many, trainer.evaluate(x, y, evaluate_quiet()).unwrap());
+    assert_eq!(
+        recorder.messages,
+        [text.replace("prediction", "evaluation")]
+    );
+}
+
+#[test]
+fn a_validation_of_more_batches_than_there_are_is_one_of_all() {
+    let (x, y) = problem(32);
+    let run = |validation_steps, limit_batches| {
+        let mut recorder = Recorder::default();
+        let options = FitOptions {
+            epochs: 2,
+            validation_data: Some(problem(40).into()),
+            validation_steps,
+            limit_batches,
+            callbacks: CallbackList::new().with(&mut recorder),
+            ..quiet()
+        };
+        let history = trainer().fit(x.clone(), y.clone(), options).unwrap();
+        let tested = recorder
+            .lines
+            .iter()
+            .filter(|line| line.starts_with("test_batch_end"));
+        (history, tested.count(), recorder.messages.len())
+    };
+    let (all, tested, messages) = run(None, None);
+    assert_eq!((tested, messages), (4, 0));
+    assert_eq!(run(MANY, None), (all.clone(), 4, 2));
+    // A limit asks for nothing.
+    assert_eq!(run(None, MANY), (all, 4, 0));
+}
+
 #[test]
 fn shuffling_is_new_each_epoch_and_can_be_switched_off() {
     let (x, y) = problem(64);

@@ -1,9 +1,9 @@
 //! `fit_generator`, `evaluate_generator` and `predict_generator`.
 
 use crate::support::{endless, problem, trainer, weights};
-use keros_callbacks::Verbose;
-use keros_data::{ArraySequence, Batch, DataError, Sequence};
-use keros_train::{FitGeneratorOptions, FitOptions, GeneratorOptions, Source};
+use keros_callbacks::{CallbackList, Decision, EventKind, LambdaCallback, Verbose};
+use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
+use keros_train::{FitGeneratorOptions, FitOptions, GeneratorOptions, Source, ValidationFreq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -17,26 +17,27 @@ fn quiet<'a>() -> FitGeneratorOptions<'a> {
 #[test]
 fn fit_is_fit_generator_over_the_same_batches() {
     let (x, y) = problem(100);
+    let held_out = problem(20);
     let mut by_fit = trainer();
     let fit = FitOptions {
         epochs: 3,
         verbose: Verbose::Silent,
+        validation_data: Some(held_out.clone().into()),
         ..FitOptions::default()
     };
     let a = by_fit.fit(x.clone(), y.clone(), fit).unwrap();
     let mut by_generator = trainer();
     let sequence = ArraySequence::new(x.clone(), y.clone()).unwrap().seed(3);
+    let held_out = ArraySequence::new(held_out.0, held_out.1).unwrap();
     let options = FitGeneratorOptions {
         epochs: 3,
         workers: 2,
         shuffle: false,
+        validation_data: Some(held_out.shuffle(Shuffle::No).into()),
         ..quiet()
     };
     let b = by_generator.fit_generator(sequence, options).unwrap();
-    assert_eq!(
-        (a.get("loss"), weights(&by_fit)),
-        (b.get("loss"), weights(&by_generator))
-    );
+    assert_eq!((a, weights(&by_fit)), (b, weights(&by_generator)));
 
     let mut by_hand = trainer();
     let sequence = ArraySequence::new(x, y).unwrap().seed(3);
@@ -116,6 +117,27 @@ fn a_sequence_is_read_exactly_once_per_epoch_and_never_beyond() {
 }
 
 #[test]
+fn a_validation_reads_one_epoch_of_a_sequence_and_not_more() {
+    let (x, y) = problem(100);
+    let sequence = Arc::new(Counting {
+        inner: ArraySequence::new(x.clone(), y.clone()).unwrap(),
+        batches: AtomicUsize::new(0),
+        ended: AtomicU64::new(0),
+    });
+    let options = FitGeneratorOptions {
+        epochs: 3,
+        workers: 2,
+        validation_data: Some(Arc::clone(&sequence).into()),
+        validation_steps: Some(6),
+        ..quiet()
+    };
+    let training = ArraySequence::new(x, y).unwrap();
+    trainer().fit_generator(training, options).unwrap();
+    assert_eq!(sequence.batches.load(Ordering::SeqCst), 3 * 4);
+    assert_eq!(sequence.ended.load(Ordering::SeqCst), 3);
+}
+
+#[test]
 fn a_generator_without_steps_has_one_epoch_of_all_it_gives() {
     let source = Source::generator(endless(32, 8).take(7));
     let mut trainer = trainer();
@@ -147,13 +169,75 @@ fn a_validation_generator_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_validation_generator_is_read_for_the_epochs_that_are_due_and_not_more() {
+    let cases = [
+        (ValidationFreq::Every(2), 0..5, 2),
+        (ValidationFreq::Every(2), 3..5, 1),
+        (ValidationFreq::Every(3), 0..2, 0),
+        (ValidationFreq::After(vec![5, 1, 5, 9, 0]), 0..5, 2),
+        (ValidationFreq::After(vec![5, 1]), 1..4, 0),
+    ];
+    for (freq, epochs, runs) in cases {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&taken);
+        let validation = endless(32, 8).inspect(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        let options = FitGeneratorOptions {
+            initial_epoch: epochs.start,
+            epochs: epochs.end,
+            steps_per_epoch: Some(1),
+            validation_data: Some(Source::generator(validation).into()),
+            validation_steps: Some(2),
+            validation_freq: freq.clone(),
+            ..quiet()
+        };
+        let source = Source::generator(endless(64, 8));
+        let history = trainer().fit_generator(source, options).unwrap();
+        assert_eq!(history.get("val_loss").len(), runs, "{freq:?} {epochs:?}");
+        let taken = taken.load(Ordering::SeqCst);
+        assert_eq!(taken, 2 * runs, "{freq:?} {epochs:?}");
+    }
+}
+
+#[test]
+fn a_training_of_any_number_of_epochs_ends_when_a_callback_ends_it() {
+    for validates in [false, true] {
+        let stopper = LambdaCallback::new().on(EventKind::EpochEnd, |cx| {
+            Ok(match cx.event().epoch {
+                2 => Decision::stop("enough"),
+                _ => Decision::CONTINUE,
+            })
+        });
+        let options = FitGeneratorOptions {
+            epochs: u64::MAX,
+            steps_per_epoch: Some(2),
+            validation_data: validates.then(|| Source::generator(endless(32, 8)).into()),
+            validation_steps: Some(1),
+            callbacks: CallbackList::new().with(stopper),
+            ..quiet()
+        };
+        let source = Source::generator(endless(64, 8));
+        let history = trainer().fit_generator(source, options).unwrap();
+        assert_eq!(history.epochs().len(), 3);
+    }
+    let options = FitGeneratorOptions {
+        validation_freq: ValidationFreq::Every(0),
+        ..quiet()
+    };
+    let source = Source::generator(endless(64, 8));
+    let error = trainer().fit_generator(source, options).unwrap_err();
+    assert!(error.to_string().contains("validation_freq"), "{error}");
+}
+
+#[test]
 fn evaluation_and_prediction_by_generator_match_the_arrays() {
     let (x, y) = problem(90);
     let sequence = || {
         Arc::new(
             ArraySequence::new(x.clone(), y.clone())
                 .unwrap()
-                .shuffle(keros_data::Shuffle::No),
+                .shuffle(Shuffle::No),
         )
     };
     let mut trainer = trainer();

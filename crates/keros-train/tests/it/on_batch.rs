@@ -4,7 +4,7 @@ use crate::support::{problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::Verbose;
 use keros_data::{Array, Arrays, Batch};
-use keros_nn::layers::Dense;
+use keros_nn::layers::{BatchNormalization, Dense};
 use keros_nn::{Activation, CandleNetwork, L2, Port, Sequential};
 use keros_tensor::{DType, Device, Tensor, Var};
 use keros_train::{ClassWeight, FitOptions, TrainError, TrainOnBatchOptions, Trainer};
@@ -119,6 +119,69 @@ fn batches_that_do_not_fit_are_refused_and_leave_the_weights() {
 }
 
 #[test]
+fn a_batch_that_is_refused_leaves_no_trace_in_statistics() {
+    let (x, y) = problem(4);
+    let good = || Batch::new(x.clone(), y.clone());
+    let labels = |values: Vec<f32>| Array::from_vec(&[4], values).unwrap();
+    let ones = || Array::from_vec(&[4], vec![1.0_f32; 4]).unwrap();
+    let named = |name| Arrays::from_pairs([(name, ones())]).unwrap();
+    let two = Array::from_vec(&[4, 2], vec![1.0_f32; 8]).unwrap();
+    let weighs = || Some(ClassWeight::new([(1, 3.0)]).unwrap());
+    let cases = [
+        (Batch::inputs_only(x.clone()), None, "no targets"),
+        (
+            Batch::new(x.clone(), named("mask")),
+            None,
+            "expected `dense`, found `mask`",
+        ),
+        (
+            Batch::new(x.clone(), labels(vec![0.0, 1.5, 2.0, 0.0])),
+            None,
+            "row 1",
+        ),
+        (good().sample_weight(named("mask")), None, "found `mask`"),
+        (
+            good().sample_weight(named("mask")),
+            weighs(),
+            "found `mask`",
+        ),
+        (
+            good().sample_weight(two),
+            weighs(),
+            "sample weights have the wrong shape (expected [4], found [4, 2])",
+        ),
+        (
+            Batch::new(x.clone(), labels(vec![0.0, 1.0, -1.0, 0.0])),
+            weighs(),
+            "row 2",
+        ),
+    ];
+    for (batch, class_weight, words) in cases {
+        let network = Sequential::builder([4])
+            .layer(BatchNormalization::new())
+            .layer(Dense::new(3).activation("softmax"))
+            .build(test_device(), 5)
+            .unwrap();
+        let mut trainer = Trainer::builder(network)
+            .optimizer("sgd")
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap();
+        let before = weights(&trainer);
+        let options = TrainOnBatchOptions {
+            class_weight,
+            ..TrainOnBatchOptions::default()
+        };
+        let error = trainer.train_on_batch_with(&batch, &options).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(words), "{error} does not say {words}");
+        assert_eq!(weights(&trainer), before, "{words}");
+        trainer.train_on_batch(&good()).unwrap();
+        assert_ne!(weights(&trainer), before);
+    }
+}
+
+#[test]
 fn weights_of_classes_are_weights_of_samples_and_multiply_with_them() {
     let (x, y) = problem(30);
     let labels = y.as_slice::<i64>().unwrap();
@@ -126,9 +189,14 @@ fn weights_of_classes_are_weights_of_samples_and_multiply_with_them() {
     let own: Vec<f32> = (0..30).map(|n| 0.5 + n as f32 / 30.0).collect();
     let array = |values: Vec<f32>| Array::from_vec(&[30], values).unwrap();
     let products = labels.iter().zip(&own).map(|(l, w)| by_class(l) * w);
-    let cases = [
-        (None, labels.iter().map(by_class).collect::<Vec<_>>()),
-        (Some(own.clone()), products.collect()),
+    let products: Vec<f32> = products.collect();
+    let column = Array::from_vec(&[30, 1], own.clone()).unwrap();
+    let named = Arrays::from_pairs([("dense_1", column.clone())]).unwrap();
+    let cases: [(Option<Arrays>, Vec<f32>); 4] = [
+        (None, labels.iter().map(by_class).collect()),
+        (Some(array(own).into()), products.clone()),
+        (Some(column.into()), products.clone()),
+        (Some(named), products),
     ];
     let options = TrainOnBatchOptions {
         class_weight: Some(ClassWeight::new([(1, 3.0)]).unwrap()),
@@ -137,7 +205,7 @@ fn weights_of_classes_are_weights_of_samples_and_multiply_with_them() {
     for (sample_weight, product) in cases {
         let batch = Batch::new(x.clone(), y.clone());
         let given = match sample_weight {
-            Some(weights) => batch.clone().sample_weight(array(weights)),
+            Some(weights) => batch.clone().sample_weight(weights),
             None => batch.clone(),
         };
         let expected = batch.sample_weight(array(product));

@@ -241,11 +241,16 @@ fn a_dry_run_tells_what_would_happen_and_changes_nothing() {
 #[test]
 fn limit_batches_cuts_every_epoch_and_validation() {
     let (x, y) = problem(40);
-    let mut batches = Vec::new();
-    let watch = keros_callbacks::LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
-        batches.push((cx.event().epoch, cx.event().batch));
-        Ok(Decision::CONTINUE)
-    });
+    let (mut batches, mut tested) = (Vec::new(), Vec::new());
+    let watch = keros_callbacks::LambdaCallback::new()
+        .on(EventKind::TrainBatchEnd, |cx| {
+            batches.push((cx.event().epoch, cx.event().batch));
+            Ok(Decision::CONTINUE)
+        })
+        .on(EventKind::TestBatchEnd, |cx| {
+            tested.push((cx.event().epoch, cx.event().batch));
+            Ok(Decision::CONTINUE)
+        });
     let options = FitOptions {
         batch_size: Some(5),
         epochs: 2,
@@ -258,4 +263,5 @@ fn limit_batches_cuts_every_epoch_and_validation() {
     let history = crate::support::trainer().fit(x, y, options).unwrap();
     assert_eq!(history.params().steps, Some(2));
     assert_eq!(batches, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+    assert_eq!(tested, batches);
 }

@@ -6,12 +6,13 @@ use keros_callbacks::{
     EventKind, EventSet, History, LambdaCallback, Logs, ModelCheckpoint, ReduceLrOnPlateau,
     Verbose,
 };
-use keros_data::{Array, ArraySequence, Batch, Sequence, Shuffle};
+use keros_data::{Array, ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::{Network, Sequential};
 use keros_train::{
     ClassWeight, FitOptions, LoopEvents, LoopOptions, Source, TrainError, TrainOnBatchOptions,
     Trainer,
 };
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The events of the loop of `fit`, its inner ones too, each with its logs and the learning rate.
 #[derive(Default)]
@@ -284,6 +285,55 @@ fn backup_and_restore_works_as_in_fit_and_fit_can_take_the_run_over() {
     let history = fit(&mut whole, CallbackList::new()).unwrap();
     assert_eq!(resumed, history);
     assert_eq!(weights(&trainer), weights(&whole));
+}
+
+/// Its one batch depends on how often it came to its end.
+#[derive(Default)]
+struct Changing(AtomicUsize);
+
+impl Sequence for Changing {
+    fn len(&self) -> usize {
+        1
+    }
+    fn batch(&self, _: u64, _: usize) -> Result<Batch, DataError> {
+        let row = 9 * self.0.load(Ordering::SeqCst);
+        let (x, y) = problem(ROWS);
+        Ok(Batch::new(x.slice(row..row + 8)?, y.slice(row..row + 8)?))
+    }
+    fn on_epoch_end(&self, _: u64) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+    fn changes_on_epoch_end(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn validation_data_that_change_are_in_a_loop_that_goes_on_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |dies: bool| {
+        let killer = LambdaCallback::new().on(EventKind::EpochBegin, move |cx| {
+            match dies && cx.event().epoch == 3 {
+                true => Err("killed".into()),
+                false => Ok(Decision::CONTINUE),
+            }
+        });
+        let backup = BackupAndRestore::new(folder.path());
+        let mut trainer = trainer();
+        let mut events = trainer.on_train_begin(LoopOptions {
+            validation_data: Some(Source::sequence(Changing::default()).into()),
+            ..options(CallbackList::new().with(backup).with(killer))
+        })?;
+        while let Some(epoch) = events.on_epoch_begin(&mut trainer)? {
+            events.train_on_batch(&mut trainer, &data().batch(epoch, 0)?)?;
+            events.validate(&mut trainer)?;
+            events.on_epoch_end(&mut trainer)?;
+        }
+        events.on_train_end(&mut trainer)
+    };
+    let whole = run(false).unwrap();
+    run(true).unwrap_err();
+    assert_eq!(run(false).unwrap(), whole);
 }
 
 #[test]

@@ -197,6 +197,39 @@ fn masks_of_one_value_and_losses_of_values_take_weights_of_pixels_too() {
 }
 
 #[test]
+fn an_axis_of_one_position_is_one_like_any_other() {
+    let column = |last: &[usize], values: fn(usize) -> f32| {
+        let shape = [&[SAMPLES, SIDE, 1], last].concat();
+        let count = shape.iter().product();
+        Array::from_vec(&shape, (0..count).map(values).collect()).unwrap()
+    };
+    let run = |labels: Array, shape: &[usize]| {
+        let network = Sequential::builder([SIDE, 1, 2])
+            .layer(Conv2D::new(CLASSES, 1).activation("softmax"))
+            .build(test_device(), 7)
+            .unwrap();
+        let builder = Trainer::builder(network).optimizer("sgd");
+        let builder = builder.loss("sparse_categorical_crossentropy");
+        let mut trainer = builder.compile().unwrap();
+        let weights = (0..SAMPLES * SIDE).map(|i| (i % 5) as f32 / 2.0).collect();
+        let weights = Array::from_vec(shape, weights).unwrap();
+        let batch = Batch::new(column(&[2], number), labels).sample_weight(weights);
+        trainer.train_on_batch(&batch).unwrap().number("loss")
+    };
+    let labels = |last: &[usize]| column(last, |i| (i % 3) as f32);
+    let shapes: [&[usize]; 3] = [
+        &[SAMPLES, SIDE, 1],
+        &[SAMPLES, SIDE],
+        &[SAMPLES, SIDE, 1, 1],
+    ];
+    let expected = run(labels(&[]), shapes[0]);
+    for shape in shapes {
+        assert_eq!(run(labels(&[]), shape), expected, "{shape:?}");
+        assert_eq!(run(labels(&[1]), shape), expected, "{shape:?}");
+    }
+}
+
+#[test]
 fn a_fit_takes_them_with_the_rows() {
     let options = || FitOptions {
         batch_size: Some(2),

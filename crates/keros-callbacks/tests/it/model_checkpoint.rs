@@ -1,0 +1,43 @@
+//! What is saved, and when.
+
+use crate::support::FakeRun;
+use keros_callbacks::{CallbackList, EventKind, Logs, ModelCheckpoint, SaveFreq};
+
+#[test]
+fn an_epoch_without_the_monitored_value_is_no_improvement() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("{epoch}-{val_loss:.1f}.safetensors");
+    let saver = ModelCheckpoint::new(path).unwrap().save_best_only(true);
+    let (mut list, mut run) = (CallbackList::new().with(saver), FakeRun::default());
+    run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    let values = [None, Some(0.5), None, Some(0.75), None, Some(0.25)];
+    for (epoch, value) in values.into_iter().enumerate() {
+        run.logs = Logs::new();
+        if let Some(value) = value {
+            run.logs.set("val_loss", value);
+        }
+        run.send(&mut list, EventKind::EpochEnd, epoch as u64, 0);
+    }
+    let saved = ["2-0.5.safetensors", "6-0.2.safetensors"];
+    assert_eq!(run.saved, saved.map(|name| folder.path().join(name)));
+}
+
+#[test]
+fn a_run_that_goes_on_may_save_more_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let saver = |every| {
+        let saver = ModelCheckpoint::new(folder.path().join("{batch}.npz")).unwrap();
+        CallbackList::new().with(saver.save_freq(SaveFreq::Batches(every)).unwrap())
+    };
+    let (mut before, mut run) = (saver(10), FakeRun::default());
+    for batch in 0..5 {
+        run.send(&mut before, EventKind::TrainBatchEnd, 0, batch);
+    }
+    let mut after = saver(2);
+    after.load_states(before.states().unwrap()).unwrap();
+    for batch in 5..9 {
+        run.send(&mut after, EventKind::TrainBatchEnd, 0, batch);
+    }
+    let saved = ["6.npz", "8.npz"];
+    assert_eq!(run.saved, saved.map(|name| folder.path().join(name)));
+}
