@@ -7,7 +7,6 @@
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
-use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -19,7 +18,7 @@ use keros::data::{
     Sequence, worker,
 };
 use keros_bench_record::{Quartiles, Results};
-use keros_benches::{Contest, Figure, Rates, Sides, Suite, Times, bytes, show, timed};
+use keros_benches::{Contest, Figure, Rates, Sides, Suite, Times, bytes, peak_kb, show, timed};
 use serde_json::json;
 
 /// Batches of one iteration; the wait for the first one is part of it.
@@ -207,14 +206,6 @@ fn train(loader: &mut Loader, times: u64) -> Result<Duration> {
     }
     ensure!(taken == batches, "expected {batches} batches, got {taken}");
     Ok(start.elapsed())
-}
-
-/// The most memory this process ever had, in kB; its workers have their own.
-fn peak_kb() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.context("/proc/self/status has no line `VmHWM`")?;
-    Ok(peak.trim().trim_end_matches("kB").trim().parse()?)
 }
 
 /// A source that waits, as for a disk.

@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((contest.peers.len(), contest.rounds), (1, 5));
         assert!(parse("--json").unwrap().unwrap().peers.is_empty());
         let error = parse("--against cv3").unwrap_err().to_string();
-        assert!(error.starts_with("nobody is called `cv3`; there are: "));
+        assert!(error.starts_with("unknown peer `cv3` (expected one of "));
         assert!(parse("--json --rounds 0").is_err() && parse("--json --fast").is_err());
     }
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod contest;
+mod memory;
 mod pythons;
 mod read_logs;
 mod results;
@@ -26,6 +27,7 @@ mod threads;
 mod values;
 
 pub use contest::{Contest, Rates, rate};
+pub use memory::peak_kb;
 pub use pythons::Pythons;
 pub use read_logs::ReadLogs;
 pub use results::{hand_over, show};

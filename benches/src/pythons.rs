@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(of("torch"), "b/python");
         assert_eq!(of("keras-tf"), "./odd=path/python");
         let error = pythons.add("trch=python".into()).unwrap_err().to_string();
-        assert!(error.starts_with("nobody is called `trch`"), "{error}");
+        assert!(error.starts_with("unknown peer `trch` ("), "{error}");
     }
 
     #[test]

@@ -269,12 +269,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
             args,
         }),
         [
-            "demo" | "test" | "standalone" | "fault" | "miri" | "cuda-check" | "fuzz" | "bench"
-            | "typos" | "deny" | "semver" | "release",
+            "demo" | "test" | "standalone" | "fault" | "miri" | "cuda-check" | "typos" | "deny"
+            | "semver" | "release",
             extra,
             ..,
         ] => misuse(format!("unexpected argument `{extra}`")),
-        ["features", _, extra, ..] => misuse(format!("unexpected argument `{extra}`")),
+        ["features" | "fuzz" | "bench", _, extra, ..] => {
+            misuse(format!("unexpected argument `{extra}`"))
+        }
         [command, ..] => misuse(format!("there is no command `{command}`")),
     }
 }
@@ -470,6 +472,8 @@ mod tests {
         check_refused("semver --baseline-rev", no_value, SEMVER);
         const FEATURES: &str = "Usage: cargo xtask features [CRATE]";
         check_refused("features a b", "unexpected argument `b`", FEATURES);
+        const FUZZ: &str = "Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]";
+        check_refused("fuzz decode plugin", "unexpected argument `plugin`", FUZZ);
         check_refused("test --advisories", "invalid option '--advisories'", TEST);
         check_refused("test --dry-run", "invalid option '--dry-run'", TEST);
         const PLUGIN: &str =

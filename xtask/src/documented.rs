@@ -70,8 +70,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What a command says that is not so.
-fn wrong(command: &Shown, metadata: &Metadata, folder: &Path) -> Vec<String> {
+/// What a command says that is not so. `page` is the text it stands in, and `folder` where that is.
+fn wrong(command: &Shown, metadata: &Metadata, page: &str, folder: &Path) -> Vec<String> {
     let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
     let mut wrong = Vec::new();
     if let ["cargo", "xtask", asked @ ..] = words.as_slice()
@@ -82,7 +82,7 @@ fn wrong(command: &Shown, metadata: &Metadata, folder: &Path) -> Vec<String> {
         wrong.push(misuse.to_string());
     }
     if words.first() == Some(&"cargo") && words.get(1) != Some(&"xtask") {
-        wrong.extend(wrong_names(&words, metadata, folder));
+        wrong.extend(wrong_names(&words, metadata, page, folder));
     }
     let root = cargo::root();
     for word in &words {
@@ -99,8 +99,8 @@ fn wrong(command: &Shown, metadata: &Metadata, folder: &Path) -> Vec<String> {
     wrong
 }
 
-/// Names of packages and of their targets that are not there.
-fn wrong_names(words: &[&str], metadata: &Metadata, folder: &Path) -> Vec<String> {
+/// Names of packages and of their targets that are not there, nor made by the page.
+fn wrong_names(words: &[&str], metadata: &Metadata, page: &str, folder: &Path) -> Vec<String> {
     let own = words.iter().take_while(|word| **word != "--");
     let own: Vec<&str> = own
         .flat_map(|word| match word.split_once('=') {
@@ -138,6 +138,9 @@ fn wrong_names(words: &[&str], metadata: &Metadata, folder: &Path) -> Vec<String
         let Some(name) = value(&[option]) else {
             continue;
         };
+        if option == "--bin" && page.contains(&format!("`src/bin/{name}.rs`")) {
+            continue;
+        }
         let mut targets = packages.iter().flat_map(|package| &package.targets);
         if !targets.any(|target| target.name == name && target.kind.contains(&kind)) {
             wrong.push(format!("there is no {} {name}", &option[2..]));
@@ -179,7 +182,7 @@ fn commands_are_understood_and_what_they_name_is_there() -> Result<()> {
         let folder = page.parent().unwrap_or(&page);
         for command in commands(&text) {
             seen += 1;
-            let wrong = wrong(&command, &metadata, folder);
+            let wrong = wrong(&command, &metadata, &text, folder);
             let place = page.strip_prefix(cargo::root()).unwrap_or(&page).display();
             told.extend(
                 wrong
@@ -215,6 +218,7 @@ fn a_command_that_went_out_of_date_is_found() -> Result<()> {
             "cargo run -p keros-examples --bin folder",
             Some("there is no bin folder"),
         ),
+        ("cargo run --bin classify -- x.jpg", None),
         (
             "cc -I keros/crates/keros-abi/include mine/mine.c -o mine.so",
             None,
@@ -224,7 +228,8 @@ fn a_command_that_went_out_of_date_is_found() -> Result<()> {
             Some("there is no crates/keros-abi/header"),
         ),
     ] {
-        let wrong = wrong(&shown(line), &metadata, cargo::root());
+        let page = "This is `src/bin/classify.rs`.";
+        let wrong = wrong(&shown(line), &metadata, page, cargo::root());
         assert_eq!(
             wrong.first().map(String::as_str),
             expected,

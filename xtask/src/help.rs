@@ -1,4 +1,4 @@
-//! The help of each command.
+//! The help of each command. A test looks whether that of `bench` knows every option, peer, model and precision.
 
 pub(crate) const HELP: &str = "\
 The developer's tool of keros.
@@ -10,15 +10,15 @@ Commands:
   test                   Check everything CI checks, the cheapest first
   standalone             Test the packages of examples/standalone
   fault                  Kill a training at random moments and go on with it
-  fuzz TARGET [--runs N] Give a reader of files what breaks it
-  miri                   Look at the pointers of a plugin with Miri
+  fuzz TARGET [--runs N] Fuzz a reader of files
+  miri                   Check the unsafe code of plugins with Miri
   cuda-check [--emulate] Compile the code for GPUs, and run it on an emulated one
   bench SUITE [ARGS]     Run one suite of benchmarks, or `all`
   bench --chart NAME     Draw the chart of recorded benchmarks
   typos                  Look for misspelt words
-  deny [--advisories]    Look at licences, versions and sources, or at advisories
-  features [CRATE]       Look at every crate with each two of its features
-  semver                 Look for changes that need another version
+  deny [--advisories]    Check licences, versions and sources of dependencies, or advisories
+  features [CRATE]       Check every crate with each pair of its features
+  semver                 Look for API changes that need a new version
   release --dry-run      Say what a release would publish
   plugin check PATH      Tell whether a file is a valid plugin, and why not
   plugin inspect PATH    Show what a plugin's file tells, and run nothing of it
@@ -60,18 +60,18 @@ Usage: cargo xtask fault
 
 pub(crate) const FUZZ: &str = "\
 Builds a fuzzer of the package in fuzz/ with libFuzzer (this needs a C++ compiler) and runs it on the files of its
-crate's tests and on what it makes of them. What breaks the target is kept in target/fuzz/found, and what leads to new
-code in target/fuzz/corpus, where the next run goes on.
+crate's tests and on mutations of them. Inputs that break the target are kept in target/fuzz/found, and inputs that reach
+new code in target/fuzz/corpus, where the next run goes on.
 
 Usage: cargo xtask fuzz TARGET [--runs N] [-- ARGS]
 
-TARGET is `csv`, `decode`, `decode-turbojpeg` or `plugin`. Without N it runs a million times.
+TARGET is `csv`, `decode`, `decode-turbojpeg` or `plugin`. N is a million unless given.
 ARGS go to libFuzzer (`-- -help=1` lists them).
 ";
 
 pub(crate) const MIRI: &str = "\
-Runs the tests of keros-abi and keros-plugin in Miri, which finds what their unsafe code does wrong. This needs rustup and
-its nightly toolchain with the components miri and rust-src.
+Runs the tests of keros-abi and keros-plugin in Miri, which finds undefined behaviour of their unsafe code. This needs
+rustup and its nightly toolchain with the components miri and rust-src.
 
 Usage: cargo xtask miri
 ";
@@ -92,7 +92,7 @@ With `--advisories` it looks for known weaknesses instead. Their database is fet
 ";
 
 pub(crate) const FEATURES: &str = "\
-Has the lints look with cargo-hack at every crate that has features: with none, each and each two of them.
+Runs the lints with cargo-hack on every crate that has features: without any, with each, and with each pair of them.
 
 Usage: cargo xtask features [CRATE]
 
@@ -101,7 +101,7 @@ With the name of a crate it looks at that one.
 
 pub(crate) const SEMVER: &str = "\
 Compares the public interfaces of the crates with those of a revision, with cargo-semver-checks, and names the changes
-that need another version.
+that need a new version.
 
 Usage: cargo xtask semver [--baseline-rev REV] [-- ARGS]
 
@@ -143,24 +143,30 @@ All others go to the suite, and all suites know those of criterion (`cargo xtask
 
 Some suites also run keros in turn with other libraries:
   --against PEERS  Names separated by commas
-                   train: candle, keras-tf, keras-jax, torch
+                   train: candle, keras-tf, keras-jax, torch, torch-compiled
                    augment: cv2, keras, albumentations, torchvision
                    decode: PIL, PIL-draft, cv2, torchvision
                    prefetch: keras, torchvision
                    all: each suite runs by itself, then with those of PEERS it knows
-  --rounds N       Turns, 3 if not given
+  --rounds N       Turns; 3 unless given
   --python PATH    The interpreter of the peers; else KEROS_BENCH_PYTHON, else python3
   --python PEER=PATH
                    That of one peer; can be repeated
   --json           Not for `all`: lines of JSON instead of the table, also without peers
   --images DIR     For decode: JPEG files of yours, instead of made-up ones
 
-`bench train` runs whole trainings then, each in a process of its own, or with `--model` alone:
-  --model mnist_convnet|cifar10_cnn|mlp
-                   All if not given; can be repeated
-  --batch-size N   128 if not given
-  --epochs N       3; of several the first does not count for images/s
+With `--against`, `--model` or `--device`, `bench train` runs whole trainings, each in a process of its own:
+  --model mnist_convnet|cifar10_cnn|mlp|resnet18
+                   Can be repeated; mnist_convnet, cifar10_cnn, and mlp on the CPU or resnet18 on a GPU unless given
+  --device cpu|cuda|cuda:N
+                   cpu unless given; cuda builds with the feature cudnn, and its peers are torch and torch-compiled
+  --batch-size N   128 unless given; can be repeated
+  --epochs N       3 unless given; of several the first does not count for images/s
   --images N       Images of an epoch
+  --augment        Images augmented by workers, for keros alone
+  --precision float32|tf32|mixed_bfloat16|mixed_float16
+                   For GPUs: tf32 unless given; can be repeated
+  --cuda-graphs    For GPUs: passes that repeat are CUDA graphs, for keros and torch-compiled
 ";
 
 pub(crate) const PLUGIN: &str = "\
@@ -185,3 +191,60 @@ NAME is of lower-case letters, digits and single hyphens.
 The plugin is plugins/NAME, a member of this workspace; or DIR/NAME, a package of its own that uses this checkout.
 With `--c` it is in C, with a Makefile.
 ";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use anyhow::{Context, Result, ensure};
+    use keros_bench_record::peers;
+
+    use super::BENCH;
+    use crate::cargo;
+
+    /// What stands between `before` and the next quotation mark, wherever it does.
+    fn quoted(file: &str, before: &str) -> Result<Vec<String>> {
+        let path = cargo::root().join("benches").join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {file}"))?;
+        let parts = text.split(before).skip(1);
+        let found: Vec<String> = parts
+            .filter_map(|part| part.split_once('"'))
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        ensure!(!found.is_empty(), "{file} has nothing after `{before}`");
+        Ok(found)
+    }
+
+    #[test]
+    fn the_help_of_bench_knows_every_option_peer_model_and_precision() -> Result<()> {
+        // What cargo gives, and what a contest says to the processes it starts.
+        const INNER: [&str; 2] = ["bench", "side"];
+        for file in ["benches/train/request.rs", "src/contest.rs"] {
+            for option in quoted(file, "Arg::Long(\"")? {
+                let known = BENCH.contains(&format!("  --{option}"));
+                assert!(known || INNER.contains(&option.as_str()), "--{option}");
+            }
+        }
+        let mut lines = BENCH.lines().map(str::trim_start);
+        let mut words = |label: &str| -> Vec<&str> {
+            let line = lines.find_map(|line| line.strip_prefix(label));
+            line.unwrap_or_default().split([',', ' ', '|']).collect()
+        };
+        for suite in ["train", "augment", "decode", "prefetch"] {
+            let told = words(&format!("{suite}: "));
+            for peer in peers(suite) {
+                assert!(told.contains(&peer.name), "{} in {suite}", peer.name);
+            }
+        }
+        for (option, file) in [
+            ("--model ", "benches/train/model.rs"),
+            ("--precision ", "benches/train/how.rs"),
+        ] {
+            let told = words(option);
+            for name in quoted(file, "=> \"")? {
+                assert!(told.contains(&name.as_str()), "{option}{name}");
+            }
+        }
+        Ok(())
+    }
+}

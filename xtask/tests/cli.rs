@@ -58,7 +58,7 @@ fn a_bad_request_to_bench_is_refused_before_anything_runs() -> std::io::Result<(
         ),
         (
             ["bench", "all", "--against=no-such"],
-            "nobody is called `no-such`; there are: ",
+            "unknown peer `no-such` (expected one of ",
         ),
     ] {
         let output = xtask(&args)?;

@@ -1,11 +1,11 @@
 //! Images per second of `Trainer::fit`, seconds to the end of the first step and peak memory,
 //! compared with candle's own layers, loss and optimizer in a loop as its users write it; with
-//! `--against` or `--model`, whole trainings, also beside those of other libraries.
+//! `--against`, `--model` or `--device`, whole trainings, also beside those of other libraries.
 //!
 //! All sides train the same network on random images with Adam, and read loss and accuracy of every
 //! batch. The loop in candle does not shuffle, which costs it less. With `--device cuda` the images are
-//! bytes in the memory of the host, and loss and accuracy are read once an epoch;
-//! `--cuda-graphs` has keros, and `torch.compile`, start what comes again as CUDA graphs.
+//! bytes in the memory of the host, and loss and accuracy are read once an epoch; with `--cuda-graphs`
+//! passes that repeat are CUDA graphs, in keros and with `torch.compile`.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 

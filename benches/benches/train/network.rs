@@ -1,8 +1,6 @@
 //! keros's networks, built with the graph API.
 
 use anyhow::Result;
-use keros::nn::layers::{Add, ReLU};
-use keros::nn::{GraphBuilder, Node};
 use keros::prelude::*;
 
 use crate::model::Model;

@@ -1,10 +1,10 @@
 //! One training in this process, and its figures as a line of JSON.
 
 use std::env;
-use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
+use keros_benches::peak_kb;
 use serde_json::{Value, json};
 
 use crate::data::Data;
@@ -75,16 +75,4 @@ pub(crate) fn run(side: Side, training: &Training, start: SystemTime) -> Result<
         "waited": waited,
         "acc": null,
     }))
-}
-
-/// The most memory this process ever had, in kB.
-fn peak_kb() -> Result<u64> {
-    let path = "/proc/self/status";
-    let status = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.with_context(|| format!("{path} has no line `VmHWM`"))?;
-    let number = peak.trim().trim_end_matches("kB").trim();
-    number
-        .parse()
-        .with_context(|| format!("{path}: `VmHWM` is no number, found `{number}`"))
 }

@@ -118,7 +118,10 @@ fn unknown(name: &str, peers: &[Peer]) -> String {
     names.dedup();
     match names.as_slice() {
         [] => "this suite runs beside no other library".to_owned(),
-        names => format!("nobody is called `{name}`; there are: {}", names.join(", ")),
+        names => format!(
+            "unknown peer `{name}` (expected one of {})",
+            names.join(", ")
+        ),
     }
 }
 
@@ -149,11 +152,11 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "nobody is called `torch`; there are: keras, torchvision"
+            "unknown peer `torch` (expected one of keras, torchvision)"
         );
         let error = suites_with("torch,trch").unwrap_err().to_string();
         assert!(
-            error.starts_with("nobody is called `trch`; there are: PIL, PIL-draft, "),
+            error.starts_with("unknown peer `trch` (expected one of PIL, PIL-draft, "),
             "{error}"
         );
         assert!(

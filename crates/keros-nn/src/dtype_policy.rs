@@ -15,6 +15,7 @@ use std::str::FromStr;
 /// assert!("float16".parse::<DtypePolicy>().is_err());
 /// # Ok::<(), keros_nn::NnError>(())
 /// ```
+#[doc(alias = "DTypePolicy")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DtypePolicy {

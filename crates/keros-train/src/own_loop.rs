@@ -10,6 +10,7 @@ use keros_callbacks::{Event, History, Logs, ProgbarLogger, RunInfo};
 use keros_data::Batch;
 use keros_nn::Network;
 use std::fmt;
+use std::time::Duration;
 
 /// The events of a training loop of your own: callbacks are told what `fit` tells them, and what
 /// they decide is done as `fit` does it. [`Trainer::on_train_begin`] makes it.
@@ -191,6 +192,7 @@ impl LoopEvents<'_> {
             return Ok(None);
         }
         self.moment = Moment::Epoch;
+        self.control.wait = Duration::ZERO;
         self.callbacks.tell_params(trainer.network.params());
         if !resumes {
             self.send(trainer, |events, trainer| {
@@ -209,6 +211,14 @@ impl LoopEvents<'_> {
         let cut = position.batch > 0 && (position.stop || position.cut);
         let complete = Some(position.batch) == self.callbacks.info.steps;
         (begun && !cut && !complete).then_some(position.batch)
+    }
+
+    /// Adds the time that the loop has waited for a batch to that of the epoch, which callbacks see as
+    /// [`Context::data_wait`](keros_callbacks::Context::data_wait) and the progress line shows. Each
+    /// epoch begins at zero; only the loop knows how it comes by its batches, so nothing else adds
+    /// to it.
+    pub fn add_data_wait(&mut self, wait: Duration) {
+        self.control.wait = self.control.wait.saturating_add(wait);
     }
 
     /// Trains on `batch` as `fit` does: train batch begin, after backward, before step, train batch

@@ -54,6 +54,9 @@ pub use keros_tensor as tensor;
 pub use keros_train as train;
 
 /// What most programs need, to be imported with `use keros::prelude::*`.
+///
+/// `Interpolation` is that of images that are resized; [`UpSampling2D`](prelude::UpSampling2D) has
+/// one of its own in [`nn::layers`].
 pub mod prelude {
     pub use keros_callbacks::{
         BackupAndRestore, Callback, CallbackList, CallbackResult, Context, CsvLogger, Decision,
@@ -64,16 +67,19 @@ pub mod prelude {
     pub use keros_data::{
         Array, ArraySequence, Arrays, Batch, ClassMode, ColorMode, DataError, DirectoryOptions,
         FillMode, FitImages, FlowOptions, GeneratorExt, ImageDataGenerator, ImageFileFlow,
-        ImageFlow, OnBrokenFile, Sequence, SequenceExt, Shuffle, Subset, Table, TableOptions,
+        ImageFlow, Interpolation, OnBrokenFile, Sequence, SequenceExt, Shuffle, Subset, Table,
+        TableOptions,
     };
     pub use keros_nn::layers::{
-        Autograd, AveragePooling2D, BatchNormalization, CandleModule, Conv1D, Conv2D,
-        Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding, Flatten,
+        Add, Autograd, AveragePooling2D, BatchNormalization, CandleModule, Concatenate, Conv1D,
+        Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding, Flatten,
         GlobalAveragePooling2D, GlobalMaxPooling2D, Lambda, LayerNormalization, MaxPooling2D,
-        Padding, Rescaling, Reshape, SeparableConv2D, UpSampling2D, ZeroPadding2D,
+        Padding, ReLU, Rescaling, Reshape, SeparableConv2D, UpSampling2D, ZeroPadding2D,
     };
     pub use keros_nn::optimizers::{Adam, AdamW, RmsProp, Sgd};
-    pub use keros_nn::{Activation, CandleNetwork, Graph, Network, Sequential, summary};
+    pub use keros_nn::{
+        Activation, CandleNetwork, Graph, GraphBuilder, Network, Node, Sequential, summary,
+    };
     pub use keros_tensor::{Device, parse_device};
     pub use keros_train::{
         ClassWeight, EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions,

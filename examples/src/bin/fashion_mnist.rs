@@ -5,8 +5,6 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use keros::callbacks::{BackupAndRestore, SaveFreq};
-use keros::nn::Sequential;
 use keros::plugin_host::{self, IsolateOptions};
 use keros::prelude::*;
 use keros::tensor::save_params;
@@ -159,9 +157,6 @@ fn prepare(args: &Args) -> Result<Prepared> {
 
 /// The callback that keeps checkpoints and goes on from the last one.
 fn checkpoints(out: &Path, batches: u64, args: &Args) -> Result<BackupAndRestore> {
-    if args.method == Method::TrainOnBatch {
-        bail!("--checkpoint-every: the loop of train-on-batch is your own, and keeps none");
-    }
     let folder = out.join("checkpoints");
     let backup = BackupAndRestore::new(&folder).save_freq(SaveFreq::Batches(batches))?;
     if !args.resume && backup.newest()?.is_some() {

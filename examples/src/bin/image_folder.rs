@@ -5,7 +5,6 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use keros::nn::Sequential;
 use keros::prelude::*;
 use keros_examples::confusion::confusion_svg;
 use keros_examples::files::{make_folder, write_whole};
@@ -110,7 +109,7 @@ fn prepare(args: &Args) -> Result<Data> {
             shuffle,
             seed: args.seed,
             subset: Some(subset),
-            interpolation: keros::data::Interpolation::Bilinear,
+            interpolation: Interpolation::Bilinear,
             on_broken_file: OnBrokenFile::Skip,
             ..DirectoryOptions::default()
         };

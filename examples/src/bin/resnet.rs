@@ -5,8 +5,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use keros::nn::layers::{Add, ReLU};
-use keros::nn::{CosineDecay, GraphBuilder, Node};
+use keros::nn::CosineDecay;
 use keros::prelude::*;
 use keros_examples::fashion::{CLASSES, Fashion, RESCALE, predict};
 use keros_examples::files::make_folder;

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use keros::prelude::*;
 use keros_examples::fashion::{self, Fashion};
+use keros_examples::images_arg::ImagesArg;
 use keros_examples::memory::peak_rss_bytes;
-use keros_examples::report::fail;
+use keros_examples::report::{ended, fail};
 use keros_examples::table::table;
 use keros_examples::training::{Method, Settings, train};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::env;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Trains the same network on the same data with the same seed by each of the three methods.
@@ -22,15 +23,8 @@ struct Args {
     /// Passes over the training images.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     epochs: u64,
-    /// Folder with the four IDX files, plain or .gz; the shipped subset unless given.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Use only the first N training images, and at most N test images.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Seed of the weights, the dropout and the order of the images.
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    seed: u64,
+    #[command(flatten)]
+    images: ImagesArg,
     /// Run one method only and print its result as JSON.
     #[arg(long, value_enum, hide = true)]
     only: Option<Method>,
@@ -47,19 +41,16 @@ struct Outcome {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match args.only {
-        Some(method) => one(&args, method),
-        None => all(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match args.images.load() {
         Err(error) => fail(&error, 2),
+        Ok(data) => ended(match args.only {
+            Some(method) => one(&args, &data, method),
+            None => all(),
+        }),
     }
 }
 
-fn one(args: &Args, method: Method) -> Result<()> {
-    let folder = args.data.clone().unwrap_or_else(fashion::shipped);
-    let data = Fashion::load(&folder, args.limit)?;
+fn one(args: &Args, data: &Fashion, method: Method) -> Result<()> {
     let settings = Settings {
         method,
         epochs: args.epochs,
@@ -68,11 +59,11 @@ fn one(args: &Args, method: Method) -> Result<()> {
         workers: 1,
         processes: false,
         max_queue_size: 10,
-        seed: args.seed,
+        seed: args.images.seed,
         verbose: Verbose::Silent,
     };
-    let mut trainer = fashion::trainer(&Device::Cpu, args.seed)?;
-    let (history, meter) = train(&mut trainer, &data, &settings, CallbackList::new())?;
+    let mut trainer = fashion::trainer(&Device::Cpu, args.images.seed)?;
+    let (history, meter) = train(&mut trainer, data, &settings, CallbackList::new())?;
     let last = |key| history.last(key).context("the history has no such value");
     let outcome = Outcome {
         val_loss: last("val_loss")?,
@@ -85,10 +76,10 @@ fn one(args: &Args, method: Method) -> Result<()> {
     Ok(())
 }
 
-fn all(args: &Args) -> Result<()> {
+fn all() -> Result<()> {
     let mut rows = Vec::new();
     for method in Method::value_variants() {
-        let outcome = in_own_process(args, *method)?;
+        let outcome = in_own_process(*method)?;
         rows.push(vec![
             method.name().to_owned(),
             format!("{:.4}", outcome.val_accuracy),
@@ -118,20 +109,13 @@ fn all(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn in_own_process(args: &Args, method: Method) -> Result<Outcome> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command
+/// The same program with the same arguments for one method.
+fn in_own_process(method: Method) -> Result<Outcome> {
+    let output = Command::new(env::current_exe()?)
+        .args(env::args_os().skip(1))
         .args(["--only", method.name()])
-        .args(["--epochs", &args.epochs.to_string()])
-        .args(["--seed", &args.seed.to_string()])
-        .stderr(Stdio::inherit());
-    if let Some(data) = &args.data {
-        command.arg("--data").arg(data);
-    }
-    if let Some(limit) = args.limit {
-        command.args(["--limit", &limit.to_string()]);
-    }
-    let output = command.output()?;
+        .stderr(Stdio::inherit())
+        .output()?;
     ensure!(output.status.success(), "{} did not finish", method.name());
     Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -5,10 +5,8 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use keros::nn::Graph;
-use keros::nn::layers::{Concatenate, Dense};
 use keros::prelude::*;
-use keros_examples::report::fail;
+use keros_examples::report::{ended, fail};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -32,7 +30,7 @@ struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     steps_per_epoch: u64,
     /// Epochs.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
 }
 
@@ -43,14 +41,32 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+    let args = Args::parse();
+    match Data::open(&args) {
+        Err(error) => fail(&error, 2),
+        Ok(data) => ended(run(&args, data)),
     }
 }
 
-fn run(args: &Args) -> Result<()> {
-    let rows = usize::from(args.batch_size);
+struct Data {
+    training: Lines,
+    validation: Lines,
+    /// Of the validation, the whole file.
+    batches: u64,
+}
+
+impl Data {
+    fn open(args: &Args) -> Result<Data> {
+        let rows = usize::from(args.batch_size);
+        Ok(Data {
+            training: Lines::open(&args.file, rows, true)?,
+            validation: Lines::open(&args.validation, rows, true)?,
+            batches: Lines::open(&args.validation, rows, false)?.count() as u64,
+        })
+    }
+}
+
+fn run(args: &Args, data: Data) -> Result<()> {
     let mut trainer = Trainer::builder(network()?)
         .optimizer("adam")
         .loss("binary_crossentropy")
@@ -58,17 +74,13 @@ fn run(args: &Args) -> Result<()> {
         .seed(1)
         .compile()?;
     trainer.optimizer_mut().set_learning_rate(0.01)?;
-    let training = Lines::open(&args.file, rows, true)?;
-    // The whole file in every validation.
-    let batches = Lines::open(&args.validation, rows, false)?.count() as u64;
-    let validation = Lines::open(&args.validation, rows, true)?;
     let history = trainer.fit_generator(
-        Source::generator(training),
+        Source::generator(data.training),
         FitGeneratorOptions {
             steps_per_epoch: Some(args.steps_per_epoch),
             epochs: args.epochs,
-            validation_data: Some(Source::generator(validation).into()),
-            validation_steps: Some(batches),
+            validation_data: Some(Source::generator(data.validation).into()),
+            validation_steps: Some(data.batches),
             ..FitGeneratorOptions::default()
         },
     )?;

@@ -4,6 +4,20 @@ use crate::support::text;
 use std::process::Command;
 
 #[test]
+fn a_bad_request_is_one_sentence_before_any_training() {
+    let output = Command::new(env!("CARGO_BIN_EXE_three_methods"))
+        .args(["--limit", "0"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("expected 1 to 10000, found 0") && error.lines().count() == 1,
+        "{error}"
+    );
+}
+
+#[test]
 fn the_table_shows_equal_results_for_the_three_methods() {
     let output = Command::new(env!("CARGO_BIN_EXE_three_methods"))
         .args(["--limit", "300", "--epochs", "1"])

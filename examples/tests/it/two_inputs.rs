@@ -26,6 +26,21 @@ fn the_shipped_lines_are_learned() {
 }
 
 #[test]
+fn a_bad_request_is_one_sentence_before_the_training() {
+    for (args, words) in [
+        (["--file", "missing.txt"], "opening missing.txt"),
+        (["--validation", "missing.txt"], "opening missing.txt"),
+        (["--epochs", "0"], "--epochs"),
+    ] {
+        let output = two_inputs(&args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.starts_with("error: "), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn a_broken_line_is_named_with_file_and_number() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lines.txt");

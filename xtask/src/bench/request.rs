@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(request.launches, expected);
         assert_eq!(request.launches[4].title(), "train --against");
         for (line, sentence) in [
-            ("--against nobody", "nobody is called `nobody`"),
+            ("--against nobody", "unknown peer `nobody` ("),
             ("--rounds 5", "`--rounds` is given, but no `--against`"),
             ("--json", "`all` writes its JSON into a file by itself"),
         ] {

@@ -259,6 +259,24 @@ fn a_readme_with_another_rust_version_is_found() {
 }
 
 #[test]
+fn a_layer_that_is_not_listed_is_found() {
+    let list = source(
+        "layers/mod.rs",
+        "pub(crate) use a::inner;\npub use a::{\n    ELU, Axes,\n};\npub use b::Dense;\n",
+    );
+    let page =
+        |row: &str| format!("## Layers, optimizers, metrics\n| `Core` | {row} |\n## Other\n");
+    check_kept(&rules::classes_untold(
+        &list,
+        &page("`Dense`, `ELU` | `LSTM`"),
+    ));
+    let violations = rules::classes_untold(&list, &page("`Dense` | `ELU`"));
+    check_broken(&violations, &["layers/mod.rs exports ELU"]);
+    let violations = rules::classes_untold(&list, &page("`ELU`"));
+    check_broken(&violations, &["layers/mod.rs exports Dense"]);
+}
+
+#[test]
 fn cuda_outside_keros_tensor_is_found() {
     let cuda = concat!("#[cfg(all(unix, feature = ", "\"cuda\"", "))]\nfn f() {}");
     check_kept(&rules::cuda_elsewhere(&source(

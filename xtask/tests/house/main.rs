@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use workspace::Workspace;
+use workspace::{Source, Workspace};
 
 /// Fails with every line that a rule wrote.
 #[track_caller]
@@ -77,6 +77,21 @@ fn the_readme_states_the_rust_version_we_promise() -> Result<()> {
     let workspace = Workspace::read()?;
     let readme = workspace.text("README.md")?;
     check(&rules::rust_version_unsaid(&workspace.graph, &readme));
+    Ok(())
+}
+
+#[test]
+fn the_guide_for_users_of_keras_lists_every_layer_loss_metric_and_optimizer() -> Result<()> {
+    let workspace = Workspace::read()?;
+    let list = |module: &str| -> Result<Source> {
+        let path = format!("crates/keros-nn/src/{module}/mod.rs");
+        let text = workspace.text(&path)?;
+        Ok(Source { path, text })
+    };
+    let modules = ["layers", "losses", "metrics", "optimizers"];
+    let lists: Vec<Source> = modules.into_iter().map(list).collect::<Result<_>>()?;
+    let page = workspace.text("docs/from-keras.md")?;
+    check(&rules::classes_untold(&lists, &page));
     Ok(())
 }
 

@@ -344,6 +344,73 @@ pub(crate) fn rust_version_unsaid(graph: &Graph, readme: &str) -> Vec<String> {
     }
 }
 
+/// What the lists of keros-nn export beside layers, losses, metrics and optimizers: types of their arguments, and what
+/// one's own are made with.
+const NO_CLASSES: [&str; 12] = [
+    "Axes",
+    "Border1",
+    "Border2",
+    "ClassAggregation",
+    "Curve",
+    "ForwardOnly",
+    "Interpolation",
+    "Padding",
+    "PerChannel",
+    "Slot",
+    "SummationMethod",
+    "Values",
+];
+
+/// Who comes from Keras finds every layer, loss, metric and optimizer in the table that says which there are.
+pub(crate) fn classes_untold(lists: &[Source], page: &str) -> Vec<String> {
+    const HEADING: &str = "## Layers, optimizers, metrics";
+    const PAGE: &str = "docs/from-keras.md";
+    let Some((_, section)) = page.split_once(HEADING) else {
+        return vec![format!("{PAGE} has no `{HEADING}`: correct this test")];
+    };
+    let section = section
+        .split_once("\n## ")
+        .map_or(section, |(section, _)| section);
+    let (mut there, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    for row in section.lines().filter(|line| line.starts_with('|')) {
+        let mut cells = row.split('|').skip(2);
+        for names in [&mut there, &mut missing] {
+            names.extend(
+                cells
+                    .next()
+                    .unwrap_or_default()
+                    .split('`')
+                    .skip(1)
+                    .step_by(2),
+            );
+        }
+    }
+    let mut violations = Vec::new();
+    for list in lists {
+        for class in exported(&list.text) {
+            if class.ends_with("Rule") || class == "RuleOptimizer" || NO_CLASSES.contains(&class) {
+                continue;
+            }
+            if missing.contains(class) || !there.contains(class) {
+                violations.push(format!(
+                    "{} exports {class}, which {PAGE} does not list as there: add it to the table, \
+                     or to NO_CLASSES in this test",
+                    list.path
+                ));
+            }
+        }
+    }
+    violations
+}
+
+/// The types that a module exports with `pub use`.
+fn exported(text: &str) -> impl Iterator<Item = &str> {
+    let items = text.split("\npub use ").skip(1);
+    let items = items.filter_map(|item| item.split(';').next());
+    let names = items.flat_map(|item| item.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    names.filter(|name| name.starts_with(|c: char| c.is_uppercase()))
+}
+
 /// Above keros-tensor, code is written once for every device.
 pub(crate) fn cuda_elsewhere(sources: &[Source]) -> Vec<String> {
     // In two parts, so that this file does not contain what it looks for.

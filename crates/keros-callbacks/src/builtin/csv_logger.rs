@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 /// The columns are those of the first row; if it has no `val_` values, there is a `val_` column for
 /// each of its numbers. What is missing in a row is `NA`. In a resumed run, rows that were written
 /// after the checkpoint are replaced.
+#[doc(alias = "CSVLogger")]
 #[derive(Debug)]
 pub struct CsvLogger {
     path: PathBuf,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Keras's `ReduceLROnPlateau`: multiplies the learning rate by a factor when a log has not improved
 /// for some epochs. Adds `learning_rate`, that of the epoch, to the logs.
+#[doc(alias = "ReduceLROnPlateau")]
 #[derive(Clone, Debug)]
 pub struct ReduceLrOnPlateau {
     monitor: Monitor,

@@ -13,6 +13,7 @@ use crate::event::{EventKind, EventSet};
 /// With [`swap_on_epoch`](Self::swap_on_epoch) the averages are also there from the end of an epoch
 /// to the beginning of the next: callbacks *before* this one in the list save the weights at epoch
 /// end, callbacks after it the averages. Checkpoints of a run always hold both.
+#[doc(alias = "SwapEMAWeights")]
 #[derive(Clone, Debug, Default)]
 pub struct SwapEmaWeights {
     swap_on_epoch: bool,

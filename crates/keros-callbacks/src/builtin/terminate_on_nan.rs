@@ -9,6 +9,7 @@ use crate::event::{EventKind, EventSet};
 /// is NaN or infinite. The epoch is closed as usual, with its validation.
 ///
 /// It reads the loss of every batch.
+#[doc(alias = "TerminateOnNaN")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TerminateOnNan {
     raise_error: bool,

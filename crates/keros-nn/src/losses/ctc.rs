@@ -15,6 +15,7 @@ use keros_tensor::{Tensor, TensorError, Workspace, kernels};
 /// each label and one more between two equal ones; Keras's loss is infinite where it has fewer, here that is an error.
 ///
 /// Source: Graves et al. 2006; the formula is that of [`ctc_loss`](keros_tensor::kernels::ctc_loss).
+#[doc(alias = "CTC")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ctc {}
 

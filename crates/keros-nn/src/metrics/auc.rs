@@ -81,6 +81,7 @@ impl FromStr for SummationMethod {
 /// Predictions are probabilities, cut to [0, 1]; a target that is not 0 is of the class. Values are
 /// counted one by one, each with its sample's weight; with `multi_label` each column has an area of
 /// its own, and the result is their mean.
+#[doc(alias = "AUC")]
 #[derive(Clone, Debug)]
 pub struct Auc {
     curve: Curve,

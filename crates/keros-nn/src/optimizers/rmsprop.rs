@@ -13,6 +13,7 @@ use keros_tensor::kernels::{self, Update};
 /// `m = momentum · m + step` and `w -= m`.
 ///
 /// Defaults: learning rate 0.001, ρ 0.9, ε 1e-7, no momentum, not centered.
+#[doc(alias = "RMSprop")]
 pub type RmsProp = RuleOptimizer<RmsPropRule>;
 
 /// The update of [`RmsProp`].

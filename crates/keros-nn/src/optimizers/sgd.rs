@@ -9,6 +9,7 @@ use keros_tensor::kernels::{self, Update};
 /// `w -= learning_rate · g`.
 ///
 /// Defaults: learning rate 0.01, no momentum.
+#[doc(alias = "SGD")]
 pub type Sgd = RuleOptimizer<SgdRule>;
 
 /// The update of [`Sgd`].

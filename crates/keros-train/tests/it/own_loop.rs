@@ -400,6 +400,37 @@ fn events_out_of_order_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn callbacks_see_the_wait_for_data_that_the_loop_tells_of() {
+    let mut seen = Vec::new();
+    let watcher = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        seen.push(cx.data_wait().as_millis());
+        Ok(Decision::CONTINUE)
+    });
+    let mut trainer = trainer();
+    let batch = data().batch(0, 0).unwrap();
+    let mut events = trainer
+        .on_train_begin(LoopOptions {
+            epochs: 2,
+            steps_per_epoch: Some(2),
+            verbose: Verbose::Silent,
+            callbacks: CallbackList::new().with(watcher),
+            ..LoopOptions::default()
+        })
+        .unwrap();
+    while events.on_epoch_begin(&mut trainer).unwrap().is_some() {
+        while events.next_batch().is_some() {
+            for wait_ms in [30, 5] {
+                events.add_data_wait(std::time::Duration::from_millis(wait_ms));
+            }
+            events.train_on_batch(&mut trainer, &batch).unwrap();
+        }
+        events.on_epoch_end(&mut trainer).unwrap();
+    }
+    events.on_train_end(&mut trainer).unwrap();
+    assert_eq!(seen, [35, 70, 35, 70], "each epoch begins at zero");
+}
+
+#[test]
 fn a_loop_may_leave_batches_out_and_add_logs_of_its_own() {
     let mut trainer = trainer();
     let list = CallbackList::new();
