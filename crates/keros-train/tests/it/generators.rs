@@ -121,6 +121,7 @@ fn a_validation_reads_one_epoch_of_a_sequence_and_not_more() {
     let (x, y) = problem(100);
     let sequence = Arc::new(Counting {
         inner: ArraySequence::new(x.clone(), y.clone()).unwrap(),
+        changes: false,
         batches: AtomicUsize::new(0),
         ended: AtomicU64::new(0),
     });
