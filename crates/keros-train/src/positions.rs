@@ -28,10 +28,7 @@ impl Terms {
         let dims = self.output.logits.dims();
         let rows = check(loss, dims, weights.dims())?;
         Ok(Terms {
-            output: Output {
-                logits: by_row(&self.output.logits, rows)?,
-                activation: self.output.activation,
-            },
+            output: output_by_row(&self.output, rows)?,
             target: target_by_row(&self.target, rows)?,
             host_target: target_by_row(&self.host_target, rows)?,
             weights: self.weights.as_ref().map(flat).transpose()?,
@@ -69,14 +66,36 @@ fn same(a: &[usize], b: &[usize]) -> bool {
     a == b || a.strip_suffix(&[1]) == Some(b) || b.strip_suffix(&[1]) == Some(a)
 }
 
-fn target_by_row(target: &Target, rows: usize) -> Result<Target, TensorError> {
-    Ok(match target {
-        Target::Labels(labels) => Target::Labels(flat(labels)?),
-        Target::Values(values) => Target::Values(by_row(values, rows)?),
+/// What a metric takes with that many weights, if they are those of rows and not of samples.
+pub(crate) fn by_row(
+    output: &Output,
+    target: &Target,
+    weights: usize,
+) -> Result<Option<(Output, Target)>, TensorError> {
+    if output.logits.dims().first() == Some(&weights) {
+        return Ok(None);
+    }
+    Ok(Some((
+        output_by_row(output, weights)?,
+        target_by_row(target, weights)?,
+    )))
+}
+
+fn output_by_row(output: &Output, rows: usize) -> Result<Output, TensorError> {
+    Ok(Output {
+        logits: rows_of(&output.logits, rows)?,
+        activation: output.activation,
     })
 }
 
-fn by_row(tensor: &Tensor, rows: usize) -> Result<Tensor, TensorError> {
+fn target_by_row(target: &Target, rows: usize) -> Result<Target, TensorError> {
+    Ok(match target {
+        Target::Labels(labels) => Target::Labels(flat(labels)?),
+        Target::Values(values) => Target::Values(rows_of(values, rows)?),
+    })
+}
+
+fn rows_of(tensor: &Tensor, rows: usize) -> Result<Tensor, TensorError> {
     Ok(tensor.reshape((rows, tensor.elem_count() / rows.max(1)))?)
 }
 

@@ -7,6 +7,7 @@
 //! on.
 
 use crate::error::TrainError;
+use crate::positions::by_row;
 use crate::trackers::Trackers;
 use keros_nn::{Activation, Output, Penalty, Target};
 use keros_tensor::access::read;
@@ -151,10 +152,17 @@ impl Trackers {
                 logits: logits.clone(),
                 activation: compared.activation,
             };
+            let by_weight = match weights {
+                Some(weights) => by_row(&output, &compared.target, weights.elem_count())?,
+                None => None,
+            };
             for tracked in &mut trackers.metrics {
                 let weights = weights.filter(|_| tracked.weighted);
-                let metric = &mut tracked.metric;
-                metric.update(workspace, &output, &compared.target, weights)?;
+                let (output, target) = match (weights, &by_weight) {
+                    (Some(_), Some((output, target))) => (output, target),
+                    _ => (&output, &compared.target),
+                };
+                tracked.metric.update(workspace, output, target, weights)?;
             }
         }
         self.loss.add(total, values.rows);

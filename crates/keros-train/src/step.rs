@@ -223,6 +223,10 @@ impl<N: Network> Trainer<N> {
                 weights: given.weights,
                 host_weights: given.host_weights,
             };
+            let compared = has_metrics.then(|| Compared {
+                activation: output.activation,
+                target: terms.host_target.clone(),
+            });
             let Terms {
                 output: of_weights,
                 target,
@@ -238,15 +242,12 @@ impl<N: Network> Trainer<N> {
             grads.push(grad.map_err(TensorError::from)?);
             read.push(computed.per_sample);
             if has_metrics {
-                read.push(of_weights.logits);
+                read.push(output.logits.clone());
             }
             values.push(Some(OutputValues {
                 scale,
                 factor: head.weight,
-                compared: has_metrics.then_some(Compared {
-                    activation: output.activation,
-                    target: host_target,
-                }),
+                compared,
                 weights: host_weights,
             }));
         }

@@ -5,6 +5,7 @@ use keros_callbacks::Verbose;
 use keros_data::{Array, Batch};
 use keros_nn::layers::Conv2D;
 use keros_nn::losses::{BinaryCrossentropy, Dice, Loss};
+use keros_nn::metrics::LossMetric;
 use keros_nn::{
     Activation, MeanSquaredError, Network, Reduction, Sequential, SparseCategoricalCrossentropy,
 };
@@ -275,4 +276,27 @@ fn weights_of_another_shape_are_refused() {
         weights(&[]),
         "the label of row 1, position 5 is no class index (expected a whole number from 0, found -1)",
     );
+}
+
+#[test]
+fn metrics_without_weights_see_whole_samples() {
+    let dice = |weights: Option<Array>| {
+        let network = Sequential::builder([SIDE, SIDE, 2])
+            .layer(Conv2D::new(1, 1).activation(Activation::Sigmoid))
+            .build(test_device(), 7)
+            .unwrap();
+        let mut trainer = Trainer::builder(network)
+            .optimizer("sgd")
+            .loss(BinaryCrossentropy::new())
+            .metric(LossMetric::new(Dice::new().each_sample(true)))
+            .compile()
+            .unwrap();
+        let mask = array(&[1], |i| f32::from(u8::from(i % 7 == 0)));
+        let mut batch = Batch::new(images(), mask);
+        if let Some(weights) = weights {
+            batch = batch.sample_weight(weights);
+        }
+        trainer.train_on_batch(&batch).unwrap().number("dice")
+    };
+    assert_eq!(dice(Some(weights(&[]))), dice(None));
 }
