@@ -23,6 +23,7 @@ mod function;
 mod gpu;
 mod loops;
 mod loss;
+mod noise;
 mod normalization;
 mod npz;
 mod optimizer;

@@ -5,9 +5,10 @@ use keros_tensor::kernels::{
     activation_backward, adadelta_update, adagrad_update, adam_update, adamax_update,
     add_l1_l2_gradient, affine, amsgrad_update, bound_norms, clamp, clip_global_norm, clip_norms,
     concatenate, copy, crop2d, dropout, dropout_backward, embedding, embedding_backward, fill,
-    ftrl_update, function, function_backward, lion_update, mean_of_accumulated, merge,
-    merge_backward, moving_average, nadam_update, non_negative, permute, prelu, prelu_backward,
-    rmsprop_update, scale, sgd_update, slice_axis, u8_to_f32, weight_decay, zero_pad2d,
+    ftrl_update, function, function_backward, gaussian_dropout, gaussian_noise, lion_update,
+    mean_of_accumulated, merge, merge_backward, moving_average, nadam_update, non_negative,
+    permute, prelu, prelu_backward, rmsprop_update, scale, sgd_update, slice_axis, u8_to_f32,
+    weight_decay, zero_pad2d,
 };
 use keros_tensor::{Stream, Tensor};
 
@@ -51,6 +52,8 @@ fn what_is_done_element_by_element_stays_on_the_gpu() {
         affine(ws, &x, &[2.0], &[1.0; 7]).unwrap();
         dropout(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
         dropout_backward(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
+        gaussian_noise(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
+        gaussian_dropout(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
         copy(&x, &y).unwrap();
         fill(&x, 1.0).unwrap();
     });
