@@ -2,10 +2,9 @@
 
 use crate::test_device::test_device;
 use keros_nn::layers::{Dropout, Normalization, SpatialDropout1D, SpatialDropout2D};
-use keros_nn::{Layer, Mode, Network, NnError, Sequential, load_keras_model};
+use keros_nn::{Layer, Mode, Network, NnError, Sequential};
 use keros_tensor::access::read;
 use keros_tensor::{Tensor, Workspace};
-use std::path::Path;
 
 const TRAINING: Mode = Mode::Training { seed: 5, step: 3 };
 
@@ -173,10 +172,12 @@ fn given_numbers_are_applied_as_in_keras() {
 }
 
 /// `normalized.keras`: a normalization that Keras has adapted to the numbers, dropouts and a mean.
+#[cfg(feature = "keras-files")]
 #[test]
 fn a_model_of_keras_brings_its_numbers() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras/normalized.keras");
-    let mut network = load_keras_model(file, test_device()).unwrap();
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras/normalized.keras");
+    let mut network = keros_nn::load_keras_model(file, test_device()).unwrap();
     let ws = &mut Workspace::new(test_device());
     let outputs = network.forward(ws, &[numbers()], Mode::Inference).unwrap();
     let found = read::<f32>(&outputs[0].logits).unwrap().to_vec();
