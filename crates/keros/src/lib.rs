@@ -67,10 +67,11 @@ pub mod prelude {
         ImageFlow, OnBrokenFile, Sequence, SequenceExt, Shuffle, Subset, Table, TableOptions,
     };
     pub use keros_nn::layers::{
-        Autograd, AveragePooling2D, BatchNormalization, CandleModule, Conv1D, Conv2D,
-        Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding, Flatten,
-        GlobalAveragePooling2D, GlobalMaxPooling2D, Lambda, LayerNormalization, MaxPooling2D,
-        Padding, Rescaling, Reshape, SeparableConv2D, UpSampling2D, ZeroPadding2D,
+        Autograd, AveragePooling1D, AveragePooling2D, BatchNormalization, CandleModule, Conv1D,
+        Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding, Flatten,
+        GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+        Lambda, LayerNormalization, MaxPooling1D, MaxPooling2D, Padding, Rescaling, Reshape,
+        SeparableConv2D, UpSampling2D, ZeroPadding2D,
     };
     pub use keros_nn::optimizers::{Adam, AdamW, RmsProp, Sgd};
     pub use keros_nn::{Activation, CandleNetwork, Graph, Network, Sequential, summary};
