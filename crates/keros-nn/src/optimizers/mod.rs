@@ -28,6 +28,7 @@ pub use nadam::{Nadam, NadamRule};
 pub use rmsprop::{RmsProp, RmsPropRule};
 pub use rule::{RuleOptimizer, UpdateRule};
 pub use sgd::{Sgd, SgdRule};
+pub use state::Slot;
 
 use loss_scale::loss_scale;
 
