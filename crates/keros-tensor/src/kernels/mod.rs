@@ -69,10 +69,12 @@ mod loss;
 mod math;
 mod matmul;
 mod merge;
+mod muon;
 mod noise;
 mod normalize;
 mod optimizer;
 mod optimizer_common;
+mod optimizer_norms;
 mod optimizer_rules;
 mod overlap_loss;
 mod permute;
@@ -112,6 +114,7 @@ pub use loss::{
     categorical_cross_entropy, check_labels, correct, count_correct, softmax_cross_entropy,
 };
 pub use merge::{MergeOp, merge, merge_backward};
+pub use muon::{Muon, muon_update};
 pub use noise::{gaussian_dropout, gaussian_noise};
 pub use normalize::{
     NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,
@@ -127,6 +130,9 @@ pub use optimizer_common::{
     l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, sums_of_squares,
     weight_decay,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use optimizer_norms::Factor;
+pub use optimizer_norms::{Adafactor, adafactor_update, lamb_update};
 pub use overlap_loss::{Overlap, overlap_loss};
 pub use padding::Padding;
 pub use permute::permute;

@@ -27,6 +27,7 @@ mod noise;
 mod normalization;
 mod npz;
 mod optimizer;
+mod optimizer_norms;
 mod parallel;
 mod params;
 mod paths;
