@@ -26,6 +26,7 @@ mod mixed;
 mod networks;
 mod noise_layers;
 mod optimizers;
+mod optimizers_of_keras;
 mod penalties;
 mod rules;
 mod sequence_layers;
