@@ -388,8 +388,14 @@ impl<'a> Pass<'a> {
     /// Random numbers of this layer in this training step; `None` in inference.
     #[must_use]
     pub fn stream(&self) -> Option<Stream> {
+        self.stream_of(None)
+    }
+
+    /// As [`stream`](Self::stream), but of a seed of the layer's own if it has one.
+    #[must_use]
+    pub fn stream_of(&self, seed: Option<u64>) -> Option<Stream> {
         self.training
-            .map(|(seed, step)| Stream::new(seed, self.layer << LAYER_SHIFT | step))
+            .map(|(own, step)| Stream::new(seed.unwrap_or(own), self.layer << LAYER_SHIFT | step))
     }
 
     /// Keeps a tensor for `backward`; does nothing if none will come, as in a network's inference.

@@ -83,8 +83,8 @@ pub use losses::{
 pub use metrics::{Accuracy, Metric, WeightedMean};
 pub use network::{IndexInput, LayerInfo, Mode, Network, Output, Port};
 pub use optimizers::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lion, LossScaleOptimizer, Nadam, Optimizer,
-    RmsProp, Sgd,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Muon,
+    Nadam, Optimizer, RmsProp, Sgd,
 };
 pub use param_rules::{ParamOptions, ParamRules};
 pub use penalty::Penalty;

@@ -1,4 +1,4 @@
-//! Random numbers that are a pure function of (seed, stream, index), for initializers and dropout.
+//! Random numbers that are a pure function of (seed, stream, index), for initializers, dropout and noise.
 //!
 //! The generator is Philox4x32-10: J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers:
 //! as easy as 1, 2, 3", SC 2011.

@@ -71,10 +71,11 @@ pub mod prelude {
         TableOptions,
     };
     pub use keros_nn::layers::{
-        Add, Autograd, AveragePooling2D, BatchNormalization, CandleModule, Concatenate, Conv1D,
-        Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding, Flatten,
-        GlobalAveragePooling2D, GlobalMaxPooling2D, Lambda, LayerNormalization, MaxPooling2D,
-        Padding, ReLU, Rescaling, Reshape, SeparableConv2D, UpSampling2D, ZeroPadding2D,
+        Add, Autograd, AveragePooling1D, AveragePooling2D, BatchNormalization, CandleModule,
+        Concatenate, Conv1D, Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Embedding,
+        Flatten, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D,
+        GlobalMaxPooling2D, Lambda, LayerNormalization, MaxPooling1D, MaxPooling2D, Padding, ReLU,
+        Rescaling, Reshape, SeparableConv2D, UpSampling2D, ZeroPadding2D,
     };
     pub use keros_nn::optimizers::{Adam, AdamW, RmsProp, Sgd};
     pub use keros_nn::{

@@ -79,6 +79,7 @@ pub(crate) use plain;
 plain! {
     bool, "true or false": |this| this, |value| value.as_bool();
     usize, "a whole number from 0": |this| this, |value| usize::try_from(value.as_u64()?).ok();
+    u64, "a whole number from 0": |this| this, |value| value.as_u64();
     isize, "a whole number": |this| this, |value| isize::try_from(value.as_i64()?).ok();
     f64, "a number": |this| this, |value| value.as_f64();
     f32, "a number of 32 bits": |this| shortest(*this), |value| {

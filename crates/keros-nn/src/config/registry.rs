@@ -96,11 +96,11 @@ macro_rules! built_in {
 }
 
 built_in! {
-    Activation ActivityRegularization AveragePooling2D BatchNormalization Conv1D Conv2D
-    Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dropout ELU Embedding Flatten
-    GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization LayerNormalization LeakyReLU
-    MaxPooling2D Normalization PReLU Permute ReLU RepeatVector Rescaling Reshape SeparableConv2D Softmax
-    SpatialDropout1D SpatialDropout2D
-    UnitNormalization UpSampling2D ZeroPadding2D;
+    Activation ActivityRegularization AlphaDropout AveragePooling1D AveragePooling2D BatchNormalization Conv1D
+    Conv2D Conv2DTranspose Cropping1D Cropping2D Dense DepthwiseConv2D Dropout ELU Embedding Flatten
+    GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D
+    GlobalMaxPooling2D GroupNormalization LayerNormalization LeakyReLU MaxPooling1D MaxPooling2D Normalization
+    PReLU Permute ReLU RepeatVector Rescaling Reshape SeparableConv2D Softmax SpatialDropout1D
+    SpatialDropout2D UnitNormalization UpSampling1D UpSampling2D ZeroPadding1D ZeroPadding2D;
     Add Average Concatenate Maximum Minimum Multiply Subtract
 }

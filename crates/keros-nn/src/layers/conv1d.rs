@@ -1,7 +1,7 @@
 //! 1-D convolution.
 
 use super::common::{Common, ParamSpec};
-use super::support::{Size1, at_least_one};
+use super::support::{Size1, as_images, at_least_one, sequence};
 use super::{Padding, conv2d};
 use crate::activation::Activation;
 use crate::error::NnError;
@@ -81,11 +81,6 @@ impl Conv1D {
     }
 }
 
-/// `[N, steps, channels]` as images of height 1.
-fn as_images(x: &Tensor) -> Result<Tensor, NnError> {
-    Ok(x.unsqueeze(1)?)
-}
-
 arguments! {
     Conv1D = Conv1D::new(0, 0);
     required filters kernel_size;
@@ -105,9 +100,7 @@ impl Layer for Conv1D {
         input: &[usize],
         builder: &mut LayerBuilder<'_>,
     ) -> Result<Vec<usize>, NnError> {
-        let &[steps, channels] = input else {
-            return Err(NnError::shape("input sample", "[steps, channels]", input));
-        };
+        let (steps, channels) = sequence(input)?;
         for (what, number) in [
             ("filters", self.filters),
             ("kernel_size", self.kernel_size.0),

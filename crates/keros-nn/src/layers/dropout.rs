@@ -16,6 +16,7 @@ use serde_json::Value;
 pub struct Dropout {
     rate: f32,
     noise_shape: NoiseShape,
+    seed: Option<u64>,
     common: Common,
     mask: Mask,
 }
@@ -27,6 +28,7 @@ impl Dropout {
         Dropout {
             rate,
             noise_shape: NoiseShape::default(),
+            seed: None,
             common: Common::default(),
             mask: Mask::default(),
         }
@@ -37,23 +39,45 @@ impl Dropout {
     /// Every value by itself unless set.
     #[must_use]
     pub fn noise_shape(mut self, shape: impl Into<Vec<usize>>) -> Dropout {
-        self.noise_shape = NoiseShape(Some(shape.into().into_iter().map(Some).collect()));
+        self.noise_shape = NoiseShape::of_sample(shape.into());
         self
     }
-
-    setter!(common);
 }
+
+setters!(Dropout: seed, common);
 
 arguments! {
     Dropout = Dropout::new(0.0);
     required rate;
-    optional noise_shape common;
-    only "seed" = null;
+    optional seed noise_shape common;
 }
 
 /// Lengths of the axes of a sample's mask, `None` for that of the sample; none for a mask of all values.
 #[derive(Default)]
-struct NoiseShape(Option<Vec<Option<usize>>>);
+pub(super) struct NoiseShape(pub(super) Option<Vec<Option<usize>>>);
+
+impl NoiseShape {
+    /// What [`noise_shape`](Dropout::noise_shape) is given.
+    pub(super) fn of_sample(shape: Vec<usize>) -> NoiseShape {
+        NoiseShape(Some(shape.into_iter().map(Some).collect()))
+    }
+
+    /// The mask of samples of this shape.
+    pub(super) fn mask(
+        &self,
+        rate: f32,
+        seed: Option<u64>,
+        input: &[usize],
+    ) -> Result<Mask, NnError> {
+        let shape = self.0.as_ref().map(|axes| {
+            let lengths = axes.iter().enumerate();
+            lengths
+                .map(|(axis, length)| length.or(input.get(axis).copied()).unwrap_or(1))
+                .collect::<Vec<usize>>()
+        });
+        Mask::new(rate, seed, shape.as_deref(), input)
+    }
+}
 
 crate::config::argument::plain! {
     NoiseShape, "null, or a list of null for the batch and a number or null for each axis": |this| match &this.0 {
@@ -75,13 +99,7 @@ impl Layer for Dropout {
     );
 
     fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
-        let shape = self.noise_shape.0.as_ref().map(|axes| {
-            let lengths = axes.iter().enumerate();
-            lengths
-                .map(|(axis, length)| length.or(input.get(axis).copied()).unwrap_or(1))
-                .collect::<Vec<usize>>()
-        });
-        self.mask = Mask::new(self.rate, shape.as_deref(), input)?;
+        self.mask = self.noise_shape.mask(self.rate, self.seed, input)?;
         Ok(input.to_vec())
     }
 
@@ -100,6 +118,7 @@ macro_rules! spatial_dropout {
         $(#[$doc])*
         pub struct $layer {
             rate: f32,
+            seed: Option<u64>,
             common: Common,
             mask: Mask,
         }
@@ -110,19 +129,20 @@ macro_rules! spatial_dropout {
             pub fn new(rate: f32) -> $layer {
                 $layer {
                     rate,
+                    seed: None,
                     common: Common::default(),
                     mask: Mask::default(),
                 }
             }
-
-            setter!(common);
         }
+
+        setters!($layer: seed, common);
 
         arguments! {
             $layer = $layer::new(0.0);
             required rate;
-            optional common;
-            only "seed" = null $(, $name = $value)?;
+            optional seed common;
+            $(only $name = $value;)?
         }
 
         impl Layer for $layer {
@@ -141,7 +161,7 @@ macro_rules! spatial_dropout {
                     return Err(NnError::shape($class, expected, input));
                 }
                 let shape = [&[1; $axes][..], &[channels]].concat();
-                self.mask = Mask::new(self.rate, Some(&shape), input)?;
+                self.mask = Mask::new(self.rate, self.seed, Some(&shape), input)?;
                 Ok(input.to_vec())
             }
 
@@ -177,14 +197,20 @@ spatial_dropout! {
 
 /// What is dropped together.
 #[derive(Default)]
-struct Mask {
+pub(super) struct Mask {
     rate: f32,
+    seed: Option<u64>,
     /// From the mask of a sample to the sample; none where each value has its own.
     shared: Option<Broadcast>,
 }
 
 impl Mask {
-    fn new(rate: f32, shape: Option<&[usize]>, input: &[usize]) -> Result<Mask, NnError> {
+    fn new(
+        rate: f32,
+        seed: Option<u64>,
+        shape: Option<&[usize]>,
+        input: &[usize],
+    ) -> Result<Mask, NnError> {
         if !(0.0..1.0).contains(&rate) {
             return Err(NnError::argument("rate", "a number in [0, 1)", rate));
         }
@@ -200,15 +226,15 @@ impl Mask {
                 Some(Broadcast::new(shape, input))
             }
         };
-        Ok(Mask { rate, shared })
+        Ok(Mask { rate, seed, shared })
     }
 
     /// Random numbers, where anything is dropped at all.
-    fn stream(&self, pass: &Pass<'_>) -> Option<Stream> {
-        pass.stream().filter(|_| self.rate > 0.0)
+    pub(super) fn stream(&self, pass: &Pass<'_>) -> Option<Stream> {
+        pass.stream_of(self.seed).filter(|_| self.rate > 0.0)
     }
 
-    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
+    pub(super) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         match (self.stream(pass), &self.shared) {
             (None, _) => Ok(x.clone()),
             (Some(stream), None) => Ok(kernels::dropout(pass.workspace, x, self.rate, stream)?),
@@ -216,7 +242,11 @@ impl Mask {
         }
     }
 
-    fn backward(&self, dy: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+    pub(super) fn backward(
+        &self,
+        dy: &Tensor,
+        pass: &mut Pass<'_>,
+    ) -> Result<Option<Tensor>, NnError> {
         Ok(Some(match (self.stream(pass), &self.shared) {
             (None, _) => dy.clone(),
             (Some(stream), None) => {

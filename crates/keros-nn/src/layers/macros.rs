@@ -209,10 +209,18 @@ macro_rules! setter {
         }
     };
     (keepdims) => {
-        /// Whether height and width stay, as axes of 1; false unless set.
+        /// Whether the axes of the positions stay, as axes of 1; false unless set.
         #[must_use]
         pub fn keepdims(mut self, keepdims: bool) -> Self {
             self.keepdims = keepdims;
+            self
+        }
+    };
+    (seed) => {
+        /// A seed of the layer's own, so that its random numbers do not depend on that of the training; none unless set.
+        #[must_use]
+        pub fn seed(mut self, seed: u64) -> Self {
+            self.seed = Some(seed);
             self
         }
     };

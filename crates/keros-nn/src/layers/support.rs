@@ -3,6 +3,7 @@
 use super::{Padding, Size2};
 use crate::config::argument::list;
 use crate::error::NnError;
+use keros_tensor::Tensor;
 use keros_tensor::kernels::{Conv2dSpec, NormLayout};
 
 /// Axes of a batch, the batch itself being axis 0; negative ones count from the end, -1 being the
@@ -115,6 +116,19 @@ pub(super) fn norm_layout(axes: &[usize], input: &[usize]) -> Result<NormLayout,
         kept: product(&input[end..second]),
         after: product(&input[second..]),
     })
+}
+
+/// Steps and channels of a sequence.
+pub(super) fn sequence(input: &[usize]) -> Result<(usize, usize), NnError> {
+    match *input {
+        [steps, channels] => Ok((steps, channels)),
+        _ => Err(NnError::shape("input sample", "[steps, channels]", input)),
+    }
+}
+
+/// `[N, steps, channels]` as images of height 1, for the kernels of images.
+pub(super) fn as_images(x: &Tensor) -> Result<Tensor, NnError> {
+    Ok(x.unsqueeze(1)?)
 }
 
 /// Strides, padding and dilation of a convolution over images, as Keras takes them.

@@ -2,6 +2,7 @@
 
 use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, positive};
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Adadelta (M. Zeiler, 2012): `a = ρ a + (1 - ρ) g²`, `δ = g · √(d + ε) / √(a + ε)`,
@@ -60,7 +61,7 @@ impl UpdateRule for AdadeltaRule {
         learning_rate
     }
 
-    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         Ok(kernels::adadelta_update(
             updates,
             *rate,

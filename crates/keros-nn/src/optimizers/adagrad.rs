@@ -3,6 +3,7 @@
 use super::{RuleOptimizer, UpdateRule, numbers, positive};
 use crate::error::NnError;
 use crate::schedule::not_negative;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Adagrad (J. Duchi, E. Hazan, Y. Singer, 2011): `a += g²`,
@@ -61,7 +62,7 @@ impl UpdateRule for AdagradRule {
         learning_rate
     }
 
-    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         Ok(kernels::adagrad_update(updates, *rate, self.epsilon)?)
     }
 }

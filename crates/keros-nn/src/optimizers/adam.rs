@@ -2,6 +2,7 @@
 
 use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive};
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Adam (D. Kingma, J. Ba, 2015) in Keras's form: `m += (1 - β₁)(g - m)`, `v += (1 - β₂)(g² - v)`,
@@ -80,7 +81,12 @@ impl<const DECAYS: bool> UpdateRule for AdamRule<DECAYS> {
         learning_rate * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t))
     }
 
-    fn update(&self, alpha: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(
+        &self,
+        _: &mut Workspace,
+        alpha: &f64,
+        updates: &[Update<'_>],
+    ) -> Result<(), NnError> {
         let (b1, b2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
         if self.amsgrad {
             kernels::amsgrad_update(updates, *alpha, b1, b2, epsilon)?;

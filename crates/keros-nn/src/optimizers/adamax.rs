@@ -2,6 +2,7 @@
 
 use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive};
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Adamax (D. Kingma, J. Ba, 2015), Adam with the largest gradient in the place of the root:
@@ -63,7 +64,12 @@ impl UpdateRule for AdamaxRule {
         learning_rate / (1.0 - self.beta_1.powf(update as f64))
     }
 
-    fn update(&self, alpha: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(
+        &self,
+        _: &mut Workspace,
+        alpha: &f64,
+        updates: &[Update<'_>],
+    ) -> Result<(), NnError> {
         let (b1, b2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
         Ok(kernels::adamax_update(updates, *alpha, b1, b2, epsilon)?)
     }

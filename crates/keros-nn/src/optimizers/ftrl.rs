@@ -3,6 +3,7 @@
 use super::{RuleOptimizer, UpdateRule, numbers};
 use crate::error::NnError;
 use crate::schedule::not_negative;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, FtrlStrengths, Update};
 
 /// Follow the regularized leader (H. McMahan et al., 2013) in Keras's form.
@@ -103,7 +104,7 @@ impl UpdateRule for FtrlRule {
         learning_rate
     }
 
-    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         if *rate == 0.0 {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use super::{RuleOptimizer, UpdateRule, decay_rate, numbers, positive_share};
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Lion (X. Chen et al., 2023): `w -= learning_rate · sign(β₁ m + (1 - β₁) g)`, then
@@ -52,7 +53,7 @@ impl UpdateRule for LionRule {
         learning_rate
     }
 
-    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         let (b1, b2) = (self.beta_1, self.beta_2);
         Ok(kernels::lion_update(updates, *rate, b1, b2)?)
     }

@@ -5,12 +5,15 @@
 //! rates and schedules, weight decay, clipping, gradient accumulation, moving averages, state.
 
 mod adadelta;
+mod adafactor;
 mod adagrad;
 mod adam;
 mod adamax;
 mod ftrl;
+mod lamb;
 mod lion;
 mod loss_scale;
+mod muon;
 mod nadam;
 mod rmsprop;
 mod rule;
@@ -18,16 +21,20 @@ mod sgd;
 mod state;
 
 pub use adadelta::{Adadelta, AdadeltaRule};
+pub use adafactor::{Adafactor, AdafactorRule};
 pub use adagrad::{Adagrad, AdagradRule};
 pub use adam::{Adam, AdamRule, AdamW};
 pub use adamax::{Adamax, AdamaxRule};
 pub use ftrl::{Ftrl, FtrlRule};
+pub use lamb::{Lamb, LambRule};
 pub use lion::{Lion, LionRule};
 pub use loss_scale::LossScaleOptimizer;
+pub use muon::{Muon, MuonRule};
 pub use nadam::{Nadam, NadamRule};
 pub use rmsprop::{RmsProp, RmsPropRule};
 pub use rule::{RuleOptimizer, UpdateRule};
 pub use sgd::{Sgd, SgdRule};
+pub use state::Slot;
 
 use loss_scale::loss_scale;
 
@@ -186,12 +193,15 @@ macro_rules! by_name {
 
 by_name! {
     "adadelta" => Adadelta,
+    "adafactor" => Adafactor,
     "adagrad" => Adagrad,
     "adam" => Adam,
     "adamax" => Adamax,
     "adamw" => AdamW,
     "ftrl" => Ftrl,
+    "lamb" => Lamb,
     "lion" => Lion,
+    "muon" => Muon,
     "nadam" => Nadam,
     "rmsprop" => RmsProp,
     "sgd" => Sgd,

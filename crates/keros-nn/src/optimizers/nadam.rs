@@ -2,6 +2,7 @@
 
 use super::{RuleOptimizer, UpdateRule, betas, decay_rate, numbers, positive};
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Nadam (T. Dozat, 2016), Adam with Nesterov's momentum.
@@ -95,7 +96,12 @@ impl UpdateRule for NadamRule {
         }
     }
 
-    fn update(&self, step: &NadamStep, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(
+        &self,
+        _: &mut Workspace,
+        step: &NadamStep,
+        updates: &[Update<'_>],
+    ) -> Result<(), NnError> {
         let (b1, b2, epsilon) = (self.beta_1, self.beta_2, self.epsilon);
         let (alpha, correction) = (step.alpha, step.correction);
         Ok(kernels::nadam_update(

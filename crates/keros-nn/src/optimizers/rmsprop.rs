@@ -4,6 +4,7 @@ use super::{
     RuleOptimizer, UpdateRule, decay_or_one, decay_rate, no_number, positive, positive_share,
 };
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// RMSprop (T. Tieleman, G. Hinton, 2012) in Keras's form, ε inside the root:
@@ -108,7 +109,7 @@ impl UpdateRule for RmsPropRule {
         learning_rate
     }
 
-    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         let momentum = Some(self.momentum).filter(|&momentum| momentum > 0.0);
         let (rho, epsilon) = (self.rho, self.epsilon);
         Ok(kernels::rmsprop_update(

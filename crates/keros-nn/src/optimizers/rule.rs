@@ -1,6 +1,6 @@
 //! The one driver around all update rules: what Keras's base class of optimizers does.
 
-use super::state::{self, Layout, ParamState};
+use super::state::{self, Layout, ParamState, Slot};
 use super::{
     LEARNING_RATE, Optimizer, decay_or_one, loss_scale, no_number, positive, scratch_for,
     trained_gradients,
@@ -17,6 +17,7 @@ use keros_tensor::{Param, Params, Tensor, Workspace};
 /// ```
 /// use keros_nn::{NnError, Optimizer};
 /// use keros_nn::optimizers::{RuleOptimizer, UpdateRule};
+/// use keros_tensor::Workspace;
 /// use keros_tensor::kernels::{self, Update};
 ///
 /// /// Gradient descent whose steps shrink with the square root of their number.
@@ -28,15 +29,11 @@ use keros_tensor::{Param, Params, Tensor, Workspace};
 ///     const LEARNING_RATE: f64 = 0.1;
 ///     type Step = f64;
 ///
-///     fn slots(&self) -> Vec<(&'static str, f64)> {
-///         Vec::new()
-///     }
-///
 ///     fn prepare(&self, learning_rate: f64, update: u64) -> f64 {
 ///         learning_rate / (update as f64).sqrt()
 ///     }
 ///
-///     fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+///     fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
 ///         Ok(kernels::sgd_update(updates, None, *rate, false)?)
 ///     }
 /// }
@@ -58,9 +55,28 @@ pub trait UpdateRule {
     /// Numbers that are the same for all parameters of an update.
     type Step;
 
-    /// The tensors to keep for each parameter: their names and the numbers they are filled with at
-    /// first.
-    fn slots(&self) -> Vec<(&'static str, f64)>;
+    /// The tensors to keep for each parameter, each of its shape: their names and the numbers they are
+    /// filled with at first. Default: none.
+    fn slots(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// The tensors to keep for this parameter. Default: those of [`slots`](Self::slots).
+    fn slots_of(&self, param: &Param) -> Vec<Slot> {
+        let slots = self.slots().into_iter().map(|(name, start)| Slot {
+            name,
+            shape: param.value().dims().to_vec(),
+            start,
+        });
+        slots.collect()
+    }
+
+    /// The weight decay of this parameter, which is not [excluded](RuleOptimizer::exclude_from_weight_decay) from
+    /// it, where that of the optimizer is `decay`. Default: the same.
+    fn decay_of(&self, param: &Param, decay: Option<f64>) -> Option<f64> {
+        let _ = param;
+        decay
+    }
 
     /// The rule's numbers that may be set between updates, by Keras's names. Default: none.
     fn numbers(&self) -> Vec<(&'static str, f64)> {
@@ -79,13 +95,18 @@ pub trait UpdateRule {
     /// The numbers of update number `update`, from 1.
     fn prepare(&self, learning_rate: f64, update: u64) -> Self::Step;
 
-    /// Changes parameters by their gradients; the state of each is the tensors of
-    /// [`slots`](Self::slots). All parameters come at once, since a GPU is slow at many small pieces of
-    /// work.
+    /// Changes parameters by their gradients, which may be overwritten; the state of each is the tensors
+    /// of [`slots_of`](Self::slots_of), and `ws` is memory for what is needed on the way. All parameters
+    /// come at once, since a GPU is slow at many small pieces of work.
     ///
     /// # Errors
     /// When a kernel fails.
-    fn update(&self, step: &Self::Step, updates: &[Update<'_>]) -> Result<(), NnError>;
+    fn update(
+        &self,
+        ws: &mut Workspace,
+        step: &Self::Step,
+        updates: &[Update<'_>],
+    ) -> Result<(), NnError>;
 }
 
 /// An optimizer made of an update rule and of what all optimizers of Keras have in common.
@@ -116,7 +137,7 @@ pub struct RuleOptimizer<R> {
     swapped: bool,
     /// By the index of the parameter; `None` for those that were never updated.
     states: Vec<Option<ParamState>>,
-    /// What clipping needs.
+    /// Memory for what clipping and the rule need on the way.
     scratch: Option<Workspace>,
 }
 
@@ -359,8 +380,7 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             match &self.states[id.index()] {
                 Some(state) => state.check(R::NAME, param)?,
                 None => {
-                    let slots = self.rule.slots();
-                    let state = ParamState::new(param, &self.layout(&slots))?;
+                    let state = ParamState::new(param, self.layout(param))?;
                     self.states[id.index()] = Some(state);
                 }
             }
@@ -368,9 +388,9 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         Ok(())
     }
 
-    fn layout<'a>(&self, slots: &'a [(&'static str, f64)]) -> Layout<'a> {
+    fn layout(&self, param: &Param) -> Layout {
         Layout {
-            slots,
+            slots: self.rule.slots_of(param),
             average: self.average.is_some(),
             accumulator: self.accumulated_batches > 1,
         }
@@ -394,16 +414,9 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             .collect();
         kernels::mean_of_accumulated(&accumulated, self.accumulated_batches)?;
         self.clip_gradients(params)?;
-        if let Some(decay) = self.weight_decay {
-            let is_decayed =
-                |param: &Param| !self.not_decayed.iter().any(|t| param.name().contains(t));
-            let decayed: Vec<&Tensor> = self
-                .trained(params)
-                .filter(|(param, _)| is_decayed(param))
-                .map(|(param, _)| param.value().as_tensor())
-                .collect();
-            kernels::weight_decay(&decayed, decay * learning_rate)?;
-        }
+        self.decay_weights(params, learning_rate)?;
+        let gradients = trained_gradients(params);
+        let mut scratch = scratch_for(&gradients, self.scratch.take());
         let updates: Vec<Update<'_>> = self
             .trained(params)
             .map(|(param, state)| Update {
@@ -413,7 +426,29 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             })
             .collect();
         let step = self.rule.prepare(learning_rate, self.iterations() + 1);
-        self.rule.update(&step, &updates)
+        let result = self.rule.update(&mut scratch, &step, &updates);
+        self.scratch = Some(scratch);
+        result
+    }
+
+    fn decay_weights(&self, params: &Params, learning_rate: f64) -> Result<(), NnError> {
+        let is_decayed = |param: &Param| !self.not_decayed.iter().any(|t| param.name().contains(t));
+        // Mostly all have one decay.
+        let mut groups: Vec<(f64, Vec<&Tensor>)> = Vec::new();
+        for (param, _) in self.trained(params).filter(|(param, _)| is_decayed(param)) {
+            let Some(decay) = self.rule.decay_of(param, self.weight_decay) else {
+                continue;
+            };
+            let value = param.value().as_tensor();
+            match groups.iter_mut().find(|(of_group, _)| *of_group == decay) {
+                Some((_, group)) => group.push(value),
+                None => groups.push((decay, vec![value])),
+            }
+        }
+        for (decay, group) in groups {
+            kernels::weight_decay(&group, decay * learning_rate)?;
+        }
+        Ok(())
     }
 
     fn clip_gradients(&mut self, params: &Params) -> Result<(), NnError> {
@@ -599,10 +634,8 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
         for (name, value) in numbers.iter().filter(|(name, _)| is_set(*name)) {
             tensors.push(state::number(R::NAME, name, *value)?);
         }
-        let slots = self.rule.slots();
-        let layout = self.layout(&slots);
         for state in self.states.iter().flatten() {
-            for (slot, tensor) in layout.names().zip(state.tensors()) {
+            for (slot, tensor) in state.tensors() {
                 let name = state::name(R::NAME, slot, &state.name);
                 tensors.push((name, tensor.copy()?));
             }
@@ -612,8 +645,8 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
 
     fn load_state(&mut self, params: &Params, state: &[(String, Tensor)]) -> Result<(), NnError> {
         let constant = matches!(self.learning_rate, LearningRate::Constant(_));
-        let slots = self.rule.slots();
-        let loaded = state::load(R::NAME, &self.layout(&slots), constant, params, state)?;
+        let layout = |param: &Param| self.layout(param);
+        let loaded = state::load(R::NAME, layout, constant, params, state)?;
         self.reset_numbers(&loaded.numbers)?;
         if let Some(rate) = loaded.learning_rate {
             self.learning_rate = LearningRate::Constant(rate);

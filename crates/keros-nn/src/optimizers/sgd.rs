@@ -2,6 +2,7 @@
 
 use super::{RuleOptimizer, UpdateRule, decay_or_one, no_number, positive_share};
 use crate::error::NnError;
+use keros_tensor::Workspace;
 use keros_tensor::kernels::{self, Update};
 
 /// Gradient descent with momentum in Keras's form: `m = momentum · m - learning_rate · g`, then
@@ -61,7 +62,7 @@ impl UpdateRule for SgdRule {
         learning_rate
     }
 
-    fn update(&self, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
+    fn update(&self, _: &mut Workspace, rate: &f64, updates: &[Update<'_>]) -> Result<(), NnError> {
         let momentum = Some(self.momentum).filter(|&momentum| momentum != 0.0);
         let nesterov = self.nesterov && momentum.is_some();
         Ok(kernels::sgd_update(updates, momentum, *rate, nesterov)?)

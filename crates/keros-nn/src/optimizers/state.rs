@@ -5,25 +5,39 @@ use crate::schedule::not_negative;
 use keros_tensor::{DType, Param, Params, Tensor, kernels};
 use std::collections::HashMap;
 
-/// Which tensors there are for each parameter.
-pub(super) struct Layout<'a> {
-    /// Those of the rule, with the numbers they begin with.
-    pub(super) slots: &'a [(&'static str, f64)],
+/// A tensor that an optimizer keeps for a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// Its name, such as `momentum`.
+    pub name: &'static str,
+    /// Its shape, mostly that of the parameter.
+    pub shape: Vec<usize>,
+    /// What it is filled with at first.
+    pub start: f64,
+}
+
+/// Which tensors there are for a parameter.
+pub(super) struct Layout {
+    /// Those of the rule.
+    pub(super) slots: Vec<Slot>,
     pub(super) average: bool,
     pub(super) accumulator: bool,
 }
 
-impl Layout<'_> {
-    /// Their names, in the order of [`ParamState::tensors`].
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let slots = self.slots.iter().map(|(name, _)| *name);
+impl Layout {
+    /// Names and shapes for a parameter of this shape, in the order of [`ParamState::tensors`].
+    fn tensors<'a>(
+        &'a self,
+        param: &'a [usize],
+    ) -> impl Iterator<Item = (&'static str, &'a [usize])> {
+        let slots = self.slots.iter().map(|slot| (slot.name, &slot.shape[..]));
         slots
-            .chain(self.average.then_some("average"))
-            .chain(self.accumulator.then_some("gradient_accumulator"))
+            .chain(self.average.then_some(("average", param)))
+            .chain(self.accumulator.then_some(("gradient_accumulator", param)))
     }
 }
 
-/// The tensors kept for one parameter, each of its shape.
+/// The tensors kept for one parameter.
 pub(super) struct ParamState {
     /// The parameter.
     pub(super) name: String,
@@ -34,34 +48,32 @@ pub(super) struct ParamState {
     pub(super) average: Option<Tensor>,
     /// The sum of the gradients since the last update.
     pub(super) accumulator: Option<Tensor>,
+    layout: Layout,
 }
 
 impl ParamState {
     /// The state before the first update.
-    pub(super) fn new(param: &Param, layout: &Layout<'_>) -> Result<ParamState, NnError> {
+    pub(super) fn new(param: &Param, layout: Layout) -> Result<ParamState, NnError> {
         let value = param.value().as_tensor();
-        let filled = |start: f64| -> Result<Tensor, NnError> {
-            let tensor = value.zeros_like()?;
-            if start != 0.0 {
-                kernels::fill(&tensor, start as f32)?;
+        let slot = |slot: &Slot| -> Result<Tensor, NnError> {
+            let tensor = Tensor::zeros(&slot.shape[..], value.dtype(), value.device())?;
+            if slot.start != 0.0 {
+                kernels::fill(&tensor, slot.start as f32)?;
             }
             Ok(tensor)
         };
         Ok(ParamState {
             name: param.name().to_owned(),
             shape: value.dims().to_vec(),
-            slots: layout
-                .slots
-                .iter()
-                .map(|(_, start)| filled(*start))
-                .collect::<Result<_, _>>()?,
+            slots: layout.slots.iter().map(slot).collect::<Result<_, _>>()?,
             average: layout.average.then(|| value.copy()).transpose()?,
-            accumulator: layout.accumulator.then(|| filled(0.0)).transpose()?,
+            accumulator: layout.accumulator.then(|| value.zeros_like()).transpose()?,
+            layout,
         })
     }
 
     /// The state of a parameter from as many tensors as the layout has names.
-    fn from_tensors(param: &Param, layout: &Layout<'_>, mut tensors: Vec<Tensor>) -> ParamState {
+    fn from_tensors(param: &Param, layout: Layout, mut tensors: Vec<Tensor>) -> ParamState {
         let accumulator = layout.accumulator.then(|| tensors.pop()).flatten();
         let average = layout.average.then(|| tensors.pop()).flatten();
         ParamState {
@@ -70,14 +82,15 @@ impl ParamState {
             slots: tensors,
             average,
             accumulator,
+            layout,
         }
     }
 
-    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.slots
-            .iter()
-            .chain(&self.average)
-            .chain(&self.accumulator)
+    /// The tensors with their names.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let names = self.layout.tensors(&self.shape).map(|(name, _)| name);
+        let tensors = self.slots.iter().chain(&self.average);
+        names.zip(tensors.chain(&self.accumulator))
     }
 
     /// Whether this is the state of `param`.
@@ -147,7 +160,7 @@ pub(super) struct Loaded {
 /// may be there, all of a parameter or none.
 pub(super) fn load(
     optimizer: &str,
-    layout: &Layout<'_>,
+    layout: impl Fn(&Param) -> Layout,
     constant_rate: bool,
     params: &Params,
     given: &[(String, Tensor)],
@@ -174,18 +187,18 @@ pub(super) fn load(
     };
     let mut found = Vec::with_capacity(params.len());
     for (_, param) in params.iter() {
-        let names: Vec<String> = layout
-            .names()
-            .map(|slot| name(optimizer, slot, param.name()))
+        let (value, layout) = (param.value(), layout(param));
+        let tensors = layout.tensors(value.dims());
+        let named: Vec<(String, &[usize])> = tensors
+            .map(|(slot, shape)| (name(optimizer, slot, param.name()), shape))
             .collect();
-        let some = names.iter().any(|name| given.has(name));
+        let some = named.iter().any(|(name, _)| given.has(name));
         let needed = some || param.trainable() && batches > 0;
-        let value = param.value();
-        let tensors: Vec<&Tensor> = names
+        let tensors: Vec<&Tensor> = named
             .iter()
-            .filter_map(|name| given.take(name, value.dtype(), value.dims(), needed))
+            .filter_map(|(name, shape)| given.take(name, value.dtype(), shape, needed))
             .collect();
-        found.push(needed.then_some(tensors));
+        found.push(needed.then_some((layout, tensors)));
     }
     given.finish()?;
     let batches = u64::try_from(batches)
@@ -199,7 +212,7 @@ pub(super) fn load(
     };
     let mut states = Vec::with_capacity(params.len());
     for ((_, param), tensors) in params.iter().zip(found) {
-        let Some(tensors) = tensors else {
+        let Some((layout, tensors)) = tensors else {
             states.push(None);
             continue;
         };

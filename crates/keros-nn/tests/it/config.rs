@@ -2,13 +2,15 @@
 
 use crate::test_device::test_device;
 use keros_nn::layers::{
-    Activation as ActivationLayer, ActivityRegularization, Add, Average, AveragePooling2D,
-    BatchNormalization, Concatenate, Conv1D, Conv2D, Conv2DTranspose, Cropping2D, Dense,
-    DepthwiseConv2D, Dropout, ELU, Embedding, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D,
-    GroupNormalization, Interpolation, LayerNormalization, LeakyReLU, MaxPooling2D, Maximum,
-    Minimum, Multiply, Normalization, PReLU, Padding, Permute, ReLU, RepeatVector, Rescaling,
-    Reshape, SeparableConv2D, Softmax, SpatialDropout1D, SpatialDropout2D, Subtract,
-    UnitNormalization, UpSampling2D, ZeroPadding2D,
+    Activation as ActivationLayer, ActivityRegularization, Add, AlphaDropout, Average,
+    AveragePooling1D, AveragePooling2D, BatchNormalization, Concatenate, Conv1D, Conv2D,
+    Conv2DTranspose, Cropping1D, Cropping2D, Dense, DepthwiseConv2D, Dropout, ELU, Embedding,
+    Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalMaxPooling1D, GlobalMaxPooling2D, GroupNormalization, Interpolation, LayerNormalization,
+    LeakyReLU, MaxPooling1D, MaxPooling2D, Maximum, Minimum, Multiply, Normalization, PReLU,
+    Padding, Permute, ReLU, RepeatVector, Rescaling, Reshape, SeparableConv2D, Softmax,
+    SpatialDropout1D, SpatialDropout2D, Subtract, UnitNormalization, UpSampling1D, UpSampling2D,
+    ZeroPadding1D, ZeroPadding2D,
 };
 use keros_nn::{
     Activation, Arguments, Config, Constraint, Distribution, DtypePolicy, Fan, Graph, Initializer,
@@ -105,6 +107,19 @@ fn chains() -> Vec<SequentialBuilder> {
             .layer(Reshape::new([-1, 2]))
             .layer(SpatialDropout1D::new(0.5).name("whole"))
             .layer(Normalization::new().invert(true)),
+        Sequential::builder([12, 3])
+            .layer(GaussianNoise::new(0.3).seed(4))
+            .layer(ZeroPadding1D::new((2, 1)))
+            .layer(Cropping1D::new((0, 2)))
+            .layer(MaxPooling1D::new(3).strides(2).padding(Padding::Same))
+            .layer(UpSampling1D::new(3))
+            .layer(AveragePooling1D::new(2))
+            .layer(GaussianDropout::new(0.25))
+            .layer(AlphaDropout::new(0.1).noise_shape([1, 3]).seed(u64::MAX))
+            .layer(GlobalMaxPooling1D::new().keepdims(true))
+            .layer(SpatialDropout1D::new(0.5).seed(1))
+            .layer(GlobalAveragePooling1D::new())
+            .layer(Dropout::new(0.5).seed(7)),
         Sequential::builder([5])
             .layer(
                 Embedding::new(7, 3)

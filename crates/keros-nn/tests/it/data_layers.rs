@@ -2,10 +2,9 @@
 
 use crate::test_device::test_device;
 use keros_nn::layers::{Dropout, Normalization, SpatialDropout1D, SpatialDropout2D};
-use keros_nn::{Layer, Mode, Network, NnError, Sequential, load_keras_model};
+use keros_nn::{Layer, Mode, Network, NnError, Sequential};
 use keros_tensor::access::read;
 use keros_tensor::{Tensor, Workspace};
-use std::path::Path;
 
 const TRAINING: Mode = Mode::Training { seed: 5, step: 3 };
 
@@ -188,14 +187,15 @@ fn given_numbers_are_applied_as_in_keras() {
 }
 
 /// Networks whose normalization Keras has adapted to the numbers, on JAX and on TensorFlow.
+#[cfg(feature = "keras-files")]
 #[test]
 fn a_model_of_keras_brings_its_numbers() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras");
     for (file, expected_count) in [
         ("normalized.keras", 0.0),
         ("normalized_tensorflow.keras", 18.0),
     ] {
-        let mut network = load_keras_model(folder.join(file), test_device()).unwrap();
+        let mut network = keros_nn::load_keras_model(folder.join(file), test_device()).unwrap();
         let count = network.params().by_name("normalization/count").unwrap();
         let count = read::<f32>(count.value()).unwrap().to_vec();
         assert_eq!(count, [expected_count]);

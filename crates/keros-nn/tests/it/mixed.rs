@@ -2,8 +2,9 @@
 
 use crate::test_device::test_device;
 use keros_nn::layers::{
-    Add, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Dense, DepthwiseConv2D,
-    Dropout, Flatten, GlobalAveragePooling2D, Lambda, MaxPooling2D, Padding, ReLU, ZeroPadding2D,
+    Add, AveragePooling1D, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Dense,
+    DepthwiseConv2D, Dropout, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling2D,
+    Lambda, MaxPooling1D, MaxPooling2D, Padding, ReLU, Reshape, ZeroPadding1D, ZeroPadding2D,
 };
 use keros_nn::{DtypePolicy, Graph, L2, Mode, Network, Sequential};
 use keros_tensor::{DType, Device, Stream, Tensor, Workspace};
@@ -102,6 +103,12 @@ fn a_chain_in_mixed_precision_stays_on_the_gpu() {
     let mut network = Sequential::builder([8, 8, 4])
         .layer(Conv2D::new(8, 3).activation("relu"))
         .layer(MaxPooling2D::new(2))
+        .layer(GaussianNoise::new(0.1))
+        .layer(GaussianDropout::new(0.1))
+        .layer(Reshape::new([-1, 8]))
+        .layer(ZeroPadding1D::new((1, 0)))
+        .layer(MaxPooling1D::new(2))
+        .layer(AveragePooling1D::new(2))
         .layer(Flatten::new())
         .layer(Dense::new(3).activation("softmax"))
         .build(test_device(), 1)

@@ -1,5 +1,6 @@
-// What is done to each element by itself: copies, constants, bytes to floats, factors of channels, dropout.
+// What is done to each element by itself: copies, constants, bytes to floats, factors of channels, dropout, noise.
 #include "elementwise.cuh"
+#include "math.cuh"
 
 KERNELS(copy, (const T *x, T *y, long long n), {
     map(x, y, n, [](float x) { return x; });
@@ -69,9 +70,10 @@ __device__ __forceinline__ void philox(unsigned counter[4], unsigned key0, unsig
 
 // Number 64 g + 16 w + l of a stream is word w of its block 16 g + l. So a thread makes one block and has one element
 // in each quarter of a group of 64, and a warp reads and writes eight runs of 16 elements.
-template <class T>
-__device__ __forceinline__ void drop_out(const T *x, T *y, long long n, unsigned long long seed,
-                                         unsigned long long stream, unsigned threshold, float scale) {
+// y[i] = f(x[i], number i of the stream)
+template <class T, class F>
+__device__ __forceinline__ void map_random(const T *x, T *y, long long n, unsigned long long seed,
+                                           unsigned long long stream, F f) {
     FOR_EACH(block, (n + 63) / 64 * 16) {
         unsigned words[4] = {(unsigned)block, (unsigned)(block >> 32), (unsigned)stream, (unsigned)(stream >> 32)};
         philox(words, (unsigned)seed, (unsigned)(seed >> 32));
@@ -79,12 +81,21 @@ __device__ __forceinline__ void drop_out(const T *x, T *y, long long n, unsigned
         for (int w = 0; w < 4; w++) {
             long long i = first + 16 * w;
             if (i < n)
-                y[i] = words[w] >= threshold ? x[i] * scale : 0.0f;
+                y[i] = f((float)x[i], words[w]);
         }
     }
 }
 
 KERNELS(dropout, (const T *x, T *y, long long n, unsigned long long seed, unsigned long long stream,
                   unsigned threshold, float scale), {
-    drop_out(x, y, n, seed, stream, threshold, scale);
+    map_random(x, y, n, seed, stream, [=](float x, unsigned word) { return word >= threshold ? x * scale : 0.0f; });
+})
+
+// Noise that is added, and noise around 1 that is multiplied with.
+KERNELS(add_noise, (const T *x, T *y, long long n, unsigned long long seed, unsigned long long stream, float stddev), {
+    map_random(x, y, n, seed, stream, [=](float x, unsigned word) { return x + stddev * math::normal(word); });
+})
+KERNELS(multiply_noise, (const T *x, T *y, long long n, unsigned long long seed, unsigned long long stream,
+                         float stddev), {
+    map_random(x, y, n, seed, stream, [=](float x, unsigned word) { return x * (1.0f + stddev * math::normal(word)); });
 })

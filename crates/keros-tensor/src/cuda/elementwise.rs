@@ -235,3 +235,27 @@ pub(crate) fn dropout(
     );
     Ok(y)
 }
+
+/// [`kernels::gaussian_noise`](crate::kernels::gaussian_noise), or where the noise `is_factor`
+/// [`kernels::gaussian_dropout`](crate::kernels::gaussian_dropout).
+pub(crate) fn noise(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    x: &Tensor,
+    stddev: f32,
+    stream: Stream,
+    is_factor: bool,
+) -> Result<Tensor, TensorError> {
+    let values = Values::of(op, x)?;
+    let y = ws.take(x.dims(), values.dtype())?;
+    let (threads, n) = (fours(x.elem_count()), x.elem_count() as i64);
+    let (x, to) = (values.address(gpu, op, x)?, values.address(gpu, op, &y)?);
+    let (seed, stream) = stream.key();
+    if is_factor {
+        launch!(gpu, ELEMENTWISE.multiply_noise of values, threads, x, to, n, seed, stream, stddev);
+    } else {
+        launch!(gpu, ELEMENTWISE.add_noise of values, threads, x, to, n, seed, stream, stddev);
+    }
+    Ok(y)
+}

@@ -69,13 +69,15 @@ __device__ __forceinline__ float sigmoid(float x) {
     return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
-__device__ __forceinline__ float softplus(float x) {
-    float e = decay(x);
+// ln(1 + e) for e from 0 to 1.
+__device__ __forceinline__ float ln_1p(float e) {
     float s = e / (2.0f + e), square = s * s;
     float p = cubic(square, square * square, 0.66666424f, 0.40021098f, 0.28007582f, 0.27987564f);
     float half = 0.5f * e * e;
-    return (x > 0 ? x : 0.0f) + (e - (half - s * (half + square * p)));
+    return e - (half - s * (half + square * p));
 }
+
+__device__ __forceinline__ float softplus(float x) { return (x > 0 ? x : 0.0f) + ln_1p(decay(x)); }
 
 // q, where q · e is the part of the standard normal distribution beyond |x|; exp(-x² / 2) goes to `e`.
 __device__ __forceinline__ float normal_tail(float x, float *e) {
@@ -89,6 +91,30 @@ __device__ __forceinline__ float normal_tail(float x, float *e) {
               cubic(place, square, 0.079663776f, 0.16989538f, -0.38065657f, 0.64223063f) * fourth +
               high * (fourth * fourth);
     return p * inverse;
+}
+
+// The number below which the part (word + 0.5) / 2^32 of the standard normal distribution lies.
+__device__ __forceinline__ float normal(unsigned word) {
+    const float unit = 1.0f / 2147483648.0f;
+    bool below = word >> 31 == 0;
+    int steps = (int)(below ? word : ~word);
+    float outside = ((float)steps + 0.5f) * unit;
+    float inside = ((float)(0x7fffffff - steps) + 0.5f) * unit;
+    float left = outside * (1.0f + inside);
+    int bits = __float_as_int(left);
+    float mantissa = __int_as_float((bits & 0x7fffff) | 0x3f800000);
+    float w = -((float)((bits >> 23) - 127) * 0.693147180559945309417f + ln_1p(mantissa - 1.0f));
+    float p;
+    if (w < 5) {
+        float x = w - 2.5f, square = x * x;
+        p = cubic(x, square, 2.1233132f, 0.34880364f, -0.005906122f, -0.0017743169f) +
+            cubic(x, square, 0.00030735956f, -5.790058e-6f, -4.505518e-6f, 4.4637176e-7f) * (square * square);
+    } else {
+        float x = sqrtf(w) - 3.5f, square = x * x;
+        p = cubic(x, square, 4.7170877f, 1.4246265f, 0.0046697757f, -0.0028504108f) +
+            cubic(x, square, 0.0014099854f, -0.0010968283f, 0.0007999532f, -0.0002388237f) * (square * square);
+    }
+    return below ? -(inside * p) : inside * p;
 }
 
 } // namespace math

@@ -206,6 +206,33 @@ RULE(ftrl_power_f32, 3, 1, {
     sum = next;
 })
 
+// Directions in the places of gradients, which are then gone along.
+
+RULE(lamb_f32, 3, 0, {
+    float rate1 = a, rate2 = b, c1 = c, c2 = d, epsilon = e, &m = s[0], &v = s[1];
+    m += rate1 * (w - m);
+    v += rate2 * (w * w - v);
+    w = m * c1 / (sqrtf(v * c2) + epsilon);
+})
+
+RULE(adafactor_f32, 2, 0, {
+    float beta = a, rest = b, epsilon = c, &v = s[0];
+    v = beta * v + rest * (w * w + epsilon);
+    w /= sqrtf(v);
+})
+
+RULE(muon_f32, 2, 0, {
+    float mu = a, &m = s[0];
+    m = mu * m + w;
+    w = m;
+})
+
+RULE(muon_nesterov_f32, 2, 0, {
+    float mu = a, &m = s[0];
+    m = mu * m + w;
+    w += mu * m;
+})
+
 // What is done around an update.
 
 RULE(accumulate_f32, 1, 1, { w += a * g; })
@@ -298,4 +325,49 @@ KERNEL(clip_f32, (TensorTable tensors, const float *factors, int for_each)) {
     float *x = (float *)tensors.address[0][group] + start;
     for (int i = threadIdx.x; i < n; i += BLOCK)
         x[i] *= factor;
+}
+
+// How far an update goes along a direction, by the sums of the squares of parameter and direction: the formulas of
+// kernels/optimizer_norms.rs.
+KERNEL(trust_factors, (TensorTable tensors, const double *of_w, const double *of_u, float *factors, double lr)) {
+    FOR_EACH(i, tensors.count) {
+        double w = of_w[i], u = of_u[i];
+        factors[i] = (float)(w > 0 && u > 0 ? lr * (sqrt(w) / sqrt(u)) : lr);
+    }
+}
+
+KERNEL(clipped_factors, (TensorTable tensors, const double *of_w, const double *of_u, float *factors, double rate,
+                         double epsilon, double threshold)) {
+    FOR_EACH(i, tensors.count) {
+        double w = sqrt(of_w[i] / tensors.length[i]), u = sqrt(of_u[i] / tensors.length[i]) / threshold;
+        // NaN stays.
+        factors[i] = (float)(rate * (w < epsilon ? epsilon : w) / (u < 1 ? 1 : u));
+    }
+}
+
+// What makes norms 1.
+KERNEL(norm_factors, (const double *squares, float *factors, unsigned n, double epsilon)) {
+    FOR_EACH(i, n) factors[i] = (float)(1 / (sqrt(squares[i]) + epsilon));
+}
+
+// Goes that far.
+KERNEL(descend_f32, (TensorTable tensors, const float *factors)) {
+    int group = group_of_block(tensors);
+    float factor = factors[group];
+    long long start = (long long)(blockIdx.x - tensors.first_chunk[group]) * CHUNK;
+    int n = (int)min((long long)CHUNK, tensors.length[group] - start);
+    float *w = (float *)tensors.address[0][group] + start;
+    const float *u = (const float *)tensors.address[1][group] + start;
+    for (int i = threadIdx.x; i < n; i += BLOCK)
+        w[i] -= factor * u[i];
+}
+
+// g / √(r / mean · c), where r is of the row and c of the column; every matrix has a mean.
+KERNEL(factored_direction_f32, (float *g, const float *r, const float *c, const float *means, long long n,
+                                unsigned rows, unsigned columns)) {
+    FOR_EACH(i, n) {
+        long long row = i / columns, matrix = row / rows;
+        float of_row = r[row] / means[matrix], of_column = c[matrix * columns + i % columns];
+        g[i] /= sqrtf(of_row * of_column);
+    }
 }

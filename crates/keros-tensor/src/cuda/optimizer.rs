@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
 use super::{Gpu, blocks, each, launch};
-use crate::kernels::Group;
+use crate::kernels::{Factor, Group, Update, global_average_pool};
 use crate::{TensorError, Workspace, access};
 
 /// Groups that one start takes, as in optimizer.cu.
@@ -112,6 +112,7 @@ rules! {
     adam_f32 amsgrad_f32 sgd_f32 sgd_momentum_f32 sgd_nesterov_f32
     rmsprop_f32 rmsprop_momentum_f32 rmsprop_centered_f32 rmsprop_centered_momentum_f32
     adagrad_f32 adadelta_f32 adamax_f32 nadam_f32 lion_f32 ftrl_f32 ftrl_power_f32
+    lamb_f32 adafactor_f32 muon_f32 muon_nesterov_f32
     accumulate_f32 mean_of_accumulated_f32 moving_average_f32 weight_decay_f32 scale_f32 clamp_f32
     l1_l2_gradient_f32 non_negative_f32
 }
@@ -221,6 +222,153 @@ pub(crate) fn clip(
     for batch in batches {
         let (threads, tensors) = (batch.threads(), batch.tensors);
         let own = tensors.count as usize * usize::from(!together);
+        launch!(gpu, OPTIMIZER.clip_f32, threads, tensors, to, for_each);
+        to += (own * size_of::<f32>()) as u64;
+    }
+    ws.give(&squares);
+    ws.give(&factors);
+    Ok(())
+}
+
+/// Goes along directions, those that the groups read; how far is found on the GPU.
+pub(crate) fn descend(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    pairs: &[Group<'_, 1>],
+    factor: Factor,
+) -> Result<(), TensorError> {
+    let directions: Vec<Group<'_, 1>> = pairs
+        .iter()
+        .filter_map(|pair| pair.read)
+        .map(|direction| Group {
+            changed: [direction],
+            read: None,
+        })
+        .collect();
+    let directions = batches(gpu, op, &directions)?;
+    let batches = batches(gpu, op, pairs)?;
+    let of_w = sums(gpu, op, ws, &batches, Of::Squares)?;
+    let of_u = sums(gpu, op, ws, &directions, Of::Squares)?;
+    let n = of_w.elem_count();
+    if n == 0 {
+        return Ok(());
+    }
+    let factors = ws.take(&[n], DType::F32)?;
+    let (mut w, mut u) = (
+        gpu.address::<f64>(op, &of_w)?,
+        gpu.address::<f64>(op, &of_u)?,
+    );
+    let mut to = gpu.address::<f32>(op, &factors)?;
+    for batch in batches {
+        let (chunks, tensors) = (batch.threads(), batch.tensors);
+        let count = tensors.count as usize;
+        let threads = each(count);
+        match factor {
+            Factor::Trust { lr } => {
+                launch!(gpu, OPTIMIZER.trust_factors, threads, tensors, w, u, to, lr);
+            }
+            Factor::Clipped {
+                rate,
+                epsilon,
+                threshold,
+            } => {
+                launch!(
+                    gpu,
+                    OPTIMIZER.clipped_factors,
+                    threads,
+                    tensors,
+                    w,
+                    u,
+                    to,
+                    rate,
+                    epsilon,
+                    threshold
+                );
+            }
+        }
+        launch!(gpu, OPTIMIZER.descend_f32, chunks, tensors, to);
+        w += (count * size_of::<f64>()) as u64;
+        u += (count * size_of::<f64>()) as u64;
+        to += (count * size_of::<f32>()) as u64;
+    }
+    for done in [&of_w, &of_u, &factors] {
+        ws.give(done);
+    }
+    Ok(())
+}
+
+/// The direction of Adafactor in the place of the gradient of a parameter of so many matrices of rows and columns.
+pub(crate) fn factored_direction(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    update: &Update<'_>,
+    [matrices, rows, columns]: [usize; 3],
+) -> Result<(), TensorError> {
+    let n = update.grad.elem_count();
+    if n == 0 {
+        return Ok(());
+    }
+    let [r, c] = [&update.state[0], &update.state[1]];
+    access::check_apart(op, [update.grad], &[r, c])?;
+    let means = global_average_pool(ws, &r.reshape((matrices, rows, 1))?)?;
+    let g = gpu.address::<f32>(op, update.grad)?;
+    let (r, c) = (gpu.address::<f32>(op, r)?, gpu.address::<f32>(op, c)?);
+    let of_matrices = gpu.address::<f32>(op, &means)?;
+    let (threads, n) = (each(n), n as i64);
+    let (rows, columns) = (rows as u32, columns as u32);
+    launch!(
+        gpu,
+        OPTIMIZER.factored_direction_f32,
+        threads,
+        g,
+        r,
+        c,
+        of_matrices,
+        n,
+        rows,
+        columns
+    );
+    ws.give(&means);
+    Ok(())
+}
+
+/// Divides tensors that have elements by their norms, to which `epsilon` is added. What they are multiplied with stays
+/// on the GPU.
+pub(crate) fn normalize(
+    gpu: &Gpu,
+    op: &'static str,
+    ws: &mut Workspace,
+    tensors: &[&Tensor],
+    epsilon: f64,
+) -> Result<(), TensorError> {
+    let groups = tensors.iter().map(|&tensor| Group {
+        changed: [tensor],
+        read: None,
+    });
+    let groups: Vec<Group<'_, 1>> = groups.collect();
+    let batches = batches(gpu, op, &groups)?;
+    let squares = sums(gpu, op, ws, &batches, Of::Squares)?;
+    let n = squares.elem_count();
+    let factors = ws.take(&[n], DType::F32)?;
+    let (from, mut to) = (
+        gpu.address::<f64>(op, &squares)?,
+        gpu.address::<f32>(op, &factors)?,
+    );
+    let (threads, count) = (each(n), n as u32);
+    launch!(
+        gpu,
+        OPTIMIZER.norm_factors,
+        threads,
+        from,
+        to,
+        count,
+        epsilon
+    );
+    for batch in batches {
+        let (threads, tensors, for_each) = (batch.threads(), batch.tensors, 1_i32);
+        let own = tensors.count as usize;
         launch!(gpu, OPTIMIZER.clip_f32, threads, tensors, to, for_each);
         to += (own * size_of::<f32>()) as u64;
     }

@@ -115,19 +115,23 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
-/// `ln(1 + exp(x))`, within 3 units.
+/// `ln(1 + e)` for `e` from 0 to 1, within 2 units.
 #[inline(always)]
-pub(super) fn softplus(x: f32) -> f32 {
-    let e = decay(x);
-    // ln(1 + e) by s = e / (2 + e): it is 2s + s · rest.
+fn ln_1p(e: f32) -> f32 {
+    // By s = e / (2 + e): it is 2s + s · rest.
     let s = e / (2.0 + e);
     let square = s * s;
     // For s up to 1/3.
     let c = [0.666_664_24, 0.400_210_98, 0.280_075_82, 0.279_875_64];
     let p = cubic(square, square * square, c);
     let half = 0.5 * e * e;
-    let log = e - (half - s * (half + square * p));
-    (if x > 0.0 { x } else { 0.0 }) + log
+    e - (half - s * (half + square * p))
+}
+
+/// `ln(1 + exp(x))`, within 3 units.
+#[inline(always)]
+pub(super) fn softplus(x: f32) -> f32 {
+    (if x > 0.0 { x } else { 0.0 }) + ln_1p(decay(x))
 }
 
 /// `(q, e)`, where `q · e` is the part of the standard normal distribution beyond `|x|`, within 7
@@ -150,4 +154,47 @@ pub(super) fn normal_tail(x: f32) -> (f32, f32) {
         + cubic(place, square, middle) * fourth
         + high * (fourth * fourth);
     (p * inverse, e)
+}
+
+/// The number below which the part `(word + 0.5) / 2^32` of the standard normal distribution lies, within 2e-6 of its
+/// size: what makes a normal number of a random word, none farther from 0 than 6.4.
+#[inline(always)]
+pub(super) fn normal(word: u32) -> f32 {
+    const UNIT: f32 = 1.0 / (1_u32 << 31) as f32;
+    let below = word >> 31 == 0;
+    let steps = if below { word } else { !word } as i32;
+    // Twice the part beyond, and 1 without it: neither is a difference of larger numbers.
+    let outside = (steps as f32 + 0.5) * UNIT;
+    let inside = ((i32::MAX - steps) as f32 + 0.5) * UNIT;
+    // By the logarithm of 1 - inside², as M. Giles does ("Approximating the erfinv function", GPU Computing Gems, 2011).
+    let left = outside * (1.0 + inside);
+    let bits = left.to_bits() as i32;
+    let mantissa = f32::from_bits((bits & 0x7f_ffff | 0x3f80_0000) as u32);
+    let log = ((bits >> 23) - 127) as f32 * std::f32::consts::LN_2 + ln_1p(mantissa - 1.0);
+    let w = -log;
+    let middle = {
+        let (x, square) = (w - 2.5, (w - 2.5) * (w - 2.5));
+        let low = [2.123_313_2, 0.348_803_64, -0.005_906_122, -0.001_774_316_9];
+        let high = [
+            0.000_307_359_56,
+            -5.790_058e-6,
+            -4.505_518e-6,
+            4.463_717_6e-7,
+        ];
+        cubic(x, square, low) + cubic(x, square, high) * (square * square)
+    };
+    let tail = {
+        let x = w.sqrt() - 3.5;
+        let square = x * x;
+        let low = [4.717_087_7, 1.424_626_5, 0.004_669_775_7, -0.002_850_410_8];
+        let high = [
+            0.001_409_985_4,
+            -0.001_096_828_3,
+            0.000_799_953_2,
+            -0.000_238_823_7,
+        ];
+        cubic(x, square, low) + cubic(x, square, high) * (square * square)
+    };
+    let size = inside * if w < 5.0 { middle } else { tail };
+    if below { -size } else { size }
 }

@@ -8,7 +8,7 @@
 //! On a GPU a function returns when the work is started, and a few of them, which say so, wait for it.
 //!
 //! For mixed precision the values that layers hand on may be `bf16` or `f16` on a GPU: what convolutions, dense
-//! layers, batch normalization, pools, merges, activations other than the softmaxes, dropout, borders
+//! layers, batch normalization, pools, merges, activations other than the softmaxes, dropout and noise, borders
 //! and moves along an axis take and return.
 //! All tensors of values of one call are of one type; weights, statistics and gradients of parameters
 //! stay `f32`, sums are taken in `f32` or better, and [`cast`] is the way from one type to the other.
@@ -69,9 +69,12 @@ mod loss;
 mod math;
 mod matmul;
 mod merge;
+mod muon;
+mod noise;
 mod normalize;
 mod optimizer;
 mod optimizer_common;
+mod optimizer_norms;
 mod optimizer_rules;
 mod overlap_loss;
 mod permute;
@@ -111,6 +114,8 @@ pub use loss::{
     categorical_cross_entropy, check_labels, correct, count_correct, softmax_cross_entropy,
 };
 pub use merge::{MergeOp, merge, merge_backward};
+pub use muon::{Muon, muon_update};
+pub use noise::{gaussian_dropout, gaussian_noise};
 pub use normalize::{
     NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,
 };
@@ -125,6 +130,9 @@ pub use optimizer_common::{
     l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, sums_of_squares,
     weight_decay,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use optimizer_norms::Factor;
+pub use optimizer_norms::{Adafactor, adafactor_update, lamb_update};
 pub use overlap_loss::{Overlap, overlap_loss};
 pub use padding::Padding;
 pub use permute::permute;

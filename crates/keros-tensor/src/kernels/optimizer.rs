@@ -46,7 +46,7 @@ impl<'a, const N: usize> Group<'a, N> {
 }
 
 /// The tensors of all updates, for a rule that keeps `N - 1` of each parameter.
-fn groups<'a, const N: usize>(
+pub(super) fn groups<'a, const N: usize>(
     op: &'static str,
     updates: &[Update<'a>],
 ) -> Result<Vec<Group<'a, N>>, TensorError> {

@@ -340,10 +340,10 @@ pub fn sum(x: &Tensor, f: impl Fn(f32) -> f64 + Sync) -> Result<f64, TensorError
 }
 
 /// Sums that run beside each other in [`sum_slice`].
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 multiversion! {
-    fn sum_slice<F: Fn(f32) -> f64>(x: &[f32], f: F) -> f64 {
+    pub(super) fn sum_slice<F: Fn(f32) -> f64>(x: &[f32], f: F) -> f64 {
         let mut sums = [0.0; LANES];
         let (blocks, rest) = x.as_chunks::<LANES>();
         for block in blocks {

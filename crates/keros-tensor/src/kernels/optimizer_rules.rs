@@ -216,6 +216,21 @@ multiversion! {
         }
     }
 
+    /// Muon's momentum, and what is made of it, in the place of the gradient.
+    pub(super) fn gather(grad: &mut [f32], m: &mut [f32], mu: f32) {
+        for (g, m) in grad.iter_mut().zip(m) {
+            *m = mu * *m + *g;
+            *g = *m;
+        }
+    }
+
+    pub(super) fn gather_nesterov(grad: &mut [f32], m: &mut [f32], mu: f32) {
+        for (g, m) in grad.iter_mut().zip(m) {
+            *m = mu * *m + *g;
+            *g += mu * *m;
+        }
+    }
+
     pub(super) fn ftrl<F: Fn(f32) -> f32>(
         param: &mut [f32],
         grad: &[f32],

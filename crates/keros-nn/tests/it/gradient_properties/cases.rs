@@ -157,6 +157,22 @@ fn pooling() -> impl Strategy<Value = Arguments> {
     })
 }
 
+/// What [`pooling`] gives for images, for sequences.
+fn pooling_of_series() -> impl Strategy<Value = Arguments> {
+    pooling().prop_map(|(mut config, shapes)| {
+        for name in ["pool_size", "strides"] {
+            if !config[name].is_null() {
+                config[name] = json!([config[name][0]]);
+            }
+        }
+        (config, alone(vec![shapes[0][0], shapes[0][2]]))
+    })
+}
+
+fn series() -> impl Strategy<Value = Vec<usize>> {
+    [1_usize..6, 1_usize..5].prop_map(|shape| shape.to_vec())
+}
+
 fn same_shape(config: Value) -> impl Strategy<Value = Arguments> {
     sample().prop_map(move |shape| (config.clone(), alone(shape)))
 }
@@ -211,6 +227,13 @@ fn borders(name: &'static str) -> impl Strategy<Value = Arguments> {
             (config, alone(vec![height, width, channels]))
         },
     )
+}
+
+fn borders_of_series(name: &'static str) -> impl Strategy<Value = Arguments> {
+    (pair(0..=2), 1_usize..=4, 1_usize..4).prop_map(move |(steps, inside, channels)| {
+        let length = inside + steps[0] + steps[1];
+        (json!({name: steps}), alone(vec![length, channels]))
+    })
 }
 
 /// Two or three inputs, of one shape or with axes that repeat.
@@ -347,11 +370,14 @@ gradients! {
     activation_by_name: "Activation" = (sample(), prop::sample::select(&ACTIVATIONS[..]))
         .prop_map(|(shape, name)| (json!({"activation": name}), alone(shape)));
     activity_regularization: "ActivityRegularization" = same_shape(json!({"l1": 0.3, "l2": 0.2}));
+    alpha_dropout: "AlphaDropout" = dropped();
+    average_pooling1d: "AveragePooling1D" = pooling_of_series();
     average_pooling2d: "AveragePooling2D" = pooling();
     batch_normalization: "BatchNormalization" = normalization(false);
     conv1d: "Conv1D" = convolution_of_series();
     conv2d: "Conv2D" = convolution();
     conv2d_transpose: "Conv2DTranspose" = transposed();
+    cropping1d: "Cropping1D" = borders_of_series("cropping");
     cropping2d: "Cropping2D" = borders("cropping");
     dense: "Dense" = (sample(), 1_usize..5, activation(), any::<bool>()).prop_map(
         |(shape, units, activation, use_bias)| {
@@ -365,13 +391,26 @@ gradients! {
         (json!({"input_dim": words, "output_dim": width}), alone(vec![length]))
     });
     flatten: "Flatten" = same_shape(json!({}));
+    gaussian_dropout: "GaussianDropout" = (sample(), prop::sample::select(vec![0.0, 0.25, 0.9]))
+        .prop_map(|(shape, rate)| (json!({"rate": rate}), alone(shape)));
+    gaussian_noise: "GaussianNoise" = (sample(), prop::sample::select(vec![0.0, 0.5, 1.0]))
+        .prop_map(|(shape, stddev)| (json!({"stddev": stddev}), alone(shape)));
+    global_average_pooling1d: "GlobalAveragePooling1D" =
+        (series(), any::<bool>()).prop_map(|(shape, keepdims)| {
+            (json!({"keepdims": keepdims}), alone(shape))
+        });
     global_average_pooling2d: "GlobalAveragePooling2D" =
         image().prop_map(|shape| (json!({}), alone(shape)));
+    global_max_pooling1d: "GlobalMaxPooling1D" =
+        (series(), any::<bool>()).prop_map(|(shape, keepdims)| {
+            (json!({"keepdims": keepdims}), alone(shape))
+        });
     global_max_pooling2d: "GlobalMaxPooling2D" =
         image().prop_map(|shape| (json!({}), alone(shape)));
     group_normalization: "GroupNormalization" = groups();
     layer_normalization: "LayerNormalization" = normalization(true);
     leaky_relu: "LeakyReLU" = same_shape(json!({"negative_slope": 0.4}));
+    max_pooling1d: "MaxPooling1D" = pooling_of_series();
     max_pooling2d: "MaxPooling2D" = pooling();
     prelu: "PReLU" = shared_slopes();
     normalization_of_data: "Normalization" = normalized();
@@ -393,11 +432,14 @@ gradients! {
     unit_normalization: "UnitNormalization" = normalization(true).prop_map(|(config, shapes)| {
         (json!({"axis": config["axis"]}), shapes)
     });
+    up_sampling1d: "UpSampling1D" = (series(), 1_usize..4)
+        .prop_map(|(shape, size)| (json!({"size": size}), alone(shape)));
     up_sampling2d: "UpSampling2D" = (image(), pair(1..=3), any::<bool>()).prop_map(
         |(shape, size, bilinear)| {
             let interpolation = if bilinear { "bilinear" } else { "nearest" };
             (json!({"size": size, "interpolation": interpolation}), alone(shape))
         });
+    zero_padding1d: "ZeroPadding1D" = borders_of_series("padding");
     zero_padding2d: "ZeroPadding2D" = borders("padding");
     add: "Add" = merged(3);
     average: "Average" = merged(3);

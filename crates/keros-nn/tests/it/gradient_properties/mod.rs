@@ -99,46 +99,64 @@ fn node(class: &str, name: &str, mut config: Value, from: &[String], merges: boo
     json!({"class_name": class, "name": name, "config": config, "inbound_nodes": nodes})
 }
 
-impl Case {
-    /// The network of the layer behind a source for each input, or behind the inputs themselves.
-    fn network(&self, sources: bool) -> Graph {
-        let mut layers = Vec::new();
-        let (mut names, mut ends) = (Vec::new(), Vec::new());
-        for (i, shape) in self.inputs.iter().enumerate() {
-            let mut batch_shape = vec![Value::Null];
-            batch_shape.extend(shape.iter().map(|n| json!(n)));
-            let (input, source) = (format!("input{i}"), format!("source{i}"));
-            let config = json!({"batch_shape": batch_shape});
-            layers.push(node("InputLayer", &input, config, &[], false));
-            if sources {
-                let from = [input.clone()];
-                layers.push(node("Source", &source, json!({}), &from, false));
-                names.push(source);
-            } else {
-                names.push(input.clone());
-            }
-            ends.push(json!([input, 0, 0]));
+/// The network of a layer behind a source for each input, or behind the inputs themselves.
+fn network(
+    class: &str,
+    config: &Value,
+    rows: usize,
+    inputs: &[Vec<usize>],
+    sources: bool,
+) -> Graph {
+    let mut layers = Vec::new();
+    let (mut names, mut ends) = (Vec::new(), Vec::new());
+    for (i, shape) in inputs.iter().enumerate() {
+        let mut batch_shape = vec![Value::Null];
+        batch_shape.extend(shape.iter().map(|n| json!(n)));
+        let (input, source) = (format!("input{i}"), format!("source{i}"));
+        let config = json!({"batch_shape": batch_shape});
+        layers.push(node("InputLayer", &input, config, &[], false));
+        if sources {
+            let from = [input.clone()];
+            layers.push(node("Source", &source, json!({}), &from, false));
+            names.push(source);
+        } else {
+            names.push(input.clone());
         }
-        let merges = self.inputs.len() > 1;
-        layers.push(node(
-            self.class,
-            "layer",
-            self.config.clone(),
-            &names,
-            merges,
-        ));
-        layers.push(node("End", "end", json!({}), &["layer".to_owned()], false));
-        let config = json!({
-            "layers": layers, "input_layers": ends, "output_layers": [["end", 0, 0]],
-        });
-        let json = json!({"class_name": "Functional", "config": config}).to_string();
-        let mut registry = Registry::new();
-        let rows = self.rows;
-        registry.layer("Source", move |_| Ok(Source { rows, value: None }));
-        registry.layer("End", |_| Ok(End));
-        Graph::from_json_with(&json, &registry, test_device(), 4).unwrap()
+        ends.push(json!([input, 0, 0]));
     }
+    let merges = inputs.len() > 1;
+    layers.push(node(class, "layer", config.clone(), &names, merges));
+    layers.push(node("End", "end", json!({}), &["layer".to_owned()], false));
+    let config = json!({
+        "layers": layers, "input_layers": ends, "output_layers": [["end", 0, 0]],
+    });
+    let json = json!({"class_name": "Functional", "config": config}).to_string();
+    let mut registry = Registry::new();
+    registry.layer("Source", move |_| Ok(Source { rows, value: None }));
+    registry.layer("End", |_| Ok(End));
+    Graph::from_json_with(&json, &registry, test_device(), 4).unwrap()
+}
 
+/// The output of a layer without parameters, and what its gradient, made of that by `dy`, makes of the input's.
+pub(crate) fn output_and_gradient(
+    class: &str,
+    config: &Value,
+    x: &Tensor,
+    dy: impl Fn(&Tensor) -> Tensor,
+) -> (Tensor, Vec<f32>) {
+    let mut network = network(class, config, x.dims()[0], &[x.dims()[1..].to_vec()], true);
+    let source = network.params().by_name("source0/value").unwrap();
+    source.set(x).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let outputs = network.forward(ws, std::slice::from_ref(x), MODE).unwrap();
+    let y = outputs[0].logits.copy().unwrap();
+    network.backward(ws, &[dy(&y)]).unwrap();
+    let source = network.params().by_name("source0/value").unwrap();
+    let dx = read::<f32>(source.grad()).unwrap().to_vec();
+    (y, dx)
+}
+
+impl Case {
     /// Random numbers with a name.
     fn random(&self, stream: u64, shape: &[usize]) -> Vec<f32> {
         let mut values = vec![0.0; shape.iter().product()];
@@ -148,7 +166,7 @@ impl Case {
 
     fn check(&self) {
         let indices = self.class == "Embedding";
-        let mut network = self.network(!indices);
+        let mut network = network(self.class, &self.config, self.rows, &self.inputs, !indices);
         let inputs: Vec<Tensor> = self
             .inputs
             .iter()
@@ -192,16 +210,21 @@ impl Case {
             true => (0, vec![Values::new(inputs[0].dims(), to_f64(&inputs[0]))]),
             false => (self.inputs.len(), Vec::new()),
         };
-        // A random mask is no function of the input: it is taken from what the layer made of it.
-        let mask: Option<Vec<f64>> = self
-            .class
-            .contains("Dropout")
-            .then(|| self.mask(&y, &values[0].data));
+        // What is random is no function of the input: it is taken from what the layer made of it.
+        let lines: Option<Vec<(f64, f64)>> = ["Dropout", "Noise"]
+            .iter()
+            .any(|name| self.class.contains(name))
+            .then(|| self.lines(&y, &values[0].data));
         let evaluate = |values: &[Values]| {
             let (x, params) = values.split_at(sources);
             let x = if indices { &given } else { x };
-            let y = match &mask {
-                Some(mask) => x[0].data.iter().zip(mask).map(|(x, m)| x * m).collect(),
+            let y = match &lines {
+                Some(lines) => {
+                    let pairs = x[0].data.iter().zip(lines);
+                    pairs
+                        .map(|(x, (slope, offset))| slope * x + offset)
+                        .collect()
+                }
                 None => reference::forward(self.class, &self.config, params, x).data,
             };
             let penalty = reference::penalty(self.class, &self.config, &x[0]);
@@ -240,11 +263,24 @@ impl Case {
         }
     }
 
-    /// What dropout has multiplied each element with.
-    fn mask(&self, y: &[f64], x: &[f64]) -> Vec<f64> {
-        let keeps = 1.0 / (1.0 - self.config["rate"].as_f64().unwrap());
-        let factor = |(y, x): (&f64, &f64)| if *y == 0.0 && *x != 0.0 { 0.0 } else { keeps };
-        y.iter().zip(x).map(factor).collect()
+    /// What noise of some kind has multiplied each element with, and what it has added to it.
+    fn lines(&self, y: &[f64], x: &[f64]) -> Vec<(f64, f64)> {
+        let rate = self.config["rate"].as_f64().unwrap_or_default();
+        let keeps = 1.0 / (1.0 - rate);
+        let saturation: f64 = -1.758_099_340_847_376_6;
+        let scale = ((1.0 - rate) * (1.0 + rate * saturation * saturation)).powf(-0.5);
+        let offset = -scale * saturation * rate;
+        let line = |(y, x): (&f64, &f64)| match self.class {
+            "GaussianNoise" => (1.0, y - x),
+            "GaussianDropout" => (y / x, 0.0),
+            "AlphaDropout" => match (y - (scale * x + offset)).abs() < 1e-5 {
+                true => (scale, offset),
+                false => (0.0, scale * saturation + offset),
+            },
+            _ if *y == 0.0 && *x != 0.0 => (0.0, 0.0),
+            _ => (keeps, 0.0),
+        };
+        y.iter().zip(x).map(line).collect()
     }
 }
 

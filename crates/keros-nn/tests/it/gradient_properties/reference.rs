@@ -2,7 +2,7 @@
 //! documentation.
 
 use super::windows;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A tensor in row-major order.
 #[derive(Clone, Debug)]
@@ -179,6 +179,13 @@ pub(super) fn forward(class: &str, config: &Value, params: &[Values], x: &[Value
         "Multiply" => merged(|a, b| a * b),
         "Subtract" => merged(|a, b| a - b),
         "Concatenate" => concatenate(config.axes("axis", rank)[0], x),
+        "AveragePooling1D"
+        | "Cropping1D"
+        | "GlobalAveragePooling1D"
+        | "GlobalMaxPooling1D"
+        | "MaxPooling1D"
+        | "UpSampling1D"
+        | "ZeroPadding1D" => of_series(class, config, first),
         "Cropping2D" => border(config, "cropping", -1, first),
         "ZeroPadding2D" => border(config, "padding", 1, first),
         "Dense" => {
@@ -325,6 +332,34 @@ pub(super) fn forward(class: &str, config: &Value, params: &[Values], x: &[Value
         "UpSampling2D" => windows::up_sample(config, first),
         _ => panic!("no reference for {class}"),
     }
+}
+
+/// What a layer makes of sequences: what that of images makes of images of height 1.
+fn of_series(class: &str, config: &Config<'_>, x: &Values) -> Values {
+    let mut wide = config.0.clone();
+    for name in ["pool_size", "strides"] {
+        if let Value::Array(steps) = &config.0[name] {
+            wide[name] = json!([1, steps[0]]);
+        }
+    }
+    for name in ["padding", "cropping"] {
+        if config.0[name].is_array() {
+            wide[name] = json!([[0, 0], config.0[name]]);
+        }
+    }
+    if !config.0["size"].is_null() {
+        wide["size"] = json!([1, config.0["size"]]);
+    }
+    let [rows, steps, channels] = x.shape[..] else {
+        panic!("a series has one axis and channels")
+    };
+    let images = Values::new(&[rows, 1, steps, channels], x.data.clone());
+    let mut y = forward(&class.replace("1D", "2D"), &wide, &[], &[images]);
+    // What is global has lost its axes already.
+    if y.shape.len() == 4 {
+        y.shape.remove(1);
+    }
+    y
 }
 
 /// The penalty that a layer adds to the loss.

@@ -1,12 +1,13 @@
 //! Element-wise kernels, moves and optimizers start kernels only.
 
 use keros_tensor::kernels::{
-    Activation, FtrlStrengths, Function, L1L2, MergeOp, NormBounds, Update, accumulate, activation,
-    activation_backward, adadelta_update, adagrad_update, adam_update, adamax_update,
-    add_l1_l2_gradient, affine, amsgrad_update, bound_norms, clamp, clip_global_norm, clip_norms,
-    concatenate, copy, crop2d, dropout, dropout_backward, embedding, embedding_backward, fill,
-    ftrl_update, function, function_backward, lion_update, mean_of_accumulated, merge,
-    merge_backward, moving_average, nadam_update, non_negative, permute, prelu, prelu_backward,
+    Activation, Adafactor, FtrlStrengths, Function, L1L2, MergeOp, Muon, NormBounds, Update,
+    accumulate, activation, activation_backward, adadelta_update, adafactor_update, adagrad_update,
+    adam_update, adamax_update, add_l1_l2_gradient, affine, amsgrad_update, bound_norms, clamp,
+    clip_global_norm, clip_norms, concatenate, copy, crop2d, dropout, dropout_backward, embedding,
+    embedding_backward, fill, ftrl_update, function, function_backward, gaussian_dropout,
+    gaussian_noise, lamb_update, lion_update, mean_of_accumulated, merge, merge_backward,
+    moving_average, muon_update, nadam_update, non_negative, permute, prelu, prelu_backward,
     rmsprop_update, scale, sgd_update, slice_axis, u8_to_f32, weight_decay, zero_pad2d,
 };
 use keros_tensor::{Stream, Tensor};
@@ -51,6 +52,8 @@ fn what_is_done_element_by_element_stays_on_the_gpu() {
         affine(ws, &x, &[2.0], &[1.0; 7]).unwrap();
         dropout(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
         dropout_backward(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
+        gaussian_noise(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
+        gaussian_dropout(ws, &x, 0.5, Stream::new(1, 2)).unwrap();
         copy(&x, &y).unwrap();
         fill(&x, 1.0).unwrap();
     });
@@ -96,6 +99,41 @@ fn values_that_only_move_stay_on_the_gpu() {
 }
 
 #[test]
+fn updates_of_matrices_stay_on_the_gpu() {
+    let (w, g, m) = (random(1, &[4, 9]), random(2, &[4, 9]), random(3, &[4, 9]));
+    let (one, own, of_one) = (random(4, &[9]), random(5, &[9]), random(8, &[9]));
+    let factors = [random(6, &[4]), random(7, &[9])];
+    let update = |param, grad, state| Update { param, grad, state };
+    let adafactor = Adafactor {
+        rate: 0.1,
+        beta2: 0.9,
+        epsilon1: 1e-30,
+        epsilon2: 1e-3,
+        clip_threshold: 1.0,
+    };
+    let muon = Muon {
+        lr: 0.1,
+        momentum: 0.9,
+        nesterov: true,
+        coefficients: [3.4445, -4.775, 2.0315],
+        steps: 5,
+        rms_rate: Some(0.2),
+    };
+    stays_on_the_gpu(|ws| {
+        let (of_m, v) = (std::slice::from_ref(&m), std::slice::from_ref(&of_one));
+        let both = [update(&w, &g, &factors[..]), update(&one, &own, v)];
+        adafactor_update(ws, &both, adafactor).unwrap();
+        muon_update(ws, &[update(&w, &g, of_m)], muon).unwrap();
+        let plain = Muon {
+            nesterov: false,
+            rms_rate: None,
+            ..muon
+        };
+        muon_update(ws, &[update(&w, &g, of_m)], plain).unwrap();
+    });
+}
+
+#[test]
 fn updates_stay_on_the_gpu() {
     let (w, g) = (random(1, &[9]), random(2, &[9]));
     let state: Vec<Tensor> = (0..3).map(|i| random(3 + i, &[9])).collect();
@@ -128,6 +166,7 @@ fn updates_stay_on_the_gpu() {
         lion_update(&of(1), 0.1, 0.9, 0.99).unwrap();
         ftrl_update(&of(2), 0.1, -0.5, strengths).unwrap();
         ftrl_update(&of(2), 0.1, -0.7, strengths).unwrap();
+        lamb_update(ws, &of(2), 0.1, (1.0, 1.0), 0.9, 0.99, 1e-7).unwrap();
         accumulate(&[(&state[0], &g)], 0.5).unwrap();
         mean_of_accumulated(&[(&g, &state[0])], 3).unwrap();
         moving_average(&[(&state[0], &w)], 0.9, 0.1).unwrap();

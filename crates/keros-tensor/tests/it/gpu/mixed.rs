@@ -5,8 +5,9 @@ use keros_tensor::kernels::{
     activation_backward, average_pool2d, average_pool2d_backward, batch_norm, batch_norm_backward,
     cast, channel_statistics, concatenate, conv2d, conv2d_backward, conv2d_transpose,
     conv2d_transpose_backward, crop2d, dense, dense_backward, dropout, function, function_backward,
-    global_average_pool, global_average_pool_backward, global_max_pool, global_max_pool_backward,
-    max_pool2d, max_pool2d_backward, merge, merge_backward, slice_axis, zero_pad2d,
+    gaussian_dropout, gaussian_noise, global_average_pool, global_average_pool_backward,
+    global_max_pool, global_max_pool_backward, max_pool2d, max_pool2d_backward, merge,
+    merge_backward, slice_axis, zero_pad2d,
 };
 use keros_tensor::{DType, Stream, Tensor, TensorError, Workspace};
 
@@ -341,6 +342,11 @@ fn what_is_done_element_by_element() {
         let y = activation(ws, x, Activation::Relu).unwrap();
         let dx = activation_backward(ws, x, dy, Activation::Relu).unwrap();
         vec![y, dx, dropout(ws, x, 0.5, Stream::new(1, 2)).unwrap()]
+    });
+    agree("noise", |ws, kind| {
+        let (x, stream) = (&kind.values(ws, 1, &[9, 70]), Stream::new(1, 2));
+        let sum = gaussian_noise(ws, x, 0.3, stream).unwrap();
+        vec![sum, gaussian_dropout(ws, x, 0.3, stream).unwrap()]
     });
     for op in [
         MergeOp::Add,
