@@ -239,10 +239,8 @@ fn calculation_with_a_number(entry: &mut LayerEntry, nodes: &mut Value) {
     if !module.is_some_and(|module| module.starts_with("keras.src.ops.")) {
         return;
     }
-    let args = nodes
-        .get_mut(0)
-        .and_then(|node| node["args"].as_array_mut());
-    let Some(args) = args else {
+    let args = nodes.get_mut(0).and_then(|node| node.get_mut("args"));
+    let Some(args) = args.and_then(Value::as_array_mut) else {
         return;
     };
     let [first, second] = args.as_slice() else {

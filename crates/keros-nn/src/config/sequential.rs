@@ -67,12 +67,10 @@ pub(super) fn take_base(
     arguments: &mut Arguments,
 ) -> Result<(Option<String>, Option<bool>), NnError> {
     if let Some(found) = arguments.value("dtype") {
-        let policy = match &found {
-            Value::Object(policy) => &policy["config"]["name"],
-            name => name,
-        };
+        // A policy is an object that has the name.
+        let policy = found.pointer("/config/name").unwrap_or(&found);
         let known = policy.as_str().map(str::parse::<DtypePolicy>);
-        if !policy.is_null() && !matches!(known, Some(Ok(_))) {
+        if !found.is_null() && !matches!(known, Some(Ok(_))) {
             let expected = "float32, mixed_bfloat16 or mixed_float16";
             return Err(NnError::config("dtype", expected, policy));
         }

@@ -518,25 +518,28 @@ fn graphs_with_wrong_connections_are_refused() {
     }
 }
 
+/// A network of Keras's that calculates with an input `x` of 2 values, by an operation of these uses.
+fn calculation(class: &str, inbound_nodes: Value) -> Value {
+    let input = json!({
+        "class_name": "InputLayer", "config": {"batch_shape": [null, 2], "name": "x"}, "name": "x", "inbound_nodes": [],
+    });
+    let operation = json!({
+        "module": "keras.src.ops.numpy", "class_name": class, "config": {"name": "op"}, "name": "op",
+        "registered_name": class, "inbound_nodes": inbound_nodes,
+    });
+    json!({"class_name": "Functional", "config": {
+        "layers": [input, operation], "input_layers": [["x", 0, 0]], "output_layers": [["op", 0, 0]],
+    }})
+}
+
 #[test]
 fn what_keras_calculates_with_numbers_is_read() {
     let tensor = |name: &str| {
         let history = json!([name, 0, 0]);
         json!({"class_name": "__keras_tensor__", "config": {"shape": [null, 2], "keras_history": history}})
     };
-    let input = json!({
-        "class_name": "InputLayer", "config": {"batch_shape": [null, 2], "name": "x"}, "name": "x", "inbound_nodes": [],
-    });
-    let model = |class: &str, args: serde_json::Value| {
-        let operation = json!({
-            "module": "keras.src.ops.numpy", "class_name": class, "config": {"name": "op"}, "name": "op",
-            "registered_name": class, "inbound_nodes": [{"args": args, "kwargs": {}}],
-        });
-        let layers = [input.clone(), operation];
-        json!({"class_name": "Functional", "config": {
-            "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [["op", 0, 0]],
-        }})
-        .to_string()
+    let model = |class: &str, args: Value| {
+        calculation(class, json!([{"args": args, "kwargs": {}}])).to_string()
     };
     let x = || tensor("x");
     for (class, args, expected) in [
@@ -563,6 +566,62 @@ fn what_keras_calculates_with_numbers_is_read() {
             .err()
             .unwrap();
         assert!(error.to_string().contains("op"), "{error}");
+    }
+}
+
+/// The paths of all values in one.
+fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, value)| paths(value, &format!("{path}/{name}"), found)),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .for_each(|(i, value)| paths(value, &format!("{path}/{i}"), found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_value_in_the_place_of_another_is_read_or_refused() {
+    let policy = json!({"class_name": "DTypePolicy", "config": {"name": "float32"}});
+    let mut networks = vec![
+        calculation("Add", json!([{"args": [0.5, 3.0], "kwargs": {}}])),
+        serde_json::from_str(&chain_of("Dense", json!({"units": 2, "dtype": policy}))).unwrap(),
+        serde_json::from_str(&joined().to_json().unwrap()).unwrap(),
+    ];
+    for chain in chains() {
+        let network = chain.build(test_device(), 1).unwrap();
+        networks.push(serde_json::from_str(&network.to_json().unwrap()).unwrap());
+    }
+    let others = [
+        json!(null),
+        json!(true),
+        json!(3),
+        json!(-1),
+        json!(0.5),
+        json!("x"),
+        json!([]),
+        json!([3]),
+        json!([[["x", 0, 0, {}]]]),
+        json!({}),
+    ];
+    for mut network in networks {
+        let mut places = Vec::new();
+        paths(&network, "", &mut places);
+        for place in places {
+            for other in &others {
+                let value = network.pointer_mut(&place).unwrap();
+                let before = std::mem::replace(value, other.clone());
+                let text = network.to_string();
+                let read = || Graph::from_json(&text, test_device(), 1).map(drop);
+                let read = std::panic::catch_unwind(read);
+                assert!(read.is_ok(), "{other} in the place of {place}");
+                *network.pointer_mut(&place).unwrap() = before;
+            }
+        }
     }
 }
 
