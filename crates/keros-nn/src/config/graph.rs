@@ -89,8 +89,8 @@ impl Graph {
     /// The network that [`to_json`](Self::to_json) has written, or Keras 3 with its method of this
     /// name, functional or sequential, with new parameters that start from `seed`.
     ///
-    /// Inputs are called as their layers; outputs as Keras calls them in a dictionary, or else as
-    /// their layers.
+    /// Inputs are called as their layers, and take `f32` in batches of any size, whatever type and size
+    /// Keras was told; outputs are called as Keras calls them in a dictionary, or else as their layers.
     ///
     /// # Errors
     /// Text that is no such network; a layer, by name, with an unknown class or argument, an argument

@@ -25,7 +25,11 @@ impl LayerEntry {
         let object = Object::read("layer", value)?;
         let mut arguments = Arguments::new(object.config);
         let class = object.class;
-        let taken = take_base(&mut arguments);
+        let taken = match class.as_str() {
+            "InputLayer" => take_input_dtype(&mut arguments),
+            _ => take_policy(&mut arguments),
+        };
+        let taken = taken.and_then(|()| take_base(&mut arguments));
         let (name, trainable) = taken.map_err(|error| error.in_layer(&class))?;
         Ok(LayerEntry {
             class,
@@ -59,26 +63,56 @@ pub(super) enum Made {
     Merge(Box<dyn crate::layer::Merge>, Option<String>),
 }
 
-/// The arguments that every layer has: its name and whether it is trained.
+/// The types of numbers that an input of Keras's may have.
+const INPUT_DTYPES: [&str; 12] = [
+    "float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8",
+    "uint16", "uint32", "uint64",
+];
+
+/// Checks the type of a network's input, which is `f32` here, whatever the network's policy.
+fn take_input_dtype(arguments: &mut Arguments) -> Result<(), NnError> {
+    let is_known = |name: &str| INPUT_DTYPES.contains(&name);
+    take_dtype(
+        arguments,
+        is_known,
+        "a type of numbers, such as float32 or uint8",
+    )
+}
+
+/// Checks the policy of a layer or network.
 ///
 /// Parameters are `f32`, as those of Keras's mixed policies are; in which types batches are computed is
 /// chosen for a network, not kept with it.
-pub(super) fn take_base(
+fn take_policy(arguments: &mut Arguments) -> Result<(), NnError> {
+    let is_known = |name: &str| name.parse::<DtypePolicy>().is_ok();
+    take_dtype(
+        arguments,
+        is_known,
+        "float32, mixed_bfloat16 or mixed_float16",
+    )
+}
+
+fn take_dtype(
     arguments: &mut Arguments,
-) -> Result<(Option<String>, Option<bool>), NnError> {
-    if let Some(found) = arguments.value("dtype") {
-        // A policy is an object that has the name.
-        let policy = found.pointer("/config/name").unwrap_or(&found);
-        let known = policy.as_str().map(str::parse::<DtypePolicy>);
-        if !found.is_null() && !matches!(known, Some(Ok(_))) {
-            let expected = "float32, mixed_bfloat16 or mixed_float16";
-            return Err(NnError::config("dtype", expected, policy));
-        }
+    is_known: impl Fn(&str) -> bool,
+    expected: &str,
+) -> Result<(), NnError> {
+    let found = arguments.value("dtype").unwrap_or_default();
+    // A policy is an object that has the name.
+    let name = found.pointer("/config/name").unwrap_or(&found);
+    match found.is_null() || name.as_str().is_some_and(is_known) {
+        true => Ok(()),
+        false => Err(NnError::config("dtype", expected, name)),
     }
+}
+
+/// The arguments that every layer has: its name and whether it is trained.
+fn take_base(arguments: &mut Arguments) -> Result<(Option<String>, Option<bool>), NnError> {
     Ok((arguments.take("name")?, arguments.take("trainable")?))
 }
 
-/// The shape of a sample that an input layer is for.
+/// The shape of a sample that an input layer is for. Batches of all sizes are taken, also where Keras
+/// was told one.
 pub(super) fn input_shape(arguments: &mut Arguments) -> Result<Vec<usize>, NnError> {
     let old = arguments.value("batch_input_shape");
     let shape = arguments.value("batch_shape").or(old).unwrap_or_default();
@@ -86,14 +120,14 @@ pub(super) fn input_shape(arguments: &mut Arguments) -> Result<Vec<usize>, NnErr
         arguments.only(name, &Value::Bool(value))?;
     }
     let sample = match shape.as_array().map(Vec::as_slice) {
-        Some([Value::Null, sample @ ..]) => sample
+        Some([batch, sample @ ..]) if batch.is_null() || batch.is_u64() => sample
             .iter()
             .map(|length| usize::try_from(length.as_u64()?).ok())
             .collect(),
         _ => None,
     };
     sample.ok_or_else(|| {
-        let expected = "a list of null, for the batch, and whole numbers";
+        let expected = "a list of null or a whole number, for the batch, and whole numbers";
         NnError::config("batch_shape", expected, &shape)
     })
 }
@@ -156,6 +190,7 @@ pub(super) fn read_network(
         ));
     }
     let mut arguments = Arguments::new(object.config);
+    take_policy(&mut arguments)?;
     let (_, trainable) = take_base(&mut arguments)?;
     Ok((object.class, arguments, trainable == Some(false)))
 }
@@ -236,7 +271,8 @@ impl Sequential {
     }
 
     /// The network that [`to_json`](Self::to_json) has written, or Keras 3 with its method of this
-    /// name, with new parameters that start from `seed`. Its input is called `input`.
+    /// name, with new parameters that start from `seed`. Its input is called `input`, and takes `f32`
+    /// in batches of any size, whatever type and size Keras was told.
     ///
     /// # Errors
     /// Text that is no such network; a layer, by name, with an unknown class or argument, an argument

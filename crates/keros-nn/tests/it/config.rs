@@ -700,6 +700,47 @@ fn layers_of_a_mixed_policy_are_read() {
     }
 }
 
+/// A network is for batches of `f32` of any size, whatever the type and size that Keras was told.
+#[test]
+fn inputs_of_every_type_and_of_batches_of_a_size_are_read() {
+    let chain = |dtype: Value, batch: Value| {
+        let text = chain_of("Rescaling", json!({ "scale": 0.5 }));
+        let mut network: Value = serde_json::from_str(&text).unwrap();
+        network["config"]["layers"][0]["config"] =
+            json!({ "batch_shape": [batch, 4], "dtype": dtype });
+        network.to_string()
+    };
+    let policy = json!({ "class_name": "DTypePolicy", "config": { "name": "float16" } });
+    for dtype in [json!("int32"), json!("uint8"), json!("float16"), policy] {
+        for batch in [json!(null), json!(32)] {
+            let text = chain(dtype.clone(), batch);
+            let mut network = Sequential::from_json(&text, test_device(), 1).unwrap();
+            assert_eq!(predict(&mut network)[0][1], 2.5);
+            let mut graph = Graph::from_json(&text, test_device(), 1).unwrap();
+            assert_eq!(predict(&mut graph)[0][1], 2.5);
+            assert_eq!(graph.inputs()[0].shape, [4]);
+        }
+    }
+    for (dtype, batch, expected) in [
+        (
+            "string",
+            json!(null),
+            "layer `InputLayer`: reading the configuration: dtype (expected a type of numbers, such \
+             as float32 or uint8, found \"string\")",
+        ),
+        (
+            "int32",
+            json!(-1),
+            "layer `InputLayer`: reading the configuration: batch_shape (expected a list of null or \
+             a whole number, for the batch, and whole numbers, found [-1,4])",
+        ),
+    ] {
+        let text = chain(json!(dtype), batch);
+        let error = Sequential::from_json(&text, test_device(), 1).map(drop);
+        assert_eq!(error.unwrap_err().to_string(), expected);
+    }
+}
+
 #[test]
 fn freezing_is_written_too() {
     let mut network = chains().remove(0).build(test_device(), 1).unwrap();
