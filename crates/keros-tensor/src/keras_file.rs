@@ -8,7 +8,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use hdf5_reader::group::Group;
-use hdf5_reader::{Hdf5File, OpenOptions};
+use hdf5_reader::{Datatype, Hdf5File, OpenOptions};
 
 use crate::file::unreadable;
 use crate::fitting::{Filler, LoadedWeights};
@@ -51,9 +51,9 @@ pub struct KerasLayer<'a> {
 ///
 /// # Errors
 /// A file that cannot be read, that is neither HDF5 nor a `.keras` archive, that is damaged, whose
-/// variables are not of type float32 (or int32, such as a count), or that does not name its layers where that is asked for;
-/// layers that do not match and are not to be skipped, all listed by name. No parameter has changed
-/// then.
+/// variables are not of type float32 (or int32 or int64, such as a count), or that does not name its
+/// layers where that is asked for; layers that do not match and are not to be skipped, all listed by
+/// name. No parameter has changed then.
 pub fn load_keras_params(
     params: &Params,
     layers: &[KerasLayer<'_>],
@@ -193,13 +193,13 @@ fn variables(group: &Group, path: &str) -> Result<Vec<Tensor>, String> {
         .len();
     let variable = |index: usize| {
         let dataset = group.dataset(&index.to_string())?;
-        let values = match dataset.read_array::<f32>() {
-            // A count, such as Normalization has.
-            Err(error) => match dataset.read_array::<i32>() {
-                Ok(counts) => counts.mapv(|count| count as f32),
-                Err(_) => return Err(error),
-            },
-            values => values?,
+        let values = match dataset.dtype() {
+            // A count, such as Normalization has; Keras on TensorFlow has it in 64 bits.
+            Datatype::FixedPoint { size: 8, .. } => {
+                dataset.read_array::<i64>()?.mapv(|count| count as f32)
+            }
+            Datatype::FixedPoint { .. } => dataset.read_array::<i32>()?.mapv(|count| count as f32),
+            _ => dataset.read_array::<f32>()?,
         };
         let flat: Vec<f32> = values.iter().copied().collect();
         Ok(Tensor::from_vec(flat, values.shape(), &Device::Cpu))

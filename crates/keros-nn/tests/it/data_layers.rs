@@ -172,16 +172,24 @@ fn given_numbers_are_applied_as_in_keras() {
     assert_eq!(y[..6], [3.0, 17.0, 31.0, 45.0, 13.0, 27.0]);
 }
 
-/// `normalized.keras`: a normalization that Keras has adapted to the numbers, dropouts and a mean.
+/// Networks whose normalization Keras has adapted to the numbers, on JAX and on TensorFlow.
 #[test]
 fn a_model_of_keras_brings_its_numbers() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras/normalized.keras");
-    let mut network = load_keras_model(file, test_device()).unwrap();
-    let ws = &mut Workspace::new(test_device());
-    let outputs = network.forward(ws, &[numbers()], Mode::Inference).unwrap();
-    let found = read::<f32>(&outputs[0].logits).unwrap().to_vec();
-    let expected = [-0.05914184, 0.13333333, 0.05914174, -0.13333334];
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keras");
+    for (file, expected_count) in [
+        ("normalized.keras", 0.0),
+        ("normalized_tensorflow.keras", 18.0),
+    ] {
+        let mut network = load_keras_model(folder.join(file), test_device()).unwrap();
+        let count = network.params().by_name("normalization/count").unwrap();
+        let count = read::<f32>(count.value()).unwrap().to_vec();
+        assert_eq!(count, [expected_count]);
+        let ws = &mut Workspace::new(test_device());
+        let outputs = network.forward(ws, &[numbers()], Mode::Inference).unwrap();
+        let found = read::<f32>(&outputs[0].logits).unwrap().to_vec();
+        let expected = [-0.05914184, 0.13333333, 0.05914174, -0.13333334];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+        }
     }
 }
