@@ -41,7 +41,11 @@ proptest! {
         shape in (1usize..4, 1usize..12, 1usize..12, 1usize..20),
         window in (1usize..5, 1usize..5),
         strides in (1usize..5, 1usize..5),
-        padding in prop_oneof![Just(Padding::Valid), Just(Padding::Same)],
+        padding in prop_oneof![
+            Just(Padding::Valid),
+            Just(Padding::Same),
+            Just(Padding::Causal)
+        ],
     ) {
         let shape = [shape.0, shape.1, shape.2, shape.3];
         let spec = Pool2dSpec { window, strides, padding };
