@@ -463,9 +463,8 @@ impl Backward<'_> {
                             (x, g.w * g.ci)
                         };
                         let inside = &dz[dz_shape.first..];
-                        for row in inside.chunks(dz_shape.pitch).take(g.oh) {
-                            add_rows(&row[..g.ow * g.co], dbias);
-                        }
+                        let rows = inside.chunks(dz_shape.pitch).take(g.oh);
+                        add_rows(rows.map(|row| &row[..g.ow * g.co]), dbias);
                         add_weights(isa, g, x, x_pitch, inside, dz_shape.pitch, dw);
                     }
                     if let Some(((isa, packed), dx)) = &mut dx {

@@ -85,7 +85,7 @@ pub(super) fn backward(
                 let dz = &mut dz[..outputs.len()];
                 unapply(&y[outputs.clone()], &dy[outputs], dz, activation);
                 if let Some((_, dbias)) = &mut weights {
-                    add_rows(dz, dbias);
+                    add_rows([&*dz], dbias);
                 }
                 let patches = &mut patches[..pixels * g.patch()];
                 for group in 0..g.groups {
