@@ -161,6 +161,9 @@ fn matches_naive_loops_beyond_one_block() {
         ([19, 5, 4, 2], [3, 3, 2, 3]),
         ([1, 60, 64, 3], [5, 5, 3, 2]),
         ([1, 20, 64, 3], [5, 5, 3, 32]),
+        // A row in several products, and in several parts of the first-level cache.
+        ([2, 1, 1500, 40], [1, 5, 40, 3]),
+        ([2, 1, 1500, 40], [1, 5, 40, 16]),
         // Several images in one product; more weights, and more inputs, than micro-kernels take.
         ([9, 3, 3, 160], [3, 3, 160, 384]),
         ([2, 2, 3, 1000], [3, 3, 1000, 16]),
