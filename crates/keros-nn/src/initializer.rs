@@ -24,14 +24,14 @@ pub enum Initializer {
     RandomNormal {
         /// Mean.
         mean: f32,
-        /// Standard deviation.
+        /// Standard deviation, at least 0.
         stddev: f32,
     },
     /// Normal cut off at two standard deviations; Keras's defaults are 0 and 0.05.
     TruncatedNormal {
         /// Mean.
         mean: f32,
-        /// Standard deviation before the cut.
+        /// Standard deviation before the cut, at least 0.
         stddev: f32,
     },
     /// Of variance `scale / n`, `n` being a fan; Keras's defaults are 1, the fan in and the normal
@@ -60,7 +60,7 @@ pub enum Initializer {
     RandomUniform {
         /// Lower end.
         minval: f32,
-        /// Upper end.
+        /// Upper end, at least `minval`.
         maxval: f32,
     },
     /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio 2010); the default of kernels.
@@ -219,12 +219,19 @@ impl Initializer {
             Initializer::Ones => values.fill(1.0),
             Initializer::Constant { value } => values.fill(value),
             Initializer::RandomUniform { minval, maxval } => {
+                finite("minval", minval)?;
+                if !(maxval >= minval && (maxval - minval).is_finite()) {
+                    let expected = format!("at least minval, {minval}, and finitely far from it");
+                    return Err(NnError::argument("maxval", expected, maxval));
+                }
                 stream.fill_uniform(0, minval, maxval, &mut values);
             }
             Initializer::RandomNormal { mean, stddev } => {
+                check_normal(mean, stddev)?;
                 stream.fill_normal(0, mean, stddev, &mut values);
             }
             Initializer::TruncatedNormal { mean, stddev } => {
+                check_normal(mean, stddev)?;
                 stream.fill_truncated_normal(0, mean, stddev, &mut values);
             }
             Initializer::VarianceScaling {
@@ -295,6 +302,25 @@ impl Initializer {
             }
         }
         Ok(Tensor::from_vec(values, Shape::from(shape), device)?)
+    }
+}
+
+fn finite(what: &str, number: f32) -> Result<(), NnError> {
+    match number.is_finite() {
+        true => Ok(()),
+        false => Err(NnError::argument(what, "a finite number", number)),
+    }
+}
+
+fn check_normal(mean: f32, stddev: f32) -> Result<(), NnError> {
+    finite("mean", mean)?;
+    match stddev >= 0.0 && stddev.is_finite() {
+        true => Ok(()),
+        false => Err(NnError::argument(
+            "stddev",
+            "a finite number from 0",
+            stddev,
+        )),
     }
 }
 

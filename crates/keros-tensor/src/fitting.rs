@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::weights::load_tensors;
 use crate::{Param, ParamId, Params, TensorDifference, TensorError, WeightsMismatch};
@@ -106,17 +106,42 @@ pub fn load_fitting_params(
     filler.fill()
 }
 
+/// What a file has for a parameter: known before its elements are read, so that a file is read no
+/// further than it fills parameters.
+pub(crate) trait Stored {
+    fn dtype(&self) -> DType;
+
+    fn dims(&self) -> &[usize];
+
+    /// The values, of the file at `path`.
+    fn read(self, path: &Path) -> Result<Tensor, TensorError>;
+}
+
+impl Stored for Tensor {
+    fn dtype(&self) -> DType {
+        Tensor::dtype(self)
+    }
+
+    fn dims(&self) -> &[usize] {
+        Tensor::dims(self)
+    }
+
+    fn read(self, _: &Path) -> Result<Tensor, TensorError> {
+        Ok(self)
+    }
+}
+
 /// Gathers what is to be set, layer by layer, so that nothing has changed until all is known.
-pub(crate) struct Filler<'p> {
+pub(crate) struct Filler<'p, V> {
     params: &'p Params,
-    values: Vec<(&'p Param, Tensor)>,
+    values: Vec<(&'p Param, V)>,
     report: LoadedWeights,
     /// What does not fit and has to.
     mismatch: WeightsMismatch,
 }
 
-impl<'p> Filler<'p> {
-    pub(crate) fn new(params: &'p Params, path: &Path) -> Filler<'p> {
+impl<'p, V: Stored> Filler<'p, V> {
+    pub(crate) fn new(params: &'p Params, path: &Path) -> Filler<'p, V> {
         Filler {
             params,
             values: Vec::new(),
@@ -135,7 +160,7 @@ impl<'p> Filler<'p> {
     pub(crate) fn layer(
         &mut self,
         layer: &[ParamId],
-        found: Vec<Option<(String, Tensor)>>,
+        found: Vec<Option<(String, V)>>,
         beyond: Vec<String>,
         has_to_fit: bool,
     ) {
@@ -144,9 +169,9 @@ impl<'p> Filler<'p> {
             .zip(found)
             .map(|(param, found)| match found {
                 None => (param, None, SkipReason::Missing),
-                Some((name, tensor)) => match difference(param, &tensor) {
-                    Some(different) => (param, Some((name, tensor)), different),
-                    None => (param, Some((name, tensor)), SkipReason::Layer),
+                Some((name, value)) => match difference(param, &value) {
+                    Some(different) => (param, Some((name, value)), different),
+                    None => (param, Some((name, value)), SkipReason::Layer),
                 },
             })
             .collect();
@@ -154,13 +179,14 @@ impl<'p> Filler<'p> {
         let fits = beyond.is_empty() && of_layer.iter().all(fit);
         for (param, found, reason) in of_layer {
             let name = param.name().to_owned();
-            if let Some((_, tensor)) = &found
-                && fits
-            {
-                self.values.push((param, tensor.clone()));
-                self.report.loaded.push(name);
-                continue;
-            }
+            let found = match found {
+                Some((_, value)) if fits => {
+                    self.values.push((param, value));
+                    self.report.loaded.push(name);
+                    continue;
+                }
+                found => found,
+            };
             match &reason {
                 SkipReason::Missing if has_to_fit => self.mismatch.missing.push(name.clone()),
                 SkipReason::Different(different) if has_to_fit => {
@@ -195,24 +221,27 @@ impl<'p> Filler<'p> {
         if missing.len() + unexpected.len() + different.len() > 0 {
             return Err(TensorError::Weights(Box::new(self.mismatch)));
         }
-        for (param, value) in &self.values {
+        let path = &self.mismatch.path;
+        let values: Vec<_> = self
+            .values
+            .into_iter()
+            .map(|(param, value)| Ok((param, value.read(path)?)))
+            .collect::<Result<_, TensorError>>()?;
+        for (param, value) in values {
             param.set(&value.to_device(param.value().device())?)?;
         }
         Ok(self.report)
     }
 }
 
-fn difference(param: &Param, tensor: &Tensor) -> Option<SkipReason> {
+fn difference(param: &Param, found: &impl Stored) -> Option<SkipReason> {
     let value = param.value();
-    let same = tensor.dims() == value.dims() && tensor.dtype() == value.dtype();
+    let same = found.dims() == value.dims() && found.dtype() == value.dtype();
     (!same).then(|| {
         SkipReason::Different(TensorDifference {
             name: param.name().to_owned(),
             expected: (value.dtype(), value.dims().to_vec()),
-            found: (
-                tensor.dtype().as_str().to_uppercase(),
-                tensor.dims().to_vec(),
-            ),
+            found: (found.dtype().as_str().to_uppercase(), found.dims().to_vec()),
         })
     })
 }

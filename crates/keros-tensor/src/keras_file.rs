@@ -1,17 +1,21 @@
 //! Reading the weights of Keras 3: `.weights.h5` files, and the one inside a `.keras` archive.
+//!
+//! What a file may make us read is bounded by its own size and by the parameters: each group is visited
+//! once, and shapes are compared before any element is read.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use hdf5_reader::dataset::Dataset;
 use hdf5_reader::group::Group;
 use hdf5_reader::{Datatype, Hdf5File, OpenOptions};
 
 use crate::file::unreadable;
-use crate::fitting::{Filler, LoadedWeights};
+use crate::fitting::{Filler, LoadedWeights, Stored};
 use crate::{ParamId, Params, TensorError};
 
 /// Name of the weights inside a `.keras` archive.
@@ -20,6 +24,8 @@ const ARCHIVE_MEMBER: &str = "model.weights.h5";
 const CONFIG_MEMBER: &str = "config.json";
 /// Deflate cannot expand further than this.
 const MAX_EXPANSION: usize = 1032;
+/// Groups inside each other; a model in a model takes two.
+const MAX_DEPTH: usize = 64;
 
 /// Which layers of a Keras file fill which, and what happens to those that do not fit; Keras's
 /// arguments of `load_weights`. By default all of both sides have to match.
@@ -51,9 +57,9 @@ pub struct KerasLayer<'a> {
 ///
 /// # Errors
 /// A file that cannot be read, that is neither HDF5 nor a `.keras` archive, that is damaged, whose
-/// variables are not of type float32 (or int32 or int64, such as a count), or that does not name its
-/// layers where that is asked for; layers that do not match and are not to be skipped, all listed by
-/// name. No parameter has changed then.
+/// variables for these parameters are not of type float32 (or int32 or int64, such as a count), or that
+/// does not name its layers where that is asked for; layers that do not match and are not to be
+/// skipped, all listed by name. No parameter has changed then.
 pub fn load_keras_params(
     params: &Params,
     layers: &[KerasLayer<'_>],
@@ -91,16 +97,49 @@ struct Layer {
     path: String,
     /// The layer's own name, if the file tells it.
     name: Option<String>,
-    variables: Vec<Tensor>,
+    variables: Vec<Variable>,
 }
 
 impl Layer {
-    fn into_named(self) -> impl Iterator<Item = (String, Tensor)> {
-        let Layer {
-            path, variables, ..
-        } = self;
-        let named = variables.into_iter().enumerate();
-        named.map(move |(i, value)| (format!("{path}/vars/{i}"), value))
+    fn into_named(self) -> impl Iterator<Item = (String, Variable)> {
+        let variables = self.variables.into_iter();
+        variables.map(|variable| (variable.path.clone(), variable))
+    }
+}
+
+/// A variable whose values have not been read.
+struct Variable {
+    path: String,
+    dims: Vec<usize>,
+    dataset: Dataset,
+}
+
+impl Stored for Variable {
+    /// That of the values as they are read.
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+
+    fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    fn read(self, path: &Path) -> Result<Tensor, TensorError> {
+        let dataset = &self.dataset;
+        let values = match dataset.dtype() {
+            // A count, such as Normalization has; Keras on TensorFlow has it in 64 bits.
+            Datatype::FixedPoint { size: 8, .. } => dataset
+                .read_array::<i64>()
+                .map(|counts| counts.mapv(|count| count as f32)),
+            Datatype::FixedPoint { .. } => dataset
+                .read_array::<i32>()
+                .map(|counts| counts.mapv(|count| count as f32)),
+            _ => dataset.read_array::<f32>(),
+        };
+        let values = values
+            .map_err(|error| bad_file(path, &format_args!("layers/{}: {error}", self.path)))?;
+        let flat = values.iter().copied().collect();
+        Ok(Tensor::from_vec::<_, f32>(flat, self.dims, &Device::Cpu)?)
     }
 }
 
@@ -113,7 +152,10 @@ fn read_layers(path: &Path) -> Result<Vec<Layer>, TensorError> {
     }
     let size = bytes.len() as u64;
     let limit = bytes.len().saturating_mul(MAX_EXPANSION);
-    let options = OpenOptions::default().with_max_read_bytes(limit);
+    // Each variable is read once.
+    let options = OpenOptions::default()
+        .with_max_read_bytes(limit)
+        .with_chunk_cache_bytes(0);
     let file = Hdf5File::from_vec_with_options(bytes, options).map_err(|error| bad(&error))?;
     let expected = file.superblock().eof_address;
     if size < expected {
@@ -122,9 +164,12 @@ fn read_layers(path: &Path) -> Result<Vec<Layer>, TensorError> {
         )));
     }
     let layers = file.group("layers").map_err(|error| bad(&error))?;
-    let mut found = Vec::new();
-    walk(&layers, "", &mut found).map_err(|what| bad(&what))?;
-    Ok(found)
+    let mut walk = Walk {
+        visited: HashSet::new(),
+        found: Vec::new(),
+    };
+    walk.visit(&layers, "", 0).map_err(|what| bad(&what))?;
+    Ok(walk.found)
 }
 
 fn bad_file(path: &Path, what: &dyn fmt::Display) -> TensorError {
@@ -159,57 +204,73 @@ fn unpack(path: &Path, member: &str) -> Result<Vec<u8>, TensorError> {
     Ok(bytes)
 }
 
-/// Adds the layers of a group of layers; those of an inner model stand in a group of their own.
-fn walk(group: &Group, path: &str, found: &mut Vec<Layer>) -> Result<(), String> {
-    let mut groups = group
-        .groups()
-        .map_err(|error| format!("layers/{path}: {error}"))?;
-    groups.sort_by(|a, b| a.name().cmp(b.name()));
-    for inner in &groups {
-        match inner.name() {
-            "vars" => {
-                let variables = variables(inner, path)?;
-                if !variables.is_empty() {
-                    let name = inner.attribute("name").and_then(|name| name.read_string());
-                    found.push(Layer {
-                        path: path.to_owned(),
-                        name: name.ok(),
-                        variables,
-                    });
-                }
-            }
-            name if path.is_empty() => walk(inner, name, found)?,
-            name => walk(inner, &format!("{path}/{name}"), found)?,
+/// A walk through the groups of a file. A file can link one group to many places, even to one inside
+/// the group itself; Keras writes each in one place.
+struct Walk {
+    /// The addresses of all groups so far.
+    visited: HashSet<u64>,
+    found: Vec<Layer>,
+}
+
+impl Walk {
+    /// Adds the layers of a group of layers; those of an inner model stand in a group of their own.
+    fn visit(&mut self, group: &Group, path: &str, depth: usize) -> Result<(), String> {
+        let bad = |what: &dyn fmt::Display| format!("layers/{path}: {what}");
+        if depth > MAX_DEPTH {
+            return Err(bad(&format_args!("more than {MAX_DEPTH} groups deep")));
         }
+        if !self.visited.insert(group.address()) {
+            return Err(bad(&"the group is in another place too"));
+        }
+        let mut groups = group.groups().map_err(|error| bad(&error))?;
+        groups.sort_by(|a, b| a.name().cmp(b.name()));
+        for inner in &groups {
+            let name = inner.name();
+            let inner_path = match path.is_empty() {
+                true => name.to_owned(),
+                false => format!("{path}/{name}"),
+            };
+            if name != "vars" {
+                self.visit(inner, &inner_path, depth + 1)?;
+                continue;
+            }
+            if !self.visited.insert(inner.address()) {
+                return Err(bad(&"its variables are in another place too"));
+            }
+            let variables = variables(inner, &inner_path)?;
+            if !variables.is_empty() {
+                let name = inner.attribute("name").and_then(|name| name.read_string());
+                self.found.push(Layer {
+                    path: path.to_owned(),
+                    name: name.ok(),
+                    variables,
+                });
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The datasets `0`, `1`, … of a group.
-fn variables(group: &Group, path: &str) -> Result<Vec<Tensor>, String> {
-    let count = group
-        .datasets()
-        .map_err(|error| format!("layers/{path}/vars: {error}"))?
-        .len();
-    let variable = |index: usize| {
-        let dataset = group.dataset(&index.to_string())?;
-        let values = match dataset.dtype() {
-            // A count, such as Normalization has; Keras on TensorFlow has it in 64 bits.
-            Datatype::FixedPoint { size: 8, .. } => {
-                dataset.read_array::<i64>()?.mapv(|count| count as f32)
-            }
-            Datatype::FixedPoint { .. } => dataset.read_array::<i32>()?.mapv(|count| count as f32),
-            _ => dataset.read_array::<f32>()?,
-        };
-        let flat: Vec<f32> = values.iter().copied().collect();
-        Ok(Tensor::from_vec(flat, values.shape(), &Device::Cpu))
-    };
-    (0..count)
-        .map(|index| {
-            let named = |what: &dyn fmt::Display| format!("layers/{path}/vars/{index}: {what}");
-            let tensor =
-                variable(index).map_err(|error: hdf5_reader::error::Error| named(&error))?;
-            tensor.map_err(|error| named(&error))
+fn variables(group: &Group, path: &str) -> Result<Vec<Variable>, String> {
+    let bad = |what: &dyn fmt::Display| format!("layers/{path}: {what}");
+    let mut datasets = group.datasets().map_err(|error| bad(&error))?;
+    datasets.sort_by_key(|dataset| dataset.name().parse().unwrap_or(usize::MAX));
+    let described = datasets.into_iter().enumerate().map(|(index, dataset)| {
+        if dataset.name() != index.to_string() {
+            let name = dataset.name();
+            return Err(bad(&format_args!(
+                "expected variable {index}, found {name:?}"
+            )));
+        }
+        let dims = dataset.shape().iter().map(|&dim| usize::try_from(dim));
+        Ok(Variable {
+            path: format!("{path}/{index}"),
+            dims: dims
+                .collect::<Result<_, _>>()
+                .map_err(|error| bad(&error))?,
+            dataset,
         })
-        .collect()
+    });
+    described.collect()
 }

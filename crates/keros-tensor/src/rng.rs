@@ -45,13 +45,14 @@ impl Stream {
 
     /// Numbers `first..` as floats, uniform in `[low, high)` (24 random bits each).
     ///
-    /// The numbers are `low` throughout if `high <= low`.
+    /// The numbers are `low` throughout if `high <= low` or `high` is NaN, and NaN if `low` is.
     pub fn fill_uniform(&self, first: u64, low: f32, high: f32, out: &mut [f32]) {
         let last = high.next_down().max(low);
-        let width = high - low;
+        let width = (high - low).max(0.0);
         self.each_group(first, out, |word| {
             let unit = (word >> 8) as f32 * (1.0 / (1u32 << 24) as f32);
-            (low + width * unit).clamp(low, last)
+            let value = low + width * unit;
+            if value > last { last } else { value }
         });
     }
 

@@ -3,7 +3,7 @@
 use crate::test_device::test_device;
 use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D};
 use keros_nn::{
-    Activation, Loss, Mode, Network, NnError, Output, Sequential, SequentialBuilder,
+    Activation, Initializer, Loss, Mode, Network, NnError, Output, Sequential, SequentialBuilder,
     SparseCategoricalCrossentropy, Target,
 };
 use keros_tensor::{DType, Device, Tensor, Workspace};
@@ -50,6 +50,51 @@ fn building_names_the_layer_the_expected_and_the_found() {
     }
     let too_large = refused(Sequential::builder([2, 8, 1]).layer(Conv2D::new(4, 3)));
     assert!(too_large.starts_with("layer `conv2d`: "), "{too_large}");
+}
+
+#[test]
+fn distributions_that_there_are_not_are_refused() {
+    let uniform = |minval, maxval| Initializer::RandomUniform { minval, maxval };
+    let normal = |mean, stddev| Initializer::RandomNormal { mean, stddev };
+    let cut = |mean, stddev| Initializer::TruncatedNormal { mean, stddev };
+    let nan = f32::NAN;
+    for (initializer, expected) in [
+        (
+            uniform(nan, 1.0),
+            "minval: value out of range (expected a finite number, found NaN)",
+        ),
+        (
+            uniform(0.5, nan),
+            "maxval: value out of range (expected at least minval, 0.5, and finitely far from it, found NaN)",
+        ),
+        (uniform(0.5, 0.25), "found 0.25"),
+        (uniform(0.5, f32::INFINITY), "found inf"),
+        (uniform(f32::MIN, f32::MAX), "maxval"),
+        (
+            normal(nan, 1.0),
+            "mean: value out of range (expected a finite number, found NaN)",
+        ),
+        (
+            normal(0.0, -1.0),
+            "stddev: value out of range (expected a finite number from 0, found -1)",
+        ),
+        (cut(0.0, nan), "stddev"),
+        (cut(f32::INFINITY, 1.0), "mean"),
+    ] {
+        let layer = Dense::new(2).kernel_initializer(initializer);
+        let text = refused(Sequential::builder([3]).layer(layer));
+        assert!(
+            text.contains(expected) && text.contains("layer `dense`"),
+            "{text}"
+        );
+    }
+    let flat = Dense::new(2).kernel_initializer(uniform(0.5, 0.5));
+    assert!(
+        Sequential::builder([3])
+            .layer(flat)
+            .build(test_device(), 0)
+            .is_ok()
+    );
 }
 
 #[test]

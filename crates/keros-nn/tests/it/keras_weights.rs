@@ -123,6 +123,23 @@ fn damaged_files_are_refused_and_nothing_changes() {
 }
 
 #[test]
+fn groups_in_two_places_or_too_deep_are_refused() {
+    let network = small();
+    for (name, expected) in [
+        (
+            "cycle.weights.h5",
+            "layers/a/again: the group is in another place too",
+        ),
+        ("shared.weights.h5", "the group is in another place too"),
+        ("deep.weights.h5", "more than 64 groups deep"),
+    ] {
+        let error = load_keras_weights(&network, file(name)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn a_file_of_keras_is_a_whole_network() {
     let recorded: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(file("small.json")).unwrap()).unwrap();

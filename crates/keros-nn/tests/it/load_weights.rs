@@ -69,6 +69,24 @@ const TRUNK: [&str; 6] = [
     "dense/bias",
 ];
 
+/// The elements of a terabyte that the file has beside its layers would not fit into memory.
+#[test]
+fn only_what_fills_a_parameter_is_read() {
+    let vast = file().with_file_name("vast.weights.h5");
+    let network = build(trunk().layer(Dense::new(3).name("head")));
+    for options in [BY_NAME, SKIP] {
+        let loaded = load_keras_weights_with(&network, &vast, options).unwrap();
+        assert_eq!(loaded.loaded.len(), 8);
+        assert_eq!(loaded.unused, ["extra/vars/0"]);
+    }
+    assert_eq!(
+        value(&network, "head/kernel"),
+        value(&whole(), "head/kernel")
+    );
+    let error = load_keras_weights(&network, &vast).unwrap_err().to_string();
+    assert!(error.contains("extra/vars/0"), "{error}");
+}
+
 #[test]
 fn a_head_of_another_shape_is_skipped_and_reported() {
     let (network, whole) = (build(trunk().layer(Dense::new(4).name("head"))), whole());

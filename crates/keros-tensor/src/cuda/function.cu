@@ -32,11 +32,11 @@ __device__ __forceinline__ float elu(float x, float alpha) {
     return x < 0 ? alpha * math::exp_m1_below_0(x) : x;
 }
 
-// The output is kept unless alpha is negative.
+// The output is kept if alpha is above 0.
 struct Elu : Numbers {
     __device__ float value(float x) const { return elu(x, a); }
     __device__ float gradient(float kept, float dy) const {
-        float below = a >= 0 ? kept + a : a * math::exp(kept);
+        float below = a > 0 ? kept + a : a * math::exp(kept);
         return dy * (kept < 0 ? below : 1.0f);
     }
 };

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::elementwise::{map, zip_map};
 use super::expect_dims;
+use crate::scratch::with_scratch;
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace};
 
@@ -70,6 +71,40 @@ pub(super) fn relu_backward(y: f32, dy: f32) -> f32 {
     if y > 0.0 { dy } else { 0.0 }
 }
 
+/// Rows that [`add_few_rows`] is meant for: so many that it adds 256 times.
+pub(super) const FEW_ROWS: usize = 1024;
+
+/// `sums += Σ rows` of a matrix with `sums.len()` columns, in pieces of whole rows.
+///
+/// A long sum is one of sums of [`FEW_ROWS`], and of 256 of these: otherwise what rounding costs would
+/// grow with the number of rows.
+pub(super) fn add_rows<'a>(pieces: impl IntoIterator<Item = &'a [f32]>, sums: &mut [f32]) {
+    let columns = sums.len();
+    with_scratch(2 * columns, |scratch| {
+        scratch.fill(0.0);
+        let (block_sum, long_sum) = scratch.split_at_mut(columns);
+        let (mut rows, mut blocks) = (0, 0);
+        for piece in pieces {
+            for few in piece.chunks(FEW_ROWS * columns) {
+                add_few_rows(few, block_sum);
+                rows += few.len() / columns;
+                if rows >= FEW_ROWS {
+                    add(block_sum, long_sum);
+                    block_sum.fill(0.0);
+                    (rows, blocks) = (0, blocks + 1);
+                }
+                if blocks == 256 {
+                    add(long_sum, sums);
+                    long_sum.fill(0.0);
+                    blocks = 0;
+                }
+            }
+        }
+        add(block_sum, long_sum);
+        add(long_sum, sums);
+    });
+}
+
 multiversion! {
     /// Adds `bias` to one row of outputs and applies the activation, in place.
     pub(super) fn finish_row(row: &mut [f32], bias: Option<&[f32]>, activation: Activation) {
@@ -101,9 +136,21 @@ multiversion! {
         }
     }
 
-    /// `sums += Σ rows` of a matrix with `sums.len()` columns, row after row.
-    pub(super) fn add_rows(rows: &[f32], sums: &mut [f32]) {
-        for row in rows.chunks_exact(sums.len()) {
+    /// `sums += Σ rows` of a matrix with `sums.len()` columns, of at most [`FEW_ROWS`].
+    pub(super) fn add_few_rows(rows: &[f32], sums: &mut [f32]) {
+        let columns = sums.len();
+        // Several rows for each sum that is read and written.
+        let groups = rows.chunks_exact(4 * columns);
+        let rest = groups.remainder().chunks_exact(columns);
+        for rows in groups {
+            let (a, b) = rows.split_at(2 * columns);
+            let ((a, b), (c, d)) = (a.split_at(columns), b.split_at(columns));
+            let pairs = a.iter().zip(b).zip(c.iter().zip(d));
+            for (sum, ((a, b), (c, d))) in sums.iter_mut().zip(pairs) {
+                *sum += (a + b) + (c + d);
+            }
+        }
+        for row in rest {
             for (sum, &value) in sums.iter_mut().zip(row) {
                 *sum += value;
             }

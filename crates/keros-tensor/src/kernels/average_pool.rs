@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::activation::{FEW_ROWS, add_rows};
 use super::pool::{Geometry, Pool2dSpec};
 use super::{CHUNK, dims, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
@@ -31,7 +32,10 @@ pub fn average_pool2d(
         for_each_part(chunks_mut(y, rows * row), |i, y| {
             for (r, y) in (i * rows..).zip(y.chunks_exact_mut(row)) {
                 let image = &x[r / g.oh * g.h * g.w * g.c..][..g.h * g.w * g.c];
-                forward_row(&g, image, r % g.oh, y);
+                match g.window.0.saturating_mul(g.window.1) <= FEW_ROWS {
+                    true => forward_row(&g, image, r % g.oh, y),
+                    false => forward_row_of_large(&g, image, r % g.oh, y),
+                }
             }
         });
     })?;
@@ -66,6 +70,22 @@ pub fn average_pool2d_backward(
         });
     })?;
     Ok(dx)
+}
+
+/// As [`forward_row`], for windows of so many cells that rounding would add up.
+fn forward_row_of_large(g: &Geometry, image: &[f32], oy: usize, y: &mut [f32]) {
+    let inside = |start: usize, window: usize, before: usize, n: usize| {
+        start.saturating_sub(before)..(start + window - before).min(n)
+    };
+    let rows = inside(oy * g.strides.0, g.window.0, g.top, g.h);
+    for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
+        let columns = inside(ox * g.strides.1, g.window.1, g.left, g.w);
+        let row = |row: usize| &image[(row * g.w + columns.start) * g.c..][..columns.len() * g.c];
+        y.fill(0.0);
+        add_rows(rows.clone().map(row), y);
+        let cells = (rows.len() * columns.len()) as f32;
+        y.iter_mut().for_each(|y| *y /= cells);
+    }
 }
 
 multiversion! {

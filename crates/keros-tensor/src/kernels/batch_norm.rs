@@ -2,9 +2,12 @@
 //!
 //! Any axis can hold the channels.
 //! Memory is walked through in periods, multiples of the length after which the channels repeat, so
-//! that the inner loops are as long for three channels as for a hundred.
+//! that the inner loops are as long for three channels as for a hundred; where that length is large
+//! and each channel has a run of neighbours in it, run by run.
 //! Sums are taken in double precision: one walk gives mean and variance, and the gradient's sums do
 //! not cancel.
+
+use std::ops::Range;
 
 use candle_core::{DType, Tensor};
 
@@ -16,6 +19,9 @@ use crate::{TensorError, Workspace, access};
 
 /// Shortest period, in elements.
 const PERIOD: usize = 64;
+/// Longest period of channels that come in runs: what is kept for each element of a period stays in
+/// the first-level cache.
+const LONGEST_PERIOD: usize = 2048;
 /// Most partial sums, however large the tensor.
 const PARTIALS: usize = 32;
 
@@ -153,8 +159,10 @@ pub fn batch_norm(
         let chunk = c.chunk();
         access::write(&y, |y| {
             for_each_part(chunks_mut(y, chunk), |i, y| {
-                let x = &x[i * chunk..];
+                let first = i * chunk;
+                let x = &x[first..];
                 match norm.activation {
+                    activation if c.in_runs => scale_runs(x, terms, activation, &c, first, y),
                     Activation::Linear => scale(x, terms, c.period, y),
                     Activation::Relu => scale_relu(x, terms, c.period, y),
                 }
@@ -257,8 +265,12 @@ pub fn batch_norm_backward(
             let chunk = c.chunk();
             access::write(&dx, |dx| {
                 for_each_part(chunks_mut(dx, chunk), |i, dx| {
-                    let (x, dy) = (&x[i * chunk..], &dy[i * chunk..]);
+                    let first = i * chunk;
+                    let (x, dy) = (&x[first..], &dy[first..]);
                     match of_relu {
+                        of_relu if c.in_runs => {
+                            unscale_runs(x, dy, terms, of_relu, &c, first, dx);
+                        }
                         None => unscale(x, dy, terms, c.period, dx),
                         Some(of_relu) => unscale_relu(x, dy, terms, of_relu, c.period, dx),
                     }
@@ -281,7 +293,11 @@ struct Channels {
     channels: usize,
     inner: usize,
     elements: usize,
+    /// Elements after which what is known of a channel comes again; the number of channels if that is
+    /// kept for each once.
     period: usize,
+    /// Whether memory is walked through run by run: `inner` elements of one channel.
+    in_runs: bool,
 }
 
 impl Channels {
@@ -290,11 +306,16 @@ impl Channels {
             Some(&channels) if channels > 0 && !shape[axis + 1..].contains(&0) => {
                 let inner = shape[axis + 1..].iter().product();
                 let length: usize = channels * inner;
+                let in_runs = inner > 1 && length > LONGEST_PERIOD;
                 Ok(Self {
                     channels,
                     inner,
                     elements: shape.iter().product(),
-                    period: length * PERIOD.div_ceil(length),
+                    period: match in_runs {
+                        true => channels,
+                        false => length * PERIOD.div_ceil(length),
+                    },
+                    in_runs,
                 })
             }
             _ => {
@@ -335,12 +356,34 @@ impl Channels {
         (CHUNK / self.period).max(1) * self.period
     }
 
-    /// The channel of an element.
-    fn channel(&self, element: usize) -> usize {
-        element % (self.channels * self.inner) / self.inner
+    /// The channel of a place in a period.
+    fn channel(&self, at: usize) -> usize {
+        match self.in_runs {
+            true => at,
+            false => at % (self.channels * self.inner) / self.inner,
+        }
     }
 
-    /// Writes `values` of the channel of each element of a period to as many vectors as it has.
+    /// Visits the runs that `len` elements from `first` on fall into: the channel of each, and its
+    /// place among these elements.
+    #[inline(always)]
+    fn for_each_run(&self, first: usize, len: usize, mut visit: impl FnMut(usize, Range<usize>)) {
+        let mut start = 0;
+        while start < len {
+            let run = (first + start) / self.inner;
+            let end = len.min((run + 1) * self.inner - first);
+            visit(run % self.channels, start..end);
+            start = end;
+        }
+    }
+
+    /// The terms of one channel, of those that [`expand`](Self::expand) wrote for channels in runs.
+    #[inline(always)]
+    fn of<const N: usize>(&self, terms: &[f32], channel: usize) -> [f32; N] {
+        std::array::from_fn(|k| terms[k * self.channels + channel])
+    }
+
+    /// Writes `values` of the channel of each place in a period to as many vectors as it has.
     fn expand<const N: usize>(&self, terms: &mut [f32], values: impl Fn(usize) -> [f32; N]) {
         for at in 0..self.period {
             for (k, value) in values(self.channel(at)).into_iter().enumerate() {
@@ -370,8 +413,12 @@ impl Channels {
                 for_each_part(chunks_mut(partials, 2 * self.period), |i, partial| {
                     let range = i * chunk..self.elements.min((i + 1) * chunk);
                     let (sums, products) = partial.split_at_mut(self.period);
+                    let first = range.start;
                     let (a, b) = (&a[range.clone()], &b[range]);
                     match of_relu {
+                        of_relu if self.in_runs => {
+                            add_products_runs(a, b, of_relu, self, first, sums, products);
+                        }
                         None => add_products(a, b, sums, products),
                         Some(terms) => add_products_relu(a, b, terms, sums, products),
                     }
@@ -396,6 +443,34 @@ impl Channels {
         ws.give(&partials);
         Ok(sums)
     }
+}
+
+/// `Σ f(a, b)` and `Σ f(a, b) · b` in double precision.
+#[inline(always)]
+fn sums_of_run(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> (f64, f64) {
+    const LANES: usize = 16;
+    let (mut sums, mut products) = ([0.0; LANES], [0.0; LANES]);
+    let mut add = |a: &[f32], b: &[f32]| {
+        let lanes = sums.iter_mut().zip(&mut products);
+        for ((sum, product), (&a, &b)) in lanes.zip(a.iter().zip(b)) {
+            let value = f64::from(f(a, b));
+            *sum += value;
+            *product += value * f64::from(b);
+        }
+    };
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        add(a, b);
+    }
+    add(a_rest, b_rest);
+    for lanes in [8, 4, 2, 1] {
+        for lane in 0..lanes {
+            sums[lane] += sums[lane + lanes];
+            products[lane] += products[lane + lanes];
+        }
+    }
+    (sums[0], products[0])
 }
 
 multiversion! {
@@ -433,6 +508,32 @@ multiversion! {
         }
     }
 
+    /// The same for channels in runs, for the elements from `first` on.
+    fn add_products_runs(
+        a: &[f32],
+        b: &[f32],
+        of_relu: Option<&[f32]>,
+        c: &Channels,
+        first: usize,
+        sums: &mut [f64],
+        products: &mut [f64],
+    ) {
+        sums.fill(0.0);
+        products.fill(0.0);
+        c.for_each_run(first, a.len(), |channel, run| {
+            let (a, b) = (&a[run.clone()], &b[run]);
+            let (sum, product) = match of_relu {
+                None => sums_of_run(a, b, |a, _| a),
+                Some(terms) => {
+                    let [mean, scale, shift] = c.of(terms, channel);
+                    sums_of_run(a, b, |a, b| relu_backward((b - mean) * scale + shift, a))
+                }
+            };
+            sums[channel] += sum;
+            products[channel] += product;
+        });
+    }
+
     fn scale(x: &[f32], terms: &[f32], period: usize, y: &mut [f32]) {
         let (mean, rest) = terms.split_at(period);
         let (scale, shift) = rest.split_at(period);
@@ -454,6 +555,25 @@ multiversion! {
                 *y = relu((x - mean) * scale + shift);
             }
         }
+    }
+
+    /// As `scale` or `scale_relu`, for channels in runs and the elements from `first` on.
+    fn scale_runs(
+        x: &[f32],
+        terms: &[f32],
+        activation: Activation,
+        c: &Channels,
+        first: usize,
+        y: &mut [f32],
+    ) {
+        c.for_each_run(first, y.len(), |channel, run| {
+            let [mean, scale, shift] = c.of(terms, channel);
+            let pairs = y[run.clone()].iter_mut().zip(&x[run]);
+            match activation {
+                Activation::Linear => pairs.for_each(|(y, x)| *y = (x - mean) * scale + shift),
+                Activation::Relu => pairs.for_each(|(y, x)| *y = relu((x - mean) * scale + shift)),
+            }
+        });
     }
 
     fn unscale(x: &[f32], dy: &[f32], terms: &[f32], period: usize, dx: &mut [f32]) {
@@ -496,5 +616,34 @@ multiversion! {
                 *dx = scale * (dy - by_mean - (x - mean) * slope);
             }
         }
+    }
+
+    /// As `unscale` or `unscale_relu`, for channels in runs and the elements from `first` on.
+    fn unscale_runs(
+        x: &[f32],
+        dy: &[f32],
+        terms: &[f32],
+        of_relu: Option<&[f32]>,
+        c: &Channels,
+        first: usize,
+        dx: &mut [f32],
+    ) {
+        c.for_each_run(first, dx.len(), |channel, run| {
+            let [mean, scale, by_mean, slope] = c.of(terms, channel);
+            let inputs = x[run.clone()].iter().zip(&dy[run.clone()]);
+            let values = dx[run].iter_mut().zip(inputs);
+            match of_relu {
+                None => values.for_each(|(dx, (x, dy))| {
+                    *dx = scale * (dy - by_mean - (x - mean) * slope);
+                }),
+                Some(of_relu) => {
+                    let [_, _, shift] = c.of(of_relu, channel);
+                    values.for_each(|(dx, (x, &dy))| {
+                        let dy = relu_backward((x - mean) * scale + shift, dy);
+                        *dx = scale * (dy - by_mean - (x - mean) * slope);
+                    });
+                }
+            }
+        });
     }
 }

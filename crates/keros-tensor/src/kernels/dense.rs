@@ -157,7 +157,7 @@ pub fn dense_backward(
         if let Some(dbias) = dbias {
             access::write(dbias, |dbias: &mut [f32]| {
                 dbias.fill(0.0);
-                add_rows(dz_rows, dbias);
+                add_rows([dz_rows], dbias);
             })?;
         }
     }

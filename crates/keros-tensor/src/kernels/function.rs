@@ -63,7 +63,8 @@ impl Function {
                 threshold,
                 ..
             } => negative_slope >= 0.0 && threshold == 0.0,
-            Function::Elu { alpha } => alpha >= 0.0,
+            // With an alpha of 0 the output does not tell on which side of 0 the input was.
+            Function::Elu { alpha } => alpha > 0.0,
             Function::Selu
             | Function::Sigmoid
             | Function::Tanh

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::activation::{FEW_ROWS, add_few_rows, add_rows};
 use super::expect_dims;
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
@@ -26,7 +27,13 @@ pub fn global_average_pool(ws: &mut Workspace, x: &Tensor) -> Result<Tensor, Ten
     let sample = positions * channels;
     access::write(&y, |y| {
         for_each_part(chunks_mut(y, channels), |n, y| {
-            mean(&x[n * sample..][..sample], y);
+            y.fill(0.0);
+            let x = &x[n * sample..][..sample];
+            match positions <= FEW_ROWS {
+                true => add_few_rows(x, y),
+                false => add_rows([x], y),
+            }
+            y.iter_mut().for_each(|y| *y /= positions as f32);
         });
     })?;
     Ok(y)
@@ -140,29 +147,6 @@ fn sizes(op: &'static str, shape: &[usize]) -> Result<(usize, usize, usize), Ten
 }
 
 multiversion! {
-    fn mean(x: &[f32], y: &mut [f32]) {
-        y.fill(0.0);
-        let channels = y.len();
-        // Several positions for each sum that is read and written.
-        let groups = x.chunks_exact(4 * channels);
-        let rest = groups.remainder().chunks_exact(channels);
-        for x in groups {
-            let (a, b) = x.split_at(2 * channels);
-            let ((a, b), (c, d)) = (a.split_at(channels), b.split_at(channels));
-            let pairs = a.iter().zip(b).zip(c.iter().zip(d));
-            for (y, ((a, b), (c, d))) in y.iter_mut().zip(pairs) {
-                *y += (a + b) + (c + d);
-            }
-        }
-        for x in rest {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y += x;
-            }
-        }
-        let positions = (x.len() / channels) as f32;
-        y.iter_mut().for_each(|y| *y /= positions);
-    }
-
     fn spread(dy: &[f32], share: f32, dx: &mut [f32]) {
         for dx in dx.chunks_exact_mut(dy.len()) {
             for (dx, &dy) in dx.iter_mut().zip(dy) {

@@ -91,6 +91,7 @@ impl Geometry {
     fn is_plain_2x2(&self) -> bool {
         self.window == (2, 2)
             && self.strides == (2, 2)
+            && (self.top, self.left) == (0, 0)
             && 2 * self.oh <= self.h
             && 2 * self.ow <= self.w
     }

@@ -41,7 +41,11 @@ proptest! {
         shape in (1usize..4, 1usize..12, 1usize..12, 1usize..20),
         window in (1usize..5, 1usize..5),
         strides in (1usize..5, 1usize..5),
-        padding in prop_oneof![Just(Padding::Valid), Just(Padding::Same)],
+        padding in prop_oneof![
+            Just(Padding::Valid),
+            Just(Padding::Same),
+            Just(Padding::Causal)
+        ],
     ) {
         let shape = [shape.0, shape.1, shape.2, shape.3];
         let spec = Pool2dSpec { window, strides, padding };
@@ -99,6 +103,52 @@ proptest! {
             let expected: Vec<f64> = (0..x64.len()).map(share).collect();
             let dx = global_max_pool_backward(&mut ws, &x, &y, &dy).unwrap();
             check_close("dx of max", &dx, &expected, 1e-6);
+        });
+    }
+}
+
+/// Sums of so many terms, one added after the other, would lose three digits.
+#[test]
+fn means_of_many_are_as_exact_as_those_of_few() {
+    let constant = |shape: &[usize]| tensor(&vec![0.1; shape.iter().product()], shape);
+    let expected = |len| vec![f64::from(0.1_f32); len];
+    same_bits_on_every_path(|| {
+        let ws = &mut Workspace::new(test_device());
+        for channels in [1, 3] {
+            let y = global_average_pool(ws, &constant(&[1, 1024, 1024, channels])).unwrap();
+            let tolerance = if test_device().is_cpu() { 1e-6 } else { 1e-5 };
+            check_close("mean", &y, &expected(channels), tolerance);
+        }
+        // On a GPU a thread has a window for itself.
+        if test_device().is_cpu() {
+            let spec = Pool2dSpec {
+                window: (512, 640),
+                strides: (300, 400),
+                padding: Padding::Same,
+            };
+            let y = average_pool2d(ws, &constant(&[1, 700, 900, 2]), &spec).unwrap();
+            check_close("y", &y, &expected(18), 1e-6);
+        }
+    });
+}
+
+#[test]
+fn large_windows_match_naive_loops() {
+    let shape = [2, 40, 45, 3];
+    for padding in [Padding::Valid, Padding::Same, Padding::Causal] {
+        let spec = Pool2dSpec {
+            window: (33, 35),
+            strides: (3, 4),
+            padding,
+        };
+        same_bits_on_every_path(|| {
+            let x = random(1, &shape);
+            let y = average_pool2d(&mut Workspace::new(test_device()), &x, &spec).unwrap();
+            let (x64, windows) = (flat64(&x), windows(shape, &spec));
+            let mean = |cells: &Vec<usize>| {
+                cells.iter().map(|&i| x64[i]).sum::<f64>() / cells.len() as f64
+            };
+            check_close("y", &y, &windows.iter().map(mean).collect::<Vec<_>>(), 1e-6);
         });
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::support::{
     NaiveConv, check_close, finite_differences, flat, flat64, masked, on_every_path, random,
-    rounded,
+    rounded, tensor,
 };
 use crate::test_device::test_device;
 
@@ -161,12 +161,36 @@ fn matches_naive_loops_beyond_one_block() {
         ([19, 5, 4, 2], [3, 3, 2, 3]),
         ([1, 60, 64, 3], [5, 5, 3, 2]),
         ([1, 20, 64, 3], [5, 5, 3, 32]),
+        // A row in several products, and in several parts of the first-level cache.
+        ([2, 1, 1500, 40], [1, 5, 40, 3]),
+        ([2, 1, 1500, 40], [1, 5, 40, 16]),
         // Several images in one product; more weights, and more inputs, than micro-kernels take.
         ([9, 3, 3, 160], [3, 3, 160, 384]),
         ([2, 2, 3, 1000], [3, 3, 1000, 16]),
     ] {
         let case = NaiveConv { x, w, spec };
         on_every_path(|| check_conv(&case, Activation::Relu, true));
+    }
+}
+
+/// Sums of so many terms, one added after the other, would lose three digits.
+#[test]
+fn the_bias_gradient_of_large_images_is_exact() {
+    let (size, spec, linear) = (512, Conv2dSpec::default(), Activation::Linear);
+    for co in [3, 16] {
+        let constant = |channels: usize| {
+            let values = vec![0.1; size * size * channels];
+            tensor(&values, &[1, size, size, channels])
+        };
+        let (x, w, dy) = (constant(1), random(1, &[1, 1, 1, co]), constant(co));
+        on_every_path(|| {
+            let mut ws = Workspace::new(test_device());
+            let (dw, dbias) = (random(2, &[1, 1, 1, co]), random(3, &[co]));
+            let bias = Some(&dbias);
+            conv2d_backward(&mut ws, &x, &w, &dy, &dy, &spec, linear, &dw, bias, false).unwrap();
+            let expected = vec![(size * size) as f64 * f64::from(0.1_f32); co];
+            check_close("dbias", &dbias, &expected, 1e-5);
+        });
     }
 }
 

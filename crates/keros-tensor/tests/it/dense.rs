@@ -4,7 +4,7 @@ use keros_tensor::Workspace;
 use keros_tensor::kernels::{Activation, dense, dense_backward};
 use proptest::prelude::*;
 
-use crate::support::{check_close, flat, flat64, random, same_bits_on_every_path};
+use crate::support::{check_close, flat, flat64, random, same_bits_on_every_path, tensor};
 use crate::test_device::test_device;
 
 fn check_dense(outer: &[usize], inputs: usize, outputs: usize, relu: bool, with_bias: bool) {
@@ -87,6 +87,22 @@ fn matches_naive_loops_beyond_one_tile() {
     check_dense(&[150], 140, 130, true, true);
     check_dense(&[3, 70], 9, 300, false, true);
     check_dense(&[70], 300, 10, true, false);
+}
+
+/// A sum of so many terms, one added after the other, would lose two digits.
+#[test]
+fn the_bias_gradient_of_many_rows_is_exact() {
+    let (rows, outputs) = (1 << 20, 3);
+    let constant = |columns: usize| tensor(&vec![0.1; rows * columns], &[rows, columns]);
+    let (x, w, dy) = (constant(1), random(1, &[1, outputs]), constant(outputs));
+    same_bits_on_every_path(|| {
+        let mut ws = Workspace::new(test_device());
+        let (dw, dbias) = (random(2, &[1, outputs]), random(3, &[outputs]));
+        let (linear, bias) = (Activation::Linear, Some(&dbias));
+        dense_backward(&mut ws, &x, &w, &dy, &dy, linear, &dw, bias, false).unwrap();
+        let expected = vec![rows as f64 * f64::from(0.1_f32); outputs];
+        check_close("dbias", &dbias, &expected, 1e-5);
+    });
 }
 
 #[test]

@@ -193,6 +193,7 @@ fn values_and_gradients() {
             relu(2.0, 0.1, 0.5),
             relu(f32::INFINITY, -0.3, 0.0),
             Function::Elu { alpha: 0.8 },
+            Function::Elu { alpha: 0.0 },
             Function::Elu { alpha: -0.8 },
             Function::Selu,
             Function::Sigmoid,

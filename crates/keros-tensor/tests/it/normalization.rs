@@ -228,8 +228,16 @@ fn large_means_do_not_cancel() {
 #[test]
 fn long_sums_follow_the_formula() {
     let mut ws = Workspace::new(test_device());
-    for (shape, axis) in [([700, 3], 1), ([300, 70], 1), ([2, 2], 1), ([5, 4000], 0)] {
-        let (channels, inner) = (shape[axis], shape[1] / if axis == 1 { shape[1] } else { 1 });
+    for (shape, axis) in [
+        (vec![700, 3], 1),
+        (vec![300, 70], 1),
+        (vec![2, 2], 1),
+        (vec![5, 4000], 0),
+        (vec![7, 30, 11, 9], 1),
+        (vec![2, 3, 9000], 1),
+        (vec![3, 2000, 2], 1),
+    ] {
+        let (channels, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
         let channel = |i: usize| i / inner % channels;
         let (x, dy) = (random(1, &shape), random(2, &shape));
         let (x64, dy64) = (flat64(&x), flat64(&dy));
@@ -265,6 +273,14 @@ fn long_sums_follow_the_formula() {
         let expected: Vec<f64> = (0..x64.len()).map(slope).collect();
         check_close("dx", &dx, &expected, 2e-5);
     }
+}
+
+#[test]
+fn statistics_along_an_early_axis_take_little_memory() {
+    let mut ws = Workspace::new(test_device());
+    let x = random(1, &[8, 32, 28, 28]);
+    channel_statistics(&mut ws, &x, 1).unwrap();
+    assert!(ws.bytes() < x.elem_count() / 4, "{} bytes", ws.bytes());
 }
 
 /// Rows of layer normalization that a block shares, and many short ones.
@@ -321,6 +337,7 @@ fn a_fused_relu_is_one_that_follows() {
         (vec![3, 4, 10], 1),
         (vec![40, 17, 6, 24], 3),
         (vec![2, 3, 70, 5], 1),
+        (vec![2, 50, 61], 1),
     ] {
         let channels = shape[axis];
         same_bits_on_every_path(|| {

@@ -55,6 +55,14 @@ fn check_pool(shape: [usize; 4], spec: &Pool2dSpec, ties: bool) {
     check_close("dx", &dx, &dx64, 1e-6);
 }
 
+fn padding() -> impl Strategy<Value = Padding> {
+    prop_oneof![
+        Just(Padding::Valid),
+        Just(Padding::Same),
+        Just(Padding::Causal)
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -63,7 +71,7 @@ proptest! {
         shape in (1usize..4, 1usize..12, 1usize..12, 1usize..20),
         window in (1usize..5, 1usize..5),
         strides in (1usize..5, 1usize..5),
-        padding in prop_oneof![Just(Padding::Valid), Just(Padding::Same)],
+        padding in padding(),
         ties in any::<bool>(),
     ) {
         let shape = [shape.0, shape.1, shape.2, shape.3];
@@ -78,10 +86,12 @@ proptest! {
     #[test]
     fn plain_windows_match_naive_loops(
         shape in (1usize..4, 2usize..12, 2usize..12, 1usize..40),
+        padding in padding(),
         ties in any::<bool>(),
     ) {
         let shape = [shape.0, shape.1, shape.2, shape.3];
-        same_bits_on_every_path(|| check_pool(shape, &Pool2dSpec::new((2, 2)), ties));
+        let spec = Pool2dSpec { padding, ..Pool2dSpec::new((2, 2)) };
+        same_bits_on_every_path(|| check_pool(shape, &spec, ties));
     }
 }
 
@@ -100,7 +110,7 @@ fn large_windows_have_wide_indices() {
 
 #[test]
 fn extreme_steps_match_naive_loops() {
-    for padding in [Padding::Valid, Padding::Same] {
+    for padding in [Padding::Valid, Padding::Same, Padding::Causal] {
         let spec = Pool2dSpec {
             window: (2, 3),
             strides: (usize::MAX, usize::MAX / 8),

@@ -42,9 +42,15 @@ fn uniform_numbers_fill_their_range_evenly() {
 
 #[test]
 fn a_range_without_width_gives_its_lower_end() {
-    let mut values = [1.0; 8];
-    Stream::new(1, 0).fill_uniform(0, 0.5, 0.5, &mut values);
-    assert_eq!(values, [0.5; 8]);
+    let drawn = |low, high| {
+        let mut values = [1.0; 8];
+        Stream::new(1, 0).fill_uniform(0, low, high, &mut values);
+        values
+    };
+    for high in [0.5, 0.25, f32::NEG_INFINITY, f32::NAN] {
+        assert_eq!(drawn(0.5, high), [0.5; 8], "{high}");
+    }
+    assert!(drawn(f32::NAN, 0.5).iter().all(|value| value.is_nan()));
 }
 
 #[test]

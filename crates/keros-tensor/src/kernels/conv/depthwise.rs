@@ -295,9 +295,7 @@ impl Depthwise {
         with_scratch(dy.len() * if m == 1 { 1 } else { 2 }, |scratch| {
             let (dz, by_plane) = scratch.split_at_mut(dy.len());
             unapply(y, dy, dz, activation);
-            for row in dz.chunks_exact(self.g.ow * self.g.co) {
-                add_rows(row, dbias);
-            }
+            add_rows([&*dz], dbias);
             if m == 1 {
                 return then(dz);
             }

@@ -20,6 +20,8 @@ const TASK: usize = 4 << 20;
 
 /// Floats of a part of the first-level cache.
 const CACHE: usize = 6 << 10;
+/// Floats of a row of inputs and one of outputs that are worth to be taken in parts.
+const LONG_ROW: usize = 32 << 10;
 
 /// Floats of a part of the second-level cache: 640 KiB.
 const BLOCK: usize = 160 << 10;
@@ -463,9 +465,8 @@ impl Backward<'_> {
                             (x, g.w * g.ci)
                         };
                         let inside = &dz[dz_shape.first..];
-                        for row in inside.chunks(dz_shape.pitch).take(g.oh) {
-                            add_rows(&row[..g.ow * g.co], dbias);
-                        }
+                        let rows = inside.chunks(dz_shape.pitch).take(g.oh);
+                        add_rows(rows.map(|row| &row[..g.ow * g.co]), dbias);
                         add_weights(isa, g, x, x_pitch, inside, dz_shape.pitch, dw);
                     }
                     if let Some(((isa, packed), dx)) = &mut dx {
@@ -502,22 +503,31 @@ fn add_weights(
     assert!((height - 1) * x_pitch + width * g.ci <= x.len());
     assert!((g.oh - 1) * dz_pitch + g.ow * g.co <= dz.len());
     assert_eq!(dw.len(), g.weights());
-    // Output rows whose inputs and gradients stay in the first-level cache while all tiles pass.
+    // Outputs whose inputs and gradients stay in the first-level cache while all tiles pass: some rows,
+    // or a part of a long one.
     let row_len = g.strides.0 * x_pitch + dz_pitch;
-    let band = (CACHE / row_len).clamp(1, g.oh);
-    for rows in split(g.oh, band) {
-        let x = &x[rows.start * g.strides.0 * x_pitch..];
-        let dz = &dz[rows.start * dz_pitch..];
-        add_weights_of_rows(isa, g, rows.len(), x, x_pitch, dz, dz_pitch, dw);
+    let rows = (CACHE / row_len).clamp(1, g.oh);
+    let columns = match row_len > LONG_ROW {
+        true => (CACHE / (g.strides.1 * g.ci + g.co)).clamp(1, g.ow),
+        false => g.ow,
+    };
+    for rows in split(g.oh, rows) {
+        for columns in split(g.ow, columns) {
+            let input = rows.start * g.strides.0 * x_pitch + columns.start * g.strides.1 * g.ci;
+            let x = &x[input..];
+            let dz = &dz[rows.start * dz_pitch + columns.start * g.co..];
+            let outputs = (rows.len(), columns.len());
+            add_weights_of_outputs(isa, g, outputs, x, x_pitch, dz, dz_pitch, dw);
+        }
     }
 }
 
-/// The share of some output rows in [`add_weights`], which has checked the sizes.
+/// The share of some rows × columns of outputs in [`add_weights`], which has checked the sizes.
 #[allow(clippy::too_many_arguments)]
-fn add_weights_of_rows(
+fn add_weights_of_outputs(
     isa: &Isa,
     g: &Geometry,
-    output_rows: usize,
+    outputs: (usize, usize),
     x: &[f32],
     x_pitch: usize,
     dz: &[f32],
@@ -549,7 +559,7 @@ fn add_weights_of_rows(
                         x_kernel_step: g.dilation.0 * x_pitch,
                         dz: dz[first..].as_ptr(),
                         dz_steps: (dz_pitch, g.co),
-                        outputs: (output_rows, g.ow),
+                        outputs,
                         dw: dw[cell * g.co + first..].as_mut_ptr(),
                         dw_steps: (g.kw * g.ci * g.co, g.co),
                     };

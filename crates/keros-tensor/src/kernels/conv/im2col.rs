@@ -1,8 +1,8 @@
 //! Convolution of any kernel, stride, dilation and grouping as matrix products: the patches that some
-//! output rows see are laid out as a matrix.
+//! output pixels see are laid out as a matrix.
 //!
-//! Rows are counted through all images: small images with many channels share a product, since each
-//! product reads the whole kernel.
+//! Pixels are counted through all images: small images with many channels share a product, since each
+//! product reads the whole kernel, and a long row, such as a sequence is, falls into several.
 
 use std::ops::Range;
 
@@ -19,10 +19,9 @@ const PIXELS: usize = 256;
 /// Blocks of the forward pass that threads share, if each has a quarter of [`PIXELS`].
 const BLOCKS: usize = 16;
 
-/// Output rows whose patches are handled at once, of `rows`.
-fn block_rows(g: &Geometry, rows: usize) -> usize {
-    let pixels = (PATCHES / g.patch()).max(PIXELS);
-    (pixels / g.ow).clamp(1, rows.max(1))
+/// Output pixels whose patches are handled at once, of `pixels`.
+fn block_pixels(g: &Geometry, pixels: usize) -> usize {
+    (PATCHES / g.patch()).max(PIXELS).min(pixels.max(1))
 }
 
 /// `y = activation(conv(x, w) + bias)` for all images.
@@ -34,15 +33,14 @@ pub(super) fn forward(
     activation: Activation,
     y: &mut [f32],
 ) {
-    let rows = g.n * g.oh;
-    let shared = rows.div_ceil(BLOCKS).max((PIXELS / 4).div_ceil(g.ow));
-    let block = block_rows(g, rows).min(shared);
-    for_each_part(chunks_mut(y, block * g.ow * g.co), |i, y: &mut [f32]| {
+    let pixels = g.n * g.oh * g.ow;
+    let shared = pixels.div_ceil(BLOCKS).max(PIXELS / 4);
+    let block = block_pixels(g, pixels).min(shared);
+    for_each_part(chunks_mut(y, block * g.co), |i, y: &mut [f32]| {
         let pixels = y.len() / g.co;
-        let rows = i * block..i * block + pixels / g.ow;
         with_scratch(pixels * g.patch(), |patches| {
             for group in 0..g.groups {
-                gather(g, x, group, rows.clone(), patches);
+                gather(g, x, group, i * block..i * block + pixels, patches);
                 let first = group * g.co_group();
                 let mut y = MatrixMut::new(&mut y[first..], pixels, g.co_group(), g.co);
                 let patches = Matrix::new(patches, pixels, g.patch(), g.patch());
@@ -74,32 +72,31 @@ pub(super) fn backward(
     if let Some(dx) = &mut dx {
         dx.fill(0.0);
     }
-    let all = y.len() / (g.ow * g.co);
-    let block = block_rows(g, all);
-    with_scratch(block * g.ow * g.co, |dz| {
-        with_scratch(block * g.ow * g.patch(), |patches| {
+    let all = y.len() / g.co;
+    let block = block_pixels(g, all);
+    with_scratch(block * g.co, |dz| {
+        with_scratch(block * g.patch(), |patches| {
             for first in (0..all).step_by(block) {
-                let rows = first..all.min(first + block);
-                let pixels = rows.len() * g.ow;
-                let outputs = rows.start * g.ow * g.co..rows.end * g.ow * g.co;
+                let pixels = first..all.min(first + block);
+                let outputs = pixels.start * g.co..pixels.end * g.co;
                 let dz = &mut dz[..outputs.len()];
                 unapply(&y[outputs.clone()], &dy[outputs], dz, activation);
                 if let Some((_, dbias)) = &mut weights {
-                    add_rows(dz, dbias);
+                    add_rows([&*dz], dbias);
                 }
-                let patches = &mut patches[..pixels * g.patch()];
+                let patches = &mut patches[..pixels.len() * g.patch()];
                 for group in 0..g.groups {
-                    let dz = Matrix::new(dz, pixels, g.co, g.co)
+                    let dz = Matrix::new(dz, pixels.len(), g.co, g.co)
                         .columns(group * g.co_group(), g.co_group());
                     if let Some((dw, _)) = &mut weights {
-                        gather(g, x, group, rows.clone(), patches);
+                        gather(g, x, group, pixels.clone(), patches);
                         let dw = &mut dw[group * g.co_group()..];
                         let mut dw = MatrixMut::new(dw, g.patch(), g.co_group(), g.co);
-                        let a = Matrix::new(patches, pixels, g.patch(), g.patch()).transposed();
-                        matmul(&mut dw, true, a, dz);
+                        let a = Matrix::new(patches, pixels.len(), g.patch(), g.patch());
+                        matmul(&mut dw, true, a.transposed(), dz);
                     }
                     if let Some(dx) = &mut dx {
-                        add_input_gradient(g, w, dz, group, rows.clone(), patches, dx);
+                        add_input_gradient(g, w, dz, group, pixels.clone(), patches, dx);
                     }
                 }
             }
@@ -110,36 +107,35 @@ pub(super) fn backward(
 /// The input gradient of some images, which both slices hold; it is overwritten.
 pub(super) fn input_gradient(g: &Geometry, w: &[f32], dz: &[f32], dx: &mut [f32]) {
     dx.fill(0.0);
-    let all = dz.len() / (g.ow * g.co);
-    let block = block_rows(g, all);
-    with_scratch(block * g.ow * g.patch(), |patches| {
+    let all = dz.len() / g.co;
+    let block = block_pixels(g, all);
+    with_scratch(block * g.patch(), |patches| {
         for first in (0..all).step_by(block) {
-            let rows = first..all.min(first + block);
-            let pixels = rows.len() * g.ow;
-            let dz = Matrix::new(&dz[first * g.ow * g.co..], pixels, g.co, g.co);
-            let patches = &mut patches[..pixels * g.patch()];
+            let pixels = first..all.min(first + block);
+            let dz = Matrix::new(&dz[first * g.co..], pixels.len(), g.co, g.co);
+            let patches = &mut patches[..pixels.len() * g.patch()];
             for group in 0..g.groups {
                 let dz = dz.columns(group * g.co_group(), g.co_group());
-                add_input_gradient(g, w, dz, group, rows.clone(), patches, dx);
+                add_input_gradient(g, w, dz, group, pixels.clone(), patches, dx);
             }
         }
     });
 }
 
-/// The share of some output rows and one group in the input gradient; the patches are overwritten.
+/// The share of some output pixels and one group in the input gradient; the patches are overwritten.
 fn add_input_gradient(
     g: &Geometry,
     w: &[f32],
     dz: Matrix<'_>,
     group: usize,
-    rows: Range<usize>,
+    pixels: Range<usize>,
     patches: &mut [f32],
     dx: &mut [f32],
 ) {
-    let mut products = MatrixMut::new(patches, rows.len() * g.ow, g.patch(), g.patch());
+    let mut products = MatrixMut::new(patches, pixels.len(), g.patch(), g.patch());
     let w = group_weights(g, w, group).transposed();
     matmul(&mut products, false, dz, w);
-    scatter(g, patches, group, rows, dx);
+    scatter(g, patches, group, pixels, dx);
 }
 
 /// The kernel of one group as a matrix of [`Geometry::patch`] rows.
@@ -147,21 +143,25 @@ fn group_weights<'a>(g: &Geometry, w: &'a [f32], group: usize) -> Matrix<'a> {
     Matrix::new(w, g.patch(), g.co, g.co).columns(group * g.co_group(), g.co_group())
 }
 
-/// Visits the patches of the output pixels of `rows` in pieces that are contiguous in an image: where
+/// Visits the patches of some output pixels in pieces that are contiguous in an image: where
 /// a piece lies in the patches, its length, and where it lies in the images unless it is padding.
 #[inline(always)]
 fn for_each_piece(
     g: &Geometry,
     group: usize,
-    rows: Range<usize>,
+    pixels: Range<usize>,
     mut visit: impl FnMut(usize, usize, Option<usize>),
 ) {
     let channels = g.ci_group();
     let joined = g.dilation.1 == 1 && g.groups == 1;
     let mut patch = 0;
-    for row in rows {
+    let mut pixel = pixels.start;
+    while pixel < pixels.end {
+        let (row, first) = (pixel / g.ow, pixel % g.ow);
         let (image, oy) = (row / g.oh, row % g.oh);
-        for ox in 0..g.ow {
+        let last = g.ow.min(first + pixels.end - pixel);
+        pixel += last - first;
+        for ox in first..last {
             for ky in 0..g.kh {
                 // Wraps below 0 above and left of the image, and so fails the comparisons below.
                 let y = (oy * g.strides.0 + ky * g.dilation.0).wrapping_sub(g.top);
@@ -184,9 +184,9 @@ fn for_each_piece(
     }
 }
 
-/// Copies the patches that the outputs of `rows` see: one row of the matrix per output pixel.
-fn gather(g: &Geometry, x: &[f32], group: usize, rows: Range<usize>, patches: &mut [f32]) {
-    for_each_piece(g, group, rows, |patch, len, pixel| {
+/// Copies the patches that some output pixels see: one row of the matrix for each.
+fn gather(g: &Geometry, x: &[f32], group: usize, pixels: Range<usize>, patches: &mut [f32]) {
+    for_each_piece(g, group, pixels, |patch, len, pixel| {
         let patch = &mut patches[patch..patch + len];
         match pixel {
             Some(pixel) => patch.copy_from_slice(&x[pixel..pixel + len]),
@@ -196,8 +196,8 @@ fn gather(g: &Geometry, x: &[f32], group: usize, rows: Range<usize>, patches: &m
 }
 
 /// Adds the gradient of the patches to that of the image: the transpose of [`gather`].
-fn scatter(g: &Geometry, patches: &[f32], group: usize, rows: Range<usize>, dx: &mut [f32]) {
-    for_each_piece(g, group, rows, |patch, len, pixel| {
+fn scatter(g: &Geometry, patches: &[f32], group: usize, pixels: Range<usize>, dx: &mut [f32]) {
+    for_each_piece(g, group, pixels, |patch, len, pixel| {
         if let Some(pixel) = pixel {
             add(&patches[patch..patch + len], &mut dx[pixel..pixel + len]);
         }

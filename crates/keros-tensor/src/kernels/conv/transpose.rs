@@ -142,7 +142,7 @@ pub fn conv2d_transpose_backward(
         let dz = access::read::<f32>(dz)?;
         access::write(dbias, |dbias: &mut [f32]| {
             dbias.fill(0.0);
-            add_rows(&dz, dbias);
+            add_rows([&*dz], dbias);
         })?;
     }
     let linear = Activation::Linear;
