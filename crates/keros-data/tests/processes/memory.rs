@@ -114,7 +114,8 @@ fn batches_that_a_function_makes_smaller_take_no_more_memory_in_the_long_run() {
     let [early, late] = peaks[..] else {
         panic!("expected two numbers, found {peaks:?}");
     };
-    assert!(late < 1.2 * early, "{early} kB and {late} kB");
+    // What is ahead at the hundredth batch differs from run to run; a leak of each batch is seven times as much.
+    assert!(late < 2.0 * early, "{early} kB and {late} kB");
 }
 
 pub(crate) fn trials() -> Trials {
