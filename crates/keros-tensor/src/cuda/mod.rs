@@ -12,7 +12,7 @@
 
 pub(crate) mod batch_norm;
 pub(crate) mod bias;
-mod blas;
+pub(crate) mod blas;
 mod command;
 pub(crate) mod constraint;
 pub(crate) mod conv;
