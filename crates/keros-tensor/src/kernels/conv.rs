@@ -100,7 +100,7 @@ pub fn conv2d(
     let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
     let bias = bias.map(access::read::<f32>).transpose()?;
     let (x, w, bias) = (&*x, &*w, bias.as_deref());
-    match direct_isa(&g, g.patch(), g.co) {
+    match direct_isa(&g, g.patch(), g.co_group()) {
         Some(isa) => {
             let packed = ws.take(&[w.len()], DType::F32)?;
             access::write(&packed, |packed| direct::pack_forward(isa, &g, w, packed))?;
@@ -126,17 +126,17 @@ const DIRECT_WEIGHTS: usize = 512 << 10;
 /// the border in memory.
 const BORDER: usize = 16;
 
-/// The micro-kernels for outputs that see `inputs` inputs and have `channels` channels, if there are.
+/// The micro-kernels for outputs that see `inputs` inputs and have `channels` channels in a group, if
+/// there are.
 fn direct_isa(g: &Geometry, inputs: usize, channels: usize) -> Option<&'static Isa> {
     let small_border =
         (g.kh - 1) * g.dilation.0 <= g.h + BORDER && (g.kw - 1) * g.dilation.1 <= g.w + BORDER;
-    microkernel::isa(channels)
-        .filter(|isa| g.groups == 1 && inputs <= isa.max_inputs && small_border)
+    microkernel::isa(channels, g.groups).filter(|isa| inputs <= isa.max_inputs && small_border)
 }
 
 /// The micro-kernels for the input gradient, if there are.
 fn turned_isa(g: &Geometry) -> Option<&'static Isa> {
-    direct_isa(g, direct::turned_inputs(g)?, g.ci)
+    direct_isa(g, direct::turned_inputs(g)?, g.ci_group())
 }
 
 /// The gradients of [`conv2d`]: fills `dw` (as `w`) and `dbias` (`[out]`), returns `dx` (as `x`) if
@@ -191,7 +191,7 @@ pub fn conv2d_backward(
     };
     let turned_isa = if need_dx { turned_isa(&g) } else { None };
     let weights_isa = match g.weights() <= DIRECT_WEIGHTS {
-        true => direct_isa(&g, 0, g.co),
+        true => direct_isa(&g, 0, g.co_group()),
         false => None,
     };
     let turned = match turned_isa {

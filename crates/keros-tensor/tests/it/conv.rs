@@ -106,15 +106,16 @@ proptest! {
         (h, w) in (1usize..9, 1usize..18),
         (kh, kw) in (1usize..4, 1usize..4),
         ci in prop_oneof![1usize..5, Just(8usize), Just(16), Just(32), Just(48)],
-        co in prop_oneof![Just(16usize), Just(32), Just(48), Just(64), Just(80)],
+        co in prop_oneof![Just(4usize), Just(8), Just(16), Just(32), Just(48), Just(64), Just(80)],
+        groups in prop_oneof![2 => Just(1usize), 1 => 2usize..4],
         strides in prop_oneof![3 => Just((1usize, 1usize)), 1 => (1usize..3, 1usize..3)],
         dilation in prop_oneof![3 => Just((1usize, 1usize)), 1 => (1usize..3, 1usize..3)],
         padding in padding(),
         activation in activation(),
         with_bias in any::<bool>(),
     ) {
-        let spec = Conv2dSpec { strides, padding, dilation, groups: 1 };
-        let case = NaiveConv { x: [n, h, w, ci], w: [kh, kw, ci, co], spec };
+        let spec = Conv2dSpec { strides, padding, dilation, groups };
+        let case = NaiveConv { x: [n, h, w, ci * groups], w: [kh, kw, ci, co * groups], spec };
         if spec.output_shape(case.x, case.w).is_ok() {
             on_every_path(|| check_conv(&case, activation, with_bias));
         }
@@ -124,24 +125,35 @@ proptest! {
 /// Every tile of the micro-kernels: all rests of columns, and of vectors of channels.
 #[test]
 fn every_tile_matches_naive_loops() {
-    for (padding, strides, dilation) in [
-        (Padding::Valid, (1, 1), (1, 1)),
-        (Padding::Same, (1, 1), (1, 1)),
-        (Padding::Same, (2, 2), (1, 1)),
-        (Padding::Valid, (2, 3), (1, 1)),
-        (Padding::Same, (1, 1), (2, 2)),
+    for (padding, strides, dilation, groups) in [
+        (Padding::Valid, (1, 1), (1, 1), 1),
+        (Padding::Same, (1, 1), (1, 1), 1),
+        (Padding::Same, (2, 2), (1, 1), 1),
+        (Padding::Valid, (2, 3), (1, 1), 1),
+        (Padding::Same, (1, 1), (2, 2), 1),
+        (Padding::Same, (1, 1), (1, 1), 2),
+        (Padding::Same, (2, 2), (1, 1), 3),
     ] {
         let spec = Conv2dSpec {
             strides,
             padding,
             dilation,
-            groups: 1,
+            groups,
         };
-        for (ci, co) in [(1, 4), (3, 8), (2, 16), (1, 24), (4, 32), (8, 48), (16, 64)] {
+        for (ci, co) in [
+            (1, 4),
+            (4, 4),
+            (3, 8),
+            (2, 16),
+            (1, 24),
+            (4, 32),
+            (8, 48),
+            (16, 64),
+        ] {
             for width in (5..=17).chain([26, 31]) {
                 let case = NaiveConv {
-                    x: [1, 5, width, ci],
-                    w: [3, 3, ci, co],
+                    x: [1, 5, width, ci * groups],
+                    w: [3, 3, ci, co * groups],
                     spec,
                 };
                 on_every_path(|| check_conv(&case, Activation::Relu, true));

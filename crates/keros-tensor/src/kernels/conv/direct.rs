@@ -5,6 +5,8 @@
 //!   kernel turned by half a turn with inputs and outputs swapped. Where there are strides, it is one
 //!   for each [`Phase`]: neighbouring inputs see different cells of the kernel.
 //! - The weight gradient is summed image by image, a tile of it in registers at a time.
+//!
+//! Each group of channels is a convolution by itself, whose pixels are as far apart as all channels need.
 
 use std::ops::Range;
 
@@ -23,6 +25,8 @@ const CACHE: usize = 6 << 10;
 /// Floats of a row of inputs and one of outputs that are worth to be taken in parts.
 const LONG_ROW: usize = 32 << 10;
 
+/// Floats in a line of the caches.
+const LINE: usize = 16;
 /// Floats of a part of the second-level cache: 640 KiB.
 const BLOCK: usize = 160 << 10;
 
@@ -39,26 +43,29 @@ fn blocks(isa: &Isa, rows: usize, columns: usize) -> impl Iterator<Item = (usize
     split(columns / isa.lanes, vectors).map(|vectors| (vectors.start * isa.lanes, vectors.len()))
 }
 
-/// Lays the columns of a kernel out in [`blocks`], each contiguous.
+/// Lays the columns of the kernel of each group out in [`blocks`], each contiguous.
 ///
-/// `element(row, column)` is an element of the kernel as a matrix.
+/// `element(group, row, column)` is an element of a kernel as a matrix.
 fn pack(
     isa: &Isa,
+    groups: usize,
     rows: usize,
     columns: usize,
-    element: impl Fn(usize, usize) -> f32,
+    element: impl Fn(usize, usize, usize) -> f32,
     packed: &mut [f32],
 ) {
     let mut rest = packed;
-    for (first, vectors) in blocks(isa, rows, columns) {
-        let width = vectors * isa.lanes;
-        let (block, tail) = rest.split_at_mut(rows * width);
-        for (row, values) in block.chunks_exact_mut(width).enumerate() {
-            for (column, value) in (first..).zip(values) {
-                *value = element(row, column);
+    for group in 0..groups {
+        for (first, vectors) in blocks(isa, rows, columns) {
+            let width = vectors * isa.lanes;
+            let (block, tail) = rest.split_at_mut(rows * width);
+            for (row, values) in block.chunks_exact_mut(width).enumerate() {
+                for (column, value) in (first..).zip(values) {
+                    *value = element(group, row, column);
+                }
             }
+            rest = tail;
         }
-        rest = tail;
     }
 }
 
@@ -66,9 +73,10 @@ fn pack(
 pub(super) fn pack_forward(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32]) {
     pack(
         isa,
+        g.groups,
         g.patch(),
-        g.co,
-        |row, column| w[row * g.co + column],
+        g.co_group(),
+        |group, row, column| w[row * g.co + group * g.co_group() + column],
         packed,
     );
 }
@@ -77,16 +85,17 @@ pub(super) fn pack_forward(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32
 /// the other for each pair of [`phases`].
 pub(super) fn pack_turned(isa: &Isa, g: &Geometry, w: &[f32], packed: &mut [f32]) {
     let mut rest = packed;
+    let (inputs, outputs) = (g.ci_group(), g.co_group());
     for (rows, columns) in phase_pairs(g) {
         let cells = rows.cells * columns.cells;
-        let (part, tail) = rest.split_at_mut(cells * g.co * g.ci);
-        let element = |row: usize, column: usize| {
-            let (cell, output) = (cells - 1 - row / g.co, row % g.co);
+        let (part, tail) = rest.split_at_mut(cells * g.co * inputs);
+        let element = |group: usize, row: usize, column: usize| {
+            let (cell, output) = (cells - 1 - row / outputs, row % outputs);
             let ky = rows.phase + cell / columns.cells * g.strides.0;
             let kx = columns.phase + cell % columns.cells * g.strides.1;
-            w[((ky * g.kw + kx) * g.ci + column) * g.co + output]
+            w[((ky * g.kw + kx) * inputs + column) * g.co + group * outputs + output]
         };
-        pack(isa, cells * g.co, g.ci, element, part);
+        pack(isa, g.groups, cells * outputs, inputs, element, part);
         rest = tail;
     }
 }
@@ -138,11 +147,11 @@ fn phase_pairs(g: &Geometry) -> impl Iterator<Item = (Phase, Phase)> {
     rows.flat_map(move |row| columns.clone().map(move |column| (row, column)))
 }
 
-/// Output gradients that one input sees at most, of all channels; `None` if there is no kernel for the
+/// Output gradients that one input sees at most, of all channels of its group; `None` if there is no kernel for the
 /// input gradient.
 pub(super) fn turned_inputs(g: &Geometry) -> Option<usize> {
     let cells = g.kh.div_ceil(g.strides.0) * g.kw.div_ceil(g.strides.1);
-    (g.strides == (1, 1) || g.dilation == (1, 1)).then_some(cells * g.co)
+    (g.strides == (1, 1) || g.dilation == (1, 1)).then_some(cells * g.co_group())
 }
 
 /// Correlation of an image with a packed kernel.
@@ -151,7 +160,8 @@ struct Correlation<'a> {
     input: &'a [f32],
     /// Floats in a row of the input.
     pitch: usize,
-    /// Channels of the input and the output.
+    groups: usize,
+    /// Channels of the input and the output, of one group.
     channels: (usize, usize),
     kernel: (usize, usize),
     strides: (usize, usize),
@@ -167,47 +177,55 @@ impl Correlation<'_> {
     /// Computes `rows` × `columns` outputs.
     fn run(&self, rows: usize, columns: usize, y: &mut [f32]) {
         let (inputs, outputs) = self.channels;
+        let pixel = self.groups * inputs;
         let (kh, kw) = self.kernel;
         let last_row = (rows - 1) * self.strides.0 + (kh - 1) * self.dilation.0;
         let last_column = (columns - 1) * self.strides.1 + (kw - 1) * self.dilation.1;
-        assert!(last_row * self.pitch + (last_column + 1) * inputs <= self.input.len());
-        assert_eq!(self.packed.len(), kh * kw * inputs * outputs);
+        assert!(last_row * self.pitch + (last_column + 1) * pixel <= self.input.len());
+        assert_eq!(self.packed.len(), kh * kw * pixel * outputs);
         let last_output = (rows - 1) * self.y_steps.0 + (columns - 1) * self.y_steps.1;
-        assert!(last_output + outputs <= y.len());
-        assert!(self.bias.is_none_or(|bias| bias.len() == outputs));
-        let runs = if self.dilation.1 == 1 {
+        assert!(last_output + self.groups * outputs <= y.len());
+        assert!(
+            self.bias
+                .is_none_or(|bias| bias.len() == self.groups * outputs)
+        );
+        let runs = if self.dilation.1 == 1 && self.groups == 1 {
             (kh, 1, kw * inputs)
         } else {
             (kh, kw, inputs)
         };
         let mut packed = self.packed;
-        for (first, vectors) in blocks(self.isa, kh * kw * inputs, outputs) {
-            let width = vectors * self.isa.lanes;
-            let (block, rest) = packed.split_at(kh * kw * inputs * width);
-            packed = rest;
-            let kernels = self.isa.forward[vectors - 1];
-            for row in 0..rows {
-                for pixels in split(columns, kernels.len()) {
-                    let input =
-                        row * self.strides.0 * self.pitch + pixels.start * self.strides.1 * inputs;
-                    let output = row * self.y_steps.0 + pixels.start * self.y_steps.1 + first;
-                    let tile = ForwardTile {
-                        x: self.input[input..].as_ptr(),
-                        pixel_step: self.strides.1 * inputs,
-                        row_step: self.dilation.0 * self.pitch,
-                        run_step: self.dilation.1 * inputs,
-                        runs,
-                        w: block.as_ptr(),
-                        bias: self
-                            .bias
-                            .map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
-                        relu: self.relu,
-                        y: y[output..].as_mut_ptr(),
-                        y_step: self.y_steps.1,
-                    };
-                    // SAFETY: by the assertions above the farthest input and output of the tile are
-                    // inside their slices; `isa` is one that this processor has.
-                    unsafe { kernels[pixels.len() - 1](&tile) };
+        for group in 0..self.groups {
+            for (first, vectors) in blocks(self.isa, kh * kw * inputs, outputs) {
+                let width = vectors * self.isa.lanes;
+                let (block, rest) = packed.split_at(kh * kw * inputs * width);
+                packed = rest;
+                let first = group * outputs + first;
+                let kernels = self.isa.forward[vectors - 1];
+                for row in 0..rows {
+                    for pixels in split(columns, kernels.len()) {
+                        let input = row * self.strides.0 * self.pitch
+                            + pixels.start * self.strides.1 * pixel
+                            + group * inputs;
+                        let output = row * self.y_steps.0 + pixels.start * self.y_steps.1 + first;
+                        let tile = ForwardTile {
+                            x: self.input[input..].as_ptr(),
+                            pixel_step: self.strides.1 * pixel,
+                            row_step: self.dilation.0 * self.pitch,
+                            run_step: self.dilation.1 * pixel,
+                            runs,
+                            w: block.as_ptr(),
+                            bias: self
+                                .bias
+                                .map_or(std::ptr::null(), |bias| bias[first..].as_ptr()),
+                            relu: self.relu,
+                            y: y[output..].as_mut_ptr(),
+                            y_step: self.y_steps.1,
+                        };
+                        // SAFETY: by the assertions above the farthest input and output of the tile
+                        // are inside their slices; `isa` is one that this processor has.
+                        unsafe { kernels[pixels.len() - 1](&tile) };
+                    }
                 }
             }
         }
@@ -267,7 +285,8 @@ pub(super) fn forward(
                 isa,
                 input,
                 pitch,
-                channels: (g.ci, g.co),
+                groups: g.groups,
+                channels: (g.ci_group(), g.co_group()),
                 kernel: (g.kh, g.kw),
                 strides: g.strides,
                 dilation: g.dilation,
@@ -359,7 +378,7 @@ fn correlate_turned(
     let mut packed = packed;
     for (rows, columns) in phase_pairs(g) {
         let cells = rows.cells * columns.cells;
-        let (part, rest) = packed.split_at(cells * g.co * g.ci);
+        let (part, rest) = packed.split_at(cells * g.co * g.ci_group());
         packed = rest;
         if cells == 0 || rows.inputs == 0 || columns.inputs == 0 {
             continue;
@@ -368,7 +387,8 @@ fn correlate_turned(
             isa,
             input: &dz[rows.start * pitch + columns.start * g.co..],
             pitch,
-            channels: (g.co, g.ci),
+            groups: g.groups,
+            channels: (g.co_group(), g.ci_group()),
             kernel: (rows.cells, columns.cells),
             strides: (1, 1),
             dilation: g.dilation,
@@ -467,7 +487,7 @@ impl Backward<'_> {
                         let inside = &dz[dz_shape.first..];
                         let rows = inside.chunks(dz_shape.pitch).take(g.oh);
                         add_rows(rows.map(|row| &row[..g.ow * g.co]), dbias);
-                        add_weights(isa, g, x, x_pitch, inside, dz_shape.pitch, dw);
+                        add_weights(isa, g, (x, x_pitch), (inside, dz_shape.pitch), dw);
                     }
                     if let Some(((isa, packed), dx)) = &mut dx {
                         let dx = &mut dx[i * g.image()..][..g.image()];
@@ -493,54 +513,62 @@ impl Backward<'_> {
 fn add_weights(
     isa: &Isa,
     g: &Geometry,
-    x: &[f32],
-    x_pitch: usize,
-    dz: &[f32],
-    dz_pitch: usize,
+    (x, x_pitch): (&[f32], usize),
+    (dz, dz_pitch): (&[f32], usize),
     dw: &mut [f32],
 ) {
     let (height, width) = bordered(g, g.oh);
     assert!((height - 1) * x_pitch + width * g.ci <= x.len());
     assert!((g.oh - 1) * dz_pitch + g.ow * g.co <= dz.len());
     assert_eq!(dw.len(), g.weights());
-    // Outputs whose inputs and gradients stay in the first-level cache while all tiles pass: some rows,
-    // or a part of a long one.
-    let row_len = g.strides.0 * x_pitch + dz_pitch;
+    // Outputs whose inputs and gradients stay in the first-level cache while all tiles of a group pass:
+    // some rows, or a part of a long one. Lines of the cache hold the channels of other groups too.
+    let (inputs, outputs) = (LINE.max(g.ci_group()), LINE.max(g.co_group()));
+    let (inputs, outputs) = (inputs.min(g.ci), outputs.min(g.co));
+    let row_len = g.strides.0 * x_pitch / g.ci * inputs + dz_pitch / g.co * outputs;
     let rows = (CACHE / row_len).clamp(1, g.oh);
     let columns = match row_len > LONG_ROW {
-        true => (CACHE / (g.strides.1 * g.ci + g.co)).clamp(1, g.ow),
+        true => (CACHE / (g.strides.1 * inputs + outputs)).clamp(1, g.ow),
         false => g.ow,
     };
-    for rows in split(g.oh, rows) {
-        for columns in split(g.ow, columns) {
-            let input = rows.start * g.strides.0 * x_pitch + columns.start * g.strides.1 * g.ci;
-            let x = &x[input..];
-            let dz = &dz[rows.start * dz_pitch + columns.start * g.co..];
-            let outputs = (rows.len(), columns.len());
-            add_weights_of_outputs(isa, g, outputs, x, x_pitch, dz, dz_pitch, dw);
+    for group in 0..g.groups {
+        for rows in split(g.oh, rows) {
+            for columns in split(g.ow, columns) {
+                let input = rows.start * g.strides.0 * x_pitch
+                    + columns.start * g.strides.1 * g.ci
+                    + group * g.ci_group();
+                let output = rows.start * dz_pitch + columns.start * g.co + group * g.co_group();
+                add_weights_of_outputs(
+                    isa,
+                    g,
+                    (rows.len(), columns.len()),
+                    (&x[input..], x_pitch),
+                    (&dz[output..], dz_pitch),
+                    &mut dw[group * g.co_group()..],
+                );
+            }
         }
     }
 }
 
-/// The share of some rows × columns of outputs in [`add_weights`], which has checked the sizes.
-#[allow(clippy::too_many_arguments)]
+/// The share of some rows × columns of outputs of a group in [`add_weights`], which has checked the
+/// sizes. The slices begin with what belongs to the first of them.
 fn add_weights_of_outputs(
     isa: &Isa,
     g: &Geometry,
     outputs: (usize, usize),
-    x: &[f32],
-    x_pitch: usize,
-    dz: &[f32],
-    dz_pitch: usize,
+    (x, x_pitch): (&[f32], usize),
+    (dz, dz_pitch): (&[f32], usize),
     dw: &mut [f32],
 ) {
+    let inputs = g.ci_group();
     // Cells of a kernel row that lie side by side in the input.
-    let (runs, run) = if g.dilation.1 == 1 {
-        (1, g.kw * g.ci)
+    let (runs, run) = if g.dilation.1 == 1 && g.groups == 1 {
+        (1, g.kw * inputs)
     } else {
-        (g.kw, g.ci)
+        (g.kw, inputs)
     };
-    for (first, vectors) in blocks(isa, 1, g.co) {
+    for (first, vectors) in blocks(isa, 1, g.co_group()) {
         // Rows of few cells are handled three at a time, to fill the registers.
         let three_rows = isa.weights3.get(vectors - 1);
         let (rows, kernels) = match three_rows {
@@ -552,7 +580,7 @@ fn add_weights_of_outputs(
                 for cells in split(run, kernels.len()) {
                     let input =
                         ky * g.dilation.0 * x_pitch + part * g.dilation.1 * g.ci + cells.start;
-                    let cell = ky * g.kw * g.ci + part * g.ci + cells.start;
+                    let cell = ky * g.kw * inputs + part * inputs + cells.start;
                     let tile = WeightTile {
                         x: x[input..].as_ptr(),
                         x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
@@ -561,7 +589,7 @@ fn add_weights_of_outputs(
                         dz_steps: (dz_pitch, g.co),
                         outputs,
                         dw: dw[cell * g.co + first..].as_mut_ptr(),
-                        dw_steps: (g.kw * g.ci * g.co, g.co),
+                        dw_steps: (g.kw * inputs * g.co, g.co),
                     };
                     // SAFETY: by the assertions above the farthest input, output gradient and
                     // weight of the tile are inside their slices; `isa` is one that this

@@ -3,7 +3,8 @@
 //! A tile is a few output pixels (or kernel cells) by a few vectors of output channels.
 //! Each step broadcasts one input value per row of the tile and multiplies it with a row of
 //! vectors, so that one load serves many multiplications.
-//! The tile sizes fill the registers: 32 of AVX-512 and NEON, 16 of AVX2.
+//! The tile sizes fill the registers: 32 of AVX-512 and NEON, 16 of AVX2, whose halves serve groups of four
+//! channels.
 //! A tile of 26 sums would fit as well, but the compiler unrolls no more than about 24 and would
 //! keep it in memory.
 
@@ -65,6 +66,8 @@ pub(super) struct Isa {
     /// Inputs of one output above which matrix products with their own blocking are faster: each tile
     /// reads its part of the whole kernel.
     pub(super) max_inputs: usize,
+    /// Output channels above which matrix products are faster, if there is but one group.
+    max_channels: usize,
     /// `forward_kernels[vectors - 1][pixels - 1]`.
     ///
     /// # Safety
@@ -82,18 +85,17 @@ pub(super) struct Isa {
     pub(super) weights3: &'static [&'static [Weights]],
 }
 
-/// The widest kernels that this processor has for `channels` output channels.
-pub(super) fn isa(channels: usize) -> Option<&'static Isa> {
-    available()
-        .iter()
-        .copied()
-        .find(|isa| channels.is_multiple_of(isa.lanes))
+/// The widest kernels that this processor has for `channels` output channels in each group.
+pub(super) fn isa(channels: usize, groups: usize) -> Option<&'static Isa> {
+    available().iter().copied().find(|isa| {
+        channels.is_multiple_of(isa.lanes) && (groups > 1 || channels <= isa.max_channels)
+    })
 }
 
 /// The kernels of the current level, widest first.
 fn available() -> &'static [&'static Isa] {
     #[cfg(target_arch = "x86_64")]
-    static AVX512: [&Isa; 2] = [&avx512::ISA, &avx2::ISA];
+    static AVX512: [&Isa; 3] = [&avx512::ISA, &avx2::ISA, &narrow::ISA];
     #[cfg(target_arch = "aarch64")]
     static NEON: [&Isa; 1] = [&neon::ISA];
     match Level::current() {
@@ -115,6 +117,7 @@ macro_rules! kernels {
         $module:ident, $arch:ident, $features:literal, $lanes:literal, $vector:ident,
         $zero:ident, $broadcast:ident, $load:ident, $store:ident, $fused:ident, $max:ident,
         max_vectors: $max_vectors:literal, max_inputs: $max_inputs:literal,
+        max_channels: $max_channels:expr,
         forward: [$([$forward_v:literal: $($forward_p:literal)*])*],
         weights: [$([$weights_v:literal: $($weights_l:literal)*])*],
         weights3: [$([$weights3_v:literal: $($weights3_l:literal)*])*],
@@ -128,6 +131,7 @@ macro_rules! kernels {
                 lanes: $lanes,
                 max_vectors: $max_vectors,
                 max_inputs: $max_inputs,
+                max_channels: $max_channels,
                 forward: &[$(&[$(forward::<$forward_p, $forward_v>),*]),*],
                 weights: &[$(&[$(weights::<1, $weights_l, $weights_v>),*]),*],
                 weights3: &[$(&[$(weights::<3, $weights3_l, $weights3_v>),*]),*],
@@ -228,7 +232,7 @@ kernels! {
     avx512, x86_64, "avx512f", 16, __m512,
     _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
     _mm512_max_ps,
-    max_vectors: 4, max_inputs: 8192,
+    max_vectors: 4, max_inputs: 8192, max_channels: usize::MAX,
     forward: [
         [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
         [2: 1 2 3 4 5 6 7 8 9 10 11 12]
@@ -252,7 +256,26 @@ kernels! {
     avx2, x86_64, "avx2,fma", 8, __m256,
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
     _mm256_max_ps,
-    max_vectors: 2, max_inputs: 2048,
+    max_vectors: 2, max_inputs: 2048, max_channels: usize::MAX,
+    forward: [
+        [1: 1 2 3 4 5 6 7 8 9 10]
+        [2: 1 2 3 4 5 6]
+    ],
+    weights: [
+        [1: 1 2 3 4 5 6 7 8 9 10]
+        [2: 1 2 3 4 5 6]
+    ],
+    weights3: [
+        [1: 1 2 3]
+        [2: 1 2]
+    ],
+}
+
+#[cfg(target_arch = "x86_64")]
+kernels! {
+    narrow, x86_64, "avx2,fma", 4, __m128,
+    _mm_setzero_ps, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, _mm_fmadd_ps, _mm_max_ps,
+    max_vectors: 2, max_inputs: 2048, max_channels: 4,
     forward: [
         [1: 1 2 3 4 5 6 7 8 9 10]
         [2: 1 2 3 4 5 6]
@@ -271,7 +294,7 @@ kernels! {
 kernels! {
     neon, aarch64, "neon", 4, float32x4_t,
     neon_zero, vdupq_n_f32, vld1q_f32, vst1q_f32, neon_fused, vmaxq_f32,
-    max_vectors: 4, max_inputs: 2048,
+    max_vectors: 4, max_inputs: 2048, max_channels: usize::MAX,
     forward: [
         [1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]
         [2: 1 2 3 4 5 6 7 8 9 10 11 12]
