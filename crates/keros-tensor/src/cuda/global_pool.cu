@@ -35,10 +35,14 @@ template <class Op> static __device__ float of_channel(float value, unsigned wid
 
 KERNELS(global_average_pool, (const T *x, T *y, unsigned positions, unsigned channels, unsigned width), {
     Place at(positions, channels, width);
+    // In parts: a sum of many thousands loses digits.
     float sum = 0;
-    if (at.inside)
-        for (unsigned p = at.first; p < positions; p += at.step)
-            sum += x[at.base + p * channels];
+    for (unsigned p = at.first; at.inside && p < positions;) {
+        float part = 0;
+        for (int k = 0; k < 64 && p < positions; k++, p += at.step)
+            part += x[at.base + p * channels];
+        sum += part;
+    }
     sum = of_channel<Sum>(sum, width);
     if (at.inside && at.first == 0)
         y[blockIdx.x * channels + at.channel] = sum / positions;

@@ -125,9 +125,12 @@ KERNELS(average_pool, (const T *images, T *out, Window g, unsigned n), {
         unsigned channel = i % g.channels;
         Cells cells(g, i / g.channels);
         float sum = 0;
-        for (int row = cells.first_row; row < cells.end_row; row++)
+        for (int row = cells.first_row; row < cells.end_row; row++) {
+            float of_row = 0;
             for (int column = cells.first_column; column < cells.end_column; column++)
-                sum += images[cells.pixel(g, row, column) * g.channels + channel];
+                of_row += images[cells.pixel(g, row, column) * g.channels + channel];
+            sum += of_row;
+        }
         out[i] = sum / ((cells.end_row - cells.first_row) * (cells.end_column - cells.first_column));
     }
 })
