@@ -1,4 +1,4 @@
-//! Activations, dropout and merging: functions of one element, or of one of each tensor.
+//! Activations, dropout, noise and merging: functions of one element, or of one of each tensor.
 
 use anyhow::Result;
 use candle_core::{Device, Tensor, Var};
@@ -63,6 +63,12 @@ pub(crate) fn cases(ops: &mut Ops) {
         Work::Floats(2 * LEN),
         dropout,
     );
+    ops.case(
+        "gaussian noise",
+        "forward",
+        Work::Floats(2 * LEN),
+        gaussian_noise,
+    );
     ops.case("merge add", "forward", Work::Floats(3 * LEN), || {
         merge(false)
     });
@@ -124,6 +130,26 @@ fn dropout() -> Result<Case> {
         }),
         candle: Some(Box::new(move || {
             ops::dropout(&candle_x, RATE)?;
+            Ok(())
+        })),
+    })
+}
+
+fn gaussian_noise() -> Result<Case> {
+    let x = tensor(1, &[LEN])?;
+    let candle_x = x.clone();
+    let mut ws = Workspace::new(&Device::Cpu);
+    let mut step = 0;
+    Ok(Case {
+        keros: Box::new(move || {
+            ws.recycle();
+            step += 1;
+            kernels::gaussian_noise(&mut ws, &x, RATE, Stream::new(1, step))?;
+            Ok(())
+        }),
+        candle: Some(Box::new(move || {
+            let noise = candle_x.randn_like(0.0, f64::from(RATE))?;
+            (&candle_x + noise)?;
             Ok(())
         })),
     })

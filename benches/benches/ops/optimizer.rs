@@ -3,8 +3,8 @@
 use anyhow::Result;
 use candle_core::Var;
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, SGD};
-use keros::tensor::TensorError;
 use keros::tensor::kernels::{self, FtrlStrengths, Update};
+use keros::tensor::{Device, TensorError, Workspace};
 
 use crate::{Case, Ops, Step, Work, tensor};
 
@@ -20,7 +20,7 @@ type Run = fn(&[Update<'_>]) -> Result<(), TensorError>;
 type Candle = Option<fn() -> Result<Step>>;
 
 pub(crate) fn cases(ops: &mut Ops) {
-    let updates: [(&str, usize, Run, Candle); 12] = [
+    let updates: [(&str, usize, Run, Candle); 13] = [
         ("sgd", 0, sgd, Some(candle_sgd)),
         ("sgd momentum", 1, momentum, None),
         ("sgd nesterov", 1, nesterov, None),
@@ -31,6 +31,7 @@ pub(crate) fn cases(ops: &mut Ops) {
         ("adadelta", 2, adadelta, None),
         ("adamax", 2, adamax, None),
         ("nadam", 2, nadam, None),
+        ("lamb", 2, lamb, None),
         ("lion", 1, lion, None),
         ("ftrl", 2, ftrl, None),
     ];
@@ -95,6 +96,12 @@ fn adamax(updates: &[Update<'_>]) -> Result<(), TensorError> {
 
 fn nadam(updates: &[Update<'_>]) -> Result<(), TensorError> {
     kernels::nadam_update(updates, (LR, LR), 1.0, 0.9, 0.999, EPSILON)
+}
+
+fn lamb(updates: &[Update<'_>]) -> Result<(), TensorError> {
+    // It takes no memory on the CPU.
+    let ws = &mut Workspace::new(&Device::Cpu);
+    kernels::lamb_update(ws, updates, LR, (1.0, 1.0), 0.9, 0.999, EPSILON)
 }
 
 fn lion(updates: &[Update<'_>]) -> Result<(), TensorError> {

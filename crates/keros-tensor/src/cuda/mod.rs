@@ -12,7 +12,7 @@
 
 pub(crate) mod batch_norm;
 pub(crate) mod bias;
-pub(crate) mod blas;
+mod blas;
 mod command;
 pub(crate) mod constraint;
 pub(crate) mod conv;
@@ -31,6 +31,7 @@ mod group_norm;
 mod host;
 pub(crate) mod loss;
 pub(crate) mod merge;
+pub(crate) mod muon;
 pub(crate) mod normalize;
 pub(crate) mod optimizer;
 pub(crate) mod overlap_loss;

@@ -165,12 +165,13 @@ pub(super) fn normal(word: u32) -> f32 {
     let steps = if below { word } else { !word } as i32;
     // Twice the part beyond, and 1 without it: neither is a difference of larger numbers.
     let outside = (steps as f32 + 0.5) * UNIT;
-    let inside = ((i32::MAX - steps) as f32 + 0.5) * UNIT;
+    let inside = (i32::MAX.wrapping_sub(steps) as f32 + 0.5) * UNIT;
     // By the logarithm of 1 - inside², as M. Giles does ("Approximating the erfinv function", GPU Computing Gems, 2011).
     let left = outside * (1.0 + inside);
     let bits = left.to_bits() as i32;
     let mantissa = f32::from_bits((bits & 0x7f_ffff | 0x3f80_0000) as u32);
-    let log = ((bits >> 23) - 127) as f32 * std::f32::consts::LN_2 + ln_1p(mantissa - 1.0);
+    let log =
+        (bits >> 23).wrapping_sub(127) as f32 * std::f32::consts::LN_2 + ln_1p(mantissa - 1.0);
     let w = -log;
     let middle = {
         let (x, square) = (w - 2.5, (w - 2.5) * (w - 2.5));

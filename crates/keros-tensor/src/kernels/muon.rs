@@ -149,17 +149,8 @@ fn product(
 ) -> Result<Tensor, TensorError> {
     let y = ws.take(&[rows, columns], DType::F32)?;
     on_gpu!(a, |gpu| {
-        use cuda::blas::{Matrix, product};
-        let matrix = |x: &Tensor, transposed: bool| {
-            let matrix = Matrix::new(gpu.address::<f32>(op, x)?, x.dims()[1]);
-            Ok::<_, TensorError>(match transposed {
-                true => matrix.transposed(),
-                false => matrix,
-            })
-        };
-        let (a, b) = (matrix(a, a_transposed)?, matrix(b, b_transposed)?);
-        let c = matrix(&y, false)?;
-        product(gpu, op, (rows, columns, inner), 1, a, b, c, false)?;
+        let (a, b) = ((a, a_transposed), (b, b_transposed));
+        cuda::muon::product(gpu, op, a, b, &y, inner)?;
         Ok(y)
     });
     // Only a GPU says what it does.
