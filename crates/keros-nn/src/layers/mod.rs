@@ -23,6 +23,7 @@ mod dropout;
 mod embedding;
 mod flatten;
 mod gaussian_noise;
+mod global_pooling;
 mod global_pooling1d;
 mod global_pooling2d;
 mod group_normalization;
