@@ -17,7 +17,7 @@ def asked():
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["float32", "tf32", "mixed_bfloat16", "mixed_float16"])
-    parser.add_argument("--cuda-graphs", action="store_true")
+    parser.add_argument("--no-cuda-graphs", action="store_true")
     return parser.parse_args()
 
 

@@ -144,8 +144,8 @@ def train_on_gpu(asked, network, compiled, x, y):
     # Does nothing unless enabled; beside a fused optimizer it needs no number of the GPU for the step.
     scaler = torch.amp.GradScaler("cuda", enabled=half is torch.float16)
     network = network.to(device, memory_format=torch.channels_last)
-    # That mode is the one with CUDA graphs.
-    mode = "reduce-overhead" if asked.cuda_graphs else "default"
+    # The other mode is the one with CUDA graphs.
+    mode = "default" if asked.no_cuda_graphs else "reduce-overhead"
     run = torch.compile(network, mode=mode) if compiled else network
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
 

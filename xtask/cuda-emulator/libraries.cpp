@@ -1,12 +1,26 @@
 // cuBLAS and cuRAND, as far as keros and candle call them: matrix products with plain loops, and handles.
 #include "driver.hpp"
 #include "values.hpp"
+#include <map>
 
 namespace {
 
 struct Handle {
-    void *stream = nullptr;
+    void *stream = nullptr, *workspace = nullptr;
 };
+
+// A product that is done may leave sums in the workspace of its handle for a second kernel. A graph that another
+// thread starts between the two must not work there.
+void check_workspace(const Handle &handle) {
+    if (!handle.workspace)
+        return;
+    static std::map<void *, bool> of_notes;
+    bool is_noted = stream_of(handle.stream).notes != nullptr;
+    if (of_notes.emplace(handle.workspace, is_noted).first->second != is_noted) {
+        fprintf(stderr, "emulator: cuBLAS works in the same memory for a graph and for what is done at once\n");
+        abort();
+    }
+}
 
 } // namespace
 
@@ -16,7 +30,7 @@ int cublasCreate_v2(Handle **handle) { *handle = new Handle(); return 0; }
 int cublasDestroy_v2(Handle *handle) { delete handle; return 0; }
 int cublasSetStream_v2(Handle *handle, void *stream) { handle->stream = stream; return 0; }
 int cublasSetMathMode(Handle *, int) { return 0; }
-int cublasSetWorkspace_v2(Handle *, void *, size_t) { return 0; }
+int cublasSetWorkspace_v2(Handle *handle, void *first, size_t) { handle->workspace = first; return 0; }
 
 // Column-major, summed in single precision, scalars of the host.
 int cublasGemmStridedBatchedEx(Handle *handle, int trans_a, int trans_b, int m, int n, int k, const void *alpha,
@@ -30,6 +44,7 @@ int cublasGemmStridedBatchedEx(Handle *handle, int trans_a, int trans_b, int m, 
     if (!known || lda < std::max(1, trans_a ? k : m) || ldb < std::max(1, trans_b ? n : k) ||
         ldc < std::max(1, m) || count < 0)
         return 7; // invalid value
+    check_workspace(*handle);
     float factor = *(const float *)alpha, keep = *(const float *)beta;
     stream_of(handle->stream).add([=] {
         for (int at = 0; at < count; at++) {

@@ -166,7 +166,7 @@ With `--against`, `--model` or `--device`, `bench train` runs whole trainings, e
   --augment        Images augmented by workers, for keros alone
   --precision float32|tf32|mixed_bfloat16|mixed_float16
                    For GPUs: tf32 unless given; can be repeated
-  --cuda-graphs    For GPUs: passes that repeat are CUDA graphs, for keros and torch-compiled
+  --no-cuda-graphs For GPUs: keros and torch-compiled start kernels one by one, where else what repeats is a CUDA graph
 ";
 
 pub(crate) const PLUGIN: &str = "\

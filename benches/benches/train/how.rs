@@ -12,7 +12,7 @@ pub(crate) struct How {
     pub(crate) precision: Precision,
     /// Whether workers turn, shift and mirror the images of each batch, beside the training.
     pub(crate) augment: bool,
-    /// Whether a GPU is told of what comes again as CUDA graphs.
+    /// Whether keros, and torch-compiled, may tell a GPU of what comes again as CUDA graphs.
     pub(crate) graphs: bool,
 }
 
@@ -37,7 +37,7 @@ impl How {
             false => String::new(),
         };
         let augment = if self.augment { ", augmented" } else { "" };
-        let graphs = if self.graphs { ", graphs" } else { "" };
+        let graphs = if self.graphs { "" } else { ", no graphs" };
         precision + augment + graphs
     }
 }

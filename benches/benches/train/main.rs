@@ -4,8 +4,8 @@
 //!
 //! All sides train the same network on random images with Adam, and read loss and accuracy of every
 //! batch. The loop in candle does not shuffle, which costs it less. With `--device cuda` the images are
-//! bytes in the memory of the host, and loss and accuracy are read once an epoch; with `--cuda-graphs`
-//! passes that repeat are CUDA graphs, in keros and with `torch.compile`.
+//! bytes in the memory of the host, and loss and accuracy are read once an epoch; passes that repeat are CUDA graphs, in
+//! keros and with `torch.compile`, unless `--no-cuda-graphs` says otherwise.
 
 #![allow(clippy::print_stdout, reason = "a bench shows its results")]
 
@@ -97,7 +97,7 @@ fn on_cpu() -> How {
         device: "cpu".to_owned(),
         precision: Precision::Float32,
         augment: false,
-        graphs: false,
+        graphs: true,
     }
 }
 

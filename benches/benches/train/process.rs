@@ -39,8 +39,8 @@ pub(crate) fn run(who: &str, mut command: Command, training: &Training) -> Resul
     if training.how.augment {
         command.arg("--augment");
     }
-    if training.how.graphs {
-        command.arg("--cuda-graphs");
+    if !training.how.graphs {
+        command.arg("--no-cuda-graphs");
     }
     if training.how.is_on_gpu() {
         command.args(["--precision", &training.how.precision.to_string()]);

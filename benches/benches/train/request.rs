@@ -55,7 +55,7 @@ impl Request {
         let mut models: Vec<Model> = Vec::new();
         let (mut batch_sizes, mut precisions) = (Vec::new(), Vec::new());
         let (mut device, mut epochs, mut images, mut rounds) = ("cpu".to_owned(), 3, None, 3);
-        let (mut augment, mut graphs, mut json, mut side) = (false, false, false, Side::Keros);
+        let (mut augment, mut graphs, mut json, mut side) = (false, true, false, Side::Keros);
         let mut peers: Vec<Peer> = Vec::new();
         let mut pythons = Pythons::default();
         let mut parser = lexopt::Parser::from_args(words);
@@ -69,7 +69,7 @@ impl Request {
                 Arg::Long("images") => images = Some(parser.value()?.parse()?),
                 Arg::Long("rounds") => rounds = parser.value()?.parse()?,
                 Arg::Long("augment") => augment = true,
-                Arg::Long("cuda-graphs") => graphs = true,
+                Arg::Long("no-cuda-graphs") => graphs = false,
                 Arg::Long("json") => json = true,
                 Arg::Long("side") => side = parser.value()?.string()?.parse()?,
                 Arg::Long("against") => {
@@ -98,8 +98,8 @@ impl Request {
                 "--precision is for GPUs, found --device {device}"
             );
             ensure!(
-                !graphs,
-                "--cuda-graphs is for GPUs, found --device {device}"
+                graphs,
+                "--no-cuda-graphs is for GPUs, found --device {device}"
             );
         }
         if augment {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{TensorError, Workspace};
 
-static GRAPHS: AtomicBool = AtomicBool::new(false);
+static GRAPHS: AtomicBool = AtomicBool::new(true);
 
 /// Lets GPUs be told of the passes of a network as CUDA graphs, or not.
 ///
@@ -13,12 +13,12 @@ static GRAPHS: AtomicBool = AtomicBool::new(false);
 /// then on one call starts all of its kernels. What cannot be a graph is started as ever: the values are the same to
 /// the bit.
 ///
-/// Off by default. Holds for the [recordings](Recording) that start after the call, on all threads and GPUs.
+/// On by default. Holds for the [recordings](Recording) that start after the call, on all threads and GPUs.
 ///
 /// ```
-/// assert!(!keros_tensor::cuda_graphs());
-/// keros_tensor::set_cuda_graphs(true);
 /// assert!(keros_tensor::cuda_graphs());
+/// keros_tensor::set_cuda_graphs(false);
+/// assert!(!keros_tensor::cuda_graphs());
 /// ```
 pub fn set_cuda_graphs(on: bool) {
     GRAPHS.store(on, Ordering::Relaxed);
@@ -45,7 +45,7 @@ pub fn cuda_graph_starts() -> u64 {
 /// Functions of this crate that read or write memory of the GPU in another way start what was recorded before. Other
 /// code does not know of it: around operations of candle on tensors of the GPU stands [`unrecorded`].
 ///
-/// On the CPU, without [`set_cuda_graphs`] and inside another recording it does nothing.
+/// On the CPU, with [`set_cuda_graphs`] switched off and inside another recording it does nothing.
 /// If it is dropped without [`finish`](Self::finish), as after an error, what is still recorded is not done.
 ///
 /// ```

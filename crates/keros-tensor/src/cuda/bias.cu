@@ -23,29 +23,46 @@ KERNELS(finish_by_4, (T *y, const float *bias, unsigned n, unsigned channels, in
     }
 })
 
+// Adds ROWS values, which are `step` apart, to a sum: all are read before the first is written.
+template <int ROWS, int N, class T>
+static __device__ __forceinline__ void add_rows(const Pack<T, N> *y, const Pack<T, N> *dy, Pack<T, N> *dz, unsigned at,
+                                                unsigned step, Pack<float, N> &sum) {
+    Pack<T, N> value[ROWS], output[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        value[i] = dy[at + i * step];
+    if (y) {
+        for (int i = 0; i < ROWS; i++)
+            output[i] = y[at + i * step];
+        for (int i = 0; i < ROWS; i++) {
+            for (int k = 0; k < N; k++)
+                value[i].at[k] = (float)output[i].at[k] > 0 ? (float)value[i].at[k] : 0.0f;
+            dz[at + i * step] = value[i];
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        for (int k = 0; k < N; k++)
+            sum.at[k] += (float)value[i].at[k];
+}
+
 // The sums of the columns of `dy`, each over `part` rows. With `y`, of its values where that is positive, which `dz`
 // gets; without `sums`, only these.
 //
 // A block has `width` threads side by side (a power of two, 32 at most), so that a warp reads whole lines, and as many
 // rows of them as there is room for; each thread adds up every so manyth row, and then they add up in pairs.
-KERNELS(column_sums, (const T *y, const T *dy, T *dz, float *sums, unsigned rows, unsigned columns, unsigned width,
-                      unsigned part), {
-    __shared__ float of_thread[BLOCK];
+template <int N, class T>
+static __device__ __forceinline__ void sum_columns(const Pack<T, N> *y, const Pack<T, N> *dy, Pack<T, N> *dz,
+                                                   Pack<float, N> *sums, Pack<float, N> *of_thread, unsigned rows,
+                                                   unsigned columns, unsigned width, unsigned part) {
     unsigned thread = threadIdx.x, lanes = BLOCK / width;
     unsigned column = blockIdx.x * width + thread % width;
     unsigned first = blockIdx.y * part, last = min(rows, first + part);
-    float sum = 0;
+    Pack<float, N> sum = {};
     if (column < columns) {
-        _Pragma("unroll 4")
-        for (unsigned row = first + thread / width; row < last; row += lanes) {
-            unsigned at = row * columns + column;
-            float value = dy[at];
-            if (y) {
-                value = (float)y[at] > 0 ? value : 0;
-                dz[at] = value;
-            }
-            sum += value;
-        }
+        unsigned row = first + thread / width;
+        for (; row + 3 * lanes < last; row += 4 * lanes)
+            add_rows<4>(y, dy, dz, row * columns + column, lanes * columns, sum);
+        for (; row < last; row += lanes)
+            add_rows<1>(y, dy, dz, row * columns + column, lanes * columns, sum);
     }
     if (!sums)
         return;
@@ -53,8 +70,22 @@ KERNELS(column_sums, (const T *y, const T *dy, T *dz, float *sums, unsigned rows
     for (unsigned half = BLOCK / 2; half >= width; half /= 2) {
         __syncthreads();
         if (thread < half)
-            of_thread[thread] += of_thread[thread + half];
+            for (int k = 0; k < N; k++)
+                of_thread[thread].at[k] += of_thread[thread + half].at[k];
     }
     if (thread < width && column < columns)
         sums[blockIdx.y * columns + column] = of_thread[thread];
+}
+
+#define PACKS(N) (const Pack<T, N> *)y, (const Pack<T, N> *)dy, (Pack<T, N> *)dz, (Pack<float, N> *)sums
+KERNELS(column_sums, (const T *y, const T *dy, T *dz, float *sums, unsigned rows, unsigned columns, unsigned width,
+                      unsigned part), {
+    __shared__ Pack<float, 1> of_thread[BLOCK];
+    sum_columns<1, T>(PACKS(1), of_thread, rows, columns, width, part);
+})
+// `columns` and `width` in fours.
+KERNELS(column_sums_by_4, (const T *y, const T *dy, T *dz, float *sums, unsigned rows, unsigned columns, unsigned width,
+                           unsigned part), {
+    __shared__ Four<float> of_thread[BLOCK];
+    sum_columns<4, T>(PACKS(4), of_thread, rows, columns, width, part);
 })

@@ -122,46 +122,60 @@ pub(crate) fn column_sums(
         return Ok(());
     }
     int(op, rows * columns)?;
-    let block = columns_of_block(columns);
-    let tiles = columns.div_ceil(block);
+    let is_by_4 = by_4(int(op, columns)?, &[y, dy, dz, sums]);
+    let side_by_side = if is_by_4 { columns / 4 } else { columns };
+    let block = columns_of_block(side_by_side);
+    let tiles = side_by_side.div_ceil(block);
     let (parts, part) = parts(rows, BLOCK / block, tiles);
     let start = |values: Values,
-                 y: u64,
-                 dy: u64,
-                 dz: u64,
+                 (y, dy, dz): (u64, u64, u64),
                  sums: u64,
-                 rows: usize,
-                 parts: usize,
-                 part: usize|
+                 (rows, parts, part): (usize, usize, usize)|
      -> Result<(), TensorError> {
         let threads = LaunchConfig {
             grid_dim: (tiles as u32, parts as u32, 1),
             ..blocks(1)
         };
-        let (rows, columns) = (int(op, rows)?, int(op, columns)?);
+        let (rows, columns) = (int(op, rows)?, int(op, side_by_side)?);
         let (block, part) = (int(op, block)?, int(op, part)?);
-        launch!(
-            gpu,
-            BIAS.column_sums of values,
-            threads,
-            y,
-            dy,
-            dz,
-            sums,
-            rows,
-            columns,
-            block,
-            part
-        );
+        if is_by_4 {
+            launch!(
+                gpu,
+                BIAS.column_sums_by_4 of values,
+                threads,
+                y,
+                dy,
+                dz,
+                sums,
+                rows,
+                columns,
+                block,
+                part
+            );
+        } else {
+            launch!(
+                gpu,
+                BIAS.column_sums of values,
+                threads,
+                y,
+                dy,
+                dz,
+                sums,
+                rows,
+                columns,
+                block,
+                part
+            );
+        }
         Ok(())
     };
     if parts == 1 || sums == 0 {
-        return start(values, y, dy, dz, sums, rows, parts, part);
+        return start(values, (y, dy, dz), sums, (rows, parts, part));
     }
     let partial = ws.take(&[parts, columns], DType::F32)?;
     let of_parts = gpu.address::<f32>(op, &partial)?;
-    start(values, y, dy, dz, of_parts, rows, parts, part)?;
-    start(Values::F32, 0, of_parts, 0, sums, parts, 1, parts)?;
+    start(values, (y, dy, dz), of_parts, (rows, parts, part))?;
+    start(Values::F32, (0, of_parts, 0), sums, (parts, 1, parts))?;
     ws.give(&partial);
     Ok(())
 }

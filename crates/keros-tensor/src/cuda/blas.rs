@@ -118,8 +118,13 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// Starts it, on a stream that is not the GPU's if one is given.
-    pub(crate) fn start(self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), TensorError> {
+    /// Makes sure that a library is there to note it on this stream.
+    pub(crate) fn prepare(self, gpu: &Gpu, notes: CUstream) -> Result<(), TensorError> {
+        with_library(gpu, Some(notes), |_| Ok(())).map_err(|error| self.failure(error))
+    }
+
+    /// Starts it, on the stream of notes if that is given.
+    pub(crate) fn start(self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), TensorError> {
         let compute = match self.tf32 {
             true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
@@ -137,7 +142,7 @@ impl Product {
         let (left, right, out) = (b.first as *const _, a.first as *const _, c.first as *mut _);
         // SAFETY: the caller of `product` gives matrices of these sizes, which nothing else on the stream uses in
         // between; cuBLAS checks the rest. The factors are read before the call returns.
-        with_library(gpu, stream, |handle| unsafe {
+        with_library(gpu, notes, |handle| unsafe {
             if self.groups == 1 {
                 result::gemm_ex(
                     handle,
@@ -188,76 +193,78 @@ impl Product {
                 )
             }
         })
-        .map_err(|error| {
-            // SAFETY: cuBLAS has a text, which it never frees, for every status.
-            let text = unsafe { CStr::from_ptr(sys::cublasGetStatusString(error.0)) };
-            failure(self.op, &format_args!("cuBLAS: {}", text.to_string_lossy()))
-        })
+        .map_err(|error| self.failure(error))
+    }
+
+    fn failure(self, error: CublasError) -> TensorError {
+        // SAFETY: cuBLAS has a text, which it never frees, for every status.
+        let text = unsafe { CStr::from_ptr(sys::cublasGetStatusString(error.0)) };
+        failure(self.op, &format_args!("cuBLAS: {}", text.to_string_lossy()))
     }
 }
 
-/// cuBLAS on each GPU, apart from candle's: whoever starts something holds the lock, also while it goes to another
-/// stream.
+/// cuBLAS on each GPU, apart from candle's: whoever starts something holds the lock.
 static LIBRARIES: Mutex<Vec<(DeviceId, Library)>> = Mutex::new(Vec::new());
 
 /// cuBLAS on one GPU, for as long as the program runs.
 struct Library {
     handle: sys::cublasHandle_t,
-    /// Memory that it works in, which a graph can name; 0 where there was none left, and cuBLAS takes its own.
-    workspace: u64,
+    /// What starts on the stream of notes, once there are some.
+    noting: Option<sys::cublasHandle_t>,
 }
 
-// SAFETY: the handle belongs to no thread; it is used by one at a time.
+// SAFETY: the handles belong to no thread; they are used by one at a time.
 unsafe impl Send for Library {}
-
-/// Bytes of the memory that cuBLAS works in: what it recommends for the largest GPUs.
-const WORKSPACE: usize = 32 << 20;
 
 impl Library {
     fn open(gpu: &Gpu) -> Result<Self, CublasError> {
-        let handle = result::create_handle()?;
-        // SAFETY: the context is current, and what is never read before it is written needs no values.
-        let workspace = unsafe { driver::result::malloc_sync(WORKSPACE) }.unwrap_or_default();
-        let library = Self { handle, workspace };
-        // Parts of a sum stay `f32` where what comes out is shorter.
-        let math = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-        // SAFETY: the handle lives.
-        unsafe { sys::cublasSetMathMode(handle, math) }.result()?;
-        library.use_stream(gpu.stream().cu_stream())?;
-        Ok(library)
+        Ok(Self {
+            handle: handle_on(gpu.stream().cu_stream())?,
+            noting: None,
+        })
     }
 
-    /// Has it start what comes on this stream.
-    fn use_stream(&self, stream: CUstream) -> Result<(), CublasError> {
-        // SAFETY: handle, stream and memory live.
-        unsafe {
-            result::set_stream(self.handle, stream.cast())?;
-            // The stream takes the memory from it.
-            match self.workspace {
-                0 => Ok(()),
-                first => {
-                    sys::cublasSetWorkspace_v2(self.handle, first as *mut _, WORKSPACE).result()
-                }
-            }
-        }
+    /// The handle for the GPU's stream, or for that of notes.
+    fn handle(&mut self, notes: Option<CUstream>) -> Result<sys::cublasHandle_t, CublasError> {
+        Ok(match (notes, self.noting) {
+            (None, _) => self.handle,
+            (Some(_), Some(noting)) => noting,
+            (Some(stream), None) => *self.noting.insert(handle_on(stream)?),
+        })
     }
 }
 
-/// Lets `start` use cuBLAS on this GPU, whose context is current, on a stream that is not the GPU's if one is given.
-fn with_library(
+/// Bytes of the memory that a handle works in: what cuBLAS recommends for the largest GPUs.
+const WORKSPACE: usize = 32 << 20;
+
+/// A handle that starts what it is asked for on this stream, with memory of its own to work in, which a graph can name.
+///
+/// One memory for all would not do: between the two kernels of a product whose sum is taken in parts, another thread may
+/// start a graph.
+fn handle_on(stream: CUstream) -> Result<sys::cublasHandle_t, CublasError> {
+    let handle = result::create_handle()?;
+    // Parts of a sum stay `f32` where what comes out is shorter.
+    let math = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    // SAFETY: the context is current, handle and stream live, and so does the memory, which is never read before it is
+    // written.
+    unsafe {
+        sys::cublasSetMathMode(handle, math).result()?;
+        result::set_stream(handle, stream.cast())?;
+        // After the stream, which takes it away. Where there is no memory left, cuBLAS takes its own.
+        if let Ok(workspace) = driver::result::malloc_sync(WORKSPACE) {
+            sys::cublasSetWorkspace_v2(handle, workspace as *mut _, WORKSPACE).result()?;
+        }
+    }
+    Ok(handle)
+}
+
+/// Lets `start` use cuBLAS on this GPU, whose context is current, on its stream or on that of notes.
+fn with_library<R>(
     gpu: &Gpu,
-    stream: Option<CUstream>,
-    start: impl FnOnce(sys::cublasHandle_t) -> Result<(), CublasError>,
-) -> Result<(), CublasError> {
+    notes: Option<CUstream>,
+    start: impl FnOnce(sys::cublasHandle_t) -> Result<R, CublasError>,
+) -> Result<R, CublasError> {
     let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
     let library = of_gpu(&mut libraries, gpu, Library::open)?;
-    let Some(stream) = stream else {
-        return start(library.handle);
-    };
-    let started = library
-        .use_stream(stream)
-        .and_then(|()| start(library.handle));
-    // Also after an error: what comes next is not for that stream.
-    library.use_stream(gpu.stream().cu_stream())?;
-    started
+    start(library.handle(notes)?)
 }

@@ -218,12 +218,21 @@ impl Commands {
 }
 
 impl Call {
-    /// Has the library start it, on a stream that is not the GPU's if one is given.
-    pub(crate) fn start(&self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), TensorError> {
+    /// Makes sure that the library can start it on the stream of notes.
+    pub(crate) fn prepare(&self, gpu: &Gpu, notes: CUstream) -> Result<(), TensorError> {
         match self {
-            Self::Product(product) => product.start(gpu, stream),
+            Self::Product(product) => product.prepare(gpu, notes),
             #[cfg(feature = "cudnn")]
-            Self::Convolve(convolve) => convolve.start(gpu, stream),
+            Self::Convolve(convolve) => convolve.prepare(gpu, notes),
+        }
+    }
+
+    /// Has the library start it, on the stream of notes if that is given.
+    pub(crate) fn start(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), TensorError> {
+        match self {
+            Self::Product(product) => product.start(gpu, notes),
+            #[cfg(feature = "cudnn")]
+            Self::Convolve(convolve) => convolve.start(gpu, notes),
         }
     }
 }

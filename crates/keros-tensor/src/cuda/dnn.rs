@@ -39,22 +39,38 @@ type Key = (Convolution, Direction, Values, bool);
 /// cuDNN on one GPU, for as long as the program runs.
 struct Library {
     handle: sys::cudnnHandle_t,
+    /// What starts on the stream of notes, once there are some: a handle keeps to its stream.
+    noting: Option<sys::cudnnHandle_t>,
     /// `None` where cuDNN has no way.
     plans: HashMap<Key, Option<Arc<Plan>>>,
 }
 
-// SAFETY: handle and descriptors belong to no thread; they are used by one at a time.
+// SAFETY: handles and descriptors belong to no thread; they are used by one at a time.
 unsafe impl Send for Library {}
+
+/// A handle that starts what it is asked for on this stream.
+fn handle_on(stream: CUstream) -> Result<sys::cudnnHandle_t, CudnnError> {
+    let handle = result::create_handle()?;
+    // SAFETY: the handle is new. Its stream is that of the tensors of its device, or of notes, and lives as long.
+    unsafe { result::set_stream(handle, stream.cast()) }?;
+    Ok(handle)
+}
 
 impl Library {
     fn open(gpu: &Gpu) -> Result<Self, CudnnError> {
-        let handle = result::create_handle()?;
-        let stream = gpu.stream().cu_stream();
-        // SAFETY: the handle is new, and used with tensors of this device only, which keep its stream.
-        unsafe { result::set_stream(handle, stream.cast()) }?;
         Ok(Self {
-            handle,
+            handle: handle_on(gpu.stream().cu_stream())?,
+            noting: None,
             plans: HashMap::new(),
+        })
+    }
+
+    /// The handle for the GPU's stream, or for that of notes.
+    fn handle(&mut self, notes: Option<CUstream>) -> Result<sys::cudnnHandle_t, CudnnError> {
+        Ok(match (notes, self.noting) {
+            (None, _) => self.handle,
+            (Some(_), Some(noting)) => noting,
+            (Some(stream), None) => *self.noting.insert(handle_on(stream)?),
         })
     }
 
@@ -198,26 +214,24 @@ impl Convolve {
         }
     }
 
-    /// Starts it, on a stream that is not the GPU's if one is given.
-    pub(crate) fn start(&self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), TensorError> {
-        self.run(gpu, stream)
+    /// Makes sure that a library is there to note it on this stream.
+    pub(crate) fn prepare(&self, gpu: &Gpu, notes: CUstream) -> Result<(), TensorError> {
+        with_library(gpu, |library| library.handle(Some(notes)).map(drop))
             .map_err(|error| refusal(self.op, error))
     }
 
-    fn run(&self, gpu: &Gpu, stream: Option<CUstream>) -> Result<(), CudnnError> {
+    /// Starts it, on the stream of notes if that is given.
+    pub(crate) fn start(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), TensorError> {
+        self.run(gpu, notes)
+            .map_err(|error| refusal(self.op, error))
+    }
+
+    fn run(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), CudnnError> {
         with_library(gpu, |library| {
-            let handle = library.handle;
+            let handle = library.handle(notes)?;
             // SAFETY: the tensors are as large as the descriptors of the plan say, and stay in use on the GPU's
             // stream only. The handle is this thread's as long as it holds the library.
-            unsafe {
-                let Some(stream) = stream else {
-                    return self.plan.run(handle, self.addresses);
-                };
-                result::set_stream(handle, stream.cast())?;
-                let ran = self.plan.run(handle, self.addresses);
-                result::set_stream(handle, gpu.stream().cu_stream().cast())?;
-                ran
-            }
+            unsafe { self.plan.run(handle, self.addresses) }
         })
     }
 }

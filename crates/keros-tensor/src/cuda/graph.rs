@@ -4,11 +4,12 @@
 //! libraries come, on the same memory, they become a graph, a chain of one node for each. From then on only the
 //! parameters of kernels that have changed, such as the seed of a dropout, are set anew before it is started.
 //!
-//! A call of a library becomes the graph of what the library starts on a stream that only notes it, which is one of
-//! its own: the stream of the GPU is used by other threads, and nothing may be noted there that is meant to be done.
+//! A call of a library becomes the graph of what the library starts on a stream that only notes it. Stream and
+//! handles of the libraries are apart from those of what is meant to be done, which other threads do meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::driver::sys::{
     self, CUDA_GRAPH_INSTANTIATE_PARAMS, CUDA_KERNEL_NODE_PARAMS, CUDA_MEMSET_NODE_PARAMS, CUgraph,
     CUgraphExec, CUgraphInstantiateResult, CUgraphNode, CUstreamCaptureMode,
@@ -17,7 +18,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, Launch
 
 use super::command::{Call, Command, Commands, Recorded, Zero};
 use super::host::SideStream;
-use super::{Gpu, failure, recording};
+use super::{Gpu, failure, of_gpu, recording};
 use crate::TensorError;
 
 /// Fewer commands are started one by one.
@@ -26,12 +27,13 @@ const LEAST: usize = 4;
 /// the last ones, or none of them would come again before it is forgotten.
 const MOST: usize = 256;
 
+/// Where calls of libraries are noted on each GPU, for as long as the program runs: whoever notes one holds the lock.
+static NOTES: Mutex<Vec<(DeviceId, SideStream)>> = Mutex::new(Vec::new());
+
 /// The recordings of a workspace, the latest last.
 #[derive(Default)]
 pub(crate) struct Graphs {
     known: Vec<Known>,
-    /// Where calls of libraries are noted.
-    notes: Option<SideStream>,
 }
 
 struct Known {
@@ -69,7 +71,7 @@ impl Graphs {
             return Ok(());
         };
         let mut known = self.known.remove(at);
-        if known.start(gpu, &mut self.notes, commands).is_err() {
+        if known.start(gpu, commands).is_err() {
             known.state = State::Refused;
         }
         let is_done = matches!(known.state, State::Made(_));
@@ -83,12 +85,7 @@ impl Graphs {
 
 impl Known {
     /// Starts the graph, which is made first if there is none.
-    fn start(
-        &mut self,
-        gpu: &Gpu,
-        notes: &mut Option<SideStream>,
-        commands: &mut Commands,
-    ) -> Result<(), TensorError> {
+    fn start(&mut self, gpu: &Gpu, commands: &mut Commands) -> Result<(), TensorError> {
         match &mut self.state {
             State::Refused => return Ok(()),
             State::Made(graph) => {
@@ -96,12 +93,7 @@ impl Known {
                 graph.start(gpu)?;
             }
             State::Seen => {
-                let stream = gpu.stream();
-                let notes = match notes {
-                    Some(notes) => notes,
-                    None => notes.insert(SideStream::new(stream.context())?),
-                };
-                let graph = Graph::new(gpu, notes, commands)?;
+                let graph = Graph::new(gpu, commands)?;
                 graph.start(gpu)?;
                 self.state = State::Made(graph);
             }
@@ -122,8 +114,8 @@ struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    fn new(gpu: &Gpu, notes: &SideStream, commands: &Commands) -> Result<Self, TensorError> {
-        let nodes = Nodes::new(gpu, notes, commands)?;
+    fn new(gpu: &Gpu, commands: &Commands) -> Result<Self, TensorError> {
+        let nodes = Nodes::new(gpu, commands)?;
         let mut exec = std::ptr::null_mut();
         let mut how = CUDA_GRAPH_INSTANTIATE_PARAMS {
             flags: 0,
@@ -184,14 +176,14 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn new(gpu: &Gpu, notes: &SideStream, commands: &Commands) -> Result<Self, TensorError> {
+    fn new(gpu: &Gpu, commands: &Commands) -> Result<Self, TensorError> {
         let context = gpu.stream().context().clone();
         let mut nodes = Self::empty(&context)?;
         for command in commands.iter() {
             let node = match command {
                 Command::Kernel(kernel) => nodes.kernel(kernel, commands),
                 Command::Zero(zero) => nodes.zero(*zero),
-                Command::Call(call) => nodes.call(gpu, notes, call),
+                Command::Call(call) => nodes.call(gpu, call),
             };
             nodes.list.push(node?);
         }
@@ -266,11 +258,16 @@ impl Nodes {
     }
 
     /// The graph of what a library starts, as one node.
-    fn call(&self, gpu: &Gpu, notes: &SideStream, call: &Call) -> Result<CUgraphNode, TensorError> {
-        let stream = notes.raw();
+    fn call(&self, gpu: &Gpu, call: &Call) -> Result<CUgraphNode, TensorError> {
+        let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = of_gpu(&mut notes, gpu, |gpu| {
+            SideStream::new(gpu.stream().context())
+        })?
+        .raw();
+        call.prepare(gpu, stream)?;
         // Relaxed: a library may ask the driver for memory of its own meanwhile.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        // SAFETY: the stream lives, and nobody else uses it.
+        // SAFETY: the stream lives, and is used under the lock.
         unsafe { result::stream::begin_capture(stream, mode) }.map_err(|error| refused(&error))?;
         let started = call.start(gpu, Some(stream));
         // SAFETY: what was begun is ended, whatever came of it.
