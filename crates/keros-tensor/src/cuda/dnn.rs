@@ -124,23 +124,32 @@ pub(crate) fn convolve(
     let Some(mut plan) = found.map_err(|error| refusal(op, error))? else {
         return Ok(false);
     };
-    let memory = loop {
-        match ws.take(&[plan.workspace], DType::U8) {
-            Err(error @ TensorError::OutOfMemory { .. }) if plan.workspace > 0 => {
-                let less = with_library(gpu, |library| {
-                    library.plan_with_less(&key, &padded, plan.workspace - 1)
-                });
-                plan = less.map_err(|error| refusal(op, error))?.ok_or(error)?;
-            }
-            taken => break taken?,
-        }
-    };
-
     let (patch, outputs) = (convolution.patch(), convolution.outputs as usize);
     let filter = ws.take(&[outputs, patch], values.dtype())?;
     let image = match padded.is_plain() {
         true => x.clone(),
         false => ws.take(&padded.shape(), values.dtype())?,
+    };
+    let give_back = |ws: &mut Workspace| {
+        ws.give(&filter);
+        if !padded.is_plain() {
+            ws.give(&image);
+        }
+    };
+    let memory = loop {
+        match ws.take(&[plan.workspace], DType::U8) {
+            Err(TensorError::OutOfMemory { .. }) if plan.workspace > 0 => {
+                let less = with_library(gpu, |library| {
+                    library.plan_with_less(&key, &padded, plan.workspace - 1)
+                });
+                let Some(less) = less.map_err(|error| refusal(op, error))? else {
+                    give_back(ws);
+                    return Ok(false);
+                };
+                plan = less;
+            }
+            taken => break taken?,
+        }
     };
     if direction != Direction::Weights {
         transpose(gpu, op, w, &filter, (patch, outputs))?;
@@ -165,11 +174,8 @@ pub(crate) fn convolve(
     if ran && direction == Direction::Inputs && !padded.is_plain() {
         padded.crop(gpu, op, &image, x)?;
     }
-    ws.give(&filter);
+    give_back(ws);
     ws.give(&memory);
-    if !padded.is_plain() {
-        ws.give(&image);
-    }
     Ok(ran)
 }
 
