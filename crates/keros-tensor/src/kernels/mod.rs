@@ -110,9 +110,7 @@ pub use label_loss::{Circle, LabelLoss, circle_loss, label_loss};
 pub use log_softmax::{log_softmax, log_softmax_backward};
 #[cfg(feature = "cuda")]
 pub(crate) use loss::LossRows;
-pub use loss::{
-    categorical_cross_entropy, check_labels, correct, count_correct, softmax_cross_entropy,
-};
+pub use loss::{categorical_cross_entropy, check_labels, correct, softmax_cross_entropy};
 pub use merge::{MergeOp, merge, merge_backward};
 pub use muon::{Muon, muon_update};
 pub use noise::{gaussian_dropout, gaussian_noise};
