@@ -9,7 +9,7 @@ use crate::support::{
 use crate::test_device::test_device;
 
 /// Less than a vector, rests of vectors, several tasks, several matrices.
-const SHAPES: [&[usize]; 8] = [
+const SHAPES: [&[usize]; 9] = [
     &[1],
     &[45],
     &[40_003],
@@ -18,6 +18,7 @@ const SHAPES: [&[usize]; 8] = [
     &[700, 50],
     &[3, 2, 5, 17],
     &[2, 3, 20_001],
+    &[9, 9_001],
 ];
 
 fn squares(x: &[f64]) -> f64 {
@@ -207,6 +208,38 @@ fn adafactor_matches_the_formula() {
                 case.check(5e-6);
             });
         }
+    }
+}
+
+/// As a matrix has whose layer is behind a ReLU that is never above 0, and of which a class is never asked for.
+#[test]
+fn a_row_and_a_column_without_gradients_are_finite_in_adafactor() {
+    let shape = [20, 33];
+    for size in [1.0, 1e-8, 1e10] {
+        same_bits_on_every_path(|| {
+            let ws = &mut Workspace::new(test_device());
+            let mut case = Case::new(&shape, &[&[20], &[33]]);
+            let before = case.w64.clone();
+            for t in 1..=3_i32 {
+                let numbers = Adafactor {
+                    rate: 0.05,
+                    beta2: 1.0 - f64::from(t).powf(-0.8),
+                    epsilon1: 1e-30,
+                    epsilon2: 1e-3,
+                    clip_threshold: 1.0,
+                };
+                let mut g = flat(&random(10 + t as u64, &shape));
+                for (i, g) in g.iter_mut().enumerate() {
+                    let is_dead = i / 33 == 7 || i % 33 == 12;
+                    *g = if is_dead { 0.0 } else { *g * size };
+                }
+                let g = tensor(&g, &shape);
+                adafactor(&mut case, &shape, &flat64(&g), numbers);
+                adafactor_update(ws, &[case.update(&g)], numbers).unwrap();
+            }
+            check_close("w", &case.w, &case.w64, 5e-6);
+            assert_eq!(f64::from(flat(&case.w)[7 * 33 + 12]), before[7 * 33 + 12]);
+        });
     }
 }
 
