@@ -372,3 +372,9 @@ KERNEL(factored_direction_f32, (float *g, const float *r, const float *c, const 
         g[i] = g[i] * by_row / sqrtf(of_column);
     }
 }
+
+// a I + b gram + c square in the place of a square matrix of this many rows.
+KERNEL(muon_polynomial_f32, (float *square, const float *gram, long long n, unsigned size, float a, float b, float c)) {
+    FOR_EACH(i, n)
+        square[i] = b * gram[i] + c * square[i] + (i / size == i % size ? a : 0.0f);
+}

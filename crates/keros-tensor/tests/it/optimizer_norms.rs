@@ -1,7 +1,9 @@
 //! Updates that depend on the whole of a parameter, against Keras's formulas in double precision.
 
-use keros_tensor::kernels::{Adafactor, Muon, Update, adafactor_update, lamb_update, muon_update};
-use keros_tensor::{Tensor, Workspace};
+use keros_tensor::kernels::{
+    Adafactor, Muon, Update, adafactor_update, fill, lamb_update, muon_update,
+};
+use keros_tensor::{DType, Tensor, Workspace};
 
 use crate::support::{
     check_close, flat, flat64, on_every_path, random, same_bits_on_every_path, tensor,
@@ -329,6 +331,34 @@ fn muon_matches_the_formula() {
             });
         }
     }
+}
+
+#[test]
+fn muon_without_steps_goes_along_the_momentum() {
+    let ws = &mut Workspace::new(test_device());
+    let (w, m) = (tensor(&[1.0; 6], &[2, 3]), tensor(&[0.0; 6], &[2, 3]));
+    let numbers = Muon {
+        lr: 0.5,
+        momentum: 0.9,
+        nesterov: false,
+        coefficients: [3.0, -4.0, 2.0],
+        steps: 0,
+        rms_rate: None,
+    };
+    let g = ws.take(&[2, 3], DType::F32).unwrap();
+    fill(&g, 2.0).unwrap();
+    let update = Update {
+        param: &w,
+        grad: &g,
+        state: std::slice::from_ref(&m),
+    };
+    muon_update(ws, &[update], numbers).unwrap();
+    let along = 1.0 / 6_f64.sqrt();
+    check_close("w", &w, &[1.0 - 0.5 * along; 6], 1e-6);
+    // The gradient is still the caller's.
+    let other = ws.take(&[2, 3], DType::F32).unwrap();
+    fill(&other, 7.0).unwrap();
+    check_close("g", &g, &[along; 6], 1e-6);
 }
 
 #[test]
