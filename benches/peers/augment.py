@@ -11,6 +11,8 @@ import time
 
 BATCH = 32
 SECONDS = 0.7
+# After which a process that says nothing has failed.
+PATIENCE_S = 60
 
 
 # The augmentation, in the words of Keras.
@@ -140,16 +142,16 @@ def in_two_processes(measure):
     """The sum of what two processes find at the same time. Their images stay where they are: what it costs to bring
     them to the one that trains is not in it."""
     fork = multiprocessing.get_context("fork")
-    ready, found = fork.Barrier(2), fork.Queue()
+    ready, found = fork.Barrier(2, timeout=PATIENCE_S), fork.Queue()
 
     def run():
         ready.wait()
         found.put(measure())
 
-    processes = [fork.Process(target=run) for _ in range(2)]
+    processes = [fork.Process(target=run, daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
-    both = sum(found.get(timeout=60) for _ in processes)
+    both = sum(found.get(timeout=PATIENCE_S) for _ in processes)
     for process in processes:
         process.join()
     return both

@@ -9,6 +9,7 @@ import json
 import os
 import statistics
 import sys
+import time
 
 import augment
 

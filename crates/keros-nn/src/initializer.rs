@@ -1,6 +1,7 @@
 //! How parameters begin.
 
 use crate::error::NnError;
+use crate::layers::finite;
 use keros_tensor::{Device, Shape, Stream, Tensor};
 use std::str::FromStr;
 
@@ -302,13 +303,6 @@ impl Initializer {
             }
         }
         Ok(Tensor::from_vec(values, Shape::from(shape), device)?)
-    }
-}
-
-fn finite(what: &str, number: f32) -> Result<(), NnError> {
-    match number.is_finite() {
-        true => Ok(()),
-        false => Err(NnError::argument(what, "a finite number", number)),
     }
 }
 

@@ -225,10 +225,13 @@ impl<'p, V: Stored> Filler<'p, V> {
         let values: Vec<_> = self
             .values
             .into_iter()
-            .map(|(param, value)| Ok((param, value.read(path)?)))
+            .map(|(param, value)| {
+                let value = value.read(path)?;
+                Ok((param, value.to_device(param.value().device())?))
+            })
             .collect::<Result<_, TensorError>>()?;
         for (param, value) in values {
-            param.set(&value.to_device(param.value().device())?)?;
+            param.set(&value)?;
         }
         Ok(self.report)
     }

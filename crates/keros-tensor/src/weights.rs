@@ -70,10 +70,14 @@ pub fn set_params(
     path: &Path,
 ) -> Result<(), TensorError> {
     check_params(params, tensors, path)?;
-    for (name, tensor) in tensors {
-        if let Some(param) = params.by_name(name) {
-            param.set(&tensor.to_device(param.value().device())?)?;
-        }
+    let pairs = tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((params.by_name(name)?, tensor)));
+    let values = pairs
+        .map(|(param, tensor)| Ok((param, tensor.to_device(param.value().device())?)))
+        .collect::<Result<Vec<_>, TensorError>>()?;
+    for (param, value) in values {
+        param.set(&value)?;
     }
     Ok(())
 }

@@ -358,3 +358,15 @@ fn a_version_that_the_workspace_has_not_is_found() -> Result<()> {
     check_broken(&violations, &["has a 1.0.1"]);
     Ok(())
 }
+
+#[test]
+fn a_name_that_no_script_defines_is_found() -> Result<()> {
+    let check = |text: &str| rules::names_undefined(&source("a.py", text));
+    let whole = "import sys\nlater = lambda: THERE\nTHERE = [len(x) for x in sys.argv]\n";
+    let broken = "def run(path):\n    return time.time() - len(path)\n";
+    if let Some((whole, broken)) = check(whole)?.zip(check(broken)?) {
+        check_kept(&whole);
+        check_broken(&broken, &["a.py", "`time`"]);
+    }
+    Ok(())
+}

@@ -97,13 +97,24 @@ fn the_guide_for_users_of_keras_lists_every_layer_loss_metric_and_optimizer() ->
 
 #[test]
 fn only_keros_tensor_asks_for_cuda() -> Result<()> {
-    check(&rules::cuda_elsewhere(&Workspace::read()?.sources()?));
+    check(&rules::cuda_elsewhere(&Workspace::read()?.sources("rs")?));
     Ok(())
 }
 
 #[test]
 fn every_source_file_says_why_it_exists() -> Result<()> {
-    check(&rules::no_module_comment(&Workspace::read()?.sources()?));
+    check(&rules::no_module_comment(
+        &Workspace::read()?.sources("rs")?,
+    ));
+    Ok(())
+}
+
+#[test]
+fn scripts_in_python_use_no_name_that_nobody_defines() -> Result<()> {
+    match rules::names_undefined(&Workspace::read()?.sources("py")?)? {
+        Some(violations) => check(&violations),
+        None => eprintln!("NOT RUN: there is no python3 to read scripts"),
+    }
     Ok(())
 }
 

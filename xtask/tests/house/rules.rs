@@ -1,8 +1,10 @@
 //! The rules, each a function from a part of the workspace to the lines that say what breaks it and what to do.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{ErrorKind, Write as _};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::DependencyKind;
 
 use super::workspace::{Front, Graph, Manifest, Package, Source};
@@ -447,4 +449,35 @@ pub(crate) fn no_module_comment(sources: &[Source]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// No test runs the scripts of the benchmarks, which need libraries: each name that they use is defined, or a
+/// builtin. `None` where there is no `python3` to tell.
+pub(crate) fn names_undefined(scripts: &[Source]) -> Result<Option<Vec<String>>> {
+    let mut violations = Vec::new();
+    for Source { path, text } in scripts {
+        let python = Command::new("python3")
+            .args(["-c", include_str!("names.py")])
+            .env("PYTHONUTF8", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut python = match python {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            python => python.context("cannot start python3")?,
+        };
+        let mut input = python.stdin.take().context("python3 has no input")?;
+        input.write_all(text.as_bytes())?;
+        drop(input);
+        let output = python.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{path}: {said}");
+        let names = String::from_utf8_lossy(&output.stdout);
+        let undefined = names.lines();
+        violations.extend(undefined.map(|name| format!("{path}: define or import `{name}`")));
+    }
+    Ok(Some(violations))
 }

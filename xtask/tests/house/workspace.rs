@@ -48,7 +48,7 @@ pub(crate) struct Manifest {
     pub(crate) table: toml::Table,
 }
 
-/// One `.rs` file of a member; the path starts at the workspace root and has `/` on every platform.
+/// One source file of a member; the path starts at the workspace root and has `/` on every platform.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) path: String,
@@ -159,15 +159,21 @@ impl Workspace {
         Ok((lock(&self.root.join("Cargo.lock"))?, locks))
     }
 
-    pub(crate) fn sources(&self) -> Result<Vec<Source>> {
+    /// The files of the members that end so: `rs`, or `py`.
+    pub(crate) fn sources(&self, ending: &str) -> Result<Vec<Source>> {
         let mut sources = Vec::new();
         for folder in &self.folders {
-            self.collect_sources(folder, &mut sources)?;
+            self.collect_sources(folder, ending, &mut sources)?;
         }
         Ok(sources)
     }
 
-    fn collect_sources(&self, folder: &Path, sources: &mut Vec<Source>) -> Result<()> {
+    fn collect_sources(
+        &self,
+        folder: &Path,
+        ending: &str,
+        sources: &mut Vec<Source>,
+    ) -> Result<()> {
         let entries =
             fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
         for entry in entries {
@@ -176,9 +182,9 @@ impl Workspace {
             if entry.file_type()?.is_dir() {
                 let name = entry.file_name();
                 if name != "target" && !name.to_string_lossy().starts_with('.') {
-                    self.collect_sources(&path, sources)?;
+                    self.collect_sources(&path, ending, sources)?;
                 }
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|of_path| of_path == ending) {
                 sources.push(Source {
                     text: read(&path)?,
                     path: self.relative(&path),

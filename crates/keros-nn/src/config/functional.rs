@@ -310,15 +310,19 @@ fn key(value: &Value) -> Option<Key> {
     }
 }
 
-/// Makes names different: of several outputs of a layer `x`, all but the first are `x_1`, `x_2`, ….
+/// Makes names different: of several outputs of a layer `x`, all but the first are `x_1`, `x_2`, …, as far as no
+/// other output has these names.
 fn number_repeated(outputs: &mut [(String, Key)]) {
-    let mut taken = HashSet::new();
+    let mut taken: HashSet<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
+    let mut seen = HashSet::new();
     for (name, _) in outputs {
-        let layer = name.clone();
-        let mut number = 0;
-        while !taken.insert(name.clone()) {
-            number += 1;
-            *name = format!("{layer}_{number}");
+        if seen.insert(name.clone()) {
+            continue;
+        }
+        let numbered = |number: u64| format!("{name}_{number}");
+        let free = (1..).map(numbered).find(|free| taken.insert(free.clone()));
+        if let Some(free) = free {
+            *name = free;
         }
     }
 }

@@ -91,7 +91,7 @@ impl Graph {
     ///
     /// Inputs are called as their layers, and take `f32` in batches of any size, whatever type and size
     /// Keras was told; outputs are called as Keras calls them in a dictionary, or else as their layers,
-    /// where a second output of a layer `x` is `x_1`.
+    /// where a second output of a layer `x` is `x_1`, or the next number that no other output has.
     ///
     /// # Errors
     /// Text that is no such network; a layer, by name, with an unknown class or argument, an argument

@@ -166,7 +166,7 @@ fn axis_of_batch(axis: isize, sample: &[usize]) -> Result<usize, NnError> {
 }
 
 /// A number that is no NaN and not infinite.
-fn finite(what: &str, number: f32) -> Result<f32, NnError> {
+pub(crate) fn finite(what: &str, number: f32) -> Result<f32, NnError> {
     match number.is_finite() {
         true => Ok(number),
         false => Err(NnError::argument(what, "a finite number", number)),

@@ -52,8 +52,6 @@ macro_rules! pooling {
     (
         $(#[$doc:meta])*
         $layer:ident, $class:literal;
-        required $($required:ident)?;
-        optional $($optional:ident)*;
         $forward:item
         $backward:item
     ) => {
@@ -97,8 +95,8 @@ macro_rules! pooling {
 
         arguments! {
             $layer = $layer::new(2);
-            required $($required)?;
-            optional $($optional)*;
+            required;
+            optional pool_size strides padding common;
             only "data_format" = "channels_last";
         }
 
@@ -127,8 +125,6 @@ pooling! {
     /// The maximum of each window over the steps of a sequence, Keras's `MaxPooling1D`. The gradient goes to the first
     /// maximum of a window; padding never wins.
     MaxPooling1D, "MaxPooling1D";
-    required;
-    optional pool_size strides padding common;
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let spec = &self.built()?.spec;
@@ -155,8 +151,6 @@ pooling! {
     /// The mean of each window over the steps of a sequence, Keras's `AveragePooling1D`. Padding is not counted: a
     /// window over the border is divided by the number of its steps inside.
     AveragePooling1D, "AveragePooling1D";
-    required pool_size;
-    optional strides padding common;
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, NnError> {
         let spec = &self.built()?.spec;

@@ -1,6 +1,6 @@
 //! Adafactor.
 
-use super::{RuleOptimizer, Slot, UpdateRule, numbers, positive};
+use super::{RuleOptimizer, Slot, UpdateRule, not_positive, numbers, positive};
 use crate::error::NnError;
 use keros_tensor::kernels::{self, Update};
 use keros_tensor::{Param, Workspace};
@@ -43,10 +43,7 @@ impl Adafactor {
     /// # Errors
     /// A number that is positive or not finite.
     pub fn beta_2_decay(self, beta_2_decay: f64) -> Result<Adafactor, NnError> {
-        if !(beta_2_decay <= 0.0 && beta_2_decay.is_finite()) {
-            let expected = "a finite number that is not positive";
-            return Err(NnError::argument("beta_2_decay", expected, beta_2_decay));
-        }
+        let beta_2_decay = not_positive("beta_2_decay", beta_2_decay)?;
         Ok(self.change(|rule| rule.beta_2_decay = beta_2_decay))
     }
 
@@ -79,9 +76,9 @@ macro_rules! setters {
 setters! {
     /// The ε₁ that is added to squares of gradients, a positive number of `f32`.
     epsilon_1;
-    /// The ε₂, as small as which parameters count as large.
+    /// The ε₂: a parameter with a smaller root mean square is updated as if it had this one.
     epsilon_2;
-    /// The largest root mean square of a direction, longer ones of which are shortened.
+    /// The largest root mean square of an update before the learning rate; a longer one is shortened to it.
     clip_threshold;
 }
 

@@ -1,6 +1,6 @@
 //! FTRL.
 
-use super::{RuleOptimizer, UpdateRule, numbers};
+use super::{RuleOptimizer, UpdateRule, not_positive, numbers};
 use crate::error::NnError;
 use crate::schedule::not_negative;
 use keros_tensor::Workspace;
@@ -47,10 +47,7 @@ impl Ftrl {
     /// # Errors
     /// A number that is positive or not finite.
     pub fn learning_rate_power(self, power: f64) -> Result<Ftrl, NnError> {
-        if !(power <= 0.0 && power.is_finite()) {
-            let expected = "a finite number that is not positive";
-            return Err(NnError::argument("learning_rate_power", expected, power));
-        }
+        let power = not_positive("learning_rate_power", power)?;
         Ok(self.change(|rule| rule.power = power))
     }
 }

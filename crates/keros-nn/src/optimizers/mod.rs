@@ -285,8 +285,15 @@ fn positive(what: &str, value: f64) -> Result<f64, NnError> {
     Err(NnError::argument(what, "a positive finite number", value))
 }
 
-/// A share that is never 0: a momentum of 0 has no state, so that it is neither set nor taken back, and
-/// Lion's makes no use of its own.
+fn not_positive(what: &str, value: f64) -> Result<f64, NnError> {
+    if value <= 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    let expected = "a finite number that is not positive";
+    Err(NnError::argument(what, expected, value))
+}
+
+/// A share that is never 0, as that of a momentum: with 0 an optimizer has other state, or none.
 fn positive_share(what: &str, value: f64) -> Result<f64, NnError> {
     if value > 0.0 && value <= 1.0 {
         return Ok(value);

@@ -148,6 +148,17 @@ enum Clip {
     Value(f64),
 }
 
+/// Clips the gradients in place.
+fn clip_gradients(scratch: &mut Workspace, grads: &[&Tensor], clip: Clip) -> Result<(), NnError> {
+    match clip {
+        Clip::Value(limit) => kernels::clamp(grads, limit)?,
+        Clip::Norm(limit) => kernels::clip_norms(scratch, grads, limit)?,
+        // As in Keras, one gradient that is not finite makes all of them NaN.
+        Clip::GlobalNorm(limit) => kernels::clip_global_norm(scratch, grads, limit)?,
+    }
+    Ok(())
+}
+
 impl Clip {
     /// Its argument and the limit.
     fn number(mut self) -> (&'static str, f64) {
@@ -219,8 +230,8 @@ impl<R: UpdateRule> RuleOptimizer<R> {
     }
 
     /// Decoupled weight decay: `w -= w · weight_decay · learning_rate` before each update, for all
-    /// trainable parameters but those [excluded](Self::exclude_from_weight_decay). Default: none;
-    /// 0.004 for AdamW.
+    /// trainable parameters but those [excluded](Self::exclude_from_weight_decay). Default: none; 0.004 for
+    /// AdamW and Muon, of which see also [`adam_weight_decay`](crate::Muon::adam_weight_decay).
     ///
     /// # Errors
     /// A number that is negative or not finite.
@@ -413,10 +424,12 @@ impl<R: UpdateRule> RuleOptimizer<R> {
             .filter_map(|(param, state)| Some((param.grad(), state.accumulator.as_ref()?)))
             .collect();
         kernels::mean_of_accumulated(&accumulated, self.accumulated_batches)?;
-        self.clip_gradients(params)?;
-        self.decay_weights(params, learning_rate)?;
         let gradients = trained_gradients(params);
         let mut scratch = scratch_for(&gradients, self.scratch.take());
+        if let Some(clip) = self.clip {
+            clip_gradients(&mut scratch, &gradients, clip)?;
+        }
+        self.decay_weights(params, learning_rate)?;
         let updates: Vec<Update<'_>> = self
             .trained(params)
             .map(|(param, state)| Update {
@@ -448,22 +461,6 @@ impl<R: UpdateRule> RuleOptimizer<R> {
         for (decay, group) in groups {
             kernels::weight_decay(&group, decay * learning_rate)?;
         }
-        Ok(())
-    }
-
-    fn clip_gradients(&mut self, params: &Params) -> Result<(), NnError> {
-        let Some(clip) = self.clip else {
-            return Ok(());
-        };
-        let grads = trained_gradients(params);
-        let mut scratch = scratch_for(&grads, self.scratch.take());
-        match clip {
-            Clip::Value(limit) => kernels::clamp(&grads, limit)?,
-            Clip::Norm(limit) => kernels::clip_norms(&mut scratch, &grads, limit)?,
-            // As in Keras, one gradient that is not finite makes all of them NaN.
-            Clip::GlobalNorm(limit) => kernels::clip_global_norm(&mut scratch, &grads, limit)?,
-        }
-        self.scratch = Some(scratch);
         Ok(())
     }
 
@@ -586,6 +583,11 @@ impl<R: UpdateRule> Optimizer for RuleOptimizer<R> {
             self.update_averages(params, average)?;
         }
         self.batches += 1;
+        Ok(())
+    }
+
+    fn skip_step(&mut self, _: &Params) -> Result<(), NnError> {
+        self.unscaled = false;
         Ok(())
     }
 

@@ -609,7 +609,7 @@ fn several_outputs_of_a_layer_are_numbered() {
         let ports = network.outputs().iter();
         ports.map(|port| port.name.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(names(&network), ["encoder", "encoder_1", "encoder_1_1"]);
+    assert_eq!(names(&network), ["encoder", "encoder_2", "encoder_1"]);
     assert_eq!(network.params().num_elements(true), 2 * (2 * 3 + 3));
     let json = network.to_json().unwrap();
     let mut again = Graph::from_json(&json, test_device(), 2).unwrap();

@@ -41,7 +41,7 @@ KERNEL(scale_and_offset_f32, (const float *x, float *y, long long n, float scale
 struct HostNumbers {
     float at[NUMBERS];
 };
-// HostNumbers of the host into memory of the GPU. They travel with the start of the kernel, which nobody waits for.
+// Numbers of the host into memory of the GPU. They travel with the start of the kernel, which nobody waits for.
 KERNEL(numbers_f32, (HostNumbers numbers, float *to, int n)) {
     FOR_EACH(i, n) to[i] = numbers.at[i];
 }

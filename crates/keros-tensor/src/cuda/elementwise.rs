@@ -141,7 +141,7 @@ struct HostNumbers([f32; NUMBERS]);
 // SAFETY: the struct HostNumbers of elementwise.cu.
 unsafe impl DeviceRepr for HostNumbers {}
 
-/// HostNumbers of the host as a tensor.
+/// Numbers of the host as a tensor.
 pub(crate) fn numbers(
     gpu: &Gpu,
     ws: &mut Workspace,

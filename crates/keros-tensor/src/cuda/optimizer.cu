@@ -362,12 +362,19 @@ KERNEL(descend_f32, (TensorTable tensors, const float *factors)) {
         w[i] -= factor * u[i];
 }
 
-// g / √(r / mean · c), where r is of the row and c of the column; every matrix has a mean.
+// g / (√(r / mean) √c), where r is of the row and c of the column; every matrix has a mean. Each root alone: of a row and
+// a column without gradients, the product would be 0.
 KERNEL(factored_direction_f32, (float *g, const float *r, const float *c, const float *means, long long n,
                                 unsigned rows, unsigned columns)) {
     FOR_EACH(i, n) {
         long long row = i / columns, matrix = row / rows;
-        float of_row = r[row] / means[matrix], of_column = c[matrix * columns + i % columns];
-        g[i] /= sqrtf(of_row * of_column);
+        float by_row = sqrtf(means[matrix]) / sqrtf(r[row]), of_column = c[matrix * columns + i % columns];
+        g[i] = g[i] * by_row / sqrtf(of_column);
     }
+}
+
+// a I + b gram + c square in the place of a square matrix of this many rows.
+KERNEL(muon_polynomial_f32, (float *square, const float *gram, long long n, unsigned size, float a, float b, float c)) {
+    FOR_EACH(i, n)
+        square[i] = b * gram[i] + c * square[i] + (i / size == i % size ? a : 0.0f);
 }

@@ -4,12 +4,12 @@ use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig};
 use candle_core::{DType, Tensor};
 
 use super::{Gpu, blocks, each, launch};
-use crate::kernels::{Factor, Group, Update, global_average_pool};
+use crate::kernels::{Factor, Group, Update, global_average_pool, single};
 use crate::{TensorError, Workspace, access};
 
 /// Groups that one start takes, as in optimizer.cu.
 const TENSORS: usize = 64;
-/// TensorTable of a group, as there.
+/// Tensors that a group has at most, as there.
 const COLUMNS: usize = 5;
 /// Elements that one block handles, as there.
 const CHUNK: usize = 2048;
@@ -238,15 +238,8 @@ pub(crate) fn descend(
     pairs: &[Group<'_, 1>],
     factor: Factor,
 ) -> Result<(), TensorError> {
-    let directions: Vec<Group<'_, 1>> = pairs
-        .iter()
-        .filter_map(|pair| pair.read)
-        .map(|direction| Group {
-            changed: [direction],
-            read: None,
-        })
-        .collect();
-    let directions = batches(gpu, op, &directions)?;
+    let directions: Vec<&Tensor> = pairs.iter().filter_map(|pair| pair.read).collect();
+    let directions = batches(gpu, op, &single(&directions))?;
     let batches = batches(gpu, op, pairs)?;
     let of_w = sums(gpu, op, ws, &batches, Of::Squares)?;
     let of_u = sums(gpu, op, ws, &directions, Of::Squares)?;
@@ -343,12 +336,7 @@ pub(crate) fn normalize(
     tensors: &[&Tensor],
     epsilon: f64,
 ) -> Result<(), TensorError> {
-    let groups = tensors.iter().map(|&tensor| Group {
-        changed: [tensor],
-        read: None,
-    });
-    let groups: Vec<Group<'_, 1>> = groups.collect();
-    let batches = batches(gpu, op, &groups)?;
+    let batches = batches(gpu, op, &single(tensors))?;
     let squares = sums(gpu, op, ws, &batches, Of::Squares)?;
     let n = squares.elem_count();
     let factors = ws.take(&[n], DType::F32)?;
@@ -385,11 +373,6 @@ pub(crate) fn sums_of(
     squares: bool,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "penalties";
-    let groups = tensors.iter().map(|&tensor| Group {
-        changed: [tensor],
-        read: None,
-    });
-    let groups: Vec<Group<'_, 1>> = groups.collect();
     let of = if squares { Of::Squares } else { Of::Sizes };
-    sums(gpu, OP, ws, &batches(gpu, OP, &groups)?, of)
+    sums(gpu, OP, ws, &batches(gpu, OP, &single(tensors))?, of)
 }

@@ -120,18 +120,37 @@ MAX_POOL(u8, 1, unsigned char)
 MAX_POOL(u8_by_4, 4, unsigned char)
 MAX_POOL(u32, 1, unsigned)
 
+// A sum of sums of sums of 64: one of many thousands loses digits.
+struct LongSum {
+    float few = 0, some = 0, all = 0;
+    unsigned count = 0;
+
+    __device__ __forceinline__ void add(float value) {
+        few += value;
+        if (++count % 64)
+            return;
+        some += few;
+        few = 0;
+        if (count % (64 * 64))
+            return;
+        all += some;
+        some = 0;
+    }
+
+    __device__ __forceinline__ float value() const {
+        return all + some + few;
+    }
+};
+
 KERNELS(average_pool, (const T *images, T *out, Window g, unsigned n), {
     FOR_EACH_INDEX(i, n) {
         unsigned channel = i % g.channels;
         Cells cells(g, i / g.channels);
-        float sum = 0;
-        for (int row = cells.first_row; row < cells.end_row; row++) {
-            float of_row = 0;
+        LongSum sum;
+        for (int row = cells.first_row; row < cells.end_row; row++)
             for (int column = cells.first_column; column < cells.end_column; column++)
-                of_row += images[cells.pixel(g, row, column) * g.channels + channel];
-            sum += of_row;
-        }
-        out[i] = sum / ((cells.end_row - cells.first_row) * (cells.end_column - cells.first_column));
+                sum.add(images[cells.pixel(g, row, column) * g.channels + channel]);
+        out[i] = sum.value() / ((cells.end_row - cells.first_row) * (cells.end_column - cells.first_column));
     }
 })
 KERNELS(average_pool_gradient, (const T *dy, T *dx, Window g, unsigned n), {

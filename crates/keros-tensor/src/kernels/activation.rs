@@ -80,6 +80,9 @@ pub(super) const FEW_ROWS: usize = 1024;
 /// grow with the number of rows.
 pub(super) fn add_rows<'a>(pieces: impl IntoIterator<Item = &'a [f32]>, sums: &mut [f32]) {
     let columns = sums.len();
+    if columns == 0 {
+        return;
+    }
     with_scratch(2 * columns, |scratch| {
         scratch.fill(0.0);
         let (block_sum, long_sum) = scratch.split_at_mut(columns);

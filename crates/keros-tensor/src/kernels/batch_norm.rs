@@ -22,6 +22,11 @@ const PERIOD: usize = 64;
 /// Longest period of channels that come in runs: what is kept for each element of a period stays in
 /// the first-level cache.
 const LONGEST_PERIOD: usize = 2048;
+/// Shortest run of a channel that is worth a loop of its own.
+const SHORTEST_RUN: usize = 16;
+/// Fewest periods in a sum where a period is longer than that: what is kept for each of its elements takes half the
+/// memory of the tensor at most.
+const FEWEST_PERIODS: usize = 8;
 /// Most partial sums, however large the tensor.
 const PARTIALS: usize = 32;
 
@@ -306,11 +311,13 @@ impl Channels {
             Some(&channels) if channels > 0 && !shape[axis + 1..].contains(&0) => {
                 let inner = shape[axis + 1..].iter().product();
                 let length: usize = channels * inner;
-                let in_runs = inner > 1 && length > LONGEST_PERIOD;
+                let elements: usize = shape.iter().product();
+                let is_run = inner >= SHORTEST_RUN || elements < 2 * FEWEST_PERIODS * length;
+                let in_runs = inner > 1 && is_run && length > LONGEST_PERIOD;
                 Ok(Self {
                     channels,
                     inner,
-                    elements: shape.iter().product(),
+                    elements,
                     period: match in_runs {
                         true => channels,
                         false => length * PERIOD.div_ceil(length),
@@ -402,7 +409,11 @@ impl Channels {
         of_relu: Option<&Tensor>,
     ) -> Result<Tensor, TensorError> {
         let periods = self.elements.div_ceil(self.period);
-        let chunk = self.chunk().max(periods.div_ceil(PARTIALS) * self.period);
+        let mut fewest = periods.div_ceil(PARTIALS);
+        if self.period > LONGEST_PERIOD && !self.in_runs {
+            fewest = fewest.max(FEWEST_PERIODS);
+        }
+        let chunk = self.chunk().max(fewest * self.period);
         let chunks = self.elements.div_ceil(chunk);
         let partials = ws.take(&[chunks, 2, self.period], DType::F64)?;
         {

@@ -350,7 +350,8 @@ pub fn correct(
     labels: &Tensor,
 ) -> Result<Tensor, TensorError> {
     const OP: &str = "finding correct predictions";
-    let classes = check_predictions(OP, logits, labels)?;
+    let [samples, classes] = dims(OP, "logits", logits, "[samples, classes]")?;
+    expect_dims(OP, "labels", labels, &[samples])?;
     on_gpu!(logits, |gpu| cuda::loss::correct(
         gpu, ws, logits, labels, classes
     ));
@@ -359,57 +360,18 @@ pub fn correct(
     check_labels(OP, &labels, 1, classes, None)?;
     let logits = access::read::<f32>(logits)?;
     access::write(&hits, |hits: &mut [f32]| {
-        for (hit, right) in hits.iter_mut().zip(predictions(&logits, &labels, classes)) {
-            *hit = f32::from(right);
+        let rows = logits.chunks_exact(classes.max(1)).zip(labels.iter());
+        for (hit, (logits, &label)) in hits.iter_mut().zip(rows) {
+            let mut best = 0;
+            for (class, &logit) in logits.iter().enumerate() {
+                if logit > logits[best] {
+                    best = class;
+                }
+            }
+            *hit = f32::from(best == label as usize);
         }
     })?;
     Ok(hits)
-}
-
-/// Number of right predictions; shapes and rules as [`correct`].
-///
-/// The number is needed on the host, so this waits for a GPU, and works on copies of what is there.
-///
-/// # Errors
-/// [`TensorError::Label`] for the first label out of range; otherwise see [the module](super).
-pub fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<usize, TensorError> {
-    const OP: &str = "counting correct predictions";
-    let classes = check_predictions(OP, logits, labels)?;
-    let labels = access::read::<u32>(labels)?;
-    check_labels(OP, &labels, 1, classes, None)?;
-    let logits = access::read::<f32>(logits)?;
-    Ok(predictions(&logits, &labels, classes)
-        .filter(|&right| right)
-        .count())
-}
-
-/// Checks the shapes and returns the number of classes.
-fn check_predictions(
-    op: &'static str,
-    logits: &Tensor,
-    labels: &Tensor,
-) -> Result<usize, TensorError> {
-    let [samples, classes] = dims(op, "logits", logits, "[samples, classes]")?;
-    expect_dims(op, "labels", labels, &[samples])?;
-    Ok(classes)
-}
-
-/// Whether each sample's first largest logit is that of its label.
-fn predictions<'a>(
-    logits: &'a [f32],
-    labels: &'a [u32],
-    classes: usize,
-) -> impl Iterator<Item = bool> + 'a {
-    let logits = logits.chunks_exact(classes.max(1));
-    labels.iter().zip(logits).map(|(&label, logits)| {
-        let mut best = 0;
-        for (class, &logit) in logits.iter().enumerate() {
-            if logit > logits[best] {
-                best = class;
-            }
-        }
-        best == label as usize
-    })
 }
 
 /// Each label names one of `classes` classes or is the one to ignore; a sample has `per_sample` of

@@ -110,21 +110,19 @@ pub use label_loss::{Circle, LabelLoss, circle_loss, label_loss};
 pub use log_softmax::{log_softmax, log_softmax_backward};
 #[cfg(feature = "cuda")]
 pub(crate) use loss::LossRows;
-pub use loss::{
-    categorical_cross_entropy, check_labels, correct, count_correct, softmax_cross_entropy,
-};
+pub use loss::{categorical_cross_entropy, check_labels, correct, softmax_cross_entropy};
 pub use merge::{MergeOp, merge, merge_backward};
 pub use muon::{Muon, muon_update};
 pub use noise::{gaussian_dropout, gaussian_noise};
 pub use normalize::{
     NormLayout, NormParams, normalize, normalize_backward, unit_normalize, unit_normalize_backward,
 };
-#[cfg(feature = "cuda")]
-pub(crate) use optimizer::Group;
 pub use optimizer::{
     FtrlStrengths, Update, adadelta_update, adagrad_update, adam_update, adamax_update,
     amsgrad_update, ftrl_update, lion_update, nadam_update, rmsprop_update, sgd_update,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use optimizer::{Group, single};
 pub use optimizer_common::{
     L1L2, PenaltySums, accumulate, add_l1_l2_gradient, clamp, clip_global_norm, clip_norms,
     l1_l2_penalties, l1_l2_sums, mean_of_accumulated, moving_average, scale, sum, sums_of_squares,

@@ -5,8 +5,9 @@ use candle_core::{DType, Tensor};
 use super::matmul::{Matrix, Tiles, matmul};
 use super::optimizer::{Group, Update, apply, groups, run_each};
 use super::optimizer_common::{accumulate, scale, sum};
-use super::{dims, optimizer_rules};
-use crate::parallel::for_each_part;
+use super::{CHUNK, dims, optimizer_rules};
+use crate::parallel::{chunks_mut, for_each_part};
+use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
 
 /// The numbers of [`muon_update`].
@@ -68,7 +69,10 @@ pub fn muon_update(
             None => numbers.lr,
         };
         accumulate(&[(update.param, &x)], -rate)?;
-        ws.give(&x);
+        // Without steps it is the gradient, which is the caller's.
+        if numbers.steps > 0 {
+            ws.give(&x);
+        }
     }
     Ok(())
 }
@@ -103,7 +107,8 @@ fn normalize(op: &'static str, ws: &mut Workspace, tensors: &[&Tensor]) -> Resul
     Ok(())
 }
 
-/// A matrix with the singular vectors of `x`, whose norm is at most 1, and singular values near 1.
+/// A matrix with the singular vectors of `x`, whose norm is at most 1, and singular values near 1; `x` itself without
+/// steps.
 fn orthogonal(
     op: &'static str,
     ws: &mut Workspace,
@@ -111,7 +116,6 @@ fn orthogonal(
     (rows, columns): (usize, usize),
     numbers: Muon,
 ) -> Result<Tensor, TensorError> {
-    let [a, b, c] = numbers.coefficients;
     let is_wide = rows <= columns;
     let small = rows.min(columns);
     let mut x = x.clone();
@@ -119,8 +123,7 @@ fn orthogonal(
         let (shape, inner) = ((small, small), rows.max(columns));
         let gram = product(op, ws, (&x, !is_wide), (&x, is_wide), shape, inner)?;
         let sum = product(op, ws, (&gram, false), (&gram, false), shape, small)?;
-        scale(&[&sum], c)?;
-        accumulate(&[(&sum, &gram)], b)?;
+        polynomial(op, &sum, &gram, small, numbers.coefficients)?;
         ws.give(&gram);
         let shape = (rows, columns);
         let next = match is_wide {
@@ -129,13 +132,47 @@ fn orthogonal(
             false => product(op, ws, (&x, false), (&sum, false), shape, small)?,
         };
         ws.give(&sum);
-        accumulate(&[(&next, &x)], a)?;
         if step > 0 {
             ws.give(&x);
         }
         x = next;
     }
     Ok(x)
+}
+
+/// `square = a I + b gram + c square` of matrices of this many rows and columns.
+fn polynomial(
+    op: &'static str,
+    square: &Tensor,
+    gram: &Tensor,
+    size: usize,
+    coefficients: [f64; 3],
+) -> Result<(), TensorError> {
+    let coefficients = coefficients.map(|x| x as f32);
+    on_gpu!(square, |gpu| cuda::muon::polynomial(
+        gpu,
+        op,
+        square,
+        gram,
+        size,
+        coefficients
+    ));
+    // Only a GPU says what it does.
+    let _ = op;
+    let gram = access::read::<f32>(gram)?;
+    let gram = &*gram;
+    let rows = (CHUNK / size).max(1);
+    access::write(square, |square| {
+        for_each_part(chunks_mut(square, rows * size), |i, square| {
+            combine(
+                square,
+                &gram[i * rows * size..],
+                size,
+                i * rows,
+                coefficients,
+            );
+        });
+    })
 }
 
 /// The product of two matrices, each as it is or transposed; `inner` is what they have in common.
@@ -174,4 +211,23 @@ fn product(
         })?;
     }
     Ok(y)
+}
+
+multiversion! {
+    /// The rows of `polynomial` from the first of these on.
+    fn combine(
+        square: &mut [f32],
+        gram: &[f32],
+        size: usize,
+        first: usize,
+        coefficients: [f32; 3],
+    ) {
+        let [a, b, c] = coefficients;
+        for (i, (square, gram)) in square.chunks_exact_mut(size).zip(gram.chunks(size)).enumerate() {
+            for (square, gram) in square.iter_mut().zip(gram) {
+                *square = b * gram + c * *square;
+            }
+            square[first + i] += a;
+        }
+    }
 }

@@ -69,6 +69,15 @@ pub(super) fn groups<'a, const N: usize>(
     groups.collect()
 }
 
+/// Groups of a tensor each, which changes.
+pub(crate) fn single<'a>(tensors: &[&'a Tensor]) -> Vec<Group<'a, 1>> {
+    let groups = tensors.iter().map(|&tensor| Group {
+        changed: [tensor],
+        read: None,
+    });
+    groups.collect()
+}
+
 /// Runs `run` on chunks of the tensors that change and of the one that is read.
 pub(super) fn run_each<const N: usize>(
     groups: &[Group<'_, N>],

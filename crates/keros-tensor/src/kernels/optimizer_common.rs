@@ -4,7 +4,7 @@
 use candle_core::{DType, Tensor};
 
 use super::CHUNK;
-use super::optimizer::{Group, apply, run_each};
+use super::optimizer::{Group, apply, run_each, single};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
@@ -310,14 +310,6 @@ fn pairs_of<'a>(
     let groups = pairs
         .iter()
         .map(|&(changed, read)| Group::new(op, [changed], Some(read)));
-    groups.collect()
-}
-
-fn single<'a>(tensors: &[&'a Tensor]) -> Vec<Group<'a, 1>> {
-    let groups = tensors.iter().map(|&tensor| Group {
-        changed: [tensor],
-        read: None,
-    });
     groups.collect()
 }
 

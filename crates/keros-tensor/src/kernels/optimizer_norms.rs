@@ -2,7 +2,7 @@
 //!
 //! They first make a direction of each gradient, in its place, and then go along it.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::optimizer::{Group, Update, groups};
 use super::optimizer_common::{LANES, accumulate, sum_slice};
@@ -10,6 +10,13 @@ use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
+
+/// Most parts that the rows of a matrix fall into, and fewest rows of one: what is kept of each column for each part
+/// takes half the memory of the matrix at most.
+const PARTS: usize = 32;
+const FEWEST_ROWS: usize = 4;
+/// Columns that one task averages.
+const COLUMNS: usize = 256;
 
 /// How far an update goes along its direction: `w -= factor u`.
 #[derive(Debug, Clone, Copy)]
@@ -184,14 +191,12 @@ pub fn adafactor_update(
         }
         descend(gpu, OP, ws, &pairs(updates), factor)
     });
-    // Only a GPU needs memory for it.
-    let _ = ws;
     for update in updates
         .iter()
         .filter(|update| update.param.elem_count() > 0)
     {
         let sums = match factors(update.param.dims()) {
-            Some(shapes) => factored_on_cpu(update, shapes.sizes, numbers)?,
+            Some(shapes) => factored_on_cpu(ws, update, shapes.sizes, numbers)?,
             None => {
                 let w = access::read::<f32>(update.param)?;
                 let w = &*w;
@@ -239,49 +244,66 @@ fn factors(shape: &[usize]) -> Option<Factors> {
 
 /// The direction of a factored parameter in the place of its gradient, and the sums of `w²` and `u²`.
 fn factored_on_cpu(
+    ws: &mut Workspace,
     update: &Update<'_>,
     [matrices, rows, columns]: [usize; 3],
     numbers: Adafactor,
 ) -> Result<[f64; 2], TensorError> {
     let (beta, rest) = (numbers.beta2 as f32, (1.0 - numbers.beta2) as f32);
     let epsilon = numbers.epsilon1 as f32;
-    let some_rows = (CHUNK / columns).max(1);
+    let some_rows = rows.div_ceil(PARTS).max(CHUNK / columns).max(FEWEST_ROWS);
+    let some = some_rows * columns;
+    let parts = rows.div_ceil(some_rows);
+    let of_columns = ws.take(&[parts, columns], DType::F64)?;
     let w = access::read::<f32>(update.param)?;
     let w = &*w;
-    let tensors = [update.grad, &update.state[0], &update.state[1]];
-    access::write_all(tensors, |[g, r, c]| {
-        let mut totals = [0.0; 2];
-        let mut of_columns = vec![0.0_f64; rows.div_ceil(some_rows) * columns];
-        let mut sums = vec![[0.0; 2]; rows.div_ceil(some_rows)];
-        let matrix = rows * columns;
-        for i in 0..matrices {
-            let (g, w) = (&mut g[i * matrix..][..matrix], &w[i * matrix..][..matrix]);
-            let (r, c) = (&mut r[i * rows..][..rows], &mut c[i * columns..][..columns]);
-            let parts = (
-                chunks_mut(g, some_rows * columns),
-                chunks_mut(r, some_rows),
-                chunks_mut(&mut of_columns, columns),
-            );
-            for_each_part(parts, |_, (g, r, of_columns)| {
-                add_squares(g, r, of_columns, beta, rest, epsilon);
-            });
-            for (j, c) in c.iter_mut().enumerate() {
-                let parts = of_columns.iter().skip(j).step_by(columns);
-                let mean = parts.sum::<f64>() / rows as f64;
-                *c = beta * *c + rest * mean as f32;
-            }
-            let mean = r.iter().map(|r| f64::from(*r)).sum::<f64>() / rows as f64;
-            let (r, c) = (&*r, &*c);
-            let parts = (chunks_mut(g, some_rows * columns), chunks_mut(&mut sums, 1));
-            for_each_part(parts, |i, (g, sums)| {
-                let (w, r) = (&w[i * some_rows * columns..], &r[i * some_rows..]);
+    let [r, c] = [&update.state[0], &update.state[1]];
+    let (mut sums, mut totals) = (vec![[0.0; 2]; parts], [0.0; 2]);
+    for matrix in 0..matrices {
+        let of_rows = matrix * rows..(matrix + 1) * rows;
+        let of_matrix = of_rows.start * columns..of_rows.end * columns;
+        {
+            let g = access::read::<f32>(update.grad)?;
+            let g = &g[of_matrix.clone()];
+            access::write2(r, &of_columns, |r: &mut [f32], of_columns: &mut [f64]| {
+                let r = chunks_mut(&mut r[of_rows.clone()], some_rows);
+                for_each_part(
+                    (r, chunks_mut(of_columns, columns)),
+                    |i, (r, of_columns)| {
+                        add_squares(&g[i * some..], r, of_columns, beta, rest, epsilon);
+                    },
+                );
+            })?;
+        }
+        let r = access::read::<f32>(r)?;
+        let r = &r[of_rows];
+        {
+            let of_columns = access::read::<f64>(&of_columns)?;
+            let of_columns = &*of_columns;
+            access::write(c, |c: &mut [f32]| {
+                let c = &mut c[matrix * columns..][..columns];
+                for_each_part(chunks_mut(c, COLUMNS), |i, c| {
+                    let of_columns = &of_columns[i * COLUMNS..];
+                    average_columns(c, of_columns, columns, rows, beta, rest, epsilon);
+                });
+            })?;
+        }
+        let c = access::read::<f32>(c)?;
+        let c = &c[matrix * columns..][..columns];
+        let w = &w[of_matrix.clone()];
+        let mean = r.iter().map(|r| f64::from(*r)).sum::<f64>() / rows as f64;
+        access::write(update.grad, |g: &mut [f32]| {
+            let g = chunks_mut(&mut g[of_matrix], some);
+            for_each_part((g, chunks_mut(&mut sums, 1)), |i, (g, sums)| {
+                let (w, r) = (&w[i * some..], &r[i * some_rows..]);
                 sums.fill(factored(g, w, r, c, mean as f32));
             });
-            let [of_w, of_u] = total(&sums);
-            totals = [totals[0] + of_w, totals[1] + of_u];
-        }
-        totals
-    })
+        })?;
+        let [of_w, of_u] = total(&sums);
+        totals = [totals[0] + of_w, totals[1] + of_u];
+    }
+    ws.give(&of_columns);
+    Ok(totals)
 }
 
 /// The same averages on a GPU, by kernels that it has.
@@ -298,18 +320,18 @@ fn average_squares(
     }
     let twice = [update.grad.clone(), update.grad.clone()];
     let squares = merge(ws, &twice, MergeOp::Multiply, Activation::Linear)?;
-    let raised = affine(ws, &squares, &[1.0], &[numbers.epsilon1 as f32])?;
-    ws.give(&squares);
-    let of_rows = raised.reshape((matrices * rows, columns, 1))?;
+    let of_rows = squares.reshape((matrices * rows, columns, 1))?;
     let of_rows = global_average_pool(ws, &of_rows)?;
-    let of_columns = raised.reshape((matrices, rows, columns))?;
+    let of_columns = squares.reshape((matrices, rows, columns))?;
     let of_columns = global_average_pool(ws, &of_columns)?;
-    ws.give(&raised);
-    for (average, mean) in update.state.iter().zip([&of_rows, &of_columns]) {
-        let mean_of_shape = mean.reshape(average.shape())?;
-        let pair = (average, &mean_of_shape);
+    ws.give(&squares);
+    for (average, mean) in update.state.iter().zip([of_rows, of_columns]) {
+        let raised = affine(ws, &mean, &[1.0], &[numbers.epsilon1 as f32])?;
+        ws.give(&mean);
+        let of_shape = raised.reshape(average.shape())?;
+        let pair = (average, &of_shape);
         moving_average(&[pair], numbers.beta2, 1.0 - numbers.beta2)?;
-        ws.give(mean);
+        ws.give(&raised);
     }
     Ok(())
 }
@@ -404,10 +426,32 @@ multiversion! {
         let columns = of_columns.len();
         for (g, r) in g.chunks_exact(columns).zip(r) {
             for (sum, &g) in of_columns.iter_mut().zip(g) {
-                *sum += f64::from(g * g + epsilon);
+                *sum += f64::from(g * g);
             }
-            let sum = sum_slice(g, |g| f64::from(g * g + epsilon));
-            *r = beta * *r + rest * (sum / columns as f64) as f32;
+            let mean = sum_slice(g, |g| f64::from(g * g)) / columns as f64;
+            *r = beta * *r + rest * (mean as f32 + epsilon);
+        }
+    }
+
+    /// The averages of some columns, from the sums of each part of the rows, the first of which begins with these.
+    fn average_columns(
+        c: &mut [f32],
+        of_columns: &[f64],
+        columns: usize,
+        rows: usize,
+        beta: f32,
+        rest: f32,
+        epsilon: f32,
+    ) {
+        let mut sums = [0.0_f64; COLUMNS];
+        for part in of_columns.chunks(columns) {
+            for (sum, x) in sums.iter_mut().zip(&part[..c.len()]) {
+                *sum += x;
+            }
+        }
+        for (c, sum) in c.iter_mut().zip(sums) {
+            let mean = (sum / rows as f64) as f32;
+            *c = beta * *c + rest * (mean + epsilon);
         }
     }
 
@@ -416,13 +460,14 @@ multiversion! {
         let (mut of_w, mut of_u) = ([0.0_f64; LANES], [0.0_f64; LANES]);
         let rows = g.chunks_exact_mut(c.len()).zip(w.chunks_exact(c.len()));
         for ((g, w), &r) in rows.zip(r) {
-            let r = r / mean;
+            // Each root alone: of a row and a column without gradients, the product would be 0.
+            let by_row = mean.sqrt() / r.sqrt();
             let blocks = g.chunks_mut(LANES).zip(w.chunks(LANES)).zip(c.chunks(LANES));
             for ((g, w), c) in blocks {
                 for ((g, &c), (&w, (of_w, of_u))) in
                     g.iter_mut().zip(c).zip(w.iter().zip(of_w.iter_mut().zip(&mut of_u)))
                 {
-                    let u = *g / (r * c).sqrt();
+                    let u = *g * by_row / c.sqrt();
                     *g = u;
                     *of_w += f64::from(w) * f64::from(w);
                     *of_u += f64::from(u) * f64::from(u);

@@ -106,6 +106,20 @@ fn the_bias_gradient_of_many_rows_is_exact() {
 }
 
 #[test]
+fn a_layer_without_outputs_has_gradients() {
+    let ws = &mut Workspace::new(test_device());
+    for activation in [Activation::Linear, Activation::Relu] {
+        let (x, w) = (random(1, &[4, 3]), tensor(&[], &[3, 0]));
+        let (bias, dw) = (tensor(&[], &[0]), tensor(&[], &[3, 0]));
+        let y = dense(ws, &x, &w, Some(&bias), activation).unwrap();
+        assert_eq!(y.dims(), [4, 0]);
+        let dy = tensor(&[], &[4, 0]);
+        let dx = dense_backward(ws, &x, &w, &y, &dy, activation, &dw, Some(&bias), true);
+        assert_eq!(flat(&dx.unwrap().unwrap()), [0.0; 12]);
+    }
+}
+
+#[test]
 fn wrong_shapes_are_errors() {
     let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &[4, 3]), random(2, &[3, 5]));

@@ -1,7 +1,9 @@
 //! Updates that depend on the whole of a parameter, against Keras's formulas in double precision.
 
-use keros_tensor::kernels::{Adafactor, Muon, Update, adafactor_update, lamb_update, muon_update};
-use keros_tensor::{Tensor, Workspace};
+use keros_tensor::kernels::{
+    Adafactor, Muon, Update, adafactor_update, fill, lamb_update, muon_update,
+};
+use keros_tensor::{DType, Tensor, Workspace};
 
 use crate::support::{
     check_close, flat, flat64, on_every_path, random, same_bits_on_every_path, tensor,
@@ -9,7 +11,7 @@ use crate::support::{
 use crate::test_device::test_device;
 
 /// Less than a vector, rests of vectors, several tasks, several matrices.
-const SHAPES: [&[usize]; 8] = [
+const SHAPES: [&[usize]; 9] = [
     &[1],
     &[45],
     &[40_003],
@@ -18,6 +20,7 @@ const SHAPES: [&[usize]; 8] = [
     &[700, 50],
     &[3, 2, 5, 17],
     &[2, 3, 20_001],
+    &[9, 9_001],
 ];
 
 fn squares(x: &[f64]) -> f64 {
@@ -210,6 +213,38 @@ fn adafactor_matches_the_formula() {
     }
 }
 
+/// As a matrix has whose layer is behind a ReLU that is never above 0, and of which a class is never asked for.
+#[test]
+fn a_row_and_a_column_without_gradients_are_finite_in_adafactor() {
+    let shape = [20, 33];
+    for size in [1.0, 1e-8, 1e10] {
+        same_bits_on_every_path(|| {
+            let ws = &mut Workspace::new(test_device());
+            let mut case = Case::new(&shape, &[&[20], &[33]]);
+            let before = case.w64.clone();
+            for t in 1..=3_i32 {
+                let numbers = Adafactor {
+                    rate: 0.05,
+                    beta2: 1.0 - f64::from(t).powf(-0.8),
+                    epsilon1: 1e-30,
+                    epsilon2: 1e-3,
+                    clip_threshold: 1.0,
+                };
+                let mut g = flat(&random(10 + t as u64, &shape));
+                for (i, g) in g.iter_mut().enumerate() {
+                    let is_dead = i / 33 == 7 || i % 33 == 12;
+                    *g = if is_dead { 0.0 } else { *g * size };
+                }
+                let g = tensor(&g, &shape);
+                adafactor(&mut case, &shape, &flat64(&g), numbers);
+                adafactor_update(ws, &[case.update(&g)], numbers).unwrap();
+            }
+            check_close("w", &case.w, &case.w64, 5e-6);
+            assert_eq!(f64::from(flat(&case.w)[7 * 33 + 12]), before[7 * 33 + 12]);
+        });
+    }
+}
+
 /// The product of a matrix and another, or the transposed of that.
 fn product(a: &[Vec<f64>], b: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let column = |j: usize| b.iter().map(move |row| row[j]);
@@ -296,6 +331,34 @@ fn muon_matches_the_formula() {
             });
         }
     }
+}
+
+#[test]
+fn muon_without_steps_goes_along_the_momentum() {
+    let ws = &mut Workspace::new(test_device());
+    let (w, m) = (tensor(&[1.0; 6], &[2, 3]), tensor(&[0.0; 6], &[2, 3]));
+    let numbers = Muon {
+        lr: 0.5,
+        momentum: 0.9,
+        nesterov: false,
+        coefficients: [3.0, -4.0, 2.0],
+        steps: 0,
+        rms_rate: None,
+    };
+    let g = ws.take(&[2, 3], DType::F32).unwrap();
+    fill(&g, 2.0).unwrap();
+    let update = Update {
+        param: &w,
+        grad: &g,
+        state: std::slice::from_ref(&m),
+    };
+    muon_update(ws, &[update], numbers).unwrap();
+    let along = 1.0 / 6_f64.sqrt();
+    check_close("w", &w, &[1.0 - 0.5 * along; 6], 1e-6);
+    // The gradient is still the caller's.
+    let other = ws.take(&[2, 3], DType::F32).unwrap();
+    fill(&other, 7.0).unwrap();
+    check_close("g", &g, &[along; 6], 1e-6);
 }
 
 #[test]
