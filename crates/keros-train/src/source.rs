@@ -211,6 +211,7 @@ impl Feed {
                 ));
             }
         }
+        loader.restart_stats();
         Ok(())
     }
 
