@@ -72,7 +72,7 @@ pub(crate) struct RunState {
     version: u32,
     identity: Identity,
     pub(crate) position: Position,
-    trackers: Vec<Vec<f64>>,
+    pub(crate) trackers: Vec<Vec<f64>>,
     /// The logs of the last epoch end.
     pub(crate) logs: Vec<(String, LogValue)>,
     pub(crate) callbacks: Vec<CallbackState>,
@@ -108,13 +108,12 @@ impl<N: Network> Trainer<N> {
         written
     }
 
-    /// Puts the trainer where a checkpoint was written and returns the rest of it. Nothing has
-    /// changed after an error.
-    pub(crate) fn read_checkpoint(
-        &mut self,
-        path: &Path,
+    /// Reads a checkpoint of this run.
+    pub(crate) fn read_checkpoint<'p>(
+        &self,
+        path: &'p Path,
         identity: &Identity,
-    ) -> Result<RunState, TrainError> {
+    ) -> Result<(ModelFile<'p>, RunState), TrainError> {
         let file = ModelFile::read(path)?;
         let Some(run) = &file.run else {
             return Err(unreadable(path, "it holds no run".into()));
@@ -132,9 +131,24 @@ impl<N: Network> Trainer<N> {
             return Err(unreadable(path, reason.into()));
         }
         identity.check(&run.identity)?;
-        self.trackers.load_state(&run.trackers)?;
-        file.apply(self.network.params(), self.optimizer.as_mut())?;
-        Ok(run)
+        file.check(self.network.params())?;
+        Ok((file, run))
+    }
+
+    /// Puts the trainer where a checkpoint was written. After an error network and optimizer are as
+    /// they were, and the metrics begin anew.
+    pub(crate) fn apply_checkpoint(
+        &mut self,
+        file: &ModelFile<'_>,
+        trackers: &[Vec<f64>],
+    ) -> Result<(), TrainError> {
+        let loaded = self.trackers.load_state(trackers);
+        let applied =
+            loaded.and_then(|()| file.apply(self.network.params(), self.optimizer.as_mut()));
+        if applied.is_err() {
+            self.trackers.reset();
+        }
+        applied
     }
 }
 

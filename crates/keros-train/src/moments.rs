@@ -217,15 +217,17 @@ impl<N: Network> Trainer<N> {
         Ok(())
     }
 
-    /// Goes to where a checkpoint was written.
+    /// Goes to where a checkpoint was written. After an error network and optimizer are as they were.
     fn resume(
         &mut self,
         path: &Path,
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
-        let run = self.read_checkpoint(path, &control.identity)?;
-        for name in callbacks.load_states(run.callbacks)? {
+        let (file, run) = self.read_checkpoint(path, &control.identity)?;
+        let unknown = callbacks.load_states(run.callbacks)?;
+        self.apply_checkpoint(&file, &run.trackers)?;
+        for name in unknown {
             callbacks.warn(format!(
                 "the checkpoint {} has the state of a callback `{name}`, which this run lacks",
                 path.display()

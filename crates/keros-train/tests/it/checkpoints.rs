@@ -7,11 +7,11 @@ use keros_callbacks::{
     FailurePolicy, History, LambdaCallback, ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
-use keros_nn::Sequential;
 use keros_nn::layers::{Dense, Dropout};
+use keros_nn::{Adam, Sequential};
 use keros_train::{
-    FitGeneratorOptions, FitOptions, LoopOptions, Source, TrainError, Trainer, ValidationFreq,
-    load_network,
+    FitGeneratorOptions, FitOptions, LoopOptions, Source, TestOnBatchOptions, TrainError, Trainer,
+    ValidationFreq, load_network,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -281,6 +281,64 @@ fn a_resumed_run_is_the_run_that_was_never_interrupted() {
             );
         }
     }
+}
+
+/// Cannot go on from its state.
+struct Forgetful;
+
+impl Callback for Forgetful {
+    fn save_state(&self) -> Result<Option<Vec<u8>>, keros_callbacks::BoxError> {
+        Ok(Some(Vec::new()))
+    }
+    fn load_state(&mut self, _: &[u8]) -> Result<(), keros_callbacks::BoxError> {
+        Err("it has forgotten all".into())
+    }
+}
+
+#[test]
+fn a_resume_that_a_callback_refuses_leaves_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let run = |trainer: &mut Trainer<Sequential>, callback: Interrupter| {
+        let (x, y) = problem(40);
+        let options = FitOptions {
+            verbose: Verbose::Silent,
+            callbacks: CallbackList::new().with(callback).with(Forgetful),
+            ..FitOptions::default()
+        };
+        trainer.fit(x, y, options).unwrap_err().to_string()
+    };
+    run(&mut trainer(), Interrupter::new(&path, Some(1), false));
+    let mut resumed = trainer();
+    let before = weights(&resumed);
+    let error = run(&mut resumed, Interrupter::new(&path, None, true));
+    assert!(error.contains("it has forgotten all"), "{error}");
+    assert_eq!(weights(&resumed), before);
+    assert_eq!(resumed.optimizer().iterations(), 0);
+}
+
+#[test]
+fn a_resume_that_the_optimizer_refuses_leaves_the_weights_and_no_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    arrays(&mut trainer(), Interrupter::new(&path, Some(2), false)).unwrap_err();
+    let mut other = Trainer::builder(crate::support::network(0.25))
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .optimizer(Adam::new(0.001).unwrap().amsgrad(true))
+        .seed(3)
+        .compile()
+        .unwrap();
+    let before = weights(&other);
+    arrays(&mut other, Interrupter::new(&path, None, true)).unwrap_err();
+    assert_eq!(weights(&other), before);
+    let (x, y) = problem(8);
+    let batch = Batch::new(x, y);
+    let on = TestOnBatchOptions {
+        reset_metrics: false,
+    };
+    let running = other.test_on_batch_with(&batch, &on).unwrap();
+    assert_eq!(running, other.test_on_batch(&batch).unwrap());
 }
 
 /// Fails in its first batch, and whenever it is asked for its state.
