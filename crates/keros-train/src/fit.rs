@@ -6,7 +6,7 @@ use crate::moments::Control;
 use crate::options::{FitGeneratorOptions, FitOptions};
 use crate::plan::{Plan, Validation};
 use crate::run::Callbacks;
-use crate::source::{Pull, Source, ValidationData};
+use crate::source::{Pull, Source, ValidationData, shorter};
 use crate::trainer::Trainer;
 use keros_callbacks::{History, ProgbarLogger, RunInfo};
 use keros_data::{ArraySequence, Arrays, Batch, DataError, Recycling, Verdict};
@@ -198,6 +198,7 @@ impl<N: Network> Trainer<N> {
                 let len = || sequence.as_ref().map(|sequence| sequence.len() as u64);
                 let steps = control.position.steps.or(steps).or_else(len);
                 control.position.steps = steps;
+                callbacks.info.steps = shorter(steps, limit);
                 let ended = self.epoch(&mut pull, steps, limit, callbacks, control)?;
                 if ended == EpochEnd::Cut {
                     control.position.next = None;

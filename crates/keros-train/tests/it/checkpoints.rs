@@ -283,6 +283,26 @@ fn a_resumed_run_is_the_run_that_was_never_interrupted() {
     }
 }
 
+#[test]
+fn callbacks_are_told_how_many_batches_each_epoch_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut steps = Vec::new();
+    let watcher = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        steps.push((cx.event().epoch, cx.info().steps));
+        Ok(Decision::CONTINUE)
+    });
+    let mut options = changing(Interrupter::new(&path, None, false));
+    options.callbacks.push(watcher);
+    let changing = Source::sequence(Changing::default());
+    trainer().fit_generator(changing, options).unwrap();
+    steps.dedup();
+    assert_eq!(
+        steps,
+        [(0, Some(3)), (1, Some(4)), (2, Some(3)), (3, Some(4))]
+    );
+}
+
 /// Cannot go on from its state.
 struct Forgetful;
 
