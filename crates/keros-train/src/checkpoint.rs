@@ -33,7 +33,7 @@ pub(crate) struct Position {
     /// Epoch and batch of the training data that come next in the pass over it; none where a pass
     /// begins.
     pub(crate) next: Option<(u64, u64)>,
-    /// Epochs of the training data that have ended in this run.
+    /// Epochs of the training data that have ended in this run; none if the data do not change then.
     pub(crate) ended: Vec<u64>,
     /// How often the validation data have come to their end in this run.
     pub(crate) ended_to_validate: u64,
@@ -44,12 +44,14 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Counts a batch of the training data.
-    pub(crate) fn take(&mut self, loaded: &LoadedBatch) {
+    /// Counts a batch of the training data, which may change when an epoch of them ends.
+    pub(crate) fn take(&mut self, loaded: &LoadedBatch, changing: bool) {
         self.taken += 1;
         self.next = Some((loaded.epoch, loaded.step + 1));
         if loaded.ends_epoch() {
-            self.ended.push(loaded.epoch);
+            if changing {
+                self.ended.push(loaded.epoch);
+            }
             self.next = Some((loaded.epoch + 1, 0));
         }
     }

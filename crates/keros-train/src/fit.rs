@@ -149,6 +149,7 @@ impl<N: Network> Trainer<N> {
         let messages = self.new_messages();
         let mut callbacks = Callbacks::new(list, info, self.network.params(), messages);
         let mut control = Control::new(self, &callbacks.info, options.class_weight);
+        control.changing = plan.feed.is_changing();
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
         self.tell_error(&mut callbacks, result)?;
         Ok(callbacks.history)
@@ -330,7 +331,7 @@ impl Control {
         let Some(loaded) = next.transpose()? else {
             return Ok(None);
         };
-        self.position.take(&loaded);
+        self.position.take(&loaded, self.changing);
         Ok(Some(loaded.batch))
     }
 }

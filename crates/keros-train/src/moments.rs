@@ -54,13 +54,9 @@ impl<N: Network> Trainer<N> {
         let mut decision = self.tell(callbacks, &end, telling)?;
         decision.merge(callbacks.requests.take());
         let checkpoints = control.take(decision, self)?.checkpoints;
-        control.position = Position {
-            epoch: epoch + 1,
-            batch: 0,
-            cut: false,
-            steps: None,
-            ..control.position.clone()
-        };
+        let position = &mut control.position;
+        (position.epoch, position.batch) = (epoch + 1, 0);
+        (position.cut, position.steps) = (false, None);
         self.checkpoint(checkpoints, &end, LogsOf::Ready, callbacks, control)
     }
 
@@ -256,6 +252,8 @@ pub(crate) struct Control {
     pub(crate) stopped: Option<String>,
     /// How long the epoch has waited for data.
     pub(crate) wait: Duration,
+    /// Whether the training data change when an epoch of them has ended.
+    pub(crate) changing: bool,
 }
 
 /// What is left of a decision when its stops and its learning rate have been taken.
@@ -286,6 +284,7 @@ impl Control {
             },
             stopped: None,
             wait: Duration::ZERO,
+            changing: false,
         }
     }
 

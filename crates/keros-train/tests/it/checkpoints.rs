@@ -9,6 +9,8 @@ use keros_callbacks::{
 use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::layers::{Dense, Dropout};
 use keros_nn::{Adam, Sequential};
+use keros_tensor::access::read;
+use keros_tensor::{Device, load_tensors};
 use keros_train::{
     FitGeneratorOptions, FitOptions, LoopOptions, Source, TestOnBatchOptions, TrainError, Trainer,
     ValidationFreq, load_network,
@@ -301,6 +303,34 @@ fn callbacks_are_told_how_many_batches_each_epoch_has() {
         steps,
         [(0, Some(3)), (1, Some(4)), (2, Some(3)), (3, Some(4))]
     );
+}
+
+/// As far as these tests know the state of a run.
+#[derive(serde::Deserialize)]
+struct RunState {
+    position: Position,
+}
+
+#[derive(serde::Deserialize)]
+struct Position {
+    epoch: u64,
+    ended: Vec<u64>,
+}
+
+#[test]
+fn epochs_that_have_ended_are_kept_for_data_that_change_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let ended = |fit: Fit, at| {
+        fit(&mut trainer(), Interrupter::new(&path, Some(at), false)).unwrap_err();
+        let tensors = load_tensors(&path, &Device::Cpu).unwrap();
+        let (_, run) = tensors.iter().find(|(name, _)| name == "run").unwrap();
+        let run: RunState = state::from_bytes(&read::<u8>(run).unwrap()).unwrap();
+        assert_eq!(run.position.epoch, 2);
+        run.position.ended
+    };
+    assert_eq!(ended(changing_epochs, 9), [0, 1]);
+    assert!(ended(sequence, 10).is_empty());
 }
 
 /// Cannot go on from its state.
