@@ -1,5 +1,8 @@
 /* grad-watch: the norms of gradients and weights, as logs and as a CSV file, and a stop when gradients
    explode. A keros plugin in C99; README.md tells what it does and how to build it. */
+#ifndef _WIN32
+#define _POSIX_C_SOURCE 200112L /* for ftruncate */
+#endif
 #include "keros.h"
 
 #include <float.h>
@@ -8,6 +11,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef _WIN32
+#include <io.h>
+#define cut_file(file, size) _chsize(_fileno(file), size)
+#else
+#include <unistd.h>
+#define cut_file(file, size) ftruncate(fileno(file), size)
+#endif
 
 /* Longest sentence for people, with what it quotes. */
 #define TEXT_MAX 512
@@ -407,6 +417,26 @@ static keros_status open_csv(watch *self) {
     return fflush(self->csv) == 0 ? KEROS_OK : fail_csv(self, "writing");
 }
 
+/* Length of the file after the last row, all of which are on their way to the disk then; 0 without a file. */
+static double end_of_csv(const watch *self) {
+    long size = -1;
+    if (self->csv == NULL)
+        return 0.0;
+    if (fflush(self->csv) == 0 && fseek(self->csv, 0, SEEK_END) == 0)
+        size = ftell(self->csv);
+    return (double)size;
+}
+
+/* Takes away the rows after a checkpoint, which come again. */
+static keros_status cut_csv(watch *self, double end) {
+    /* The run of the checkpoint may have had no file. */
+    if (end <= 0.0 || end >= end_of_csv(self))
+        return KEROS_OK;
+    if (cut_file(self->csv, (long)end) != 0 || fseek(self->csv, 0, SEEK_END) != 0)
+        return fail_csv(self, "cutting");
+    return KEROS_OK;
+}
+
 /* Writes a number as every reader of CSV expects it, whatever the host's language is. */
 static void write_number(FILE *file, double value) {
     char text[40];
@@ -653,12 +683,17 @@ static keros_status on_event(void *instance, const keros_event *event, keros_dec
 /* ---- State in checkpoints --------------------------------------------------------------------- */
 
 /* The numbers that make the means of an epoch: how many batches, then of all parameters and of each
-   one the sum of gradient norms and the last weight norm. */
+   one the sum of gradient norms and the last weight norm. Before them the length of the CSV file. */
 static keros_status save_state(void *instance, const keros_sink *sink) {
     const watch *self = instance;
-    double measured = (double)self->measured;
-    keros_status status = sink->write(sink, &measured, sizeof measured);
+    double first[2];
+    keros_status status;
     uint64_t i;
+    first[0] = end_of_csv(self);
+    first[1] = (double)self->measured;
+    if (first[0] < 0.0)
+        return fail_csv(self, "writing");
+    status = sink->write(sink, first, sizeof first);
     for (i = 0; i <= self->count && status == KEROS_OK; i++) {
         const norms *norms = i == 0 ? &self->all : &self->each[i - 1];
         double pair[2];
@@ -672,13 +707,13 @@ static keros_status save_state(void *instance, const keros_sink *sink) {
 static keros_status load_state(void *instance, const void *bytes, uint64_t len) {
     watch *self = instance;
     const char *at = bytes;
-    double measured;
+    double first[2];
     uint64_t i;
-    if (len != sizeof measured + (self->count + 1) * 2 * sizeof(double))
+    if (len != sizeof first + (self->count + 1) * 2 * sizeof(double))
         return fail(self, KEROS_E_ARG, "the state in the checkpoint is that of another network");
-    memcpy(&measured, at, sizeof measured);
-    at += sizeof measured;
-    self->measured = (uint64_t)measured;
+    memcpy(first, at, sizeof first);
+    at += sizeof first;
+    self->measured = (uint64_t)first[1];
     for (i = 0; i <= self->count; i++) {
         norms *norms = i == 0 ? &self->all : &self->each[i - 1];
         double pair[2];
@@ -687,7 +722,7 @@ static keros_status load_state(void *instance, const void *bytes, uint64_t len) 
         norms->grad_sum = pair[0];
         norms->weight = pair[1];
     }
-    return KEROS_OK;
+    return cut_csv(self, first[0]);
 }
 
 static const keros_state state = {sizeof(keros_state), 0, save_state, load_state};

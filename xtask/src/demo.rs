@@ -36,7 +36,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     };
     command
         .arg("--plugin")
-        .arg(format!("{plugin}={}", plugin_config(&out)?))
+        .arg(format!("{plugin}={}", plugin_config(&out, args)?))
         .args(args);
 
     let status = command
@@ -61,13 +61,14 @@ fn default_out() -> Result<PathBuf> {
     })
 }
 
-/// What the csv-logger plugin is told: where its rows go.
-fn plugin_config(out: &Path) -> Result<String> {
+/// What the csv-logger plugin is told: where its rows go, and whether those of a run that goes on stay.
+fn plugin_config(out: &Path, args: &[OsString]) -> Result<String> {
     let path = out.join("plugin.csv");
     let path = path
         .to_str()
         .with_context(|| format!("the path {} is not Unicode", path.display()))?;
-    Ok(json!({ "path": path }).to_string())
+    let append = args.iter().any(|arg| arg == "--resume");
+    Ok(json!({ "path": path, "append": append }).to_string())
 }
 
 /// The value of an option given as `OPTION VALUE` or `OPTION=VALUE`.
@@ -94,9 +95,17 @@ mod tests {
 
     use super::{plugin_config, value_of};
 
+    fn args(line: &str) -> Vec<OsString> {
+        line.split(' ').map(Into::into).collect()
+    }
+
+    fn config(out: &str, line: &str) -> serde_json::Value {
+        let config = plugin_config(Path::new(out), &args(line)).expect("Unicode");
+        serde_json::from_str(&config).expect("JSON")
+    }
+
     #[test]
     fn an_option_is_found_in_both_spellings() {
-        let args = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
         let out = |line| value_of("--out", &args(line));
         assert_eq!(out("--seed 7 --out here"), Some("here".into()));
         assert_eq!(out("--out=here --seed 7"), Some("here".into()));
@@ -106,9 +115,15 @@ mod tests {
 
     #[test]
     fn the_plugin_writes_into_the_output_folder() {
-        let config = plugin_config(Path::new("a \"quoted\" folder")).expect("Unicode");
-        let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+        let config = config("a \"quoted\" folder", "");
         let path = Path::new("a \"quoted\" folder").join("plugin.csv");
         assert_eq!(config["path"].as_str(), path.to_str());
+    }
+
+    #[test]
+    fn the_rows_of_a_run_that_goes_on_stay() {
+        let append = |line| config("out", line)["append"].as_bool();
+        assert_eq!(append("--checkpoint-every 50"), Some(false));
+        assert_eq!(append("--checkpoint-every 50 --resume"), Some(true));
     }
 }

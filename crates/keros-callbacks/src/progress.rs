@@ -150,6 +150,14 @@ impl ProgbarLogger {
         self.begin(cx)
     }
 
+    /// Begins to show an epoch that was resumed after its last batch.
+    fn begin_trained_epoch(&mut self, cx: &Context<'_>) -> Result<(), BoxError> {
+        self.begin_epoch(cx)?;
+        let batches = cx.info().steps.unwrap_or_default();
+        (self.phase.before, self.phase.batches) = (batches, batches);
+        Ok(())
+    }
+
     fn begin(&mut self, cx: &Context<'_>) -> Result<(), BoxError> {
         self.phase = Phase {
             before: cx.event().batch,
@@ -161,6 +169,7 @@ impl ProgbarLogger {
     fn batch_end(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         let now = Instant::now();
         let phase = &mut self.phase;
+        phase.before = phase.before.min(cx.event().batch);
         phase.batches = cx.event().batch + 1;
         phase.busy = now - phase.started;
         phase.wait = cx.data_wait();
@@ -235,11 +244,20 @@ impl Callback for ProgbarLogger {
             EventKind::TrainBatchBegin if self.epoch != Some(event.epoch) => {
                 self.begin_epoch(cx)?;
             }
+            EventKind::TestBegin if event.nested && self.epoch != Some(event.epoch) => {
+                self.begin_trained_epoch(cx)?;
+            }
+            EventKind::EpochEnd => {
+                if self.epoch != Some(event.epoch) {
+                    self.begin_trained_epoch(cx)?;
+                }
+                self.end(cx)?;
+            }
             EventKind::TestBegin if !event.nested => self.begin(cx)?,
             EventKind::PredictBegin => self.begin(cx)?,
             EventKind::TrainBatchEnd | EventKind::PredictBatchEnd => self.batch_end(cx)?,
             EventKind::TestBatchEnd if !event.nested => self.batch_end(cx)?,
-            EventKind::EpochEnd | EventKind::PredictEnd => self.end(cx)?,
+            EventKind::PredictEnd => self.end(cx)?,
             EventKind::TestEnd if !event.nested => self.end(cx)?,
             _ => {}
         }

@@ -10,7 +10,7 @@ use crate::weights::ParamInfo;
 use std::path::Path;
 use std::time::Duration;
 
-/// Facts that hold for a whole run; Keras's `params`.
+/// Facts that hold for a whole run, or in `steps` for an epoch of it; Keras's `params`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RunInfo {
@@ -18,7 +18,7 @@ pub struct RunInfo {
     pub epochs: u64,
     /// Index of the first epoch.
     pub initial_epoch: u64,
-    /// Batches per epoch, if known.
+    /// Batches of the epoch, if known: a sequence may have another number of them after each.
     pub steps: Option<u64>,
     /// Names of the loss and metrics, in log order, without the `val_` ones.
     pub metrics: Vec<String>,

@@ -29,7 +29,7 @@ mod threads;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use sequence::prepare;
 pub(crate) use threads::guard;
@@ -184,6 +184,8 @@ pub struct Loader {
     /// `None` when the stream is over. Dropping a source ends its workers.
     source: Option<Source>,
     counters: Arc<Counters>,
+    /// When the consumer first asked for a batch.
+    first_request: Option<Instant>,
     position: u64,
     queue_size: Option<usize>,
 }
@@ -220,6 +222,7 @@ impl Loader {
                 Arc::clone(&counters),
             )?))),
             counters,
+            first_request: None,
         })
     }
 
@@ -262,6 +265,7 @@ impl Loader {
                 Arc::clone(&counters),
             )?)),
             counters,
+            first_request: None,
         })
     }
 
@@ -285,6 +289,13 @@ impl Loader {
         self.counters.read()
     }
 
+    /// Begins the counters anew, after batches that were taken to get somewhere in the stream and whose
+    /// waits shall not count.
+    pub fn restart_stats(&mut self) {
+        self.first_request = None;
+        self.counters.restart();
+    }
+
     /// Access to the counters that outlives the loader.
     pub fn stats_handle(&self) -> StatsHandle {
         StatsHandle(Arc::clone(&self.counters))
@@ -296,6 +307,7 @@ impl Iterator for Loader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let source = self.source.as_mut()?;
+        let first = *self.first_request.get_or_insert_with(Instant::now);
         self.counters.requested();
         let next = match source {
             Source::Sequence(source) => source.next(),
@@ -303,7 +315,7 @@ impl Iterator for Loader {
         };
         if matches!(next, Some(Ok(_))) {
             self.position = self.position.saturating_add(1);
-            self.counters.delivered();
+            self.counters.delivered(first.elapsed());
         } else {
             self.close();
         }

@@ -1,12 +1,13 @@
 //! What a loader did: who waited for whom, and how full the queue was.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Verdict;
 
-/// Counters of a [`Loader`](crate::Loader) since it was made.
+/// Counters of a [`Loader`](crate::Loader) since it was made, or since
+/// [`restart_stats`](crate::Loader::restart_stats).
 ///
 /// A large `consumer_wait` says that data are the bottleneck, a large `producer_wait` that the
 /// training is; [`LoaderStats::verdict`] says it in words.
@@ -69,7 +70,6 @@ pub(crate) struct Counters {
     ready: AtomicUsize,
     bytes_max: AtomicUsize,
     replaced: AtomicU64,
-    first_request: OnceLock<Instant>,
     elapsed_ns: AtomicU64,
     workers: usize,
     processes: bool,
@@ -86,17 +86,32 @@ impl Counters {
 
     /// The consumer asks for a batch.
     pub(crate) fn requested(&self) {
-        self.first_request.get_or_init(Instant::now);
         self.requests.fetch_add(1, Relaxed);
         self.fill_sum
             .fetch_add(self.ready.load(Relaxed) as u64, Relaxed);
     }
 
-    pub(crate) fn delivered(&self) {
+    /// It has one, so long after its first request.
+    pub(crate) fn delivered(&self, elapsed: Duration) {
         self.batches.fetch_add(1, Relaxed);
-        if let Some(first) = self.first_request.get() {
-            self.elapsed_ns.store(nanoseconds(first.elapsed()), Relaxed);
+        self.elapsed_ns.store(nanoseconds(elapsed), Relaxed);
+    }
+
+    /// Forgets what was, but for what is in the queue now.
+    pub(crate) fn restart(&self) {
+        for counter in [
+            &self.batches,
+            &self.consumer_wait_ns,
+            &self.producer_wait_ns,
+            &self.producer_busy_ns,
+            &self.requests,
+            &self.fill_sum,
+            &self.replaced,
+            &self.elapsed_ns,
+        ] {
+            counter.store(0, Relaxed);
         }
+        self.bytes_max.store(0, Relaxed);
     }
 
     pub(crate) fn consumer_waited(&self, time: Duration) {

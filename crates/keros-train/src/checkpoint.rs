@@ -33,7 +33,7 @@ pub(crate) struct Position {
     /// Epoch and batch of the training data that come next in the pass over it; none where a pass
     /// begins.
     pub(crate) next: Option<(u64, u64)>,
-    /// Epochs of the training data that have ended in this run.
+    /// Epochs of the training data that have ended in this run; none if the data do not change then.
     pub(crate) ended: Vec<u64>,
     /// How often the validation data have come to their end in this run.
     pub(crate) ended_to_validate: u64,
@@ -44,12 +44,14 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Counts a batch of the training data.
-    pub(crate) fn take(&mut self, loaded: &LoadedBatch) {
+    /// Counts a batch of the training data, which may change when an epoch of them ends.
+    pub(crate) fn take(&mut self, loaded: &LoadedBatch, changing: bool) {
         self.taken += 1;
         self.next = Some((loaded.epoch, loaded.step + 1));
         if loaded.ends_epoch() {
-            self.ended.push(loaded.epoch);
+            if changing {
+                self.ended.push(loaded.epoch);
+            }
             self.next = Some((loaded.epoch + 1, 0));
         }
     }
@@ -72,7 +74,7 @@ pub(crate) struct RunState {
     version: u32,
     identity: Identity,
     pub(crate) position: Position,
-    trackers: Vec<Vec<f64>>,
+    pub(crate) trackers: Vec<Vec<f64>>,
     /// The logs of the last epoch end.
     pub(crate) logs: Vec<(String, LogValue)>,
     pub(crate) callbacks: Vec<CallbackState>,
@@ -108,13 +110,12 @@ impl<N: Network> Trainer<N> {
         written
     }
 
-    /// Puts the trainer where a checkpoint was written and returns the rest of it. Nothing has
-    /// changed after an error.
-    pub(crate) fn read_checkpoint(
-        &mut self,
-        path: &Path,
+    /// Reads a checkpoint of this run.
+    pub(crate) fn read_checkpoint<'p>(
+        &self,
+        path: &'p Path,
         identity: &Identity,
-    ) -> Result<RunState, TrainError> {
+    ) -> Result<(ModelFile<'p>, RunState), TrainError> {
         let file = ModelFile::read(path)?;
         let Some(run) = &file.run else {
             return Err(unreadable(path, "it holds no run".into()));
@@ -132,9 +133,24 @@ impl<N: Network> Trainer<N> {
             return Err(unreadable(path, reason.into()));
         }
         identity.check(&run.identity)?;
-        self.trackers.load_state(&run.trackers)?;
-        file.apply(self.network.params(), self.optimizer.as_mut())?;
-        Ok(run)
+        file.check(self.network.params())?;
+        Ok((file, run))
+    }
+
+    /// Puts the trainer where a checkpoint was written. After an error network and optimizer are as
+    /// they were, and the metrics begin anew.
+    pub(crate) fn apply_checkpoint(
+        &mut self,
+        file: &ModelFile<'_>,
+        trackers: &[Vec<f64>],
+    ) -> Result<(), TrainError> {
+        let loaded = self.trackers.load_state(trackers);
+        let applied =
+            loaded.and_then(|()| file.apply(self.network.params(), self.optimizer.as_mut()));
+        if applied.is_err() {
+            self.trackers.reset();
+        }
+        applied
     }
 }
 

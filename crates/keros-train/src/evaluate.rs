@@ -2,7 +2,6 @@
 
 use crate::error::TrainError;
 use crate::options::{EvaluateOptions, GeneratorOptions};
-use crate::pass::LonePass;
 use crate::run::{Callbacks, LogsOf, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
@@ -47,15 +46,13 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Logs, TrainError> {
-        let messages = self.new_messages();
-        let (names, params) = (self.trackers.names(), self.network.params());
-        let mut pass = LonePass::new(source.into(), options, names, params, messages)?;
-        let steps = pass.steps;
-        let mut pull = pass.feed.start_once(steps)?;
-        self.loader = Some(pull.stats());
-        pass.callbacks.queue = pull.meter();
-        let result = self.test(&mut pull, steps, None, &mut pass.callbacks);
-        self.tell_error(&mut pass.callbacks, result)?;
+        let names = self.trackers.names();
+        self.lone_pass(
+            source.into(),
+            options,
+            names,
+            |trainer, pull, steps, callbacks| trainer.test(pull, steps, None, callbacks),
+        )?;
         self.logs()
     }
 

@@ -6,7 +6,7 @@ use crate::moments::Control;
 use crate::options::{FitGeneratorOptions, FitOptions};
 use crate::plan::{Plan, Validation};
 use crate::run::Callbacks;
-use crate::source::{Pull, Source, ValidationData};
+use crate::source::{Pull, Source, ValidationData, shorter};
 use crate::trainer::Trainer;
 use keros_callbacks::{History, ProgbarLogger, RunInfo};
 use keros_data::{ArraySequence, Arrays, Batch, DataError, Recycling, Verdict};
@@ -149,6 +149,7 @@ impl<N: Network> Trainer<N> {
         let messages = self.new_messages();
         let mut callbacks = Callbacks::new(list, info, self.network.params(), messages);
         let mut control = Control::new(self, &callbacks.info, options.class_weight);
+        control.changing = plan.feed.is_changing();
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
         self.tell_error(&mut callbacks, result)?;
         Ok(callbacks.history)
@@ -198,6 +199,7 @@ impl<N: Network> Trainer<N> {
                 let len = || sequence.as_ref().map(|sequence| sequence.len() as u64);
                 let steps = control.position.steps.or(steps).or_else(len);
                 control.position.steps = steps;
+                callbacks.info.steps = shorter(steps, limit);
                 let ended = self.epoch(&mut pull, steps, limit, callbacks, control)?;
                 if ended == EpochEnd::Cut {
                     control.position.next = None;
@@ -329,7 +331,7 @@ impl Control {
         let Some(loaded) = next.transpose()? else {
             return Ok(None);
         };
-        self.position.take(&loaded);
+        self.position.take(&loaded, self.changing);
         Ok(Some(loaded.batch))
     }
 }

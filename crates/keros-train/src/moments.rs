@@ -54,13 +54,9 @@ impl<N: Network> Trainer<N> {
         let mut decision = self.tell(callbacks, &end, telling)?;
         decision.merge(callbacks.requests.take());
         let checkpoints = control.take(decision, self)?.checkpoints;
-        control.position = Position {
-            epoch: epoch + 1,
-            batch: 0,
-            cut: false,
-            steps: None,
-            ..control.position.clone()
-        };
+        let position = &mut control.position;
+        (position.epoch, position.batch) = (epoch + 1, 0);
+        (position.cut, position.steps) = (false, None);
         self.checkpoint(checkpoints, &end, LogsOf::Ready, callbacks, control)
     }
 
@@ -217,15 +213,17 @@ impl<N: Network> Trainer<N> {
         Ok(())
     }
 
-    /// Goes to where a checkpoint was written.
+    /// Goes to where a checkpoint was written. After an error network and optimizer are as they were.
     fn resume(
         &mut self,
         path: &Path,
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
-        let run = self.read_checkpoint(path, &control.identity)?;
-        for name in callbacks.load_states(run.callbacks)? {
+        let (file, run) = self.read_checkpoint(path, &control.identity)?;
+        let unknown = callbacks.load_states(run.callbacks)?;
+        self.apply_checkpoint(&file, &run.trackers)?;
+        for name in unknown {
             callbacks.warn(format!(
                 "the checkpoint {} has the state of a callback `{name}`, which this run lacks",
                 path.display()
@@ -254,6 +252,8 @@ pub(crate) struct Control {
     pub(crate) stopped: Option<String>,
     /// How long the epoch has waited for data.
     pub(crate) wait: Duration,
+    /// Whether the training data change when an epoch of them has ended.
+    pub(crate) changing: bool,
 }
 
 /// What is left of a decision when its stops and its learning rate have been taken.
@@ -284,6 +284,7 @@ impl Control {
             },
             stopped: None,
             wait: Duration::ZERO,
+            changing: false,
         }
     }
 

@@ -216,20 +216,6 @@ impl Default for FitGeneratorOptions<'_> {
     }
 }
 
-impl FitGeneratorOptions<'_> {
-    /// How the batches of a source are prepared.
-    pub(crate) fn loader(&self) -> LoaderOptions {
-        LoaderOptions {
-            workers: self.workers,
-            use_multiprocessing: self.use_multiprocessing,
-            max_queue_size: self.max_queue_size,
-            max_queue_bytes: self.max_queue_bytes,
-            worker_timeout: self.worker_timeout,
-            ..LoaderOptions::default()
-        }
-    }
-}
-
 /// Arguments of [`Trainer::evaluate`](crate::Trainer::evaluate).
 pub struct EvaluateOptions<'a> {
     /// Rows per batch. Default 32.
@@ -321,6 +307,27 @@ impl Default for GeneratorOptions<'_> {
         }
     }
 }
+
+/// What the two that read from sources have in common.
+macro_rules! reading {
+    ($($options:ident),*) => {$(
+        impl $options<'_> {
+            /// How the batches of a source are prepared.
+            pub(crate) fn loader(&self) -> LoaderOptions {
+                LoaderOptions {
+                    workers: self.workers,
+                    use_multiprocessing: self.use_multiprocessing,
+                    max_queue_size: self.max_queue_size,
+                    max_queue_bytes: self.max_queue_bytes,
+                    worker_timeout: self.worker_timeout,
+                    ..LoaderOptions::default()
+                }
+            }
+        }
+    )*};
+}
+
+reading!(FitGeneratorOptions, GeneratorOptions);
 
 /// Arguments of [`Trainer::on_train_begin`](crate::Trainer::on_train_begin).
 pub struct LoopOptions<'a> {

@@ -160,6 +160,8 @@ impl LoopEvents<'_> {
             return Ok(());
         }
         self.moment = Moment::BetweenEpochs;
+        // The loop has its own way through the data, and no pass of `fit` goes on in it.
+        self.control.position.next = None;
         if let Some(validation) = &mut self.validation {
             validation.resume(&self.control.position)?;
         }

@@ -1,40 +1,30 @@
 //! What an evaluation and a prediction outside of `fit` have in common.
 
 use crate::error::TrainError;
-use crate::messages::Messages;
 use crate::options::GeneratorOptions;
 use crate::run::Callbacks;
-use crate::source::{Feed, Source, shorter};
+use crate::source::{Feed, Pull, Source, shorter};
+use crate::trainer::Trainer;
 use keros_callbacks::{ProgbarLogger, RunInfo};
-use keros_data::LoaderOptions;
-use keros_tensor::Params;
+use keros_nn::Network;
 
-/// One pass over a source, in order, with its callbacks.
-pub(crate) struct LonePass<'c> {
-    pub(crate) feed: Feed,
-    /// Batches that are asked for, if known; there may be fewer.
-    pub(crate) steps: Option<u64>,
-    pub(crate) callbacks: Callbacks<'c>,
-}
-
-impl<'c> LonePass<'c> {
-    /// `metrics`: the names that callbacks will find in the logs.
-    pub(crate) fn new(
+impl<N: Network> Trainer<N> {
+    /// One pass over a source, in order, with its callbacks, which are told if it fails. `metrics`: the names that
+    /// they will find in the logs; `pass` is told how many batches are asked for, if that is known; there may be
+    /// fewer.
+    pub(crate) fn lone_pass<'c, T>(
+        &mut self,
         source: Source,
         options: GeneratorOptions<'c>,
         metrics: Vec<String>,
-        params: &Params,
-        messages: Messages,
-    ) -> Result<LonePass<'c>, TrainError> {
-        let loader = LoaderOptions {
-            workers: options.workers,
-            use_multiprocessing: options.use_multiprocessing,
-            max_queue_size: options.max_queue_size,
-            max_queue_bytes: options.max_queue_bytes,
-            worker_timeout: options.worker_timeout,
-            ..LoaderOptions::default()
-        };
-        let feed = Feed::new(source, loader, options.steps)?;
+        pass: impl FnOnce(
+            &mut Self,
+            &mut Pull<'_>,
+            Option<u64>,
+            &mut Callbacks<'c>,
+        ) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let mut feed = Feed::new(source, options.loader(), options.steps)?;
         let steps = options.steps.or(feed.len());
         let info = RunInfo {
             epochs: 1,
@@ -43,14 +33,16 @@ impl<'c> LonePass<'c> {
             metrics,
             validation: false,
         };
+        let mut pull = feed.start_once(steps)?;
         let mut list = options.callbacks;
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
         }
-        Ok(LonePass {
-            feed,
-            steps,
-            callbacks: Callbacks::new(list, info, params, messages),
-        })
+        let messages = self.new_messages();
+        let mut callbacks = Callbacks::new(list, info, self.network.params(), messages);
+        callbacks.queue = pull.meter();
+        self.loader = Some(pull.stats());
+        let result = pass(self, &mut pull, steps, &mut callbacks);
+        self.tell_error(&mut callbacks, result)
     }
 }

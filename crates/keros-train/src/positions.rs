@@ -1,8 +1,9 @@
 //! Weights of the positions of a sample, such as the pixels of a mask: each row of the output then counts as a sample.
 
 use crate::error::TrainError;
+use keros_data::Array;
 use keros_nn::losses::Loss;
-use keros_nn::{Output, Target};
+use keros_nn::{Output, Port, Target};
 use keros_tensor::{Tensor, TensorError};
 
 /// What a loss takes, once where the network is and once, as far as it is read there, on the host.
@@ -35,6 +36,23 @@ impl Terms {
             host_weights: self.host_weights.as_ref().map(flat).transpose()?,
         })
     }
+}
+
+/// Refuses weights that are neither those of samples nor of the positions of an output, before it is there.
+///
+/// # Errors
+/// As [`Terms::by_weight`].
+pub(crate) fn check_weights(
+    loss: &dyn Loss,
+    samples: usize,
+    port: &Port,
+    weights: &Array,
+) -> Result<(), TrainError> {
+    if let [_] | [_, 1] = weights.shape() {
+        return Ok(());
+    }
+    let dims = [&[samples], port.shape.as_slice()].concat();
+    check(loss, &dims, weights.shape()).map(drop)
 }
 
 /// The number of rows of an output of these sizes, if weights of those sizes are theirs.

@@ -2,7 +2,6 @@
 
 use crate::error::TrainError;
 use crate::options::{GeneratorOptions, PredictOptions};
-use crate::pass::LonePass;
 use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
@@ -46,15 +45,7 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let messages = self.new_messages();
-        let params = self.network.params();
-        let mut pass = LonePass::new(source.into(), options, Vec::new(), params, messages)?;
-        let steps = pass.steps;
-        let mut pull = pass.feed.start_once(steps)?;
-        self.loader = Some(pull.stats());
-        pass.callbacks.queue = pull.meter();
-        let result = self.predict_all(&mut pull, steps, &mut pass.callbacks);
-        let outputs = self.tell_error(&mut pass.callbacks, result)?;
+        let outputs = self.lone_pass(source.into(), options, Vec::new(), Self::predict_all)?;
         outputs.into_arrays()
     }
 

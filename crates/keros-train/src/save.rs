@@ -240,13 +240,18 @@ impl<'p> ModelFile<'p> {
         Ok(file)
     }
 
+    /// Whether the parameters are those of the network.
+    pub(crate) fn check(&self, params: &Params) -> Result<(), TrainError> {
+        Ok(check_params(params, &self.model, self.path)?)
+    }
+
     /// Sets parameters and optimizer, both or none.
     pub(crate) fn apply(
         &self,
         params: &Params,
         optimizer: &mut dyn Optimizer,
     ) -> Result<(), TrainError> {
-        check_params(params, &self.model, self.path)?;
+        self.check(params)?;
         optimizer.load_state(params, &self.optimizer)?;
         Ok(set_params(params, &self.model, self.path)?)
     }

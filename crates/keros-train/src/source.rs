@@ -178,12 +178,18 @@ impl Feed {
 
     /// Batches per epoch, if that is known for all epochs to come.
     pub(crate) fn fixed_len(&self) -> Option<u64> {
-        let sequence = self.sequence()?;
-        (!sequence.changes_on_epoch_end()).then(|| sequence.len() as u64)
+        self.len().filter(|_| !self.is_changing())
+    }
+
+    /// Whether it is a sequence that changes when an epoch of it has ended.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.sequence()
+            .is_some_and(|sequence| sequence.changes_on_epoch_end())
     }
 
     /// Brings the source to where it was in a run that goes on: `taken` batches are taken from a
-    /// generator and dropped; a sequence that changes hears again which epochs have ended.
+    /// generator and dropped, which is no waiting of the training; a sequence that changes hears again which epochs
+    /// have ended.
     pub(crate) fn resume(
         &mut self,
         ended: impl IntoIterator<Item = u64>,
@@ -211,6 +217,7 @@ impl Feed {
                 ));
             }
         }
+        loader.restart_stats();
         Ok(())
     }
 

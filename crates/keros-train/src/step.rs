@@ -5,10 +5,10 @@ use crate::data::{
     by_port, check_indices, input_tensors, target_tensor, weight_tensor, weights_by_port,
 };
 use crate::error::TrainError;
-use crate::positions::Terms;
+use crate::positions::{Terms, check_weights};
 use crate::settle::{Compared, OutputValues, StepValues};
 use crate::trainer::Trainer;
-use keros_data::Batch;
+use keros_data::{Array, Batch};
 use keros_nn::{Mode, Network, NnError, Port, Target, TargetKind};
 use keros_tensor::{Readback, Tensor, TensorError, Workspace};
 
@@ -146,28 +146,41 @@ impl<N: Network> Trainer<N> {
         let heads = self.heads.iter().zip(&self.trackers.outputs);
         let losses = heads.filter_map(|(head, trackers)| {
             let has_metrics = !trackers.metrics.is_empty();
-            head.loss
-                .as_ref()
-                .map(|loss| (loss.target_kind(), has_metrics))
+            head.loss.as_ref().map(|loss| (loss, has_metrics))
         });
+        let losses = losses.zip(&ports);
         let mut given = Vec::with_capacity(ports.len());
-        for (((kind, has_metrics), array), weights) in losses.zip(arrays).zip(weights) {
+        // Of the output before, which may have the same.
+        let mut made: Option<(&Array, [Tensor; 2])> = None;
+        for ((((loss, has_metrics), port), array), weights) in losses.zip(arrays).zip(weights) {
+            let kind = loss.target_kind();
             let target = target_tensor(workspace, kind, array)?;
-            let weight = |workspace: &mut Workspace| {
-                let tensor = weights.map(|weights| weight_tensor(workspace, weights));
-                tensor.transpose()
+            if let Some(weights) = weights {
+                check_weights(loss.as_ref(), batch.len(), port, weights)?;
+            }
+            made = match (weights, made) {
+                (None, _) => None,
+                (Some(weights), Some((same, tensors))) if std::ptr::eq(same, weights) => {
+                    Some((same, tensors))
+                }
+                (Some(weights), _) => {
+                    let tensor = weight_tensor(workspace, weights)?;
+                    let on_host = match host.as_deref_mut() {
+                        Some(host) => weight_tensor(host, weights)?,
+                        None => tensor.clone(),
+                    };
+                    Some((weights, [tensor, on_host]))
+                }
             };
-            let weights = weight(workspace)?;
+            let weights = made.as_ref().map(|(_, tensors)| tensors);
+            let [weights, host_weights] = [0, 1].map(|at| weights.map(|both| both[at].clone()));
             let read = has_metrics || kind == TargetKind::Labels;
             given.push(Given {
                 host_target: match host.as_deref_mut() {
                     Some(host) if read => Some(target_tensor(host, kind, array)?),
                     _ => None,
                 },
-                host_weights: match host.as_deref_mut() {
-                    Some(host) => weight(host)?,
-                    None => weights.clone(),
-                },
+                host_weights,
                 target,
                 weights,
             });

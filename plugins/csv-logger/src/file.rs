@@ -1,4 +1,4 @@
-//! The CSV file: opened anew or at its end, written row by row.
+//! The CSV file: opened anew or at its end, written row by row, cut where a checkpoint was written.
 
 use crate::config::Config;
 use keros_plugin::BoxError;
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Rows {
     path: PathBuf,
     writer: csv::Writer<File>,
+    /// Length of the file after the last row that is in it.
+    bytes: u64,
 }
 
 impl Rows {
@@ -20,19 +22,23 @@ impl Rows {
         let failed = |doing: &'static str| move |error| during(doing, path, error);
         let mut file = if config.append {
             let mut options = OpenOptions::new();
-            options.read(true).append(true).create(true);
+            options.read(true).write(true).create(true).truncate(false);
             options.open(path).map_err(failed("opening"))?
         } else {
             File::create(path).map_err(failed("creating"))?
         };
         let header = if config.append {
             end_last_row(&mut file).map_err(failed("reading"))?;
-            read_header(&mut file, config).map_err(failed("reading"))?
+            let header = read_header(&mut file, config).map_err(failed("reading"))?;
+            file.seek(SeekFrom::End(0)).map_err(failed("reading"))?;
+            header
         } else {
             None
         };
+        let bytes = length(&file).map_err(failed("reading"))?;
         let rows = Rows {
             path: path.clone(),
+            bytes,
             writer: csv::WriterBuilder::new()
                 .delimiter(config.separator_byte())
                 .from_writer(file),
@@ -51,8 +57,31 @@ impl Rows {
 
     pub(crate) fn flush(&mut self) -> Result<(), BoxError> {
         let flushed = self.writer.flush();
-        Ok(flushed.map_err(|error| during("writing", &self.path, error))?)
+        let bytes = flushed.and_then(|()| length(self.writer.get_ref()));
+        self.bytes = bytes.map_err(|error| during("writing", &self.path, error))?;
+        Ok(())
     }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes away what stands after so many bytes.
+    pub(crate) fn cut(&mut self, bytes: u64) -> Result<(), BoxError> {
+        if bytes < self.bytes {
+            let mut file = self.writer.get_ref();
+            let end = file
+                .set_len(bytes)
+                .and_then(|()| file.seek(SeekFrom::End(0)));
+            self.bytes = end.map_err(|error| during("writing", &self.path, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// A pipe has none.
+fn length(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
 }
 
 /// Says what was done to which file, and keeps the kind of the error.

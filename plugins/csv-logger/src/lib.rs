@@ -14,7 +14,8 @@
 //!
 //! The file is created anew when the training begins and every row is on its way to the disk before
 //! the next epoch. With `append`, as a run needs that goes on from a checkpoint, rows are added to a
-//! file that is there already, under its columns.
+//! file that is there already, under its columns; those that were written after the checkpoint are
+//! replaced.
 
 mod columns;
 mod config;
@@ -49,11 +50,19 @@ struct Training {
     counts: Counts,
 }
 
-/// What this epoch was trained on so far; kept in checkpoints.
+/// What this epoch was trained on so far.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Counts {
     batches: u64,
     samples: u64,
+}
+
+/// What is kept in checkpoints.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    counts: Counts,
+    /// Length of the file after the last row.
+    bytes: u64,
 }
 
 impl CsvLogger {
@@ -156,12 +165,21 @@ impl Callback for CsvLogger {
     }
 
     fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
-        let counts = self.training.as_ref().map(|training| &training.counts);
-        counts.map(state::to_bytes).transpose()
+        let state = self.training.as_ref().map(|training| State {
+            counts: training.counts,
+            bytes: training.rows.bytes(),
+        });
+        state.as_ref().map(state::to_bytes).transpose()
     }
 
     fn load_state(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        self.training()?.counts = state::from_bytes(bytes)?;
+        let training = self.training()?;
+        let State { counts, bytes } = state::from_bytes(bytes)?;
+        training.rows.cut(bytes)?;
+        if training.rows.bytes() == 0 {
+            training.columns = None;
+        }
+        training.counts = counts;
         Ok(())
     }
 }

@@ -187,6 +187,7 @@ impl Callback for TensorBoard {
 
     fn on_train_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         self.files = Files::default();
+        (self.epoch_begun, self.batch_begun) = (None, None);
         self.updates = cx.event().step;
         self.pictured = None;
         self.told.clear();

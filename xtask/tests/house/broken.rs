@@ -277,6 +277,22 @@ fn a_layer_that_is_not_listed_is_found() {
 }
 
 #[test]
+fn a_layer_that_is_listed_and_not_there_is_found() {
+    let list = source("layers/mod.rs", "mod b;\npub use b::Dense;\n");
+    let page =
+        |row: &str| format!("## Layers, optimizers, metrics\n| {row} | `LSTM` |\n## Other\n");
+    let others = "core layers | `Dense` and its `units`, the trait `Layer`";
+    check_kept(&rules::classes_untold(&list, &page(others)));
+    let schedules = "core layers | `Dense` | |\n| schedules | `CosineDecay`";
+    check_kept(&rules::classes_untold(&list, &page(schedules)));
+    let violations = rules::classes_untold(&list, &page("core layers | `Dense`, `Dens`"));
+    check_broken(
+        &violations,
+        &["docs/from-keras.md lists Dens as there, which keros-nn does not export"],
+    );
+}
+
+#[test]
 fn cuda_outside_keros_tensor_is_found() {
     let cuda = concat!("#[cfg(all(unix, feature = ", "\"cuda\"", "))]\nfn f() {}");
     check_kept(&rules::cuda_elsewhere(&source(

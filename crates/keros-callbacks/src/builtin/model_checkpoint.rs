@@ -127,7 +127,7 @@ impl ModelCheckpoint {
 
     fn save(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
         let (epoch, batch) = (cx.event().epoch + 1, cx.event().batch + 1);
-        let mut why = String::new();
+        let (mut why, mut best_now) = (String::new(), self.seen.best);
         if self.save_best_only {
             let Some(value) = self.monitor.value(cx)? else {
                 return Ok(());
@@ -142,7 +142,7 @@ impl ModelCheckpoint {
                 }
                 return Ok(());
             }
-            self.seen.best = Some(value);
+            best_now = Some(value);
             why = format!("{name} improved from {best_text} to {value:.5}, ");
         }
         let path = self.path.path(epoch, batch, cx.logs()?)?;
@@ -154,6 +154,7 @@ impl ModelCheckpoint {
             true => cx.save_weights(&path)?,
             false => cx.save_model(&path)?,
         }
+        self.seen.best = best_now;
         if self.verbose {
             let what = if self.save_weights_only {
                 "weights"

@@ -1,7 +1,7 @@
 //! What is saved, and when.
 
 use crate::support::FakeRun;
-use keros_callbacks::{CallbackList, EventKind, Logs, ModelCheckpoint, SaveFreq};
+use keros_callbacks::{CallbackList, EventKind, FailurePolicy, Logs, ModelCheckpoint, SaveFreq};
 
 #[test]
 fn an_epoch_without_the_monitored_value_is_no_improvement() {
@@ -40,4 +40,24 @@ fn a_run_that_goes_on_may_save_more_often() {
     }
     let saved = ["6.npz", "8.npz"];
     assert_eq!(run.saved, saved.map(|name| folder.path().join(name)));
+}
+
+#[test]
+fn a_best_epoch_that_could_not_be_saved_is_not_the_best_so_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut saver = ModelCheckpoint::new(folder.path().join("{epoch}.safetensors"))
+        .unwrap()
+        .save_best_only(true);
+    let (mut list, mut run) = (CallbackList::new(), FakeRun::default());
+    list.push_with(&mut saver, FailurePolicy::Log);
+    run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    for (epoch, value, full) in [(0, 0.75, false), (1, 0.25, true), (2, 0.5, false)] {
+        run.full = full;
+        run.logs.set("val_loss", value);
+        run.send(&mut list, EventKind::EpochEnd, epoch, 0);
+    }
+    drop(list);
+    let saved = ["1.safetensors", "3.safetensors"];
+    assert_eq!(run.saved, saved.map(|name| folder.path().join(name)));
+    assert_eq!(saver.best(), Some(0.5));
 }

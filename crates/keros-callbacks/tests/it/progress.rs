@@ -90,6 +90,47 @@ fn a_resumed_epoch_whose_batches_are_skipped_has_a_line_too() {
     assert!(text.starts_with("0/3 - 0s 0us/step"), "{text}");
 }
 
+#[test]
+fn an_epoch_that_is_resumed_after_its_last_batch_is_announced_and_whole() {
+    for validates in [false, true] {
+        let shared = Shared::default();
+        let mut list = CallbackList::new().with(ProgbarLogger::lines_to(shared.clone()));
+        let mut run = FakeRun::default();
+        run.info.epochs = 2;
+        run.info.steps = Some(3);
+        run.send(&mut list, EventKind::TrainBegin, 0, 0);
+        if validates {
+            let mut begin = event(EventKind::TestBegin, 1, 0);
+            begin.nested = true;
+            list.dispatch(&begin, &mut run).unwrap();
+        }
+        run.logs.set("loss", 0.5);
+        run.send(&mut list, EventKind::EpochEnd, 1, 0);
+        drop(list);
+        let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "Epoch 2/2\n3/3 - 0s 0us/step - loss: 0.5000\n");
+    }
+}
+
+#[test]
+fn steps_after_a_validation_in_the_middle_of_a_resumed_epoch_are_timed() {
+    let shared = Shared::default();
+    let mut list = CallbackList::new().with(ProgbarLogger::lines_to(shared.clone()));
+    let mut run = FakeRun::default();
+    run.info.steps = Some(3);
+    let mut begin = event(EventKind::TestBegin, 0, 0);
+    begin.nested = true;
+    list.dispatch(&begin, &mut run).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    run.send(&mut list, EventKind::TrainBatchBegin, 0, 2);
+    run.send(&mut list, EventKind::TrainBatchEnd, 0, 2);
+    run.send(&mut list, EventKind::EpochEnd, 0, 0);
+    drop(list);
+    let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+    assert!(text.starts_with("3/3 - 0s "), "{text}");
+    assert!(!text.contains(" 0us/step"), "{text}");
+}
+
 /// What an epoch of four batches writes to a terminal of that width; only the first batch is painted.
 fn on_terminal(width: usize, steps: Option<u64>) -> String {
     let shared = Shared::default();

@@ -17,6 +17,8 @@ pub(crate) struct FakeRun {
     pub(crate) values: Vec<f32>,
     /// Files of weights and models.
     pub(crate) saved: Vec<PathBuf>,
+    /// Whether files of weights and models cannot be written.
+    pub(crate) full: bool,
     /// What the event is about.
     pub(crate) detail: Option<String>,
     /// How often weights and averages were exchanged.
@@ -38,6 +40,7 @@ impl Default for FakeRun {
             }],
             values: vec![0.0; 2],
             saved: Vec::new(),
+            full: false,
             detail: None,
             swaps: 0,
         }
@@ -73,12 +76,14 @@ impl Run for FakeRun {
         Ok(())
     }
     fn save_weights(&mut self, path: &Path) -> Result<(), BoxError> {
+        if self.full {
+            return Err("the disk is full".into());
+        }
         self.saved.push(path.to_owned());
         Ok(())
     }
     fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
-        self.saved.push(path.to_owned());
-        Ok(())
+        self.save_weights(path)
     }
     fn swap_averages(&mut self) -> Result<(), BoxError> {
         self.swaps += 1;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use keros_data::{Array, FlowOptions, ImageDataGenerator, Loader, LoaderOptions, Sequence};
 
-use crate::support::{Probe, digest, eventually, options, places};
+use crate::support::{Probe, batch, digest, eventually, options, places};
 
 fn flow() -> Arc<dyn Sequence> {
     let images = (0..50 * 12 * 10 * 3)
@@ -326,6 +326,30 @@ fn the_counters_tell_who_waits() {
     assert!(stats.producer_wait > Duration::from_millis(20), "{stats:?}");
     assert!(stats.consumer_wait < stats.producer_wait, "{stats:?}");
     assert!(stats.queue_fill_mean > 1.0, "{stats:?}");
+}
+
+#[test]
+fn counters_that_begin_anew_leave_out_what_was() {
+    let slow_at_first = (0..10).map(|n| {
+        thread::sleep(Duration::from_millis(if n < 4 { 10 } else { 0 }));
+        Ok(batch(&[n]))
+    });
+    for workers in [0, 1] {
+        let options = options! { workers, max_queue_size: 2 };
+        let source = Box::new(slow_at_first.clone());
+        let mut loader = Loader::from_generator(source, options).unwrap();
+        assert_eq!(loader.by_ref().take(4).count(), 4);
+        assert!(loader.stats().consumer_wait >= Duration::from_millis(20));
+        loader.restart_stats();
+        let stats = loader.stats();
+        assert_eq!((stats.batches, stats.workers), (0, workers));
+        assert_eq!(stats.elapsed, Duration::ZERO);
+        assert_eq!(stats.consumer_wait, Duration::ZERO);
+        assert_eq!(loader.by_ref().count(), 6);
+        let stats = loader.stats();
+        assert_eq!((stats.batches, stats.queue_fill), (6, 0));
+        assert!(stats.elapsed > Duration::ZERO);
+    }
 }
 
 #[test]

@@ -408,6 +408,48 @@ fn an_epoch_goes_on_from_a_checkpoint() {
     assert_eq!(record.epochs[0].number("grad_norm"), Some(15.0));
 }
 
+#[test]
+fn rows_after_the_checkpoint_are_replaced() {
+    let Some(library) = library() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("norms.csv");
+    let load = |append: bool| {
+        let config = serde_json::json!({ "csv": path, "append": append }).to_string();
+        CallbackList::new().with(keros_plugin_host::load(library, &config).unwrap())
+    };
+    let (mut net, mut killed) = (Net::new(), load(false));
+    net.begin(&mut killed);
+    net.batch(&mut killed, 0, 0, 1.0);
+    let states = killed.states().unwrap();
+    let at_checkpoint = fs::read_to_string(&path).unwrap();
+    assert_eq!(at_checkpoint.lines().count(), 5);
+    net.batch(&mut killed, 0, 1, 2.0);
+    drop(killed);
+    let expected = fs::read_to_string(&path).unwrap();
+    assert_eq!(expected.lines().count(), 9);
+    fs::write(&path, format!("{expected}0,2")).unwrap();
+
+    let mut resumed = load(true);
+    net.begin(&mut resumed);
+    resumed.load_states(states).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), at_checkpoint);
+    net.batch(&mut resumed, 0, 1, 2.0);
+    net.end(&mut resumed);
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+
+    // The rows of another run stay where that of the checkpoint had none.
+    let mut without = CallbackList::new().with(keros_plugin_host::load(library, "").unwrap());
+    net.begin(&mut without);
+    let states = without.states().unwrap();
+    let mut with = load(true);
+    net.begin(&mut with);
+    with.load_states(states).unwrap();
+    drop(with);
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+}
+
 fn check_refused(config: &str, expected: &str) {
     let Some(library) = library() else {
         return;

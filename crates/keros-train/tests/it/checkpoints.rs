@@ -7,11 +7,13 @@ use keros_callbacks::{
     FailurePolicy, History, LambdaCallback, ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
-use keros_nn::Sequential;
 use keros_nn::layers::{Dense, Dropout};
+use keros_nn::{Adam, Sequential};
+use keros_tensor::access::read;
+use keros_tensor::{Device, load_tensors};
 use keros_train::{
-    FitGeneratorOptions, FitOptions, LoopOptions, Source, TrainError, Trainer, ValidationFreq,
-    load_network,
+    FitGeneratorOptions, FitOptions, LoopOptions, Source, TestOnBatchOptions, TrainError, Trainer,
+    ValidationFreq, load_network,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -281,6 +283,112 @@ fn a_resumed_run_is_the_run_that_was_never_interrupted() {
             );
         }
     }
+}
+
+#[test]
+fn callbacks_are_told_how_many_batches_each_epoch_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut steps = Vec::new();
+    let watcher = LambdaCallback::new().on(EventKind::TrainBatchEnd, |cx| {
+        steps.push((cx.event().epoch, cx.info().steps));
+        Ok(Decision::CONTINUE)
+    });
+    let mut options = changing(Interrupter::new(&path, None, false));
+    options.callbacks.push(watcher);
+    let changing = Source::sequence(Changing::default());
+    trainer().fit_generator(changing, options).unwrap();
+    steps.dedup();
+    assert_eq!(
+        steps,
+        [(0, Some(3)), (1, Some(4)), (2, Some(3)), (3, Some(4))]
+    );
+}
+
+/// As far as these tests know the state of a run.
+#[derive(serde::Deserialize)]
+struct RunState {
+    position: Position,
+}
+
+#[derive(serde::Deserialize)]
+struct Position {
+    epoch: u64,
+    ended: Vec<u64>,
+}
+
+#[test]
+fn epochs_that_have_ended_are_kept_for_data_that_change_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let ended = |fit: Fit, at| {
+        fit(&mut trainer(), Interrupter::new(&path, Some(at), false)).unwrap_err();
+        let tensors = load_tensors(&path, &Device::Cpu).unwrap();
+        let (_, run) = tensors.iter().find(|(name, _)| name == "run").unwrap();
+        let run: RunState = state::from_bytes(&read::<u8>(run).unwrap()).unwrap();
+        assert_eq!(run.position.epoch, 2);
+        run.position.ended
+    };
+    assert_eq!(ended(changing_epochs, 9), [0, 1]);
+    assert!(ended(sequence, 10).is_empty());
+}
+
+/// Cannot go on from its state.
+struct Forgetful;
+
+impl Callback for Forgetful {
+    fn save_state(&self) -> Result<Option<Vec<u8>>, keros_callbacks::BoxError> {
+        Ok(Some(Vec::new()))
+    }
+    fn load_state(&mut self, _: &[u8]) -> Result<(), keros_callbacks::BoxError> {
+        Err("it has forgotten all".into())
+    }
+}
+
+#[test]
+fn a_resume_that_a_callback_refuses_leaves_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let run = |trainer: &mut Trainer<Sequential>, callback: Interrupter| {
+        let (x, y) = problem(40);
+        let options = FitOptions {
+            verbose: Verbose::Silent,
+            callbacks: CallbackList::new().with(callback).with(Forgetful),
+            ..FitOptions::default()
+        };
+        trainer.fit(x, y, options).unwrap_err().to_string()
+    };
+    run(&mut trainer(), Interrupter::new(&path, Some(1), false));
+    let mut resumed = trainer();
+    let before = weights(&resumed);
+    let error = run(&mut resumed, Interrupter::new(&path, None, true));
+    assert!(error.contains("it has forgotten all"), "{error}");
+    assert_eq!(weights(&resumed), before);
+    assert_eq!(resumed.optimizer().iterations(), 0);
+}
+
+#[test]
+fn a_resume_that_the_optimizer_refuses_leaves_the_weights_and_no_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    arrays(&mut trainer(), Interrupter::new(&path, Some(2), false)).unwrap_err();
+    let mut other = Trainer::builder(crate::support::network(0.25))
+        .loss("sparse_categorical_crossentropy")
+        .metric("accuracy")
+        .optimizer(Adam::new(0.001).unwrap().amsgrad(true))
+        .seed(3)
+        .compile()
+        .unwrap();
+    let before = weights(&other);
+    arrays(&mut other, Interrupter::new(&path, None, true)).unwrap_err();
+    assert_eq!(weights(&other), before);
+    let (x, y) = problem(8);
+    let batch = Batch::new(x, y);
+    let on = TestOnBatchOptions {
+        reset_metrics: false,
+    };
+    let running = other.test_on_batch_with(&batch, &on).unwrap();
+    assert_eq!(running, other.test_on_batch(&batch).unwrap());
 }
 
 /// Fails in its first batch, and whenever it is asked for its state.

@@ -4,7 +4,7 @@ use crate::support::{Recorder, endless, problem, trainer};
 use keros_callbacks::{
     CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
 };
-use keros_data::Batch;
+use keros_data::{ArraySequence, Batch};
 use keros_nn::Sequential;
 use keros_train::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, LoopOptions,
@@ -425,10 +425,28 @@ fn what_a_run_says_is_kept_where_nothing_is_shown() {
         ..GeneratorOptions::default()
     };
     trainer.evaluate_generator(six(), steps).unwrap();
-    let [text] = &texts(&trainer)[..] else {
+    let said = texts(&trainer);
+    let [text] = &said[..] else {
         panic!("{:?}", trainer.messages());
     };
     assert!(text.contains("2 more were asked for"), "{text}");
+
+    // Arguments that are refused begin no run.
+    let sequence = || {
+        let (x, y) = problem(8);
+        Source::sequence(ArraySequence::new(x, y).unwrap())
+    };
+    let no_queue = || GeneratorOptions {
+        max_queue_size: 0,
+        ..GeneratorOptions::default()
+    };
+    for source in [sequence(), six()] {
+        trainer.evaluate_generator(source, no_queue()).unwrap_err();
+    }
+    for source in [sequence(), six()] {
+        trainer.predict_generator(source, no_queue()).unwrap_err();
+    }
+    assert_eq!(texts(&trainer), said);
 
     // A failure that ends nothing, then words at every batch.
     let (x, y) = problem(600);

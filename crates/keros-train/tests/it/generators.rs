@@ -117,6 +117,44 @@ fn a_sequence_is_read_exactly_once_per_epoch_and_never_beyond() {
 }
 
 #[test]
+fn batches_that_a_resume_reads_again_are_no_batches_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let run = |callbacks| {
+        let options = FitGeneratorOptions {
+            steps_per_epoch: Some(8),
+            callbacks,
+            ..quiet()
+        };
+        let mut trainer = trainer();
+        let source = Source::generator(endless(64, 8));
+        let done = trainer.fit_generator(source, options);
+        (done, trainer.loader_stats().unwrap())
+    };
+    let killed = LambdaCallback::new()
+        .on(EventKind::TrainBatchEnd, |cx| {
+            Ok(match cx.event().batch {
+                4 => Decision::checkpoint(&path),
+                _ => Decision::CONTINUE,
+            })
+        })
+        .on(EventKind::CheckpointSaved, |_| Err("killed".into()));
+    run(CallbackList::new().with(killed)).0.unwrap_err();
+
+    let mut delivered = Vec::new();
+    let resumed = LambdaCallback::new()
+        .on(EventKind::TrainBegin, |_| Ok(Decision::resume(&path)))
+        .on(EventKind::TrainBatchBegin, |cx| {
+            delivered.push(cx.queue().map(|queue| queue.delivered));
+            Ok(Decision::CONTINUE)
+        });
+    let (done, stats) = run(CallbackList::new().with(resumed));
+    done.unwrap();
+    assert_eq!(stats.batches, 3);
+    assert_eq!(delivered, [Some(1), Some(2), Some(3)]);
+}
+
+#[test]
 fn a_validation_reads_one_epoch_of_a_sequence_and_not_more() {
     let (x, y) = problem(100);
     let sequence = Arc::new(Counting {

@@ -125,7 +125,7 @@ fn a_batch_that_is_refused_leaves_no_trace_in_statistics() {
     let labels = |values: Vec<f32>| Array::from_vec(&[4], values).unwrap();
     let ones = || Array::from_vec(&[4], vec![1.0_f32; 4]).unwrap();
     let named = |name| Arrays::from_pairs([(name, ones())]).unwrap();
-    let two = Array::from_vec(&[4, 2], vec![1.0_f32; 8]).unwrap();
+    let two = || Array::from_vec(&[4, 2], vec![1.0_f32; 8]).unwrap();
     let weighs = || Some(ClassWeight::new([(1, 3.0)]).unwrap());
     let cases = [
         (Batch::inputs_only(x.clone()), None, "no targets"),
@@ -146,8 +146,13 @@ fn a_batch_that_is_refused_leaves_no_trace_in_statistics() {
             "found `mask`",
         ),
         (
-            good().sample_weight(two),
+            good().sample_weight(two()),
             weighs(),
+            "sample weights have the wrong shape (expected [4], found [4, 2])",
+        ),
+        (
+            good().sample_weight(two()),
+            None,
             "sample weights have the wrong shape (expected [4], found [4, 2])",
         ),
         (

@@ -287,6 +287,26 @@ fn backup_and_restore_works_as_in_fit_and_fit_can_take_the_run_over() {
     assert_eq!(weights(&trainer), weights(&whole));
 }
 
+#[test]
+fn a_run_goes_from_fit_to_a_loop_and_back_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let resume =
+        || LambdaCallback::new().on(EventKind::TrainBegin, |_| Ok(Decision::resume(&path)));
+    let killer = |left| Killer { path: &path, left };
+    let list = CallbackList::new().with(killer(7));
+    fit(&mut trainer(), list).unwrap_err();
+    // Into the next epoch.
+    let list = CallbackList::new().with(resume()).with(killer(6));
+    let error = as_fit(&mut trainer(), list).unwrap_err();
+    assert!(error.to_string().contains("killed"), "{error}");
+    let (mut resumed, mut whole) = (trainer(), trainer());
+    let again = fit(&mut resumed, CallbackList::new().with(resume())).unwrap();
+    let history = fit(&mut whole, CallbackList::new()).unwrap();
+    assert_eq!(again, history);
+    assert_eq!(weights(&resumed), weights(&whole));
+}
+
 /// Its one batch depends on how often it came to its end.
 #[derive(Default)]
 struct Changing(AtomicUsize);

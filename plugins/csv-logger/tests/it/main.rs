@@ -173,6 +173,60 @@ fn an_epoch_that_goes_on_from_a_checkpoint_is_counted_whole() {
 }
 
 #[test]
+fn rows_after_the_checkpoint_are_replaced() {
+    let (_folder, path) = place();
+    let header = "epoch,batches,samples,loss\n";
+    // Epochs before the checkpoint; none of them has a row where it is in the first one.
+    for (before, rows) in [(0, "0,0,0,1\n1,0,0,0.5\n"), (1, "0,0,0,2\n1,0,0,0.5\n")] {
+        let mut first = Training::new(CsvLogger::new(Config::new(&path)).unwrap());
+        first.begin();
+        for epoch in 0..before {
+            first.epoch(epoch, &[], &[("loss", 2.0.into())]);
+        }
+        let state = first.callback.save_state().unwrap().unwrap();
+        // Of a run that is killed in its next epoch.
+        first.epoch(before, &[], &[("loss", 1.0.into())]);
+        drop(first);
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("2,0");
+        fs::write(&path, text).unwrap();
+
+        let config = Config {
+            append: true,
+            ..Config::new(&path)
+        };
+        let mut second = Training::new(CsvLogger::new(config).unwrap());
+        second.begin();
+        second.callback.load_state(&state).unwrap();
+        for epoch in before..2 {
+            let loss = if epoch == 0 { 1.0 } else { 0.5 };
+            second.epoch(epoch, &[], &[("loss", loss.into())]);
+        }
+        check_file(&path, &format!("{header}{rows}"));
+    }
+}
+
+#[test]
+fn a_file_that_is_shorter_than_at_the_checkpoint_stays() {
+    let (_folder, path) = place();
+    let mut first = Training::new(CsvLogger::new(Config::new(&path)).unwrap());
+    first.begin();
+    first.epoch(0, &[], &[("a long name of a loss", 0.75.into())]);
+    let state = first.callback.save_state().unwrap().unwrap();
+    drop(first);
+    fs::write(&path, "epoch,batches,samples,loss\n").unwrap();
+    let config = Config {
+        append: true,
+        ..Config::new(&path)
+    };
+    let mut second = Training::new(CsvLogger::new(config).unwrap());
+    second.begin();
+    second.callback.load_state(&state).unwrap();
+    second.epoch(1, &[], &[("loss", 0.5.into())]);
+    check_file(&path, "epoch,batches,samples,loss\n1,0,0,0.5\n");
+}
+
+#[test]
 fn half_a_row_is_not_continued() {
     let (_folder, path) = place();
     fs::write(&path, "epoch;batches;samples;loss\n0;1;1;2\n1;1").unwrap();

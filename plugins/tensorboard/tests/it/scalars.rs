@@ -133,6 +133,28 @@ fn speed_is_written_beside_the_losses() {
 }
 
 #[test]
+fn an_epoch_that_goes_on_in_a_further_run_has_no_speed_of_the_run_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let fields = serde_json::json!({ "update_freq": "batch", "write_steps_per_second": true });
+    let mut callbacks = writing_to(folder.path(), fields);
+    let mut training = Training::default();
+    training.fit(&mut callbacks, &[&[1.0]]);
+    training.send(&mut callbacks, EventKind::TrainBegin, 0, &[]);
+    training.step += 1;
+    let logs = [("loss", 1.0)];
+    for kind in [EventKind::TrainBatchEnd, EventKind::EpochEnd] {
+        training.send(&mut callbacks, kind, 1, &logs);
+    }
+    drop(callbacks);
+    let [_, second] = &files(&folder.path().join("train"))[..] else {
+        panic!("expected two files");
+    };
+    let shown = read(second);
+    let tags: Vec<&str> = shown.iter().map(|one| &*one.tag).collect();
+    assert_eq!(tags, ["batch_loss", "epoch_loss"]);
+}
+
+#[test]
 fn an_epoch_that_is_over_is_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut callbacks = writing_to(folder.path(), serde_json::json!({ "update_freq": 1 }));
