@@ -386,6 +386,7 @@ impl Warp {
         let channels = if C == 0 { self.shape.channels } else { C };
         let next_row = if height > 1 { width * channels } else { 0 };
         let next_column = if width > 1 { channels } else { 0 };
+        let lower_right = next_row + next_column;
         let (mut row, mut column) = ([0.0; CHUNK], [0.0; CHUNK]);
         let mut taps = Taps::new();
         for (y, out) in out.chunks_exact_mut(width * channels).enumerate() {
@@ -395,33 +396,85 @@ impl Warp {
                 rows.coordinates(walk, self.fill_mode, &mut row);
                 columns.coordinates(walk, self.fill_mode, &mut column);
                 taps.split(&row, &column, self.shape, self.rescale);
-                for (i, pixel) in out.chunks_exact_mut(channels).enumerate() {
-                    let here = taps.offset[i] as usize;
-                    let weights = taps.weights.each_ref().map(|weights| weights[i]);
-                    for (c, out) in pixel.iter_mut().enumerate() {
-                        let here = here + c;
+                for i in 0..walk.len {
+                    let (here, there) = (taps.offset[i] as usize, i * channels);
+                    let weights = [0, 1, 2, 3].map(|neighbour: usize| taps.weights[neighbour][i]);
+                    let ends = (here + lower_right + 4, there + 4);
+                    // Four values are one vector. Of a pixel of three the fourth belongs to the next,
+                    // which overwrites it.
+                    if (C == 3 || C == 4) && ends.0 <= source.len() && ends.1 <= out.len() {
+                        // SAFETY: the last of them was just seen to lie in `source`.
+                        let values = unsafe {
+                            [
+                                four(source, here),
+                                four(source, here + next_column),
+                                four(source, here + next_row),
+                                four(source, here + lower_right),
+                            ]
+                        };
+                        for (c, out) in out[there..ends.1].iter_mut().enumerate() {
+                            *out = blend(
+                                values[0][c],
+                                values[1][c],
+                                values[2][c],
+                                values[3][c],
+                                weights,
+                            );
+                        }
+                        continue;
+                    }
+                    for (c, out) in out[there..there + channels].iter_mut().enumerate() {
                         // SAFETY: `Taps::split` puts the offset at the pixel (row, column) with row
                         // <= max(height - 2, 0) and column <= max(width - 2, 0), so that the pixels
                         // one row and one column on exist (or the steps are 0), and c < channels;
                         // `apply` checked that `source` has height * width * channels values.
-                        let [upper_left, upper_right, lower_left, lower_right] = unsafe {
-                            [
-                                *source.get_unchecked(here),
-                                *source.get_unchecked(here + next_column),
-                                *source.get_unchecked(here + next_row),
-                                *source.get_unchecked(here + next_row + next_column),
-                            ]
+                        let value = |step: usize| -> f32 {
+                            unsafe { *source.get_unchecked(here + step + c) }.to_f32()
                         };
-                        *out = upper_left.to_f32() * weights[0]
-                            + upper_right.to_f32() * weights[1]
-                            + lower_left.to_f32() * weights[2]
-                            + lower_right.to_f32() * weights[3];
+                        *out = blend(
+                            value(0),
+                            value(next_column),
+                            value(next_row),
+                            value(lower_right),
+                            weights,
+                        );
                     }
                 }
                 self.fill_outside(walk, rows, columns, out);
             }
         }
     }
+}
+
+/// The weighted sum of four neighbours.
+#[inline(always)]
+fn blend(
+    upper_left: f32,
+    upper_right: f32,
+    lower_left: f32,
+    lower_right: f32,
+    weights: [f32; 4],
+) -> f32 {
+    upper_left * weights[0]
+        + upper_right * weights[1]
+        + lower_left * weights[2]
+        + lower_right * weights[3]
+}
+
+/// Four values from `at` on.
+///
+/// # Safety
+/// `source` has them.
+#[inline(always)]
+unsafe fn four<P: Pixel>(source: &[P], at: usize) -> [f32; 4] {
+    // SAFETY: the caller vouches for it.
+    let values: [P; 4] = unsafe { source.as_ptr().add(at).cast::<[P; 4]>().read_unaligned() };
+    [
+        values[0].to_f32(),
+        values[1].to_f32(),
+        values[2].to_f32(),
+        values[3].to_f32(),
+    ]
 }
 
 /// Where the pixels of a chunk are sampled: the offset of the upper left neighbour and the weights
