@@ -119,9 +119,18 @@ static keros_status load(void *instance, const void *bytes, uint64_t len) {
     return len == 5 ? KEROS_OK : KEROS_E_ARG;
 }
 
+static void message(void *instance, uint32_t level, keros_str source, keros_str text) {
+    (void)level;
+    (void)source;
+    (void)text;
+    misbehave(instance, "message");
+}
+
 static const void *of_instance(void *instance, keros_str id) {
+    static const keros_messages messages = {sizeof(keros_messages), 0, message};
     static const keros_state state = {sizeof(keros_state), 0, save, load};
     static const keros_state cut_off = {sizeof(keros_state) - 1, 0, save, load};
+    if (keros_text_is(id, KEROS_EXT_MESSAGES)) return &messages;
     if (!keros_text_is(id, KEROS_EXT_STATE)) return NULL;
     return is(instance, "state cut off") ? &cut_off : &state;
 }

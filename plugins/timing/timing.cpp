@@ -205,7 +205,9 @@ class histogram {
 
     // The smallest duration that so many per cent of all do not exceed, in milliseconds.
     double percentile_ms(double percent) const {
-        const double wanted = std::ceil(percent / 100.0 * static_cast<double>(total_));
+        // The slack is for numbers like 99.9 * 1000 / 100, which is a little more than 999.
+        const double total = static_cast<double>(total_);
+        const double wanted = std::ceil(percent * total / 100.0 - 1e-9 * total);
         uint64_t passed = 0;
         for (std::size_t i = 0; i < counts_.size(); ++i) {
             passed += counts_[i];

@@ -572,8 +572,8 @@ typedef struct keros_plugin_module {
        KEROS_E_CONFIG: the configuration is wrong. KEROS_E_VERSION: the host is too old. */
     keros_status (*create)(const keros_host *host, keros_str config, keros_callback *out);
 
-    /* [any] The plugin's extension called `id` that needs no instance, or null; plugin memory, valid for
-       ever. May be null: no extensions. */
+    /* [any], and before the first `create`. The plugin's extension called `id` that needs no instance, or
+       null; plugin memory, valid for ever. May be null: no extensions. */
     const void *(*extension)(keros_str id);
 } keros_plugin_module;
 

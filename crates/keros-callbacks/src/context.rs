@@ -117,7 +117,7 @@ impl<'a> Context<'a> {
         self.run.detail()
     }
 
-    /// The parameters of the model in their order; none in a run that does not tell, as in a plugin.
+    /// The parameters of the model in their order; none in a run without a model.
     #[must_use]
     pub fn params(&self) -> &[ParamInfo] {
         self.run.params()

@@ -127,7 +127,7 @@ impl Error for ArgumentError {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// This kind of run has no such thing, as a plugin's or one without a model.
+    /// This kind of run has no such thing, as one without a model.
     Unsupported {
         /// What was asked for.
         asked: &'static str,

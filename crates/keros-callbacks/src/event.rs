@@ -171,6 +171,12 @@ impl EventSet {
     pub const fn union(self, other: EventSet) -> EventSet {
         EventSet(self.0 | other.0)
     }
+
+    /// The kinds that are in this set and not in the other.
+    #[must_use]
+    pub const fn without(self, other: EventSet) -> EventSet {
+        EventSet(self.0 & !other.0)
+    }
 }
 
 impl fmt::Debug for EventSet {

@@ -5,7 +5,7 @@ use crate::helper::Reporter;
 use crate::run::MadeUp;
 use anyhow::Result;
 use keros_callbacks::{
-    Callback, CallbackList, Decision, EpochLogs, Event, EventKind, EventSet, Logs, Message,
+    Callback, CallbackList, Decision, EpochLogs, Event, EventKind, EventSet, Level, Logs, Message,
 };
 use keros_plugin_host::LoadedCallback;
 use std::fs;
@@ -156,6 +156,12 @@ impl<'a> Scene<'a> {
             let loaded = instance.load_state(state);
             self.reporter.stage("state", loaded)?;
         }
+        self.reporter.doing("telling it a message")?;
+        instance.on_message(&Message {
+            level: Level::Info,
+            source: "keros-plugin-check".to_owned(),
+            text: "this training is made up".to_owned(),
+        });
         for epoch in epochs {
             let at = [epoch, 0, 0];
             self.stop_epoch = false;

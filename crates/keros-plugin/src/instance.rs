@@ -45,7 +45,17 @@ impl From<BoxError> for Failure {
         } else {
             KEROS_E_OTHER
         };
-        Failure::new(status, error.to_string())
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            // Many errors tell their cause themselves.
+            let told = cause.to_string();
+            if !text.contains(&told) {
+                text = format!("{text}: {told}");
+            }
+            source = cause.source();
+        }
+        Failure::new(status, text)
     }
 }
 

@@ -107,6 +107,8 @@ pub(crate) struct Board {
     said: u64,
     stop_asked: bool,
     save_asked: bool,
+    /// Whether a batch has ended since.
+    save_due: bool,
     can_save: bool,
     /// Whether the page can be loaded for a while after the training.
     lingers: bool,
@@ -188,6 +190,7 @@ impl Board {
             said: 0,
             stop_asked: false,
             save_asked: false,
+            save_due: false,
             can_save: false,
             lingers,
             closing: false,
@@ -220,7 +223,7 @@ impl Board {
         self.epochs.clear();
         self.messages.clear();
         self.stop_asked = false;
-        self.save_asked = false;
+        self.saved();
         self.closing = false;
     }
 
@@ -320,8 +323,15 @@ impl Board {
         possible
     }
 
+    /// Whether what was asked for was to be saved at the last batch end that this was called for, and was not.
+    pub(crate) fn is_save_overdue(&mut self) -> bool {
+        let overdue = self.save_due;
+        self.save_due = self.save_asked;
+        overdue
+    }
+
     pub(crate) fn saved(&mut self) {
-        self.save_asked = false;
+        (self.save_asked, self.save_due) = (false, false);
     }
 
     pub(crate) fn close(&mut self) {

@@ -31,7 +31,7 @@ pub struct Config {
     /// closes the dashboard in the page.
     #[schemars(range(min = 0, max = 86_400))]
     pub linger_s: f64,
-    /// The file that the button "Save checkpoint" writes; no button unless given.
+    /// The file that the button "Save checkpoint" writes, which ends in `.safetensors`; no button unless given.
     pub checkpoint: Option<PathBuf>,
 }
 
@@ -78,14 +78,31 @@ impl Config {
             )
             .into());
         }
-        if self
-            .checkpoint
-            .as_ref()
-            .is_some_and(|path| path.as_os_str().is_empty())
+        if let Some(path) = &self.checkpoint
+            && path
+                .extension()
+                .is_none_or(|ending| ending != "safetensors")
         {
-            return Err("config field `checkpoint`: expected a file, found an empty text".into());
+            return Err(format!(
+                "config field `checkpoint`: expected a file that ends in .safetensors, found {}",
+                path.display()
+            )
+            .into());
         }
         Ok(())
+    }
+
+    /// Whether the checkpoint can be written where a training runs now.
+    pub(crate) fn check_folder(&self) -> Result<(), BoxError> {
+        let folder = self.checkpoint.as_ref().and_then(|path| path.parent());
+        match folder.filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) if !folder.is_dir() => Err(format!(
+                "config field `checkpoint`: expected a file in a folder that is there, found none at {}",
+                folder.display()
+            )
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn interval(&self) -> Duration {

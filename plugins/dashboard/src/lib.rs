@@ -35,7 +35,7 @@ mod server;
 
 pub use config::Config;
 
-use board::Batch;
+use board::{Batch, Board};
 use keros_plugin::{
     BoxError, Callback, CallbackResult, Context, Decision, EventKind, EventSet, Level, Message,
 };
@@ -177,6 +177,7 @@ impl Callback for Dashboard {
     }
 
     fn on_train_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        self.config.check_folder()?;
         let server = match self.server.take() {
             Some(server) => server,
             None => Server::start(&self.config)?,
@@ -189,8 +190,9 @@ impl Callback for Dashboard {
         let facts = cx.facts().ok();
         let facts = facts.and_then(|facts| serde_json::from_str(&facts).ok());
         let shared = server.shared();
-        // A stop that came after the end of the last training is not for this one.
+        // What was asked for after the end of the last training is not for this one.
         shared.take_stop();
+        server.forget_close();
         shared.set_saver(saver);
         shared.update(|board| {
             board.begin(info, facts.unwrap_or_default(), can_save, Instant::now());
@@ -220,6 +222,11 @@ impl Callback for Dashboard {
         self.done = batch + 1;
         self.samples += cx.event().samples;
         let now = Instant::now();
+        let shared = self.shared()?;
+        if shared.board().is_save_overdue() {
+            // The run has said why.
+            shared.update(Board::saved);
+        }
         if self
             .read
             .is_none_or(|read| now - read >= self.config.interval())

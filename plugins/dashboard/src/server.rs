@@ -186,6 +186,11 @@ impl Server {
         &self.shared
     }
 
+    /// Takes back that somebody closed the dashboard.
+    pub(crate) fn forget_close(&self) {
+        let _ = self.closed.try_recv();
+    }
+
     /// Waits until somebody closes the dashboard in the page, or until then.
     pub(crate) fn wait(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());

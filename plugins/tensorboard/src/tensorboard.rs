@@ -17,7 +17,7 @@ pub struct TensorBoard {
     files: Files,
     /// When the epoch and the batch began, and how many updates had been made.
     epoch_begun: Option<(Instant, u64)>,
-    batch_begun: Option<Instant>,
+    update_begun: Option<Instant>,
     /// How many updates had been made when the last batch ended.
     updates: u64,
     /// The last epoch of which images were written.
@@ -39,7 +39,7 @@ impl TensorBoard {
             config,
             files: Files::default(),
             epoch_begun: None,
-            batch_begun: None,
+            update_begun: None,
             updates: 0,
             pictured: None,
             told: BTreeSet::new(),
@@ -187,7 +187,7 @@ impl Callback for TensorBoard {
 
     fn on_train_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         self.files = Files::default();
-        (self.epoch_begun, self.batch_begun) = (None, None);
+        (self.epoch_begun, self.update_begun) = (None, None);
         self.updates = cx.event().step;
         self.pictured = None;
         self.told.clear();
@@ -216,7 +216,7 @@ impl Callback for TensorBoard {
             self.pictured = Some(epoch);
             self.write_samples(cx)?;
         }
-        self.batch_begun = Some(Instant::now());
+        self.update_begun.get_or_insert_with(Instant::now);
         Ok(Decision::CONTINUE)
     }
 
@@ -225,14 +225,17 @@ impl Callback for TensorBoard {
         let UpdateFreq::Batches(freq) = self.config.update_freq else {
             return Ok(Decision::CONTINUE);
         };
-        let updated = self.updates != step;
+        if self.updates == step {
+            return Ok(Decision::CONTINUE);
+        }
         self.updates = step;
-        if !updated || !step.is_multiple_of(freq.get()) {
+        let begun = self.update_begun.take();
+        if !step.is_multiple_of(freq.get()) {
             return Ok(Decision::CONTINUE);
         }
         let mut numbers = Vec::new();
         if self.config.write_steps_per_second
-            && let Some(begun) = self.batch_begun
+            && let Some(begun) = begun
         {
             let seconds = begun.elapsed().as_secs_f64();
             numbers.push(("steps_per_second".to_owned(), 1.0 / seconds));

@@ -37,6 +37,10 @@ const FATAL: &[(&str, &str)] = &[
         "while sending train_begin: killed by signal 11 (SIGSEGV)",
     ),
     (
+        "segfault in message",
+        "while telling it a message: killed by signal 11 (SIGSEGV)",
+    ),
+    (
         "segfault in save",
         "while telling its state: killed by signal 11 (SIGSEGV)",
     ),

@@ -28,9 +28,10 @@ pub struct IsolatedCallback {
     events: EventSet,
     tells_state: bool,
     hears_messages: bool,
-    /// The events whose logs are sent along: those it wants so, and those at which it asked for them
-    /// the last time.
+    /// The events whose logs it wants to have sent along.
     logs: EventSet,
+    /// Those at which it asked for them the last time: they are sent along once without being asked for.
+    asked: EventSet,
     /// What the process knows of the run.
     run: Option<RunInfo>,
     event_limit: Duration,
@@ -98,6 +99,7 @@ impl IsolatedCallback {
                     tells_state: hello.state,
                     hears_messages: hello.messages,
                     logs: wanted.logs,
+                    asked: EventSet::NONE,
                     run: None,
                     event_limit: options.event_limit,
                     fate: RefCell::new(Fate::Running(process)),
@@ -135,7 +137,10 @@ impl IsolatedCallback {
         if run.is_some() {
             self.run.clone_from(&run);
         }
-        let logs = if self.logs.contains(event.kind) {
+        let kind = EventSet::of(&[event.kind]);
+        let asked = self.asked.contains(event.kind);
+        self.asked = self.asked.without(kind);
+        let logs = if asked || self.logs.contains(event.kind) {
             // A failure is told when the plugin asks.
             cx.logs().ok().map(|logs| WireLogs(logs.clone()))
         } else {
@@ -178,7 +183,7 @@ impl IsolatedCallback {
                 FromPlugin::Failed { text } => return Err(Trouble::Plugin(text)),
                 FromPlugin::Ask(ask) => {
                     if ask.get("what").is_some_and(|what| what == "logs") {
-                        self.logs = self.logs.union(EventSet::of(&[cx.event().kind]));
+                        self.asked = self.asked.union(EventSet::of(&[cx.event().kind]));
                     }
                     process.send(&answer(ask, cx))?;
                 }

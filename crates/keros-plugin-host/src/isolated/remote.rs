@@ -177,7 +177,11 @@ impl Run for RemoteRun<'_> {
             name: name.to_owned(),
             value: Number(value),
         };
-        self.ask("setting a number of the optimizer", &ask)
+        self.ask::<()>("setting a number of the optimizer", &ask)?;
+        if name == "learning_rate" {
+            self.learning_rate = Some(value);
+        }
+        Ok(())
     }
 
     fn history(&self) -> Result<Vec<EpochLogs>, BoxError> {

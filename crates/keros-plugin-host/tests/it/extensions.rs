@@ -21,6 +21,7 @@ struct Rich {
     params: Vec<ParamInfo>,
     values: Vec<Vec<f32>>,
     requests: RequestQueue,
+    learning_rate: f64,
     done: Vec<String>,
     queue: Option<QueueStats>,
 }
@@ -42,6 +43,7 @@ impl Rich {
             ],
             values: vec![vec![1.0, 2.0, 3.0, 4.0, 5.0, f32::NAN], vec![0.5], vec![]],
             requests: RequestQueue::new(),
+            learning_rate: 0.25,
             done: Vec::new(),
             queue: Some(QueueStats {
                 ready: 3,
@@ -62,7 +64,7 @@ impl Run for Rich {
         Ok(&mut self.logs)
     }
     fn learning_rate(&self) -> Option<f64> {
-        Some(0.25)
+        Some(self.learning_rate)
     }
     fn data_wait(&self) -> Duration {
         Duration::ZERO
@@ -115,6 +117,9 @@ impl Run for Rich {
     }
     fn set_optimizer_number(&mut self, name: &str, value: f64) -> Result<(), BoxError> {
         self.done.push(format!("set {name} = {value}"));
+        if name == "learning_rate" {
+            self.learning_rate = value;
+        }
         Ok(())
     }
     fn history(&self) -> Result<Vec<EpochLogs>, BoxError> {
@@ -581,7 +586,13 @@ pub(crate) fn check_every_extension(plugin: &mut dyn Callback) {
     let decision = send(plugin, &mut run).unwrap();
     assert_eq!(decision.checkpoints, [Path::new("one.safetensors")]);
     assert_eq!(run.values[0], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
-    assert_eq!(run.done, ["set beta_1 = 0.5", "swap", "save weights w.npz"]);
+    let done = [
+        "set beta_1 = 0.5",
+        "set learning_rate = 0.125",
+        "swap",
+        "save weights w.npz",
+    ];
+    assert_eq!(run.done, done);
     let asked = run.requests.take();
     assert_eq!(asked.stop.as_deref(), Some("the button"));
     assert_eq!(asked.checkpoints, [Path::new("asked.safetensors")]);

@@ -103,6 +103,18 @@ fn logs_are_computed_where_they_are_read_only() {
 }
 
 #[test]
+fn a_plugin_that_stops_asking_for_logs_is_sent_them_once_more() {
+    let Some(callback) = started("read at first batches", &options()) else {
+        return;
+    };
+    let mut run = FakeRun::new();
+    run.fit_evaluate_predict(&mut CallbackList::new().with(callback))
+        .unwrap();
+    // At the first batch of an epoch, and with the second.
+    assert_eq!(run.computations, 2 * run.info.epochs);
+}
+
+#[test]
 fn a_plugin_is_refused_in_the_words_of_the_loader() {
     let mut check = vec![
         (build::csv_logger(), r#"{"path": "a", "sep": ";"}"#),

@@ -96,6 +96,35 @@ fn an_epoch_that_goes_on_from_a_checkpoint_begins_with_its_first_batch() {
 }
 
 #[test]
+fn a_percentile_leaves_out_what_lies_above_it() {
+    let Some(library) = library() else {
+        return;
+    };
+    let mut record = Record::default();
+    let config = r#"{"percentiles": [99.9, 100]}"#;
+    let callback = keros_plugin_host::load(library, config).unwrap();
+    let mut callbacks = CallbackList::new().with(callback).with(&mut record);
+    let mut run = FakeRun::new();
+    run.wait = Duration::ZERO;
+    run.ping(&mut callbacks, EventKind::TrainBegin).unwrap();
+    run.ping(&mut callbacks, EventKind::EpochBegin).unwrap();
+    for batch in 0..1000 {
+        if batch == 500 {
+            run.wait = Duration::from_secs(1);
+        }
+        for kind in [EventKind::TrainBatchBegin, EventKind::TrainBatchEnd] {
+            run.send(&mut callbacks, kind, [0, batch, 8], &[], false)
+                .unwrap();
+        }
+    }
+    run.ping(&mut callbacks, EventKind::EpochEnd).unwrap();
+    drop(callbacks);
+    let number = |key: &str| record.epochs[0].number(key).expect(key);
+    assert_eq!(number("data_wait_ms_p99.9"), 0.0);
+    assert!((number("data_wait_ms_p100") / 1000.0 - 1.0).abs() < 0.011);
+}
+
+#[test]
 fn percentiles_are_a_choice_and_the_message_too() {
     let config = r#" { "message" : false , "percentiles" : [ 0, 99.9 , 100 ] } "#;
     let Some(record) = record(config) else {

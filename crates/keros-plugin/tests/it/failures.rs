@@ -40,6 +40,36 @@ fn an_error_is_told() {
 }
 
 #[test]
+fn the_causes_of_an_error_are_told_once() {
+    #[derive(Debug)]
+    struct Writing(std::io::Error, bool);
+    impl std::fmt::Display for Writing {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            match self.1 {
+                true => write!(f, "writing the report: {}", self.0),
+                false => f.write_str("writing the report"),
+            }
+        }
+    }
+    impl std::error::Error for Writing {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let silent = always!(cx => {
+        let _ = cx;
+        Err(Writing(std::io::Error::other("no cable"), false).into())
+    });
+    let telling = always!(cx => {
+        let _ = cx;
+        Err(Writing(std::io::Error::other("no cable"), true).into())
+    });
+    for module in [&silent, &telling] {
+        check_failure(module, KEROS_E_OTHER, "writing the report: no cable");
+    }
+}
+
+#[test]
 fn a_panic_is_told_with_its_message() {
     check_failure(
         &always!(cx => { let _ = cx; panic!("fixed words") }),

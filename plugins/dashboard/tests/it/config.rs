@@ -46,7 +46,10 @@ fn impossible_values_are_refused() {
         checkpoint: Some("".into()),
         ..Config::default()
     };
-    check_refused(config, "config field `checkpoint`: expected a file, ");
+    check_refused(
+        config,
+        "config field `checkpoint`: expected a file that ends in .safetensors, ",
+    );
 }
 
 #[test]

@@ -133,6 +133,34 @@ fn a_checkpoint_is_asked_of_the_run() {
 }
 
 #[test]
+fn a_checkpoint_that_could_not_be_written_can_be_asked_for_again() {
+    let config = Config {
+        checkpoint: Some("kept.safetensors".into()),
+        ..config()
+    };
+    let mut training = Training::begun(config);
+    let mut events = Events::open(training.port());
+    assert_eq!(post(training.port(), "save").status, 200);
+    events.find(|update| update["save_asked"] == true);
+    // The run writes it after the first of these, and tells of it before the second.
+    training.batch(0, 0, 1.0);
+    training.batch(0, 1, 1.0);
+    events.find(|update| update["save_asked"] == false);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_at_once() {
+    let config = Config {
+        checkpoint: Some("no/such/folder/kept.safetensors".into()),
+        ..config()
+    };
+    let mut training = Training::new(config, 1, 1);
+    let error = training.send(EventKind::TrainBegin, [0; 3]).unwrap_err();
+    let expected = "expected a file in a folder that is there, found none at no/such/folder";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+#[test]
 fn without_a_file_or_requests_there_is_nothing_to_save() {
     let training = Training::begun(config());
     assert_eq!(post(training.port(), "save").status, 409);
@@ -311,6 +339,8 @@ fn lingering_ends_by_itself_and_the_next_training_has_the_same_address() {
     let mut training = Training::begun(config);
     let port = training.port();
     training.send(EventKind::TrainEnd, [0; 3]).unwrap();
+    // This closes no later training.
+    assert_eq!(post(port, "close").status, 200);
     training.send(EventKind::TrainBegin, [0; 3]).unwrap();
     assert_eq!(training.port(), port);
     training.send(EventKind::TrainEnd, [0; 3]).unwrap();

@@ -133,6 +133,37 @@ fn speed_is_written_beside_the_losses() {
 }
 
 #[test]
+fn the_speed_of_an_update_is_that_of_all_its_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let fields = serde_json::json!({ "update_freq": "batch", "write_steps_per_second": true });
+    let mut callbacks = writing_to(folder.path(), fields);
+    let mut training = Training::default();
+    training.send(&mut callbacks, EventKind::TrainBegin, 0, &[]);
+    training.send(&mut callbacks, EventKind::EpochBegin, 0, &[]);
+    training.send(&mut callbacks, EventKind::TrainBatchBegin, 0, &[]);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    training.send(
+        &mut callbacks,
+        EventKind::TrainBatchEnd,
+        0,
+        &[("loss", 1.0)],
+    );
+    training.send(&mut callbacks, EventKind::TrainBatchBegin, 0, &[]);
+    training.step += 1;
+    training.send(
+        &mut callbacks,
+        EventKind::TrainBatchEnd,
+        0,
+        &[("loss", 1.0)],
+    );
+    drop(callbacks);
+    let points = points(folder.path(), "train");
+    let (tag, step, speed) = &points[0];
+    assert_eq!((tag.as_str(), *step), ("batch_steps_per_second", 1));
+    assert!(*speed <= 10.0, "{speed}");
+}
+
+#[test]
 fn an_epoch_that_goes_on_in_a_further_run_has_no_speed_of_the_run_before() {
     let folder = tempfile::tempdir().unwrap();
     let fields = serde_json::json!({ "update_freq": "batch", "write_steps_per_second": true });

@@ -81,6 +81,7 @@ static keros_status rest(const keros_run *run) {
     keros_array array;
     uint64_t number = 0, epoch = 0;
     int32_t flag = 0;
+    double rate = 0.0;
 
     EXPECT(facts && history && optimizer && inputs && checkpoint && queue && requests);
     EXPECT(facts->error(run, &text) == KEROS_E_NOT_FOUND);
@@ -98,6 +99,8 @@ static keros_status rest(const keros_run *run) {
     EXPECT(optimizer->numbers(run, &logs) == KEROS_OK && logs.count == 2);
     EXPECT(keros_text_is(keros_log_at(&logs, 1)->key, "beta_1"));
     EXPECT(optimizer->set_number(run, keros_text("beta_1"), 0.5) == KEROS_OK);
+    EXPECT(optimizer->set_number(run, keros_text("learning_rate"), 0.125) == KEROS_OK);
+    EXPECT(run->learning_rate(run, &rate) == KEROS_OK && rate == 0.125);
     EXPECT(optimizer->is_scheduled(run, &flag) == KEROS_OK && flag == 1);
     EXPECT(optimizer->is_scheduled(run, NULL) == KEROS_E_ARG);
     EXPECT(optimizer->swap_averages(run) == KEROS_OK);

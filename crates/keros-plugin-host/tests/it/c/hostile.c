@@ -23,6 +23,11 @@ static keros_status on_event(void *instance, const keros_event *event, keros_dec
     hostile *self = instance;
     (void)decision;
     if (event->kind != KEROS_TRAIN_BATCH_END) return KEROS_OK;
+    if (is(self, "read at first batches") && event->batch == 0) {
+        keros_logs logs;
+        logs.struct_size = sizeof logs;
+        return event->run->logs(event->run, &logs);
+    }
     if (is(self, "abort")) abort();
     if (is(self, "kill")) raise(SIGKILL);
     if (is(self, "segfault")) {
