@@ -25,7 +25,7 @@ const DOING: &str = "setting up an ImageDataGenerator";
 /// Real-time augmentation and standardization: ranges from which the transformation of every image
 /// is drawn, and what is done to its values.
 ///
-/// Setters consume and return the value; everything defaults to "off" as in Keras. Settings are
+/// Setters consume and return the value, in any order; everything defaults to "off" as in Keras. Settings are
 /// checked when the generator is used, so that one `?` suffices.
 ///
 /// The order is Keras's: warp, channel shift, flips, brightness (these are drawn); then the function

@@ -291,3 +291,72 @@ fn statistics_are_needed_and_must_fit() {
     let large = Fit::new(&steps, ImageShape::new(224, 224, 3)).unwrap();
     large.zca_whitening(Whitening::default(), 1e-6).unwrap_err();
 }
+
+#[test]
+fn the_steps_of_standardization_are_asked_for_in_any_order() {
+    let new = Standardize::new;
+    let whitened = new().zca_whitening(true);
+    let normalized = new().featurewise_std_normalization(true);
+    let own = new().samplewise_std_normalization(true);
+    let same = [
+        (
+            &whitened,
+            new()
+                .zca_whitening(true)
+                .featurewise_std_normalization(true),
+        ),
+        (
+            &whitened,
+            new()
+                .featurewise_std_normalization(true)
+                .featurewise_center(false)
+                .zca_whitening(true),
+        ),
+        (
+            &whitened,
+            new().zca_whitening(true).featurewise_center(false),
+        ),
+        (
+            &normalized,
+            new()
+                .featurewise_std_normalization(true)
+                .featurewise_center(false),
+        ),
+        (
+            &normalized,
+            new()
+                .zca_whitening(true)
+                .featurewise_std_normalization(true)
+                .zca_whitening(false),
+        ),
+        (
+            &own,
+            new()
+                .samplewise_std_normalization(true)
+                .samplewise_center(false),
+        ),
+        (
+            &new(),
+            new()
+                .featurewise_std_normalization(true)
+                .featurewise_std_normalization(false),
+        ),
+    ];
+    for (expected, steps) in same {
+        assert_eq!(steps.needs_statistics(), expected.needs_statistics());
+        let made = |steps: &Standardize| {
+            let mut fit = Fit::new(steps, SHAPE)
+                .unwrap()
+                .zca_whitening(Whitening::default(), 1e-6)
+                .unwrap();
+            (0..3)
+                .map(|shift| floats(93)[shift..shift + 90].to_vec())
+                .for_each(|image| fit.add(&image).unwrap());
+            let statistics = fit.finish().unwrap();
+            let mut image = floats(90);
+            steps.apply(Some(&statistics), &mut image, SHAPE).unwrap();
+            image
+        };
+        assert_eq!(made(&steps), made(expected), "{steps:?}");
+    }
+}
