@@ -128,10 +128,10 @@ pub(crate) fn flow(
     let (height, width) = options.target_size;
     let shape = ImageShape::new(height, width, options.color_mode.channels());
     shape.values()?;
-    let targets = match options.class_mode {
-        ClassMode::Input => Targets::Images,
-        ClassMode::None => Targets::None,
-        mode => Targets::OneOf(classes, class_names.len(), mode),
+    let (targets, folders) = match options.class_mode {
+        ClassMode::Input => (Targets::Images, Some(classes)),
+        ClassMode::None => (Targets::None, Some(classes)),
+        mode => (Targets::OneOf(classes, class_names.len(), mode), None),
     };
     Ok(ImageFileFlow {
         pipeline: Pipeline::new(
@@ -152,6 +152,7 @@ pub(crate) fn flow(
         filenames,
         class_names,
         targets,
+        folders,
         sample_weight: None,
         batch_size: options.batch_size,
         order: options

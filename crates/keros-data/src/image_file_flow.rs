@@ -62,6 +62,8 @@ pub struct ImageFileFlow {
     pub(crate) filenames: Vec<PathBuf>,
     pub(crate) class_names: Vec<String>,
     pub(crate) targets: Targets,
+    /// The class of each sample where the targets are no classes but the folders are.
+    pub(crate) folders: Option<Vec<usize>>,
     pub(crate) sample_weight: Option<Array>,
     pub(crate) batch_size: usize,
     pub(crate) order: Option<EpochOrder>,
@@ -84,11 +86,12 @@ impl ImageFileFlow {
         &self.class_names
     }
 
-    /// The class of each sample, if each has one.
+    /// The class of each sample, if each has one: that of its folder, whatever the targets are, or of
+    /// its row of a table whose class mode has classes.
     pub fn classes(&self) -> Option<&[usize]> {
         match &self.targets {
             Targets::OneOf(classes, ..) => Some(classes),
-            _ => None,
+            _ => self.folders.as_deref(),
         }
     }
 

@@ -201,6 +201,7 @@ pub(crate) fn flow(
             .collect(),
         class_names,
         targets,
+        folders: None,
         sample_weight: weights.transpose()?,
         batch_size: options.batch_size,
         order: options

@@ -94,6 +94,21 @@ fn classes_and_files_are_in_the_order_of_their_bytes() {
 }
 
 #[test]
+fn folders_are_classes_also_where_they_are_no_targets() {
+    let folder = folder(&["a/1.png", "b/1.png", "b/2.png"]);
+    for class_mode in [ClassMode::None, ClassMode::Input] {
+        let options = DirectoryOptions {
+            class_mode,
+            ..options()
+        };
+        assert_eq!(
+            open(&folder, options).unwrap().classes().unwrap(),
+            [0, 1, 1]
+        );
+    }
+}
+
+#[test]
 fn a_part_of_each_class_is_for_validation_and_is_not_augmented() {
     let folder = folder(&[
         "a/1.png", "a/2.png", "a/3.png", "a/4.png", "b/1.png", "b/2.png",
