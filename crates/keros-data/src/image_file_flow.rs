@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::array_sequence::batch_rows;
 use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
+use crate::error::Mismatch;
 use crate::pipeline::Pipeline;
 use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, recycle, worker};
 
@@ -138,10 +139,7 @@ impl ImageFileFlow {
     fn read(&self, sample: usize) -> Result<Image, DataError> {
         let path = &self.paths[sample];
         worker::working_on(sample, Some(path));
-        let bytes = fs::read(path).map_err(|source| DataError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = contents(path)?;
         let image = self.decoder.decode(&bytes);
         image.map_err(|source| self.in_file(sample, source))
     }
@@ -245,6 +243,27 @@ impl Sequence for ImageFileFlow {
     fn num_samples(&self) -> Option<usize> {
         Some(self.paths.len())
     }
+}
+
+/// What is in a file. A pipe or a device is not read, which may wait or go on for ever.
+fn contents(path: &Path) -> Result<Vec<u8>, DataError> {
+    let failed = |source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let found = match metadata.is_dir() {
+            true => "a folder",
+            false => "a pipe, a socket or a device",
+        };
+        return Err(DataError::Format {
+            path: path.to_owned(),
+            what: "it is no file",
+            mismatch: Mismatch::boxed("a file with an image", found),
+        });
+    }
+    fs::read(path).map_err(failed)
 }
 
 /// Whether Keras takes a file of this name for an image.

@@ -278,6 +278,40 @@ fn links_are_followed_if_asked_for_and_loops_are_refused() {
     assert!(error.contains("UTF-8"), "{error}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_has_no_end_is_not_read() {
+    let folder = folder(&["a/1.png"]);
+    let path = |name: &str| folder.path().join("a").join(name);
+    let link = |device: &str, name: &str| std::os::unix::fs::symlink(device, path(name)).unwrap();
+    link("/dev/null", "2.png");
+    let one = || DirectoryOptions {
+        batch_size: 1,
+        ..options()
+    };
+    let read = |sample| {
+        let flow = open(&folder, one()).unwrap();
+        flow.batch(0, sample).unwrap_err().to_string()
+    };
+    assert_eq!(
+        read(1),
+        format!(
+            "reading {}: it is no file (expected a file with an image, found a pipe, a socket or a \
+             device)",
+            path("2.png").display()
+        )
+    );
+    // These would be read for ever.
+    link("/dev/zero", "3.png");
+    let made = std::process::Command::new("mkfifo")
+        .arg(path("4.png"))
+        .status();
+    assert!(made.unwrap().success());
+    for (sample, name) in [(2, "3.png"), (3, "4.png")] {
+        assert!(read(sample).contains(name));
+    }
+}
+
 #[test]
 fn every_image_is_written_where_it_is_asked_for() {
     let pictures = folder(&["a/1.png", "a/2.png", "b/1.png"]);
