@@ -1,6 +1,7 @@
 //! Augmented batches of images that are read from files as they are needed.
 
 use std::fs;
+use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,16 +14,20 @@ use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
 use crate::error::Mismatch;
 use crate::pipeline::Pipeline;
-use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, recycle, worker};
+use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, passed_over, recycle, worker};
 
-/// What happens to a sample whose file cannot be read as an image. What fails after that, such as writing to
-/// `save_to_dir`, is an error of the batch in any case.
+/// What happens to a sample whose file is not there or no image. Any other failure to read it, such as a file that
+/// may not be opened, is an error of the batch in any case, and so is what fails after that, such as writing to
+/// `save_to_dir`.
+///
+/// [`LoaderStats::broken_files`](crate::LoaderStats::broken_files) counts what was left out or replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnBrokenFile {
     /// Its batch is an error that names the file. The batches before it are delivered. Default.
     #[default]
     Error,
-    /// Its batch is made without it; it is an error only if nothing is left of the batch.
+    /// Its batch is made without it. If nothing is left of the batch, it holds what [`Self::Replace`] would put in the
+    /// place of its first sample.
     Skip,
     /// The next sample in the order of the files whose image can be read takes its place, with its
     /// target and weight.
@@ -182,18 +187,46 @@ impl ImageFileFlow {
         sample: usize,
         out: &mut [f32],
     ) -> Result<Option<usize>, DataError> {
-        let (image, sample) = match (self.read(sample), self.on_broken_file) {
-            (Ok(image), _) => (image, sample),
-            (Err(error), OnBrokenFile::Error) => return Err(error),
-            (Err(_), OnBrokenFile::Skip) => return Ok(None),
-            (Err(error), OnBrokenFile::Replace) => {
-                let mut others = (sample + 1..self.paths.len()).chain(0..sample);
-                let read = |other| Some((self.read(other).ok()?, other));
-                others.find_map(read).ok_or(error)?
+        match (self.read(sample), self.on_broken_file) {
+            (Ok(image), _) => {
+                self.make(image, epoch, sample, out)?;
+                Ok(Some(sample))
             }
-        };
-        self.make(image, epoch, sample, out)?;
-        Ok(Some(sample))
+            (Err(error), OnBrokenFile::Skip) if is_of_the_file(&error) => {
+                passed_over::note();
+                Ok(None)
+            }
+            (Err(error), OnBrokenFile::Replace) if is_of_the_file(&error) => {
+                passed_over::note();
+                self.make_other(epoch, sample, out).map(Some)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Makes the next sample whose image can be read; the sample that was made.
+    fn make_other(&self, epoch: u64, broken: usize, out: &mut [f32]) -> Result<usize, DataError> {
+        for sample in (broken + 1..self.paths.len()).chain(0..broken) {
+            match self.read(sample) {
+                Err(error) if is_of_the_file(&error) => {}
+                read => {
+                    self.make(read?, epoch, sample, out)?;
+                    return Ok(sample);
+                }
+            }
+        }
+        // There is no other one: the error of this one, if it still has one.
+        self.make(self.read(broken)?, epoch, broken, out)?;
+        Ok(broken)
+    }
+}
+
+/// Whether a file that could not be read is broken or not there, and will be so the next time.
+fn is_of_the_file(error: &DataError) -> bool {
+    match error {
+        DataError::ImageFile { .. } | DataError::Format { .. } => true,
+        DataError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
@@ -218,7 +251,7 @@ impl Sequence for ImageFileFlow {
         }
         if indices.is_empty() {
             // Every one of them was skipped: a batch cannot be empty.
-            self.read(wanted[0])?;
+            indices.push(self.make_other(epoch, wanted[0], &mut images[..values])?);
         }
         images.truncate(indices.len() * values);
         let inputs: Arrays =

@@ -13,7 +13,7 @@ use super::arrays::Outbox;
 use super::protocol::{ARGUMENT, PLACES, Reply, Request, VERSION, receive, send};
 use super::{Registry, shared, status};
 use crate::loader::prepare;
-use crate::{DataError, Sequence};
+use crate::{DataError, Sequence, passed_over};
 
 /// Whether this process was started as a worker. By an argument: unlike a variable of the
 /// environment, programs that are started by a worker do not inherit it, and a program that does not
@@ -68,7 +68,7 @@ fn run(registry: &Registry) -> io::Result<()> {
             place.ok_or_else(none)?.put(&batch)
         });
         let reply = match made {
-            Ok(parts) => Reply::Batch(parts),
+            Ok(parts) => Reply::Batch(parts, passed_over::take()),
             Err(error) => failed(&error),
         };
         send(&mut output, &reply)?;

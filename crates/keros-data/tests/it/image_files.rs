@@ -195,8 +195,16 @@ fn a_broken_file_is_skipped_or_replaced_if_asked_for() {
         (&[0, 4][..], vec![0, 1])
     );
     assert_eq!(batch.inputs.first().shape(), [2, 4, 4, 3]);
-    let error = policy(OnBrokenFile::Skip, 1).batch(0, 1).unwrap_err();
-    assert!(error.to_string().contains("2.png"), "{error}");
+    // Nothing is left of these, which does not end a training.
+    for index in [1, 2, 3] {
+        let batch = policy(OnBrokenFile::Skip, 1).batch(0, index).unwrap();
+        assert_eq!(
+            (batch.indices.as_slice(), labels(&batch)),
+            (&[4][..], vec![1])
+        );
+    }
+    let batch = policy(OnBrokenFile::Skip, 2).batch(0, 1).unwrap();
+    assert_eq!(batch.indices, [4]);
 
     let batch = policy(OnBrokenFile::Replace, 5).batch(0, 0).unwrap();
     assert_eq!(batch.indices, [0, 4, 4, 4, 4]);
@@ -545,6 +553,37 @@ fn names_that_are_not_checked_fail_when_they_are_read() {
     assert!(flow.batch(0, 1).unwrap().targets.is_none());
     let error = flow.batch(0, 2).unwrap_err().to_string();
     assert!(error.contains("missing.png"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_not_wrong_with_a_file_itself_ends_the_training() {
+    let folder = folder(&["a.png"]);
+    // The system says of this name that it is too long, and not that there is no such file.
+    let long = format!("{}.png", "b".repeat(300));
+    let table = Table::new(["filename"], [["a.png"], ["none.png"], [&long], ["a.png"]]).unwrap();
+    for on_broken_file in [OnBrokenFile::Skip, OnBrokenFile::Replace] {
+        let options = TableOptions {
+            validate_filenames: false,
+            class_mode: ClassMode::None,
+            target_size: (4, 4),
+            shuffle: false,
+            batch_size: 2,
+            on_broken_file,
+            ..TableOptions::default()
+        };
+        let flow =
+            ImageDataGenerator::new().flow_from_dataframe(&table, Some(folder.path()), options);
+        let flow = flow.unwrap();
+        let error = flow.batch(0, 1).unwrap_err();
+        assert!(
+            matches!(&error, DataError::Io { path, .. } if path.ends_with(&long)),
+            "{error}"
+        );
+        // Also where another one is looked for.
+        let missing = flow.batch(0, 0);
+        assert_eq!(missing.is_ok(), on_broken_file == OnBrokenFile::Skip);
+    }
 }
 
 #[test]
