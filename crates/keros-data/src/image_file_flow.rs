@@ -3,7 +3,9 @@
 use std::fs;
 use std::io;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use keros_image::{Decoder, Image, ImageParams, Pixels, Resize};
@@ -13,8 +15,11 @@ use crate::array_sequence::batch_rows;
 use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
 use crate::error::Mismatch;
+use crate::loader::guard;
 use crate::pipeline::Pipeline;
-use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, passed_over, recycle, worker};
+use crate::{
+    Array, Arrays, Batch, DataError, LoaderOptions, Recipe, Sequence, passed_over, recycle, worker,
+};
 
 /// What happens to a sample whose file is not there or no image. Any other failure to read it, such as a file that
 /// may not be opened, is an error of the batch in any case, and so is what fails after that, such as writing to
@@ -112,31 +117,12 @@ impl ImageFileFlow {
         self.pipeline.params(epoch, sample)
     }
 
-    /// Reads every file, on `threads` threads (0: as many as the machine has cores), and tells which
-    /// are no images, in their order: to know before a training begins.
+    /// Reads every file, on `threads` threads (0: as many as the machine has cores; at most
+    /// [`LoaderOptions::MAX_WORKERS`]), and tells which are no images, in their order: to know before a
+    /// training begins. On fewer threads where the system has no more.
     pub fn broken_files(&self, threads: usize) -> Vec<BrokenFile> {
-        let threads = match threads {
-            0 => thread::available_parallelism().map_or(1, NonZero::get),
-            threads => threads,
-        };
-        let part = self.paths.len().div_ceil(threads).max(1);
-        let check = |start: usize| {
-            let samples = start..self.paths.len().min(start + part);
-            let broken = |sample| match self.read(sample) {
-                Ok(_) => None,
-                Err(error) => Some(BrokenFile { sample, error }),
-            };
-            samples.filter_map(broken).collect::<Vec<_>>()
-        };
-        thread::scope(|scope| {
-            let starts = (0..self.paths.len()).step_by(part);
-            let threads: Vec<_> = starts
-                .map(|start| scope.spawn(move || check(start)))
-                .collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap_or_default())
-                .collect()
+        find_broken(self.paths.len(), threads, |sample| {
+            self.read(sample).map(drop)
         })
     }
 
@@ -219,6 +205,43 @@ impl ImageFileFlow {
         self.make(self.read(broken)?, epoch, broken, out)?;
         Ok(broken)
     }
+}
+
+/// The samples of so many that do not pass the check, in order. A check that panics is one of them.
+fn find_broken(
+    samples: usize,
+    threads: usize,
+    check: impl Fn(usize) -> Result<(), DataError> + Sync,
+) -> Vec<BrokenFile> {
+    let threads = match threads {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads.min(LoaderOptions::MAX_WORKERS),
+    };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let sample = next.fetch_add(1, Ordering::Relaxed);
+            if sample >= samples {
+                return found;
+            }
+            if let Err(error) = guard(|| check(sample)) {
+                found.push(BrokenFile { sample, error });
+            }
+        }
+    };
+    let mut found = thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        // This thread is one of them.
+        let others: Vec<_> = (1..threads.min(samples)).map_while(start).collect();
+        let mut found = work();
+        for other in others {
+            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|file| file.sample);
+    found
 }
 
 /// Whether a file that could not be read is broken or not there, and will be so the next time.
@@ -304,4 +327,35 @@ pub(crate) fn names_an_image(path: &Path) -> bool {
     const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff"];
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| EXTENSIONS.iter().any(|e| found.eq_ignore_ascii_case(e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_check_of_files_has_bounded_threads_and_hides_no_panic() {
+        let threads = Mutex::new(HashSet::new());
+        let check = |sample| {
+            threads.lock().unwrap().insert(thread::current().id());
+            match sample {
+                7 => panic!("the decoder panics"),
+                2999 => Err(DataError::source("broken")),
+                _ => Ok(()),
+            }
+        };
+        let found = find_broken(3000, usize::MAX, check);
+        assert!(threads.lock().unwrap().len() <= LoaderOptions::MAX_WORKERS);
+        let [panicked, broken] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((panicked.sample, broken.sample), (7, 2999));
+        assert!(
+            matches!(&panicked.error, DataError::Panicked { message } if &**message == "the decoder panics")
+        );
+        assert!(find_broken(0, 0, |_| Ok(())).is_empty());
+    }
 }
