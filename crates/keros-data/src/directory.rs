@@ -1,5 +1,6 @@
 //! `flow_from_directory`: a folder with a folder for each class.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ pub struct DirectoryOptions {
     pub target_size: (usize, usize),
     /// Channels of every image. Default: rgb.
     pub color_mode: ColorMode,
-    /// The folders that are classes, in the order of their indices. Default: all folders, sorted.
+    /// The folders that are classes, each once, in the order of their indices. Default: all folders,
+    /// sorted.
     pub classes: Option<Vec<String>>,
     /// What the targets are. Default: categorical.
     pub class_mode: ClassMode,
@@ -98,6 +100,16 @@ pub(crate) fn flow(
         Some(classes) => classes,
         None => folders(directory)?,
     };
+    let mut seen = BTreeSet::new();
+    if let Some(name) = class_names.iter().find(|name| !seen.insert(*name)) {
+        let found = format!("{name:?} twice");
+        return Err(DataError::invalid(
+            DOING,
+            "classes",
+            "different names",
+            found,
+        ));
+    }
     if class_names.is_empty() {
         return Err(DataError::Empty {
             doing: DOING,

@@ -738,7 +738,7 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; a folder that cannot be read, or with a link to a folder
-    /// around it; no classes or no images; a class that is not there.
+    /// around it; no classes or no images; a class that is not there, or named twice.
     pub fn flow_from_directory(
         &self,
         directory: impl AsRef<Path>,

@@ -220,6 +220,14 @@ fn folders_that_do_not_work_are_refused_by_name() {
         ..options()
     };
     assert!(message(missing).contains("dog"));
+    let twice = DirectoryOptions {
+        classes: Some(vec!["a".into(), "b".into(), "a".into()]),
+        ..options()
+    };
+    assert_eq!(
+        message(twice),
+        "setting up flow_from_directory: invalid classes (expected different names, found \"a\" twice)"
+    );
     let three = DirectoryOptions {
         class_mode: ClassMode::Binary,
         ..options()
