@@ -186,6 +186,7 @@ pub(crate) fn flow(
             options.seed,
             augments,
             options.save_to_dir,
+            options.subset,
         )?,
         decoder: Decoder::new()
             .color_mode(options.color_mode)

@@ -353,6 +353,38 @@ fn every_image_is_written_where_it_is_asked_for() {
     assert_eq!(decode(&written), decode(&original));
 }
 
+#[test]
+fn training_and_validation_can_be_written_to_one_folder() {
+    let pictures = folder(&["a/1.png", "a/2.png", "a/3.png"]);
+    let target = tempfile::tempdir().unwrap();
+    for subset in [Subset::Training, Subset::Validation] {
+        let options = DirectoryOptions {
+            save_to_dir: Some(SaveImages {
+                prefix: "seen".into(),
+                ..SaveImages::to(target.path())
+            }),
+            subset: Some(subset),
+            ..options()
+        };
+        let generator = ImageDataGenerator::new().validation_split(0.4);
+        let flow = generator.flow_from_directory(pictures.path(), options);
+        flow.unwrap().batch(0, 0).unwrap();
+    }
+    let mut found: Vec<_> = fs::read_dir(target.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "seen_training_0_0.png",
+            "seen_training_0_1.png",
+            "seen_validation_0_0.png"
+        ]
+    );
+}
+
 /// The batches of two epochs, by a loader.
 fn stream(flow: &Arc<ImageFileFlow>, workers: usize, queue: usize) -> Vec<Batch> {
     let options = LoaderOptions {
