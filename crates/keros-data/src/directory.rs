@@ -1,5 +1,6 @@
 //! `flow_from_directory`: a folder with a folder for each class.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ pub struct DirectoryOptions {
     pub target_size: (usize, usize),
     /// Channels of every image. Default: rgb.
     pub color_mode: ColorMode,
-    /// The folders that are classes, in the order of their indices. Default: all folders, sorted.
+    /// The folders that are classes, each once, in the order of their indices. Default: all folders,
+    /// sorted.
     pub classes: Option<Vec<String>>,
     /// What the targets are. Default: categorical.
     pub class_mode: ClassMode,
@@ -98,6 +100,16 @@ pub(crate) fn flow(
         Some(classes) => classes,
         None => folders(directory)?,
     };
+    let mut seen = BTreeSet::new();
+    if let Some(name) = class_names.iter().find(|name| !seen.insert(*name)) {
+        let found = format!("{name:?} twice");
+        return Err(DataError::invalid(
+            DOING,
+            "classes",
+            "different names",
+            found,
+        ));
+    }
     if class_names.is_empty() {
         return Err(DataError::Empty {
             doing: DOING,
@@ -128,10 +140,10 @@ pub(crate) fn flow(
     let (height, width) = options.target_size;
     let shape = ImageShape::new(height, width, options.color_mode.channels());
     shape.values()?;
-    let targets = match options.class_mode {
-        ClassMode::Input => Targets::Images,
-        ClassMode::None => Targets::None,
-        mode => Targets::OneOf(classes, class_names.len(), mode),
+    let (targets, folders) = match options.class_mode {
+        ClassMode::Input => (Targets::Images, Some(classes)),
+        ClassMode::None => (Targets::None, Some(classes)),
+        mode => (Targets::OneOf(classes, class_names.len(), mode), None),
     };
     Ok(ImageFileFlow {
         pipeline: Pipeline::new(
@@ -140,6 +152,7 @@ pub(crate) fn flow(
             options.seed,
             augments,
             options.save_to_dir,
+            options.subset,
         )?,
         decoder: Decoder::new()
             .color_mode(options.color_mode)
@@ -152,6 +165,7 @@ pub(crate) fn flow(
         filenames,
         class_names,
         targets,
+        folders,
         sample_weight: None,
         batch_size: options.batch_size,
         order: options

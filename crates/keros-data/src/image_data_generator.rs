@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use keros_image::{
-    Affine, BrightnessStyle, FillMode, Fit, Geometry, ImageParams, ImageShape, Pixel, PixelOps,
-    PixelParams, Standardize, Statistics, TransformParams, Whitening,
+    Affine, BrightnessStyle, FillMode, Fit, Geometry, ImageError, ImageParams, ImageShape, Pixel,
+    PixelOps, PixelParams, Standardize, Statistics, TransformParams, Whitening,
 };
 use rand::Rng;
 use serde::ser::Error as _;
@@ -25,7 +25,7 @@ const DOING: &str = "setting up an ImageDataGenerator";
 /// Real-time augmentation and standardization: ranges from which the transformation of every image
 /// is drawn, and what is done to its values.
 ///
-/// Setters consume and return the value; everything defaults to "off" as in Keras. Settings are
+/// Setters consume and return the value, in any order; everything defaults to "off" as in Keras. Settings are
 /// checked when the generator is used, so that one `?` suffices.
 ///
 /// The order is Keras's: warp, channel shift, flips, brightness (these are drawn); then the function
@@ -650,8 +650,9 @@ impl ImageDataGenerator {
 
     /// Computes what the featurewise steps and the whitening need, of images in memory.
     ///
-    /// As in Keras the images are rescaled first; the function of the user and the samplewise steps
-    /// are not part of it.
+    /// The statistics are those of rescaled images; with augmentation these are augmented before they are
+    /// rescaled, as those of a flow are, where Keras rescales first. As in Keras the function of the user
+    /// and the samplewise steps are not part of it.
     ///
     /// # Shapes
     /// `x` is `[samples, height, width, channels]`, or as [`data_format`](Self::data_format) says, of
@@ -659,8 +660,8 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; no images; zero rounds; `x` of another rank or element
-    /// type; images too large to be whitened; with augmentation, images whose brightness cannot be
-    /// changed. The generator is as before then.
+    /// type; a value that is not finite; images too large to be whitened; with augmentation, images whose
+    /// brightness cannot be changed. The generator is as before then.
     pub fn fit(&mut self, x: &Array, options: FitImages) -> Result<(), DataError> {
         self.check()?;
         if options.rounds == 0 {
@@ -691,8 +692,9 @@ impl ImageDataGenerator {
         let rounds = if options.augment { options.rounds } else { 1 };
         for round in 0..rounds {
             for (sample, image) in source.chunks_exact(out.len()).enumerate() {
+                let located = |error: ImageError| DataError::from(error).in_sample(sample);
                 if !options.augment {
-                    fit.add(image)?;
+                    fit.add(image).map_err(located)?;
                     continue;
                 }
                 let purpose = Purpose::Augmentation;
@@ -700,7 +702,7 @@ impl ImageDataGenerator {
                 let params = self.draw(shape, &mut rng);
                 self.warp_and_change(&params, image, shape, &mut out)
                     .map_err(|error| error.in_sample(sample))?;
-                fit.add(&out)?;
+                fit.add(&out).map_err(located)?;
             }
         }
         Ok(())
@@ -738,7 +740,7 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; a folder that cannot be read, or with a link to a folder
-    /// around it; no classes or no images; a class that is not there.
+    /// around it; no classes or no images; a class that is not there, or named twice.
     pub fn flow_from_directory(
         &self,
         directory: impl AsRef<Path>,

@@ -1,8 +1,11 @@
 //! Augmented batches of images that are read from files as they are needed.
 
 use std::fs;
+use std::io;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use keros_image::{Decoder, Image, ImageParams, Pixels, Resize};
@@ -11,17 +14,28 @@ use serde::{Deserialize, Serialize};
 use crate::array_sequence::batch_rows;
 use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
+use crate::error::Mismatch;
+use crate::loader::guard;
 use crate::pipeline::Pipeline;
-use crate::{Array, Arrays, Batch, DataError, Recipe, Sequence, recycle, worker};
+use crate::{
+    Array, Arrays, Batch, DataError, LoaderOptions, Recipe, Sequence, passed_over, recycle, worker,
+};
 
-/// What happens to a sample whose file cannot be read as an image. What fails after that, such as writing to
-/// `save_to_dir`, is an error of the batch in any case.
+/// What happens to a sample whose file is not there or no image. Any other failure to read it, such as a file that
+/// may not be opened, is an error of the batch in any case, and so is what fails after that, such as writing to
+/// `save_to_dir`.
+///
+/// [`LoaderStats::broken_files`](crate::LoaderStats::broken_files) counts what was left out or replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OnBrokenFile {
     /// Its batch is an error that names the file. The batches before it are delivered. Default.
     #[default]
     Error,
-    /// Its batch is made without it; it is an error only if nothing is left of the batch.
+    /// Its batch is made without it. If nothing is left of the batch, it holds what [`Self::Replace`] would put in the
+    /// place of its first sample. So the rows of a prediction no longer go with
+    /// [`filenames`](ImageFileFlow::filenames) one by one: remove what
+    /// [`broken_files`](ImageFileFlow::broken_files) finds and predict with [`Self::Error`], or predict batch by
+    /// batch, because [`Batch::indices`] are the samples of a batch's rows.
     Skip,
     /// The next sample in the order of the files whose image can be read takes its place, with its
     /// target and weight.
@@ -62,6 +76,8 @@ pub struct ImageFileFlow {
     pub(crate) filenames: Vec<PathBuf>,
     pub(crate) class_names: Vec<String>,
     pub(crate) targets: Targets,
+    /// The class of each sample where the targets are no classes but the folders are.
+    pub(crate) folders: Option<Vec<usize>>,
     pub(crate) sample_weight: Option<Array>,
     pub(crate) batch_size: usize,
     pub(crate) order: Option<EpochOrder>,
@@ -73,7 +89,9 @@ pub struct ImageFileFlow {
 impl ImageFileFlow {
     pub(crate) const RECIPE: &'static str = "keros::ImageFileFlow";
 
-    /// The files, one for each sample, relative to the folder of the flow.
+    /// The files, one for each sample, relative to the folder of the flow. The rows of a prediction without
+    /// shuffling go with them one by one, unless there are broken files that [`OnBrokenFile`] skips (then there
+    /// are fewer rows) or replaces (then rows are of other files); [`Batch::indices`] tells what is in a batch.
     pub fn filenames(&self) -> &[PathBuf] {
         &self.filenames
     }
@@ -84,11 +102,12 @@ impl ImageFileFlow {
         &self.class_names
     }
 
-    /// The class of each sample, if each has one.
+    /// The class of each sample, if each has one: that of its folder, whatever the targets are, or of
+    /// its row of a table whose class mode has classes.
     pub fn classes(&self) -> Option<&[usize]> {
         match &self.targets {
             Targets::OneOf(classes, ..) => Some(classes),
-            _ => None,
+            _ => self.folders.as_deref(),
         }
     }
 
@@ -103,31 +122,12 @@ impl ImageFileFlow {
         self.pipeline.params(epoch, sample)
     }
 
-    /// Reads every file, on `threads` threads (0: as many as the machine has cores), and tells which
-    /// are no images, in their order: to know before a training begins.
+    /// Reads every file, on `threads` threads (0: as many as the machine has cores; at most
+    /// [`LoaderOptions::MAX_WORKERS`]), and tells which are no images, in their order: to know before a
+    /// training begins. On fewer threads where the system has no more.
     pub fn broken_files(&self, threads: usize) -> Vec<BrokenFile> {
-        let threads = match threads {
-            0 => thread::available_parallelism().map_or(1, NonZero::get),
-            threads => threads,
-        };
-        let part = self.paths.len().div_ceil(threads).max(1);
-        let check = |start: usize| {
-            let samples = start..self.paths.len().min(start + part);
-            let broken = |sample| match self.read(sample) {
-                Ok(_) => None,
-                Err(error) => Some(BrokenFile { sample, error }),
-            };
-            samples.filter_map(broken).collect::<Vec<_>>()
-        };
-        thread::scope(|scope| {
-            let starts = (0..self.paths.len()).step_by(part);
-            let threads: Vec<_> = starts
-                .map(|start| scope.spawn(move || check(start)))
-                .collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap_or_default())
-                .collect()
+        find_broken(self.paths.len(), threads, |sample| {
+            self.read(sample).map(drop)
         })
     }
 
@@ -135,10 +135,7 @@ impl ImageFileFlow {
     fn read(&self, sample: usize) -> Result<Image, DataError> {
         let path = &self.paths[sample];
         worker::working_on(sample, Some(path));
-        let bytes = fs::read(path).map_err(|source| DataError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = contents(path)?;
         let image = self.decoder.decode(&bytes);
         image.map_err(|source| self.in_file(sample, source))
     }
@@ -181,18 +178,83 @@ impl ImageFileFlow {
         sample: usize,
         out: &mut [f32],
     ) -> Result<Option<usize>, DataError> {
-        let (image, sample) = match (self.read(sample), self.on_broken_file) {
-            (Ok(image), _) => (image, sample),
-            (Err(error), OnBrokenFile::Error) => return Err(error),
-            (Err(_), OnBrokenFile::Skip) => return Ok(None),
-            (Err(error), OnBrokenFile::Replace) => {
-                let mut others = (sample + 1..self.paths.len()).chain(0..sample);
-                let read = |other| Some((self.read(other).ok()?, other));
-                others.find_map(read).ok_or(error)?
+        match (self.read(sample), self.on_broken_file) {
+            (Ok(image), _) => {
+                self.make(image, epoch, sample, out)?;
+                Ok(Some(sample))
             }
-        };
-        self.make(image, epoch, sample, out)?;
-        Ok(Some(sample))
+            (Err(error), OnBrokenFile::Skip) if is_of_the_file(&error) => {
+                passed_over::note();
+                Ok(None)
+            }
+            (Err(error), OnBrokenFile::Replace) if is_of_the_file(&error) => {
+                passed_over::note();
+                self.make_other(epoch, sample, out).map(Some)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Makes the next sample whose image can be read; the sample that was made.
+    fn make_other(&self, epoch: u64, broken: usize, out: &mut [f32]) -> Result<usize, DataError> {
+        for sample in (broken + 1..self.paths.len()).chain(0..broken) {
+            match self.read(sample) {
+                Err(error) if is_of_the_file(&error) => {}
+                read => {
+                    self.make(read?, epoch, sample, out)?;
+                    return Ok(sample);
+                }
+            }
+        }
+        // There is no other one: the error of this one, if it still has one.
+        self.make(self.read(broken)?, epoch, broken, out)?;
+        Ok(broken)
+    }
+}
+
+/// The samples of so many that do not pass the check, in order. A check that panics is one of them.
+fn find_broken(
+    samples: usize,
+    threads: usize,
+    check: impl Fn(usize) -> Result<(), DataError> + Sync,
+) -> Vec<BrokenFile> {
+    let threads = match threads {
+        0 => thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads.min(LoaderOptions::MAX_WORKERS),
+    };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let sample = next.fetch_add(1, Ordering::Relaxed);
+            if sample >= samples {
+                return found;
+            }
+            if let Err(error) = guard(|| check(sample)) {
+                found.push(BrokenFile { sample, error });
+            }
+        }
+    };
+    let mut found = thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        // This thread is one of them.
+        let others: Vec<_> = (1..threads.min(samples)).map_while(start).collect();
+        let mut found = work();
+        for other in others {
+            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|file| file.sample);
+    found
+}
+
+/// Whether a file that could not be read is broken or not there, and will be so the next time.
+fn is_of_the_file(error: &DataError) -> bool {
+    match error {
+        DataError::ImageFile { .. } | DataError::Format { .. } => true,
+        DataError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
@@ -217,7 +279,7 @@ impl Sequence for ImageFileFlow {
         }
         if indices.is_empty() {
             // Every one of them was skipped: a batch cannot be empty.
-            self.read(wanted[0])?;
+            indices.push(self.make_other(epoch, wanted[0], &mut images[..values])?);
         }
         images.truncate(indices.len() * values);
         let inputs: Arrays =
@@ -244,9 +306,61 @@ impl Sequence for ImageFileFlow {
     }
 }
 
+/// What is in a file. A pipe or a device is not read, which may wait or go on for ever.
+fn contents(path: &Path) -> Result<Vec<u8>, DataError> {
+    let failed = |source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let found = match metadata.is_dir() {
+            true => "a folder",
+            false => "a pipe, a socket or a device",
+        };
+        return Err(DataError::Format {
+            path: path.to_owned(),
+            what: "it is no file",
+            mismatch: Mismatch::boxed("a file with an image", found),
+        });
+    }
+    fs::read(path).map_err(failed)
+}
+
 /// Whether Keras takes a file of this name for an image.
 pub(crate) fn names_an_image(path: &Path) -> bool {
     const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff"];
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| EXTENSIONS.iter().any(|e| found.eq_ignore_ascii_case(e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_check_of_files_has_bounded_threads_and_hides_no_panic() {
+        let threads = Mutex::new(HashSet::new());
+        let check = |sample| {
+            threads.lock().unwrap().insert(thread::current().id());
+            match sample {
+                7 => panic!("the decoder panics"),
+                2999 => Err(DataError::source("broken")),
+                _ => Ok(()),
+            }
+        };
+        let found = find_broken(3000, usize::MAX, check);
+        assert!(threads.lock().unwrap().len() <= LoaderOptions::MAX_WORKERS);
+        let [panicked, broken] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((panicked.sample, broken.sample), (7, 2999));
+        assert!(
+            matches!(&panicked.error, DataError::Panicked { message } if &**message == "the decoder panics")
+        );
+        assert!(find_broken(0, 0, |_| Ok(())).is_empty());
+    }
 }

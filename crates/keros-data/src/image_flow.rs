@@ -139,7 +139,7 @@ impl ImageFlow {
         }
         let others: Vec<(String, Array)> = inputs.collect();
         Ok(Self {
-            pipeline: Pipeline::new(generator, shape, seed, augments, save_to_dir)?,
+            pipeline: Pipeline::new(generator, shape, seed, augments, save_to_dir, subset)?,
             x,
             others: match others.is_empty() {
                 true => None,

@@ -46,6 +46,7 @@ mod image_file_flow;
 mod image_flow;
 mod layout;
 mod loader;
+mod passed_over;
 mod path_serde;
 mod pipeline;
 mod ranges;

@@ -50,8 +50,10 @@ pub struct LoaderOptions {
     /// allowed. Default: 1, as in Keras.
     pub workers: usize,
     /// Whether the workers are processes, so that a decoder that crashes ends one of them and not
-    /// the training; see [`worker`](crate::worker) for what that needs. An error for generators,
-    /// whose state is in this process. Default: false.
+    /// the training; see [`worker`](crate::worker) for what that needs. Every loader starts processes
+    /// of its own, each of which is given what the sequence has in memory, and a training makes a
+    /// loader for each validation: before a short one that takes longer than its batches, which threads
+    /// make at once. An error for generators, whose state is in this process. Default: false.
     pub use_multiprocessing: bool,
     /// The most batches that are prepared ahead, finished or not; from 1 to
     /// [`LoaderOptions::MAX_QUEUE_SIZE`]. Not used without workers. Default: 10, as in Keras.

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::to_channels_first;
 use crate::rng::{self, Purpose};
-use crate::{DataError, DataFormat, ImageDataGenerator};
+use crate::{DataError, DataFormat, ImageDataGenerator, Subset};
 
 /// Keras's `save_to_dir`: every image that is made is also written to a folder, as
-/// `{prefix}_{epoch}_{sample}.{extension}`, stretched from black to white. To look at what the
-/// network sees; it costs time and space.
+/// `{prefix}_{epoch}_{sample}.{extension}`, stretched from black to white; with a subset as
+/// `{prefix}_training_…` or `{prefix}_validation_…`, so that both can have one folder. To look at what
+/// the network sees; it costs time and space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaveImages {
     /// The folder; it is made if it is missing.
@@ -43,6 +44,7 @@ pub(crate) struct Pipeline {
     shape: ImageShape,
     seed: u64,
     augments: bool,
+    /// With the prefix of the subset.
     save: Option<SaveImages>,
 }
 
@@ -52,13 +54,19 @@ impl Pipeline {
         shape: ImageShape,
         seed: u64,
         augments: bool,
-        save: Option<SaveImages>,
+        mut save: Option<SaveImages>,
+        subset: Option<Subset>,
     ) -> Result<Self, DataError> {
         generator.check()?;
         generator.check_statistics(shape)?;
-        if let Some(SaveImages { directory, .. }) = &save {
-            fs::create_dir_all(directory).map_err(|source| DataError::Write {
-                path: directory.clone(),
+        if let Some(save) = &mut save {
+            match subset {
+                Some(Subset::Training) => save.prefix.push_str("_training"),
+                Some(Subset::Validation) => save.prefix.push_str("_validation"),
+                None => {}
+            }
+            fs::create_dir_all(&save.directory).map_err(|source| DataError::Write {
+                path: save.directory.clone(),
                 source,
             })?;
         }

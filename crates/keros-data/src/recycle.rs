@@ -196,13 +196,19 @@ fn push_bounded<V>(list: &mut VecDeque<V>, value: V, most: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+pub(crate) mod tests {
+    use std::sync::{Arc, Mutex, MutexGuard};
 
     use super::*;
     use crate::{ArraySequence, Loader, LoaderOptions, Sequence, SequenceExt, Shuffle};
 
-    fn kept_vectors<T: Element>() -> usize {
+    /// What is kept is of the whole process: tests of it take turns.
+    pub(crate) fn alone() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn kept_vectors<T: Element>() -> usize {
         T::free().lock().unwrap().vectors.len()
     }
 
@@ -212,9 +218,9 @@ mod tests {
         (batch, first)
     }
 
-    /// One test for all, because what is kept is of the whole process.
     #[test]
     fn memory_serves_again_if_nobody_has_it() {
+        let _alone = alone();
         let rows = |value: u8| Array::from_vec(&[8, LEAST_BYTES], vec![value; 8 * LEAST_BYTES]);
         let sequence = |value| {
             let sequence = ArraySequence::inputs_only(rows(value).unwrap()).unwrap();

@@ -37,6 +37,9 @@ pub struct LoaderStats {
     pub processes: bool,
     /// Worker processes that died or took too long, and were replaced.
     pub workers_replaced: u64,
+    /// Samples in the batches that were made whose file was broken, and which
+    /// [`OnBrokenFile`](crate::OnBrokenFile) has skipped or replaced.
+    pub broken_files: u64,
 }
 
 impl LoaderStats {
@@ -70,6 +73,7 @@ pub(crate) struct Counters {
     ready: AtomicUsize,
     bytes_max: AtomicUsize,
     replaced: AtomicU64,
+    broken_files: AtomicU64,
     elapsed_ns: AtomicU64,
     workers: usize,
     processes: bool,
@@ -107,6 +111,7 @@ impl Counters {
             &self.requests,
             &self.fill_sum,
             &self.replaced,
+            &self.broken_files,
             &self.elapsed_ns,
         ] {
             counter.store(0, Relaxed);
@@ -147,6 +152,11 @@ impl Counters {
         self.replaced.fetch_add(1, Relaxed);
     }
 
+    /// Samples were skipped or replaced in a batch.
+    pub(crate) fn passed_over(&self, samples: u64) {
+        self.broken_files.fetch_add(samples, Relaxed);
+    }
+
     pub(crate) fn read(&self) -> LoaderStats {
         let requests = self.requests.load(Relaxed);
         LoaderStats {
@@ -165,6 +175,7 @@ impl Counters {
             workers: self.workers,
             processes: self.processes,
             workers_replaced: self.replaced.load(Relaxed),
+            broken_files: self.broken_files.load(Relaxed),
         }
     }
 }

@@ -186,6 +186,7 @@ pub(crate) fn flow(
             options.seed,
             augments,
             options.save_to_dir,
+            options.subset,
         )?,
         decoder: Decoder::new()
             .color_mode(options.color_mode)
@@ -201,6 +202,7 @@ pub(crate) fn flow(
             .collect(),
         class_names,
         targets,
+        folders: None,
         sample_weight: weights.transpose()?,
         batch_size: options.batch_size,
         order: options

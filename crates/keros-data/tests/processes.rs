@@ -46,6 +46,7 @@ fn main() -> ExitCode {
 fn registry() -> worker::Registry {
     worker::Registry::new()
         .with(faults::Faulty::NAME, |faulty: faults::Faulty| Ok(faulty))
+        .with(memory::Again::NAME, |()| memory::Again::new())
         .with(streams::Growing::NAME, |length| {
             Ok(streams::Growing::new(length))
         })

@@ -204,6 +204,20 @@ pub enum ImageError {
     /// Statistics of no images.
     #[error("computing statistics: no images (expected at least 1, found 0)")]
     NoImages,
+    /// An image with a value that is NaN or infinite has no mean.
+    #[error(
+        "computing statistics: a value of an image is not finite (expected numbers, found {found} at row {row}, column {column}, channel {channel})"
+    )]
+    NotFiniteValue {
+        /// The value, rescaled.
+        found: f32,
+        /// Where it is.
+        row: usize,
+        /// Where it is.
+        column: usize,
+        /// Where it is.
+        channel: usize,
+    },
     /// A whitening matrix would be too large.
     #[error(
         "computing statistics: images are too large for zca_whitening (expected at most {limit} values, found {found} in {shape})"

@@ -26,7 +26,7 @@ pub struct PixelParams {
     /// the largest value of the image before. 0 is neutral.
     pub channel_shift: f64,
     /// Factor of the brightness, at least 0. `None` leaves the values alone; what a factor does, 1
-    /// included, is told by [`BrightnessStyle`].
+    /// included, is told by [`BrightnessStyle`]. A fourth channel is alpha, and not multiplied.
     pub brightness: Option<f64>,
     /// Changes of brightness, contrast, saturation and hue.
     pub color_jitter: Option<ColorJitterParams>,
@@ -149,7 +149,8 @@ impl PixelOps {
             }
         }
         if let Some(factor) = params.brightness {
-            self.brightness_style.apply(factor, self.value_range, image);
+            self.brightness_style
+                .apply(factor, self.value_range, image, shape.channels);
         }
         if let Some(jitter) = &params.color_jitter {
             jitter.apply(self.value_range, image, shape);

@@ -10,7 +10,8 @@ pub(crate) const EPSILON: f64 = 1e-6;
 
 /// Which steps are taken, in the order of the setters. All default to "off".
 ///
-/// Setters consume and return the value.
+/// Setters consume and return the value, and can be called in any order: what one step switches on
+/// or off of the others is found when the steps are taken.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standardize {
@@ -44,7 +45,6 @@ impl Standardize {
     /// 1e-6. Switches the centring on.
     pub fn samplewise_std_normalization(mut self, normalize: bool) -> Self {
         self.samplewise_std_normalization = normalize;
-        self.samplewise_center |= normalize;
         self
     }
 
@@ -58,7 +58,6 @@ impl Standardize {
     /// centring on.
     pub fn featurewise_std_normalization(mut self, normalize: bool) -> Self {
         self.featurewise_std_normalization = normalize;
-        self.featurewise_center |= normalize;
         self
     }
 
@@ -66,10 +65,6 @@ impl Standardize {
     /// Switches the featurewise centring on and the featurewise normalization off, as Keras does.
     pub fn zca_whitening(mut self, whiten: bool) -> Self {
         self.zca_whitening = whiten;
-        if whiten {
-            self.featurewise_center = true;
-            self.featurewise_std_normalization = false;
-        }
         self
     }
 
@@ -80,12 +75,21 @@ impl Standardize {
 
     /// Whether the data are divided by their standard deviation before a whitening matrix is made.
     pub(crate) fn normalizes(&self) -> bool {
-        self.featurewise_std_normalization
+        self.resolved().featurewise_std_normalization
     }
 
     /// Whether there is a step that needs [`Statistics`].
     pub fn needs_statistics(&self) -> bool {
-        self.featurewise_center || self.featurewise_std_normalization || self.zca_whitening
+        self.resolved().featurewise_center
+    }
+
+    /// The steps that are taken where these are asked for: Keras's rules.
+    fn resolved(&self) -> Self {
+        let mut steps = self.clone();
+        steps.featurewise_std_normalization &= !steps.zca_whitening;
+        steps.featurewise_center |= steps.featurewise_std_normalization || steps.zca_whitening;
+        steps.samplewise_center |= steps.samplewise_std_normalization;
+        steps
     }
 
     /// Standardizes one image in place.
@@ -108,16 +112,17 @@ impl Standardize {
     ) -> Result<(), ImageError> {
         finite("rescale", f64::from(self.factor()))?;
         shape.check_length("source", image.len())?;
-        let fitted = self.fitted(statistics, shape)?;
+        let steps = self.resolved();
+        let fitted = steps.fitted(statistics, shape)?;
 
-        if let Some(factor) = self.rescale {
+        if let Some(factor) = steps.rescale {
             image.iter_mut().for_each(|value| *value *= factor);
         }
-        if self.samplewise_center {
+        if steps.samplewise_center {
             let mean = mean(image) as f32;
             image.iter_mut().for_each(|value| *value -= mean);
         }
-        if self.samplewise_std_normalization {
+        if steps.samplewise_std_normalization {
             let divisor = (deviation(image) + EPSILON) as f32;
             image.iter_mut().for_each(|value| *value /= divisor);
         }
@@ -127,10 +132,10 @@ impl Standardize {
         for pixel in image.chunks_exact_mut(shape.channels) {
             let channels = pixel.iter_mut().zip(&statistics.mean).zip(&statistics.std);
             for ((value, mean), std) in channels {
-                if self.featurewise_center {
+                if steps.featurewise_center {
                     *value -= mean;
                 }
-                if self.featurewise_std_normalization {
+                if steps.featurewise_std_normalization {
                     *value /= std + EPSILON as f32;
                 }
             }
@@ -150,13 +155,13 @@ impl Standardize {
         Ok(())
     }
 
-    /// The statistics that the steps need, and the matrix.
+    /// The statistics that the steps, which are resolved, need, and the matrix.
     fn fitted<'a>(
         &self,
         statistics: Option<&'a Statistics>,
         shape: ImageShape,
     ) -> Result<Option<Fitted<'a>>, ImageError> {
-        if !self.needs_statistics() {
+        if !self.featurewise_center {
             return Ok(None);
         }
         let step = match (self.zca_whitening, self.featurewise_std_normalization) {

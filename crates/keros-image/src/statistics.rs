@@ -240,11 +240,22 @@ impl Fit {
     /// `[height, width, channels]` of `u8` or `f32`.
     ///
     /// # Errors
-    /// An image that does not fit the shape.
+    /// An image that does not fit the shape, or has a value that, rescaled, is not finite. It does not
+    /// count then.
     pub fn add<P: Pixel>(&mut self, image: &[P]) -> Result<(), ImageError> {
         let values = self.shape.check_length("source", image.len())?;
         let rescale = self.rescale;
-        let value = |pixel: P| f64::from(pixel.to_f32() * rescale);
+        let rescaled = |pixel: P| pixel.to_f32() * rescale;
+        if let Some(index) = image.iter().position(|pixel| !rescaled(*pixel).is_finite()) {
+            let pixel = index / self.shape.channels;
+            return Err(ImageError::NotFiniteValue {
+                found: rescaled(image[index]),
+                row: pixel / self.shape.width,
+                column: pixel % self.shape.width,
+                channel: index % self.shape.channels,
+            });
+        }
+        let value = |pixel: P| f64::from(rescaled(pixel));
         // Mean and squares of this image, joined with those of the others (Chan et al. 1979).
         let pixels = (self.shape.height * self.shape.width) as f64;
         let before = self.images as f64 * pixels;

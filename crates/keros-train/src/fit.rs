@@ -238,6 +238,7 @@ impl<N: Network> Trainer<N> {
                 }
             }
         }
+        self.tell_of_broken_files(callbacks);
         self.tell_who_waited(callbacks);
         self.end(callbacks, control)
     }

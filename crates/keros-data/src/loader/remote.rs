@@ -134,6 +134,7 @@ impl Remote {
             counters.producer_worked(begin.elapsed());
             let result = match answer {
                 Ok(Some(answer)) => {
+                    counters.passed_over(answer.passed_over);
                     // The process goes on with its other place while this one is read.
                     asked = worker.try_take();
                     if let Some(next) = &asked {

@@ -10,7 +10,7 @@ use super::schedule::{Schedule, Task};
 use super::threads::{Threads, guard};
 use super::{LoadedBatch, LoaderOptions};
 use crate::stats::Counters;
-use crate::{Batch, DataError, Sequence};
+use crate::{Batch, DataError, Sequence, passed_over};
 
 /// Delivers the batches of a sequence in the order of its schedule.
 pub(super) struct SequenceSource {
@@ -138,6 +138,7 @@ impl SequenceSource {
                 Some(task) => {
                     let result = prepare(self.sequence.as_ref(), task.epoch, task.index);
                     self.counters.producer_worked(begin.elapsed());
+                    self.counters.passed_over(passed_over::take());
                     (task, result)
                 }
                 None => return self.schedule.failure.take().map(Err),
@@ -181,6 +182,7 @@ fn work(
         let Job { epoch, index } = ticket.job;
         let result = prepare(sequence, epoch, index);
         counters.producer_worked(begin.elapsed());
+        counters.passed_over(passed_over::take());
         let begin = Instant::now();
         let bytes = result.as_ref().map_or(0, Batch::num_bytes);
         ticket.settle(result, bytes);
@@ -194,6 +196,8 @@ pub(crate) fn prepare(
     epoch: u64,
     index: usize,
 ) -> Result<Batch, DataError> {
+    // Of batches that nobody counts, such as those that the user makes.
+    passed_over::take();
     guard(|| {
         let batch = sequence.batch(epoch, index)?;
         batch.check()?;

@@ -8,7 +8,7 @@ use memmap2::{Mmap, MmapMut};
 use serde::{Deserialize, Serialize};
 
 use super::shared;
-use crate::{Array, Arrays, Batch, DType, DataError, Element};
+use crate::{Array, Arrays, Batch, DType, DataError, Element, recycle};
 
 /// Where arrays begin: more than any element needs.
 const ALIGNMENT: usize = 64;
@@ -164,11 +164,38 @@ pub(crate) fn bytes_of(array: &Array) -> &[u8] {
 }
 
 fn copied<T: Element + Pod>(memory: &[u8], part: &Part) -> Option<Array> {
-    let rows = part
+    let len = part
         .shape
         .iter()
         .try_fold(1, |n: usize, axis| n.checked_mul(*axis))?;
-    let end = rows.checked_mul(size_of::<T>())?.checked_add(part.begin)?;
+    let end = len.checked_mul(size_of::<T>())?.checked_add(part.begin)?;
     let elements: &[T] = bytemuck::try_cast_slice(memory.get(part.begin..end)?).ok()?;
-    Array::from_vec(&part.shape, elements.to_vec()).ok()
+    let mut values = recycle::room(len);
+    values.extend_from_slice(elements);
+    Array::from_vec(&part.shape, values).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recycling;
+    use crate::worker::Segment;
+
+    #[test]
+    fn a_batch_from_a_worker_is_kept_when_it_is_given_back() {
+        let _alone = recycle::tests::alone();
+        let values: Vec<i64> = (0..1 << 17).collect();
+        let batch = Batch::inputs_only(Array::from_vec(&[1, 1 << 17], values).unwrap());
+        let place = Segment::new().unwrap();
+        let parts = Outbox::new(place.file().try_clone().unwrap())
+            .put(&batch)
+            .unwrap();
+        let recycling = Recycling::start();
+        let taken = Inbox::new(place.file().try_clone().unwrap())
+            .take(parts)
+            .unwrap();
+        assert_eq!(taken, batch);
+        recycling.give(taken);
+        assert_eq!(recycle::tests::kept_vectors::<i64>(), 1);
+    }
 }

@@ -44,6 +44,8 @@ struct Running {
 pub(crate) struct Answer {
     parts: Parts,
     place: usize,
+    /// Samples that were passed over in it.
+    pub(crate) passed_over: u64,
 }
 
 /// Why there is no batch.
@@ -128,10 +130,14 @@ impl Process {
     /// Waits for what was asked for, at most so long.
     pub(crate) fn answer(&mut self, limit: Option<Duration>) -> Result<Answer, Failure> {
         match self.running.answer(limit)? {
-            Reply::Batch(parts) => {
+            Reply::Batch(parts, passed_over) => {
                 let place = self.place;
                 self.place = (place + 1) % PLACES;
-                Ok(Answer { parts, place })
+                Ok(Answer {
+                    parts,
+                    place,
+                    passed_over,
+                })
             }
             reply => Err(Failure::Error(error(reply, self.worked_on()))),
         }

@@ -43,8 +43,8 @@ pub(super) enum Reply {
     Hello { version: String },
     /// The sequence was made.
     Ready,
-    /// The batch is in its place.
-    Batch(Parts),
+    /// The batch is in its place; so many samples were passed over in it.
+    Batch(Parts, u64),
     /// The sequence or the batch could not be made.
     Failed(String),
     /// Code of the sequence panicked.

@@ -13,7 +13,7 @@ use super::arrays::Outbox;
 use super::protocol::{ARGUMENT, PLACES, Reply, Request, VERSION, receive, send};
 use super::{Registry, shared, status};
 use crate::loader::prepare;
-use crate::{DataError, Sequence};
+use crate::{DataError, Recycling, Sequence, passed_over};
 
 /// Whether this process was started as a worker. By an argument: unlike a variable of the
 /// environment, programs that are started by a worker do not inherit it, and a program that does not
@@ -55,6 +55,7 @@ fn run(registry: &Registry) -> io::Result<()> {
         Err(error) => return send(&mut output, &failed(&error)),
     };
     send(&mut output, &Reply::Ready)?;
+    let recycling = Recycling::start();
     while let Ok(Request::Batch {
         epoch,
         index,
@@ -65,10 +66,12 @@ fn run(registry: &Registry) -> io::Result<()> {
         let made = prepare(sequence.as_ref(), epoch, index).and_then(|batch| {
             let place = places.get_mut(place);
             let none = || DataError::shared_memory(io::Error::other("there is no such place"));
-            place.ok_or_else(none)?.put(&batch)
+            let parts = place.ok_or_else(none)?.put(&batch)?;
+            recycling.give(batch);
+            Ok(parts)
         });
         let reply = match made {
-            Ok(parts) => Reply::Batch(parts),
+            Ok(parts) => Reply::Batch(parts, passed_over::take()),
             Err(error) => failed(&error),
         };
         send(&mut output, &reply)?;

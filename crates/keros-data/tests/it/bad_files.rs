@@ -313,16 +313,27 @@ fn policies_give_the_same_with_any_number_of_workers() {
         let flow = with_policy(&folder, policy);
         let stream = |workers, max_queue_size| -> Vec<u64> {
             let options = options! { workers, max_queue_size, limit: Some(9) };
-            let loader = Loader::from_sequence(flow.clone(), options).unwrap();
-            let loaded = loader.map(|loaded| {
+            let mut loader = Loader::from_sequence(flow.clone(), options).unwrap();
+            let loaded = loader.by_ref().map(|loaded| {
                 let loaded = loaded.unwrap();
                 let good = |sample: &usize| sample % 3 != 1;
                 assert!(loaded.batch.indices.iter().all(good));
                 assert!(policy == OnBrokenFile::Skip || loaded.batch.len() == 4);
                 digest(&loaded)
             });
-            loaded.collect()
+            let digests = loaded.collect();
+            // Four in each of three epochs.
+            assert_eq!(
+                loader.stats().broken_files,
+                12,
+                "{policy:?}, {workers} workers"
+            );
+            digests
         };
+        // What was passed over in other batches does not count.
+        flow.batch(0, 0).unwrap();
+        flow.batch(0, 1).unwrap();
+        flow.batch(0, 2).unwrap();
         let alone = stream(0, 1);
         assert_eq!(alone.len(), 9);
         for (workers, queue) in [(1, 10), (2, 1), (8, 4)] {

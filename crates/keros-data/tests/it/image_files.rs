@@ -94,6 +94,21 @@ fn classes_and_files_are_in_the_order_of_their_bytes() {
 }
 
 #[test]
+fn folders_are_classes_also_where_they_are_no_targets() {
+    let folder = folder(&["a/1.png", "b/1.png", "b/2.png"]);
+    for class_mode in [ClassMode::None, ClassMode::Input] {
+        let options = DirectoryOptions {
+            class_mode,
+            ..options()
+        };
+        assert_eq!(
+            open(&folder, options).unwrap().classes().unwrap(),
+            [0, 1, 1]
+        );
+    }
+}
+
+#[test]
 fn a_part_of_each_class_is_for_validation_and_is_not_augmented() {
     let folder = folder(&[
         "a/1.png", "a/2.png", "a/3.png", "a/4.png", "b/1.png", "b/2.png",
@@ -180,8 +195,16 @@ fn a_broken_file_is_skipped_or_replaced_if_asked_for() {
         (&[0, 4][..], vec![0, 1])
     );
     assert_eq!(batch.inputs.first().shape(), [2, 4, 4, 3]);
-    let error = policy(OnBrokenFile::Skip, 1).batch(0, 1).unwrap_err();
-    assert!(error.to_string().contains("2.png"), "{error}");
+    // Nothing is left of these, which does not end a training.
+    for index in [1, 2, 3] {
+        let batch = policy(OnBrokenFile::Skip, 1).batch(0, index).unwrap();
+        assert_eq!(
+            (batch.indices.as_slice(), labels(&batch)),
+            (&[4][..], vec![1])
+        );
+    }
+    let batch = policy(OnBrokenFile::Skip, 2).batch(0, 1).unwrap();
+    assert_eq!(batch.indices, [4]);
 
     let batch = policy(OnBrokenFile::Replace, 5).batch(0, 0).unwrap();
     assert_eq!(batch.indices, [0, 4, 4, 4, 4]);
@@ -197,6 +220,14 @@ fn folders_that_do_not_work_are_refused_by_name() {
         ..options()
     };
     assert!(message(missing).contains("dog"));
+    let twice = DirectoryOptions {
+        classes: Some(vec!["a".into(), "b".into(), "a".into()]),
+        ..options()
+    };
+    assert_eq!(
+        message(twice),
+        "setting up flow_from_directory: invalid classes (expected different names, found \"a\" twice)"
+    );
     let three = DirectoryOptions {
         class_mode: ClassMode::Binary,
         ..options()
@@ -263,6 +294,40 @@ fn links_are_followed_if_asked_for_and_loops_are_refused() {
     assert!(error.contains("UTF-8"), "{error}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_has_no_end_is_not_read() {
+    let folder = folder(&["a/1.png"]);
+    let path = |name: &str| folder.path().join("a").join(name);
+    let link = |device: &str, name: &str| std::os::unix::fs::symlink(device, path(name)).unwrap();
+    link("/dev/null", "2.png");
+    let one = || DirectoryOptions {
+        batch_size: 1,
+        ..options()
+    };
+    let read = |sample| {
+        let flow = open(&folder, one()).unwrap();
+        flow.batch(0, sample).unwrap_err().to_string()
+    };
+    assert_eq!(
+        read(1),
+        format!(
+            "reading {}: it is no file (expected a file with an image, found a pipe, a socket or a \
+             device)",
+            path("2.png").display()
+        )
+    );
+    // These would be read for ever.
+    link("/dev/zero", "3.png");
+    let made = std::process::Command::new("mkfifo")
+        .arg(path("4.png"))
+        .status();
+    assert!(made.unwrap().success());
+    for (sample, name) in [(2, "3.png"), (3, "4.png")] {
+        assert!(read(sample).contains(name));
+    }
+}
+
 #[test]
 fn every_image_is_written_where_it_is_asked_for() {
     let pictures = folder(&["a/1.png", "a/2.png", "b/1.png"]);
@@ -286,6 +351,38 @@ fn every_image_is_written_where_it_is_asked_for() {
     let original = fs::read(pictures.path().join("a/1.png")).unwrap();
     let decode = |bytes: &[u8]| keros_image::Decoder::new().decode(bytes).unwrap();
     assert_eq!(decode(&written), decode(&original));
+}
+
+#[test]
+fn training_and_validation_can_be_written_to_one_folder() {
+    let pictures = folder(&["a/1.png", "a/2.png", "a/3.png"]);
+    let target = tempfile::tempdir().unwrap();
+    for subset in [Subset::Training, Subset::Validation] {
+        let options = DirectoryOptions {
+            save_to_dir: Some(SaveImages {
+                prefix: "seen".into(),
+                ..SaveImages::to(target.path())
+            }),
+            subset: Some(subset),
+            ..options()
+        };
+        let generator = ImageDataGenerator::new().validation_split(0.4);
+        let flow = generator.flow_from_directory(pictures.path(), options);
+        flow.unwrap().batch(0, 0).unwrap();
+    }
+    let mut found: Vec<_> = fs::read_dir(target.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "seen_training_0_0.png",
+            "seen_training_0_1.png",
+            "seen_validation_0_0.png"
+        ]
+    );
 }
 
 /// The batches of two epochs, by a loader.
@@ -496,6 +593,37 @@ fn names_that_are_not_checked_fail_when_they_are_read() {
     assert!(flow.batch(0, 1).unwrap().targets.is_none());
     let error = flow.batch(0, 2).unwrap_err().to_string();
     assert!(error.contains("missing.png"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_not_wrong_with_a_file_itself_ends_the_training() {
+    let folder = folder(&["a.png"]);
+    // The system says of this name that it is too long, and not that there is no such file.
+    let long = format!("{}.png", "b".repeat(300));
+    let table = Table::new(["filename"], [["a.png"], ["none.png"], [&long], ["a.png"]]).unwrap();
+    for on_broken_file in [OnBrokenFile::Skip, OnBrokenFile::Replace] {
+        let options = TableOptions {
+            validate_filenames: false,
+            class_mode: ClassMode::None,
+            target_size: (4, 4),
+            shuffle: false,
+            batch_size: 2,
+            on_broken_file,
+            ..TableOptions::default()
+        };
+        let flow =
+            ImageDataGenerator::new().flow_from_dataframe(&table, Some(folder.path()), options);
+        let flow = flow.unwrap();
+        let error = flow.batch(0, 1).unwrap_err();
+        assert!(
+            matches!(&error, DataError::Io { path, .. } if path.ends_with(&long)),
+            "{error}"
+        );
+        // Also where another one is looked for.
+        let missing = flow.batch(0, 0);
+        assert_eq!(missing.is_ok(), on_broken_file == OnBrokenFile::Skip);
+    }
 }
 
 #[test]

@@ -116,6 +116,50 @@ fn a_fit_centres_every_channel_and_its_lack_is_an_error() {
 }
 
 #[test]
+fn a_value_that_is_no_number_has_no_statistics() {
+    let augmented = FitImages {
+        augment: true,
+        ..FitImages::default()
+    };
+    for (value, found) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+        let mut values = vec![1.0; 36];
+        values[12 + 4 + 3] = value;
+        let x = Array::from_vec(&[3, 3, 2, 2], values).unwrap();
+        let mut generator = ImageDataGenerator::new().featurewise_center(true);
+        generator.fit(&images(3), FitImages::default()).unwrap();
+        let before = generator.fitted().cloned();
+        for options in [FitImages::default(), augmented] {
+            let error = generator.fit(&x, options).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "preparing sample 1: computing statistics: a value of an image is not finite \
+                     (expected numbers, found {found} at row 1, column 1, channel 1)"
+                )
+            );
+            assert_eq!(generator.fitted().cloned(), before);
+        }
+    }
+}
+
+#[test]
+fn a_fit_augments_before_it_rescales_as_a_flow_does() {
+    let augmented = FitImages {
+        augment: true,
+        ..FitImages::default()
+    };
+    let halves = |generator: ImageDataGenerator| {
+        let mut generator = generator.channel_shift_range(50.0).featurewise_center(true);
+        generator.fit(&images(3), augmented).unwrap();
+        generator.fitted().unwrap().mean().to_vec()
+    };
+    let plain = halves(ImageDataGenerator::new());
+    let rescaled = halves(ImageDataGenerator::new().rescale(0.5));
+    let expected: Vec<f32> = plain.iter().map(|mean| mean * 0.5).collect();
+    assert_eq!(rescaled, expected);
+}
+
+#[test]
 fn whitened_images_are_uncorrelated() {
     let x = images(60);
     let mut generator = ImageDataGenerator::new()

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keros_data::{
-    Array, ArraySequence, Batch, DirectoryOptions, ImageDataGenerator, Loader, Recycling,
-    SequenceExt,
+    Array, ArraySequence, Batch, DataError, DirectoryOptions, ImageDataGenerator, Loader, Recipe,
+    Recycling, Sequence, SequenceExt, Shuffle,
 };
 
 use crate::support::{eventually, options};
@@ -124,8 +125,62 @@ fn batches_that_a_function_makes_smaller_take_no_more_memory_in_the_long_run() {
     assert!(late < 1.3 * early, "{early} kB and {late} kB");
 }
 
+/// Large batches that tell whether they are in the memory of the one before.
+pub(crate) struct Again {
+    source: ArraySequence,
+    last: AtomicUsize,
+}
+
+impl Again {
+    pub(crate) const NAME: &'static str = "again";
+    const BYTES: usize = 1 << 20;
+
+    pub(crate) fn new() -> Result<Self, DataError> {
+        let row = Array::from_vec(&[1, Self::BYTES], vec![1_u8; Self::BYTES])?;
+        Ok(Self {
+            source: ArraySequence::inputs_only(row)?.shuffle(Shuffle::Samples),
+            last: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl Sequence for Again {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+        // Memory that was freed, and not kept, is taken by this.
+        std::mem::forget(vec![2_u8; Self::BYTES]);
+        let batch = self.source.batch(epoch, index)?;
+        let values = batch.inputs.first().as_slice::<u8>().unwrap();
+        let place = values.as_ptr().addr();
+        let again = self.last.swap(place, Ordering::Relaxed) == place;
+        let targets = Array::from_vec(&[1], vec![i64::from(again)])?.into();
+        Ok(Batch {
+            targets: Some(targets),
+            ..batch
+        })
+    }
+
+    fn recipe(&self) -> Result<Recipe<'_>, DataError> {
+        Ok(Recipe::new(Self::NAME, &()))
+    }
+}
+
+fn memory_serves_again_in_a_worker_process() {
+    let options = options! { use_multiprocessing: true, limit: Some(5) };
+    let loader = Loader::from_sequence(Arc::new(Again::new().unwrap()), options).unwrap();
+    let again = loader.map(|loaded| {
+        let targets = loaded.unwrap().batch.targets.unwrap();
+        targets.first().as_slice::<i64>().unwrap()[0]
+    });
+    assert_eq!(again.collect::<Vec<_>>(), [0, 1, 1, 1, 1]);
+}
+
 pub(crate) fn trials() -> Trials {
     trials![
+        memory_serves_again_in_a_worker_process,
         a_folder_ten_times_as_large_takes_no_more_memory,
         batches_that_a_function_makes_smaller_take_no_more_memory_in_the_long_run,
     ]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keros_data::{
     Array, ArraySequence, Batch, DataError, DirectoryOptions, FlowOptions, ImageDataGenerator,
-    Loader, Recipe, Sequence, Subset, Table, TableOptions,
+    Loader, OnBrokenFile, Recipe, Sequence, Subset, Table, TableOptions,
 };
 
 use crate::support::{Probe, batch, options};
@@ -209,6 +209,25 @@ fn errors_of_files_are_the_same() {
     assert!(processes.contains("broken.png"), "{processes}");
 }
 
+fn files_that_are_skipped_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("cat")).unwrap();
+    for i in 0..6 {
+        let bytes = if i % 3 == 1 { Vec::new() } else { ppm(i) };
+        fs::write(folder.path().join(format!("cat/{i}.ppm")), bytes).unwrap();
+    }
+    let options = DirectoryOptions {
+        batch_size: 2,
+        on_broken_file: OnBrokenFile::Skip,
+        ..DirectoryOptions::default()
+    };
+    let flow = ImageDataGenerator::new().flow_from_directory(folder.path(), options);
+    let options = options! { workers: 2, use_multiprocessing: true, limit: Some(6) };
+    let mut loader = Loader::from_sequence(Arc::new(flow.unwrap()), options).unwrap();
+    assert!(loader.by_ref().all(|loaded| loaded.is_ok()));
+    assert_eq!(loader.stats().broken_files, 4);
+}
+
 fn without_workers_there_are_no_processes() {
     let options = options! { workers: 0, use_multiprocessing: true, limit: Some(2) };
     let loader = Loader::from_sequence(Arc::new(Probe::new(3)), options).unwrap();
@@ -223,6 +242,7 @@ pub(crate) fn trials() -> Trials {
         flows_of_images_in_memory_are_the_same,
         flows_of_files_are_the_same_and_may_have_any_name,
         errors_of_files_are_the_same,
+        files_that_are_skipped_are_counted,
         without_workers_there_are_no_processes,
     ]
 }

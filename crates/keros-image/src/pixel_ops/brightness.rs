@@ -25,36 +25,45 @@ pub enum BrightnessStyle {
 }
 
 impl BrightnessStyle {
-    /// Changes the values; the factor is finite and not negative.
-    pub(super) fn apply(self, factor: f64, (black, white): (f32, f32), values: &mut [f32]) {
+    /// Changes the values; the factor is finite and not negative. A fourth channel is alpha, which is not multiplied.
+    pub(super) fn apply(
+        self,
+        factor: f64,
+        (black, white): (f32, f32),
+        values: &mut [f32],
+        channels: usize,
+    ) {
         let factor = factor as f32;
-        let enhanced = |value: f32| (factor * value.trunc()).trunc().clamp(0.0, 255.0);
-        match self {
-            BrightnessStyle::Keros => {
-                for value in values {
-                    *value = (black + factor * (*value - black)).clamp(black, white);
-                }
-            }
-            BrightnessStyle::KerasPreprocessing112 => {
-                stretch(values, extremes(values));
-                values
-                    .iter_mut()
-                    .for_each(|value| *value = enhanced(*value));
-            }
-            BrightnessStyle::TfKeras => {
-                let (low, high) = extremes(values);
-                let stretched = low < 0.0 || high > 255.0;
-                if stretched {
-                    stretch(values, (low, high));
-                }
-                for value in values {
-                    *value = enhanced(*value);
-                    if stretched {
-                        *value = *value / 255.0 * (high - low) + low;
-                    }
-                }
+        if self == BrightnessStyle::Keros {
+            let bright = |value: f32| (black + factor * (value - black)).clamp(black, white);
+            return change_colours(values, channels, bright);
+        }
+        let (low, high) = extremes(values);
+        let historical = self == BrightnessStyle::KerasPreprocessing112;
+        let stretched = historical || low < 0.0 || high > 255.0;
+        if stretched {
+            stretch(values, (low, high));
+        }
+        values.iter_mut().for_each(|value| *value = value.trunc());
+        let bright = |value: f32| (factor * value).trunc().clamp(0.0, 255.0);
+        change_colours(values, channels, bright);
+        if stretched && !historical {
+            for value in values {
+                *value = *value / 255.0 * (high - low) + low;
             }
         }
+    }
+}
+
+fn change_colours(values: &mut [f32], channels: usize, change: impl Fn(f32) -> f32) {
+    let (pixel, colours) = match channels {
+        4 => (4, 3),
+        _ => (values.len().max(1), values.len()),
+    };
+    for pixel in values.chunks_exact_mut(pixel) {
+        pixel[..colours]
+            .iter_mut()
+            .for_each(|value| *value = change(*value));
     }
 }
 

@@ -205,6 +205,56 @@ fn refusals_leave_the_image_alone() {
 }
 
 #[test]
+fn alpha_has_no_brightness() {
+    let shape = ImageShape::new(2, 2, 4);
+    #[rustfmt::skip]
+    let image = [10.0, 100.0, 201.7, 130.6, 60.0, 0.0, 255.0, 77.0,
+                 5.0, 250.0, 32.0, 255.0, 90.2, 20.0, 10.0, 0.0];
+    let wide = image.map(|value| value * 2.0 - 60.0);
+    // What Keras makes of them with Pillow 11.3.
+    #[rustfmt::skip]
+    let (dark, bright, wide_dark, wide_bright) = (
+        [5.0, 50.0, 100.0, 130.0, 30.0, 0.0, 127.0, 77.0,
+         2.0, 125.0, 16.0, 255.0, 45.0, 10.0, 5.0, 0.0],
+        [16.0, 160.0, 255.0, 130.0, 96.0, 0.0, 255.0, 77.0,
+         8.0, 255.0, 51.0, 255.0, 144.0, 32.0, 16.0, 0.0],
+        [-50.0, 40.0, 140.0, 200.0, 0.0, -60.0, 194.0, 94.0,
+         -56.0, 190.0, -28.0, 450.0, 30.0, -40.0, -50.0, -60.0],
+        [-28.0, 260.0, 450.0, 200.0, 132.0, -60.0, 450.0, 94.0,
+         -44.0, 450.0, 42.0, 450.0, 228.0, 4.0, -28.0, -60.0],
+    );
+    #[rustfmt::skip]
+    let exact = [20.0, 200.0, 255.0, 130.6, 120.0, 0.0, 255.0, 77.0,
+                 10.0, 255.0, 64.0, 255.0, 180.4, 40.0, 20.0, 0.0];
+    let historical = BrightnessStyle::KerasPreprocessing112;
+    let cases = [
+        (BrightnessStyle::Keros, 2.0, image, exact),
+        (historical, 0.5, image, dark),
+        (historical, 1.6, image, bright),
+        (historical, 0.5, wide, dark),
+        (historical, 1.6, wide, bright),
+        (BrightnessStyle::TfKeras, 0.5, image, dark),
+        (BrightnessStyle::TfKeras, 1.6, image, bright),
+        (BrightnessStyle::TfKeras, 0.5, wide, wide_dark),
+        (BrightnessStyle::TfKeras, 1.6, wide, wide_bright),
+    ];
+    for (style, factor, mut image, expected) in cases {
+        let params = PixelParams {
+            brightness: Some(factor),
+            ..PixelParams::default()
+        };
+        let ops = PixelOps::new().brightness_style(style);
+        ops.apply(&params, &mut image, shape).unwrap();
+        for (found, expected) in image.iter().zip(expected) {
+            assert!(
+                (found - expected).abs() < 1e-4,
+                "{style:?} {factor}: {image:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn values_outside_of_the_range_have_no_brightness() {
     let gray16 = [0.0, 300.0, 65_535.0];
     let error = PixelOps::new().check_values(&gray16).unwrap_err();
@@ -240,4 +290,73 @@ fn statistics_are_needed_and_must_fit() {
     Fit::new(&steps, SHAPE).unwrap().finish().unwrap_err();
     let large = Fit::new(&steps, ImageShape::new(224, 224, 3)).unwrap();
     large.zca_whitening(Whitening::default(), 1e-6).unwrap_err();
+}
+
+#[test]
+fn the_steps_of_standardization_are_asked_for_in_any_order() {
+    let new = Standardize::new;
+    let whitened = new().zca_whitening(true);
+    let normalized = new().featurewise_std_normalization(true);
+    let own = new().samplewise_std_normalization(true);
+    let same = [
+        (
+            &whitened,
+            new()
+                .zca_whitening(true)
+                .featurewise_std_normalization(true),
+        ),
+        (
+            &whitened,
+            new()
+                .featurewise_std_normalization(true)
+                .featurewise_center(false)
+                .zca_whitening(true),
+        ),
+        (
+            &whitened,
+            new().zca_whitening(true).featurewise_center(false),
+        ),
+        (
+            &normalized,
+            new()
+                .featurewise_std_normalization(true)
+                .featurewise_center(false),
+        ),
+        (
+            &normalized,
+            new()
+                .zca_whitening(true)
+                .featurewise_std_normalization(true)
+                .zca_whitening(false),
+        ),
+        (
+            &own,
+            new()
+                .samplewise_std_normalization(true)
+                .samplewise_center(false),
+        ),
+        (
+            &new(),
+            new()
+                .featurewise_std_normalization(true)
+                .featurewise_std_normalization(false),
+        ),
+    ];
+    for (expected, steps) in same {
+        assert_eq!(steps.needs_statistics(), expected.needs_statistics());
+        let made = |steps: &Standardize| {
+            let mut fit = Fit::new(steps, SHAPE)
+                .unwrap()
+                .zca_whitening(Whitening::default(), 1e-6)
+                .unwrap();
+            (0..3)
+                .map(|shift| floats(93)[shift..shift + 90].to_vec())
+                .for_each(|image| fit.add(&image).unwrap());
+            let statistics = fit.finish().unwrap();
+            let mut image = floats(90);
+            steps.apply(Some(&statistics), &mut image, SHAPE).unwrap();
+            image
+        };
+        assert_eq!(made(&steps), made(expected), "{steps:?}");
+    }
 }

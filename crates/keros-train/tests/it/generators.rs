@@ -2,7 +2,10 @@
 
 use crate::support::{endless, problem, trainer, weights};
 use keros_callbacks::{CallbackList, Decision, EventKind, LambdaCallback, Verbose};
-use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
+use keros_data::{
+    Array, ArraySequence, Batch, ClassMode, ColorMode, DataError, DirectoryOptions,
+    ImageDataGenerator, OnBrokenFile, Sequence, SequenceExt, Shuffle,
+};
 use keros_train::{FitGeneratorOptions, FitOptions, GeneratorOptions, Source, ValidationFreq};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -301,4 +304,55 @@ fn evaluation_and_prediction_by_generator_match_the_arrays() {
     };
     let some = trainer.predict_generator(sequence(), two).unwrap();
     assert_eq!(some[0], all[0].slice(0..64).unwrap());
+}
+
+#[test]
+fn files_that_were_skipped_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    for (name, bytes) in [("1.ppm", &b"P6 1 1 255\nrgb"[..]), ("2.ppm", b"text")] {
+        std::fs::write(folder.path().join("a").join(name), bytes).unwrap();
+    }
+    let samples = || {
+        let options = DirectoryOptions {
+            target_size: (1, 1),
+            color_mode: ColorMode::Rgba,
+            class_mode: ClassMode::Sparse,
+            on_broken_file: OnBrokenFile::Skip,
+            ..DirectoryOptions::default()
+        };
+        let flow = ImageDataGenerator::new().flow_from_directory(folder.path(), options);
+        flow.unwrap().map(|batch| {
+            let pixels = batch.inputs.first().as_slice::<f32>().unwrap().to_vec();
+            let inputs = Array::from_vec(&[batch.len(), 4], pixels)?.into();
+            Ok(Batch { inputs, ..batch })
+        })
+    };
+    let mut trainer = trainer();
+    let told = |trainer: &keros_train::Trainer<_>| {
+        let messages = trainer.messages().into_iter().map(|message| message.text);
+        let of_files = |text: &String| text.contains("skipped or replaced");
+        messages.filter(of_files).collect::<Vec<_>>()
+    };
+    let options = FitGeneratorOptions {
+        epochs: 2,
+        ..quiet()
+    };
+    trainer.fit_generator(samples(), options).unwrap();
+    let expected = "samples that were skipped or replaced because their files are broken or missing: \
+                    2 (broken_files of the flow finds them)";
+    assert_eq!(told(&trainer), [expected]);
+    let options = GeneratorOptions {
+        verbose: Verbose::Silent,
+        ..GeneratorOptions::default()
+    };
+    trainer.predict_generator(samples(), options).unwrap();
+    assert!(told(&trainer)[0].contains("missing: 1 ("));
+    let (x, y) = problem(10);
+    let silent = FitOptions {
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, silent).unwrap();
+    assert!(told(&trainer).is_empty());
 }
