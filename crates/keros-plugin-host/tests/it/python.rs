@@ -1,4 +1,4 @@
-//! plugins/wire-python: a plugin in a language that knows nothing of the ABI.
+//! plugins/report: a plugin in a language that knows nothing of the ABI.
 
 use crate::isolated::{Messages, options};
 use crate::run::FakeRun;
@@ -10,14 +10,14 @@ use std::process::Command;
 
 const SCRIPT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../plugins/wire-python/report.py"
+    "/../../plugins/report/report.py"
 );
 
 /// `None`, with a word on stderr, if there is no Python.
 fn report(config: &Value) -> Option<Result<IsolatedCallback, IsolateError>> {
     let version = Command::new("python3").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: plugins/wire-python is not run, because there is no python3");
+        eprintln!("skipped: plugins/report is not run, because there is no python3");
         return None;
     }
     let mut python = Command::new("python3");
