@@ -6,6 +6,7 @@ use keros_callbacks::{Callback, CallbackList, EventKind, Level};
 use keros_plugin_host::{IsolateError, IsolatedCallback, external};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 const SCRIPT: &str = concat!(
@@ -17,7 +18,10 @@ const SCRIPT: &str = concat!(
 fn report(config: &Value) -> Option<Result<IsolatedCallback, IsolateError>> {
     let version = Command::new("python3").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: plugins/report is not run, because there is no python3");
+        let _ = writeln!(
+            std::io::stderr(),
+            "not run: plugins/report, since there is no python3; see CONTRIBUTING.md"
+        );
         return None;
     }
     let mut python = Command::new("python3");
