@@ -17,17 +17,8 @@ const RESCALE: f32 = 1.0 / 255.0;
 /// Height and width, channels, number of images.
 const SIZES: [(usize, usize, usize); 3] = [(28, 1, 2048), (32, 3, 1024), (224, 3, 64)];
 
-#[allow(clippy::print_stderr, reason = "a bad request is answered there")]
 fn main() -> Result<ExitCode> {
-    match Contest::from_args("augment") {
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return Ok(ExitCode::from(2));
-        }
-        Ok(Some(contest)) => against(&contest)?,
-        Ok(None) => suite()?,
-    }
-    Ok(ExitCode::SUCCESS)
+    Contest::or_suite("augment", against, suite)
 }
 
 /// Images per second beside those of other libraries.

@@ -17,17 +17,8 @@ use keros_benches::{Contest, Figure, Rates, Sides, Suite, Times, floats, on_thre
 const SIZE: usize = 224;
 const PICTURES: usize = 100;
 
-#[allow(clippy::print_stderr, reason = "a bad request is answered there")]
 fn main() -> Result<ExitCode> {
-    match Contest::from_args("decode") {
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return Ok(ExitCode::from(2));
-        }
-        Ok(Some(contest)) => against(&contest)?,
-        Ok(None) => suite()?,
-    }
-    Ok(ExitCode::SUCCESS)
+    Contest::or_suite("decode", against, suite)
 }
 
 /// Pictures per second, files read included, beside those of other libraries.

@@ -59,21 +59,15 @@ const CREWS: [(Kind, usize); 6] = [
 /// Height and width, channels, images.
 const SIZES: [(usize, usize, usize); 3] = [(28, 1, 12_800), (32, 3, 6_400), (224, 3, 256)];
 
-#[allow(clippy::print_stderr, reason = "a bad request is answered there")]
 fn main() -> Result<ExitCode> {
     worker::Registry::new()
         .with(Slow::NAME, |()| Slow::new())
         .serve_if_asked();
-    match Contest::from_args("prefetch") {
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return Ok(ExitCode::from(2));
-        }
-        Ok(Some(contest)) if contest.is_alone() => lines()?,
-        Ok(Some(contest)) => against(&contest)?,
-        Ok(None) => overlap()?,
-    }
-    Ok(ExitCode::SUCCESS)
+    let against = |contest: &Contest| match contest.is_alone() {
+        true => lines(),
+        false => against(contest),
+    };
+    Contest::or_suite("prefetch", against, overlap)
 }
 
 /// Images per second from one worker and from two beside those of other libraries, each with the kind

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use keros_bench_record::{Better, Case, Peer, Quartiles, Results, find_peers};
@@ -40,8 +41,29 @@ impl Contest {
     ///
     /// # Errors
     /// Unknown options and peers.
-    pub fn from_args(suite: &'static str) -> Result<Option<Contest>> {
+    fn from_args(suite: &'static str) -> Result<Option<Contest>> {
         Contest::parse(suite, std::env::args_os().skip(1).collect())
+    }
+
+    /// The main of a suite that has peers: does the one or the other, or answers a bad request.
+    ///
+    /// # Errors
+    /// Those of `against` and `suite`.
+    #[allow(clippy::print_stderr, reason = "a bad request is answered there")]
+    pub fn or_suite(
+        name: &'static str,
+        against: impl FnOnce(&Contest) -> Result<()>,
+        suite: impl FnOnce() -> Result<()>,
+    ) -> Result<ExitCode> {
+        match Contest::from_args(name) {
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return Ok(ExitCode::from(2));
+            }
+            Ok(Some(contest)) => against(&contest)?,
+            Ok(None) => suite()?,
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn parse(suite: &'static str, words: Vec<OsString>) -> Result<Option<Contest>> {

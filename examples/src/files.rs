@@ -10,10 +10,13 @@ use std::path::Path;
 /// When the file cannot be written; the one that was there, if any, is unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    fs::write(&beside, bytes)
-        .and_then(|()| fs::rename(&beside, path))
-        .with_context(|| format!("writing {}", path.display()))
+    beside.push(format!(".{}.tmp", std::process::id()));
+    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    written.with_context(|| {
+        // The first failure is what the user needs to hear.
+        let _ = fs::remove_file(&beside);
+        format!("writing {}", path.display())
+    })
 }
 
 /// Makes a folder and those above it.

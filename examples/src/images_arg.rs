@@ -14,7 +14,7 @@ pub struct ImagesArg {
     /// Use only the first N training images, and at most N test images.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Seed of the weights and the order of the images.
+    /// Seed of everything random, such as the weights, the order of the images and their augmentation.
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
 }
@@ -25,7 +25,12 @@ impl ImagesArg {
     /// # Errors
     /// As [`Fashion::load`].
     pub fn load(&self) -> Result<Fashion> {
-        let folder = self.data.clone().unwrap_or_else(fashion::shipped);
-        Fashion::load(&folder, self.limit)
+        Fashion::load(&self.folder(), self.limit)
+    }
+
+    /// The folder that they are read from.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(fashion::shipped)
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use cargo_metadata::Package;
 
 use crate::cli::Misuse;
+use crate::help::{self, FEATURES};
 use crate::tool::{self, DENY, HACK, SEMVER, TYPOS};
 use crate::{cargo, cuda_check};
 
@@ -54,7 +55,7 @@ pub(crate) fn features(wanted: Option<&str>) -> Result<()> {
                 "no crate `{name}` has features; these have: {}",
                 packages.join(", ")
             );
-            return Err(Misuse::of_features(sentence).into());
+            return Err(Misuse::new(FEATURES, sentence).into());
         }
     };
     HACK.needed()?;
@@ -82,7 +83,7 @@ pub(crate) fn semver(baseline: Option<&str>, args: &[OsString]) -> Result<()> {
         Some(revision) => revision.to_owned(),
         None => last_tag()?.ok_or_else(|| {
             let sentence = "there is no tag to compare with: say `--baseline-rev REV`";
-            Misuse::of_semver(sentence.to_owned())
+            Misuse::new(help::SEMVER, sentence)
         })?,
     };
     let mut checks = cargo::command("semver-checks check-release --baseline-rev");

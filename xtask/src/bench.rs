@@ -12,6 +12,7 @@ use keros_bench_record::{Record, Results, Run, chart, compare, find, open, table
 
 use crate::cargo;
 use crate::cli::Misuse;
+use crate::help::BENCH;
 use request::{Launch, Request};
 use session::Session;
 
@@ -30,10 +31,10 @@ pub(crate) fn run(suite: Option<&str>, args: &[OsString]) -> Result<ExitCode> {
         suites => format!("there are: {}, {ALL}", suites.join(", ")),
     };
     let suite = match suite {
-        None => return Err(Misuse::of_bench(format!("no suite is given; {there_are}")).into()),
+        None => return Err(Misuse::new(BENCH, format!("no suite is given; {there_are}")).into()),
         Some(name) if name != ALL && !suites.iter().any(|suite| suite == name) => {
             let sentence = format!("there is no suite `{name}`; {there_are}");
-            return Err(Misuse::of_bench(sentence).into());
+            return Err(Misuse::new(BENCH, sentence).into());
         }
         Some(name) => name,
     };
@@ -126,21 +127,21 @@ fn end(suite: &str, failed: &[(String, u8)]) -> ExitCode {
     }
 }
 
-/// Makes the chart and the page of a record anew.
+/// Makes the page of a record anew, and its chart if it has one.
 pub(crate) fn draw(name: &str) -> Result<()> {
     let folder = cargo::root().join(RECORDED);
     let record = open(&folder, name).map_err(misuse)?;
-    ensure!(
-        chart::draw(&record)?.is_some(),
-        "the record `{name}` has nothing to draw: no suite was run with `--against`"
-    );
     record.write(&folder, name)?;
-    eprintln!("drawn as {RECORDED}/{name}.svg");
+    eprintln!("wrote {RECORDED}/{name}.md");
+    match chart::draw(&record)? {
+        Some(_) => eprintln!("drawn as {RECORDED}/{name}.svg"),
+        None => eprintln!("there is no chart, since no suite was run with `--against`"),
+    }
     Ok(())
 }
 
 fn misuse(error: anyhow::Error) -> Misuse {
-    Misuse::of_bench(format!("{error:#}"))
+    Misuse::new(BENCH, format!("{error:#}"))
 }
 
 /// The suites that exist, in alphabetical order.

@@ -78,42 +78,17 @@ pub(crate) struct Misuse {
 }
 
 impl Misuse {
-    /// A request to `bench` without the name of a suite that exists.
-    pub(crate) fn of_bench(sentence: String) -> Self {
-        let help = BENCH;
+    /// A request to the command that has this help.
+    pub(crate) fn new(help: &'static str, sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
         Self { sentence, help }
     }
 
-    /// A request to `fuzz` without the name of a target that exists.
-    pub(crate) fn of_fuzz(sentence: String) -> Self {
-        let help = FUZZ;
-        Self { sentence, help }
-    }
-
-    /// A request to `features` for a crate that has none.
-    pub(crate) fn of_features(sentence: String) -> Self {
-        let help = FEATURES;
-        Self { sentence, help }
-    }
-
-    /// A request to `semver` where there is nothing to compare with.
-    pub(crate) fn of_semver(sentence: String) -> Self {
-        let help = SEMVER;
-        Self { sentence, help }
-    }
-
-    /// A request to `plugin new` for a plugin that cannot be made.
-    pub(crate) fn of_plugin_new(sentence: String) -> Self {
-        let help = PLUGIN_NEW;
-        Self { sentence, help }
-    }
-
-    /// The line of the help that shows how to ask.
+    /// The lines of the help that show how to ask.
     pub(crate) fn usage(&self) -> &'static str {
-        let mut lines = self.help.lines();
-        lines
-            .find(|line| line.starts_with("Usage:"))
-            .unwrap_or_default()
+        let mut paragraphs = self.help.split("\n\n");
+        let usage = paragraphs.find(|paragraph| paragraph.starts_with("Usage:"));
+        usage.unwrap_or_default().trim_end()
     }
 }
 
@@ -218,7 +193,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, M
         Some(&"release") => RELEASE,
         _ => HELP,
     };
-    let misuse = |sentence| Err(Misuse { sentence, help });
+    let misuse = |sentence| Err(Misuse::new(help, sentence));
     if let Some(error) = fault {
         return misuse(error.to_string());
     }
@@ -306,7 +281,7 @@ fn plugin(words: Vec<OsString>) -> Result<Task, Misuse> {
         Some("") => "`plugin` needs a command".to_owned(),
         _ => format!("there is no command `plugin {}`", command.display()),
     };
-    Err(Misuse { sentence, help })
+    Err(Misuse::new(help, sentence))
 }
 
 fn new_plugin(words: Vec<OsString>) -> Result<NewPlugin, lexopt::Error> {
@@ -456,7 +431,8 @@ mod tests {
         const XTASK: &str = "Usage: cargo xtask <COMMAND>";
         const DEMO: &str = "Usage: cargo xtask demo [-- ARGS]";
         const TEST: &str = "Usage: cargo xtask test";
-        const BENCH: &str = "Usage: cargo xtask bench SUITE [ARGS]";
+        const BENCH: &str =
+            "Usage: cargo xtask bench SUITE [ARGS]\n       cargo xtask bench --chart NAME";
         check_refused("", "no command is given", XTASK);
         check_refused("tset", "there is no command `tset`", XTASK);
         check_refused("--quick", "invalid option '--quick'", XTASK);
@@ -476,8 +452,8 @@ mod tests {
         check_refused("fuzz decode plugin", "unexpected argument `plugin`", FUZZ);
         check_refused("test --advisories", "invalid option '--advisories'", TEST);
         check_refused("test --dry-run", "invalid option '--dry-run'", TEST);
-        const PLUGIN: &str =
-            "Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]";
+        const PLUGIN: &str = "Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]\n       \
+                              cargo xtask plugin new NAME [--c] [--path DIR]";
         const NEW: &str = "Usage: cargo xtask plugin new NAME [--c] [--path DIR]";
         check_refused("plugin", "`plugin` needs a command", PLUGIN);
         check_refused("plugin make a", "there is no command `plugin make`", PLUGIN);

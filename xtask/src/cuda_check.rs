@@ -10,20 +10,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::cargo;
 
 /// The name under which programs ask for the driver.
 const DRIVER: &str = "libcuda.so.1";
 
-/// Compiles and links everything with CUDA and cuDNN, and runs the tests if asked.
+/// Compiles and links everything with CUDA and cuDNN, and runs the tests if asked. The emulated driver is needed for
+/// both: where there is no GPU, there is no other to link with.
 pub(crate) fn run(emulate: bool) -> Result<()> {
     let Some(root) = toolkit() else {
-        eprintln!(
-            "cuda-check: no CUDA toolkit is at hand, so nothing was compiled: nvcc is neither in PATH nor in the folder \
-             bin of CUDA_HOME or CUDA_PATH"
-        );
+        let told = "no CUDA toolkit is at hand, so nothing was compiled: nvcc is neither in PATH nor in the folder bin \
+                    of CUDA_HOME or CUDA_PATH";
+        ensure!(!emulate, "{told}, and no test was run");
+        eprintln!("cuda-check: {told}");
         return Ok(());
     };
     let emulator = build_emulator()?;
@@ -99,7 +100,7 @@ fn build_emulator() -> Result<PathBuf> {
         .arg(folder.join(DRIVER))
         .stdin(Stdio::null());
     let status = compiler.status().context("cannot start the C++ compiler")?;
-    anyhow::ensure!(status.success(), "compiling the emulator: {status}");
+    ensure!(status.success(), "compiling the emulator: {status}");
     // The linker looks for a driver under this name, and a machine without a GPU has none.
     fs::copy(folder.join(DRIVER), folder.join("libcuda.so"))?;
     Ok(folder)

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::cargo;
 use crate::cli::Misuse;
+use crate::help::FUZZ;
 
 /// A fuzzer: the name of its bin, with the feature it needs behind a hyphen, and the folder of its seeds.
 const TARGETS: [(&str, &str); 4] = [
@@ -39,7 +40,7 @@ pub(crate) fn run(target: Option<&str>, runs: u64, args: &[OsString]) -> Result<
             Some(target) => format!("there is no target `{target}`"),
             None => "no target is given".to_owned(),
         };
-        return Err(Misuse::of_fuzz(format!("{what}; there are: {names}")).into());
+        return Err(Misuse::new(FUZZ, format!("{what}; there are: {names}")).into());
     };
     let metadata = cargo::metadata()?;
     let root = metadata.workspace_root.as_std_path();

@@ -14,7 +14,7 @@ Commands:
   miri                   Check the unsafe code of plugins with Miri
   cuda-check [--emulate] Compile the code for GPUs, and run it on an emulated one
   bench SUITE [ARGS]     Run one suite of benchmarks, or `all`
-  bench --chart NAME     Draw the chart of recorded benchmarks
+  bench --chart NAME     Make the page and the chart of recorded benchmarks anew
   typos                  Look for misspelt words
   deny [--advisories]    Check licences, versions and sources of dependencies, or advisories
   features [CRATE]       Check every crate with each pair of its features
@@ -110,12 +110,13 @@ REV is the last tag if not given. ARGS go to cargo-semver-checks: `-- --package 
 
 pub(crate) const CUDA_CHECK: &str = "\
 Compiles and links all targets with the features cuda and cudnn where a CUDA toolkit with cuDNN is at hand, and says so
-where it is not. A GPU or a driver is not needed.
+where it is not. A GPU or a driver is not needed: the programs are linked with an emulated driver, which is compiled
+first. This needs a C++ compiler, on Linux.
 
 Usage: cargo xtask cuda-check [--emulate]
 
-With `--emulate` the tests of tensors, networks and trainings run too, on a GPU that the processor plays: what the
-kernels compute and what they are given is tested, not how fast they are. This needs a C++ compiler, on Linux on x86-64.
+With `--emulate` the tests of tensors, networks and trainings also run, on an emulated GPU. This checks results and
+arguments, not speed. It needs Linux on x86-64, and fails where there is no toolkit.
 ";
 
 pub(crate) const RELEASE: &str = "\
@@ -139,7 +140,7 @@ target/bench/results.json, too. ARGS, with or without `--` before them, are:
   --features keros/turbojpeg
                    Goes to cargo
 All others go to the suite, and all suites know those of criterion (`cargo xtask bench SUITE -- --help` lists them).
-`--chart` draws benches/recorded/NAME.svg anew; `--save` does it too.
+`--chart` makes benches/recorded/NAME.md anew, and NAME.svg if a suite was run with `--against`; `--save` does it too.
 
 Some suites also run keros in turn with other libraries:
   --against PEERS  Names separated by commas
@@ -170,9 +171,10 @@ With `--against`, `--model` or `--device`, `bench train` runs whole trainings, e
 ";
 
 pub(crate) const PLUGIN: &str = "\
-Checks a plugin, or shows what its file tells. `cargo xtask plugin new --help` tells how to make one.
+Checks a plugin, shows what its file tells, or makes a plugin.
 
 Usage: cargo xtask plugin check|inspect PATH [--config JSON] [--limit-s N]
+       cargo xtask plugin new NAME [--c] [--path DIR]
 
 `check` inspects the file without running it. Then a process of its own loads it, reads its schema, makes an instance
 with the configuration JSON, runs its self-test, sends it every event of a short training, has it tell its state and go
@@ -180,6 +182,8 @@ on from it, and ends it; no call may take longer than N seconds, 10 if not given
 the plugin runs with all rights of its user. The exit code is 0 for a valid plugin, 1 for another file.
 
 `inspect` runs nothing of the file.
+
+`cargo xtask plugin new --help` says more about `new`.
 ";
 
 pub(crate) const PLUGIN_NEW: &str = "\

@@ -1,5 +1,5 @@
-//! The developer's tool of keros: `cargo xtask demo`, `test`, `standalone`, `fault`, `fuzz`, `miri`, `typos`, `deny`,
-//! `features`, `semver`, `release`, `bench` and `plugin`.
+//! The developer's tool of keros: `cargo xtask demo`, `test`, `standalone`, `fault`, `fuzz`, `miri`, `cuda-check`, `bench`,
+//! `typos`, `deny`, `features`, `semver`, `release` and `plugin`.
 //!
 //! This file turns an outcome into what the shell sees: help on standard output, one sentence on standard error, and
 //! an exit code (0 done, 1 failed, 2 asked wrongly; `demo`, `fuzz`, `bench` and `plugin check` hand on the code of the

@@ -8,8 +8,16 @@ use crate::cargo;
 
 /// Runs the tests that load no library, which Miri cannot do.
 pub(crate) fn run() -> Result<()> {
-    let mut miri = Command::new("rustup");
-    miri.args(["run", "nightly", "cargo", "miri", "test"])
+    let asked = miri().arg("--version").output();
+    let asked =
+        asked.context("cannot start rustup, which has the nightly toolchain that Miri needs")?;
+    ensure!(
+        asked.status.success(),
+        "Miri is not installed; `rustup toolchain install nightly --component miri,rust-src` installs it"
+    );
+    let mut tests = miri();
+    tests
+        .arg("test")
         .args([
             "--package=keros-abi",
             "--package=keros-plugin",
@@ -21,12 +29,14 @@ pub(crate) fn run() -> Result<()> {
         .current_dir(cargo::root())
         // The payload of a panic is left where it is on purpose: dropping it may panic again.
         .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks");
-    let status = miri
-        .status()
-        .context("cannot start rustup, which has the nightly toolchain that Miri needs")?;
-    ensure!(
-        status.success(),
-        "Miri: {status}; `rustup toolchain install nightly --component miri,rust-src` installs it"
-    );
+    let status = tests.status().context("cannot start rustup")?;
+    ensure!(status.success(), "Miri found a failure: {status}");
     Ok(())
+}
+
+/// Cargo's command of that name, in the toolchain that has it.
+fn miri() -> Command {
+    let mut miri = Command::new("rustup");
+    miri.args(["run", "nightly", "cargo", "miri"]);
+    miri
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo;
 use crate::cli::{Misuse, NewPlugin};
+use crate::help::PLUGIN_NEW;
 
 const HEADER: &str = include_str!("../../crates/keros-abi/include/keros.h");
 
@@ -108,18 +109,18 @@ pub(crate) fn run(plugin: &NewPlugin) -> Result<()> {
     };
     let folder = parent.join(&plugin.name);
     if folder.exists() {
-        return Err(Misuse::of_plugin_new(format!("{} exists already", folder.display())).into());
+        return Err(Misuse::new(PLUGIN_NEW, format!("{} exists already", folder.display())).into());
     }
     if inside {
         let packages = cargo::metadata()?.packages;
         if packages.iter().any(|package| *package.name == plugin.name) {
             let sentence = format!("there is a package `{}` in the workspace", plugin.name);
-            return Err(Misuse::of_plugin_new(sentence).into());
+            return Err(Misuse::new(PLUGIN_NEW, sentence).into());
         }
     } else if folder.starts_with(resolved(root)?) {
         let sentence =
             "`--path` leads into this workspace; without it the plugin is a member of it";
-        return Err(Misuse::of_plugin_new(sentence.to_owned()).into());
+        return Err(Misuse::new(PLUGIN_NEW, sentence).into());
     }
     for (name, content) in files(plugin, root, inside)? {
         write(&folder.join(name), &content)?;
@@ -156,7 +157,7 @@ fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Misuse::of_plugin_new(sentence).into())
+    Err(Misuse::new(PLUGIN_NEW, sentence).into())
 }
 
 /// A path from the root, without `..` and links, of which the end need not exist.
@@ -249,9 +250,9 @@ fn files(plugin: &NewPlugin, root: &Path, inside: bool) -> Result<Vec<(PathBuf, 
         (
             "{commands}",
             if inside {
-                format!("cargo test --package {name}\ncargo build --release --package {name}")
+                format!("cargo build --release -p {name}\ncargo test -p {name}")
             } else {
-                "cargo test\ncargo build --release".to_owned()
+                "cargo build --release\ncargo test".to_owned()
             },
         ),
     ];

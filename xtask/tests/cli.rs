@@ -70,7 +70,7 @@ fn a_bad_request_to_bench_is_refused_before_anything_runs() -> std::io::Result<(
             "{stderr}"
         );
         assert!(
-            stderr.ends_with("\n\nUsage: cargo xtask bench SUITE [ARGS]\n"),
+            stderr.contains("\n\nUsage: cargo xtask bench SUITE [ARGS]\n"),
             "{stderr}"
         );
     }
@@ -94,6 +94,24 @@ fn a_missing_tool_is_named_with_what_installs_it() -> std::io::Result<()> {
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         let expected = format!("error: {tool} is not installed; `cargo install --locked {package}");
         assert!(stderr.starts_with(&expected), "{stderr}");
+    }
+    Ok(())
+}
+
+#[test]
+fn code_for_gpus_is_not_looked_at_without_a_toolkit_and_not_said_to_have_run() -> std::io::Result<()>
+{
+    let empty = tempfile::tempdir()?;
+    for (args, code) in [(&["cuda-check"][..], 0), (&["cuda-check", "--emulate"], 1)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(args)
+            .env("PATH", empty.path())
+            .env_remove("CUDA_HOME")
+            .env_remove("CUDA_PATH")
+            .output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("no CUDA toolkit is at hand"), "{stderr}");
     }
     Ok(())
 }

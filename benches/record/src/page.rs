@@ -7,7 +7,7 @@ use crate::record::{Record, Run};
 use crate::table::{Table, quartiles, significant};
 
 /// The results as one table in Markdown: a row for each side that keros is compared with. The names of the suites are
-/// in it if there are several.
+/// in it if there are several, and that of the first side if it is another than keros, such as one of two ways of keros.
 #[must_use]
 pub fn table(results: &[&Results]) -> String {
     let several = results.len() > 1;
@@ -26,10 +26,13 @@ fn rows(suite: Option<&str>, case: &Case) -> Vec<[String; 6]> {
     let Some((ours, others)) = case.sides.split_first() else {
         return Vec::new();
     };
-    let name = match suite {
-        Some(suite) => format!("{suite}: {}", case.name),
-        None => case.name.clone(),
+    let suite = suite.map(|suite| format!("{suite}: ")).unwrap_or_default();
+    // The column of the first side is called keros.
+    let first = match ours.who.as_str() {
+        "keros" => String::new(),
+        who => format!("{who}: "),
     };
+    let name = format!("{suite}{first}{}", case.name);
     let row = |against: &str, it: String, ratio: String| {
         let keros = significant(ours.value.median);
         [

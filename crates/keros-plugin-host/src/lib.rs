@@ -26,7 +26,10 @@
 //!
 //! **Isolation.** [`isolate`] runs the same file in a process of its own, and [`external`] any program
 //! that speaks the wire format of `docs/wire-format.md`: its crash or hang is an error of its callback.
-//! It has the same rights as this process all the same.
+//! It has the same rights as this process all the same. The plugin needs no change. The program that
+//! trains calls [`run_if_asked`] as the first line of `main`, because the helper is the same program
+//! started again; a program that cannot names a helper in [`IsolateOptions::runner`] or in the variable
+//! `KEROS_PLUGIN_RUN`, or has `keros-plugin-run` in its own folder.
 //!
 //! **Failure.** Whatever a plugin reports or does wrong in an event is an error of its callback and
 //! falls under its [`FailurePolicy`](keros_callbacks::FailurePolicy). A plugin that panicked gets no

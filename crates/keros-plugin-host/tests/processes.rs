@@ -2,12 +2,7 @@
 //! has a `main` of its own.
 
 // clippy.toml covers `#[test]` functions only, not their helpers.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "it/build.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

@@ -10,6 +10,7 @@ use keros::prelude::*;
 use keros::tensor::save_params;
 use keros_examples::fashion::{self, CLASSES, Fashion, predict};
 use keros_examples::files::{make_folder, write_whole};
+use keros_examples::images_arg::ImagesArg;
 use keros_examples::memory::peak_rss_bytes;
 use keros_examples::meter::Meter;
 use keros_examples::pictures::predictions_svg;
@@ -33,12 +34,8 @@ struct Args {
     /// Images per update.
     #[arg(long, default_value_t = 32, value_parser = in_range::<1, 65_536>)]
     batch_size: usize,
-    /// Folder with the four IDX files, plain or .gz; the shipped subset unless given.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Use only the first N training images, and at most N test images.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    images: ImagesArg,
     /// Train on the images as they are.
     #[arg(long)]
     no_augment: bool,
@@ -51,12 +48,9 @@ struct Args {
     /// Batches that may wait for the model in fit_generator.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = in_range::<1, 65_536>)]
     max_queue_size: usize,
-    /// Seed of the weights, the dropout, the order of the images and their augmentation.
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    seed: u64,
     /// Where to train: cpu, cuda or cuda:N.
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    #[arg(long, default_value = "cpu", value_parser = parse_device)]
+    device: Device,
     /// A callback plugin to load, with its configuration; may be given several times.
     #[arg(long, value_name = "PATH[={JSON}]")]
     plugin: Vec<PluginArg>,
@@ -124,9 +118,7 @@ struct Prepared {
 }
 
 fn prepare(args: &Args) -> Result<Prepared> {
-    let device = parse_device(&args.device)?;
-    let folder = args.data.clone().unwrap_or_else(fashion::shipped);
-    let data = Fashion::load(&folder, args.limit)?;
+    let data = args.images.load()?;
     let mut callbacks = CallbackList::new();
     for plugin in &args.plugin {
         if args.isolate {
@@ -140,12 +132,12 @@ fn prepare(args: &Args) -> Result<Prepared> {
     if let (Some(out), Some(batches)) = (&args.out, args.checkpoint_every) {
         callbacks.push(checkpoints(out, batches, args)?);
     }
-    let trainer = fashion::trainer(&device, args.seed)?;
+    let trainer = fashion::trainer(&args.device, args.images.seed)?;
     println!(
         "{} training and {} test images from {}; {} parameters",
         data.train_x.len(),
         data.test_x.len(),
-        folder.display(),
+        args.images.folder().display(),
         trainer.network().params().num_elements(true),
     );
     Ok(Prepared {
@@ -185,7 +177,7 @@ fn run(args: &Args, prepared: Prepared) -> Result<()> {
         workers: args.workers,
         processes: args.processes,
         max_queue_size: args.max_queue_size,
-        seed: args.seed,
+        seed: args.images.seed,
         verbose: Verbose::Auto,
     };
     let images = if settings.augment {
@@ -272,7 +264,7 @@ fn results(args: &Args, history: &History, meter: &Meter, peak_rss_bytes: Option
     Results {
         method: args.method,
         epochs: args.epochs,
-        seed: args.seed,
+        seed: args.images.seed,
         loss: history.last("loss"),
         accuracy: history.last("accuracy"),
         val_loss: history.last("val_loss"),

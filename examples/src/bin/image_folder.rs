@@ -10,6 +10,7 @@ use keros_examples::confusion::confusion_svg;
 use keros_examples::files::{make_folder, write_whole};
 use keros_examples::report::fail;
 use keros_examples::table::table;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ struct Data {
     validation: Arc<ImageFileFlow>,
 }
 
-/// The folders that are classes: those with pictures in them that are not hidden.
+/// The folders that are classes: those with pictures in them that are not hidden. Says what is not used.
 fn classes(folder: &Path) -> Result<Vec<String>> {
     let all = ImageDataGenerator::new().flow_from_directory(folder, DirectoryOptions::default())?;
     let of_picture = all.classes().context("pictures have classes")?;
@@ -86,7 +87,36 @@ fn classes(folder: &Path) -> Result<Vec<String>> {
         folder.display(),
         classes.len()
     );
+    let pictures = all.filenames().iter().map(PathBuf::as_path).collect();
+    let mut ignored = 0;
+    for class in &classes {
+        ignored += other_files(&folder.join(class), folder, &pictures)?;
+    }
+    if ignored > 0 {
+        println!(
+            "ignored: {ignored} files whose names do not end in png, jpg, jpeg, bmp, ppm, tif or tiff"
+        );
+    }
     Ok(classes)
+}
+
+/// How many files of a class are not among the pictures, whose paths begin at `root`; hidden ones do not count.
+fn other_files(class: &Path, root: &Path, pictures: &BTreeSet<&Path>) -> Result<usize> {
+    let listed = || format!("listing {}", class.display());
+    let mut count = 0;
+    for entry in fs::read_dir(class).with_context(listed)? {
+        let entry = entry.with_context(listed)?;
+        let path = entry.path();
+        if entry.file_type().with_context(listed)?.is_dir() {
+            count += other_files(&path, root, pictures)?;
+        } else if path.is_file() && !entry.file_name().to_string_lossy().starts_with('.') {
+            let known = path
+                .strip_prefix(root)
+                .is_ok_and(|path| pictures.contains(path));
+            count += usize::from(!known);
+        }
+    }
+    Ok(count)
 }
 
 /// Finds the pictures and reads each once, so that a broken one is known before the training.
@@ -196,9 +226,8 @@ fn run(args: &Args, data: Data) -> Result<()> {
     history.write_svg(args.out.join("curves.svg"))?;
     let picture = confusion_svg(classes, &confusion);
     write_whole(&args.out.join("confusion.svg"), picture.as_bytes())?;
-    let names = args.out.join("classes.txt");
-    fs::write(&names, classes.join("\n") + "\n")
-        .with_context(|| format!("writing {}", names.display()))?;
+    let names = classes.join("\n") + "\n";
+    write_whole(&args.out.join("classes.txt"), names.as_bytes())?;
     println!("the model is in {}", args.out.display());
     println!("accuracy {:.3}", right as f64 / all.max(1) as f64);
     Ok(())

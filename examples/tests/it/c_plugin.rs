@@ -11,10 +11,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `None`, with a word on stderr, if there is no C compiler; the README asks for one.
+/// `None`, with a word on stderr, if there is no C compiler; CONTRIBUTING.md asks for one.
 fn compiled(folder: &Path) -> Option<PathBuf> {
     fs::write(folder.join("keros.h"), HEADER).unwrap();
     fs::write(folder.join("steer.c"), include_str!("c/steer.c")).unwrap();
@@ -41,7 +42,10 @@ fn compiled(folder: &Path) -> Option<PathBuf> {
             Some(library)
         }
         Err(error) => {
-            eprintln!("not run: no C compiler {compiler:?} can be started ({error})");
+            let _ = writeln!(
+                std::io::stderr(),
+                "not run: no C compiler {compiler:?} can be started ({error}); see CONTRIBUTING.md"
+            );
             None
         }
     }

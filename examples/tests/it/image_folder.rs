@@ -54,6 +54,15 @@ fn a_folder_of_pictures_becomes_a_classifier() {
         fs::copy(files.join(name), data.join("bag").join(name)).unwrap();
     }
     // What else lies about in folders.
+    fs::write(data.join("bag/notes.txt"), "no picture").unwrap();
+    fs::write(data.join("boot/.hidden"), "no picture").unwrap();
+    fs::create_dir(data.join("boot/more")).unwrap();
+    fs::copy(files.join("turned.jpg"), data.join("boot/more/a.JPG")).unwrap();
+    fs::write(
+        data.join("boot/more/a.webp"),
+        "a picture of a kind that Keras does not take",
+    )
+    .unwrap();
     fs::create_dir(data.join("to sort")).unwrap();
     fs::create_dir(data.join(".checkpoints")).unwrap();
     fs::copy(
@@ -78,6 +87,7 @@ fn a_folder_of_pictures_becomes_a_classifier() {
         "{printed}"
     );
     assert!(!printed.contains(".checkpoints"), "{printed}");
+    assert!(printed.contains("ignored: 2 files "), "{printed}");
     assert_eq!(printed.matches("left out").count(), 2, "{printed}");
     let accuracy = printed.lines().last().unwrap().strip_prefix("accuracy ");
     let accuracy: f64 = accuracy.unwrap().parse().unwrap();

@@ -1,10 +1,5 @@
 //! The example programs, run as a user runs them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "helpers of tests, and tests that say why they were not run"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod bad_input;
 mod c_plugin;

@@ -1,21 +1,6 @@
 //! A keros callback plugin that writes a CSV file, a row per epoch, while the training runs.
-//!
-//! ```json
-//! { "path": "epochs.csv", "separator": ",", "append": false }
-//! ```
-//!
-//! Only `path` is required; a relative one is relative to the current directory of the program.
-//!
-//! The columns are `epoch` (zero-based), `batches` and `samples` (trained on in this epoch, counted
-//! from the batch events, also before a checkpoint that the run goes on from), then the logs of the
-//! first epoch in their order. If there is validation data but the first epoch is not validated, the
-//! `val_` columns come after the metrics all the same. A value an epoch lacks is `NA`; a log that
-//! appears in a later epoch has no column, which is said once.
-//!
-//! The file is created anew when the training begins and every row is on its way to the disk before
-//! the next epoch. With `append`, as a run needs that goes on from a checkpoint, rows are added to a
-//! file that is there already, under its columns; those that were written after the checkpoint are
-//! replaced.
+
+#![doc = include_str!("../README.md")]
 
 mod columns;
 mod config;

@@ -7,7 +7,7 @@ use cargo_metadata::DependencyKind;
 use cargo_metadata::semver::Version;
 
 use super::rules::{self, Arrows};
-use super::workspace::{Dependency, Front, Graph, Manifest, Package, Source};
+use super::workspace::{Dependency, Front, Graph, Manifest, Package, PluginFront, Source};
 
 const PAGE: &str = "\
 # A page
@@ -322,6 +322,23 @@ fn a_file_without_its_reason_is_found() {
 }
 
 #[test]
+fn a_test_that_hides_why_it_was_not_run_is_found() {
+    let hidden = concat!(
+        "    eprint",
+        "ln!(\n        \"not run: no compiler\"\n    );\n"
+    );
+    let check = |path: &str, text: &str| rules::told_to_nobody(&source(path, text));
+    check_kept(&check("crates/a/src/main.rs", hidden));
+    check_kept(&check("crates/a/tests/it/b.rs", &format!("// {hidden}")));
+    check_kept(&check(
+        "crates/a/tests/it/b.rs",
+        "let _ = writeln!(std::io::stderr(), \"not run: no compiler\");\n",
+    ));
+    let violations = check("crates/a/tests/it/b.rs", hidden);
+    check_broken(&violations, &["crates/a/tests/it/b.rs prints"]);
+}
+
+#[test]
 fn a_readme_that_is_wrong_about_its_crate_is_found() {
     let graph = graph(&["keros-image", "keros-tensor → candle-core", "candle-core"]);
     let check = |name: &str, features: &[&str], readme: &str| {
@@ -351,6 +368,26 @@ fn a_readme_that_is_wrong_about_its_crate_is_found() {
         let told = violations.iter().any(|violation| violation.contains(word));
         assert!(told, "no `{word}` in {violations:?}");
     }
+}
+
+#[test]
+fn a_plugin_without_a_readme_is_found() {
+    let check = |name: &str, readme: &str, is_member| {
+        let (name, readme) = (name.to_owned(), readme.to_owned());
+        rules::plugins_untold(&[PluginFront {
+            name,
+            readme,
+            is_member,
+        }])
+    };
+    let in_c = "# a\n\n## Configuration\n";
+    check_kept(&check("a", in_c, false));
+    let in_rust = format!("{in_c}\n```sh\ncargo build --release -p a\n```\n");
+    check_kept(&check("a", &in_rust, true));
+    check_kept(&check("misbehaving", "", true));
+    check_broken(&check("a", in_c, true), &["`cargo build --release -p a`"]);
+    check_broken(&check("b", in_c, false), &["plugins/b", "`# b`"]);
+    assert_eq!(check("a", "", true).len(), 3);
 }
 
 #[test]

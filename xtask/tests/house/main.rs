@@ -8,6 +8,7 @@ mod rules;
 mod workspace;
 
 use std::env;
+use std::io::Write as _;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -110,10 +111,21 @@ fn every_source_file_says_why_it_exists() -> Result<()> {
 }
 
 #[test]
+fn a_test_that_is_not_run_says_so_where_it_is_seen() -> Result<()> {
+    check(&rules::told_to_nobody(&Workspace::read()?.sources("rs")?));
+    Ok(())
+}
+
+#[test]
 fn scripts_in_python_use_no_name_that_nobody_defines() -> Result<()> {
     match rules::names_undefined(&Workspace::read()?.sources("py")?)? {
         Some(violations) => check(&violations),
-        None => eprintln!("NOT RUN: there is no python3 to read scripts"),
+        None => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "not run: there is no python3 to read scripts; see CONTRIBUTING.md"
+            );
+        }
     }
     Ok(())
 }
@@ -125,6 +137,17 @@ fn crates_have_their_licences_and_tell_what_they_bring() -> Result<()> {
         &workspace.graph,
         &workspace.fronts()?,
     ));
+    Ok(())
+}
+
+#[test]
+fn plugins_tell_how_to_configure_and_build_them() -> Result<()> {
+    let plugins = Workspace::read()?.plugins()?;
+    ensure!(
+        plugins.iter().any(|plugin| plugin.is_member),
+        "no plugin is a member of the workspace: is the test looking?"
+    );
+    check(&rules::plugins_untold(&plugins));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::DependencyKind;
 
-use super::workspace::{Front, Graph, Manifest, Package, Source};
+use super::workspace::{Front, Graph, Manifest, Package, PluginFront, Source};
 
 /// The crates that must build without candle: data workers and plugins have no use for it.
 const WITHOUT_CANDLE: [&str; 7] = [
@@ -231,6 +231,34 @@ pub(crate) fn fronts_untold(graph: &Graph, fronts: &[Front]) -> Vec<String> {
                 "the README of {name} is wrong about candle: begin what it depends on with `candle` if it brings it, and only then"
             ));
         }
+    }
+    violations
+}
+
+/// Folders of `plugins` with plugins for tests only.
+const FIXTURES: [&str; 1] = ["misbehaving"];
+
+/// Every plugin has a README that begins with its name and tells how to configure it, and how to build it if it is a
+/// package of the workspace.
+pub(crate) fn plugins_untold(plugins: &[PluginFront]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for PluginFront {
+        name,
+        readme,
+        is_member,
+    } in plugins
+    {
+        if FIXTURES.contains(&name.as_str()) {
+            continue;
+        }
+        let mut needed = vec![format!("# {name}"), "## Configuration".to_owned()];
+        if *is_member {
+            needed.push(format!("cargo build --release -p {name}"));
+        }
+        needed.retain(|needed| !readme.lines().any(|line| line == needed));
+        violations.extend(needed.iter().map(|missing| {
+            format!("plugins/{name} has no README with the line `{missing}`: take another plugin's as a model")
+        }));
     }
     violations
 }
@@ -471,6 +499,31 @@ pub(crate) fn no_module_comment(sources: &[Source]) -> Vec<String> {
         .map(|source| {
             format!(
                 "{} does not begin with a `//!` comment: say why the file exists",
+                source.path
+            )
+        })
+        .collect()
+}
+
+/// The harness shows what a test prints with `eprintln!` only if the test fails, so a reason why it was not run would
+/// stay unseen.
+pub(crate) fn told_to_nobody(sources: &[Source]) -> Vec<String> {
+    // In two parts, so that this file does not contain what it looks for.
+    const HIDDEN: &str = concat!("eprint", "ln!(");
+    let tests = sources.iter().filter(|source| {
+        let mut folders = source.path.split('/');
+        folders.any(|folder| folder == "tests")
+    });
+    let hides = |source: &&Source| {
+        let mut lines = source.text.lines().map(str::trim);
+        lines.any(|line| !line.starts_with("//") && line.contains(HIDDEN))
+    };
+    tests
+        .filter(hides)
+        .map(|source| {
+            format!(
+                "{} prints with `eprintln!`, which is not shown for a test that passes: write \
+                 `let _ = writeln!(std::io::stderr(), \"not run: …\")`",
                 source.path
             )
         })

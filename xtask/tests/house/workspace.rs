@@ -67,6 +67,17 @@ pub(crate) struct Front {
     pub(crate) licensed: bool,
 }
 
+/// A folder of `plugins`, as a newcomer meets it.
+#[derive(Debug)]
+pub(crate) struct PluginFront {
+    /// That of the folder.
+    pub(crate) name: String,
+    /// Empty if there is none.
+    pub(crate) readme: String,
+    /// Whether it is a package of the workspace.
+    pub(crate) is_member: bool,
+}
+
 /// The workspace that this test belongs to.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -136,6 +147,27 @@ impl Workspace {
             });
         }
         Ok(fronts)
+    }
+
+    /// The folders under `plugins`, by name.
+    pub(crate) fn plugins(&self) -> Result<Vec<PluginFront>> {
+        let parent = self.root.join("plugins");
+        let entries =
+            fs::read_dir(&parent).with_context(|| format!("cannot list {}", parent.display()))?;
+        let mut plugins = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let folder = entry.path();
+                plugins.push(PluginFront {
+                    name: entry.file_name().to_string_lossy().into_owned(),
+                    readme: fs::read_to_string(folder.join("README.md")).unwrap_or_default(),
+                    is_member: self.folders.contains(&folder),
+                });
+            }
+        }
+        plugins.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(plugins)
     }
 
     /// The lock file of the workspace, and those of the packages under `examples/standalone`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keros_bench_record::{Better, Record, Results, find, open};
+use keros_bench_record::{Better, Record, Results, find, open, table};
 
 use crate::{case, contest, record};
 
@@ -71,6 +71,20 @@ fn the_page_tells_how_each_run_was_made() {
     ] {
         assert!(page.contains(expected), "no `{expected}` in {page}");
     }
+}
+
+#[test]
+fn the_table_names_a_first_side_that_is_not_keros() {
+    let of_keros = case("mlp", RATE, &[[3.0, 2.0]]);
+    let mut of_ways = of_keros.clone();
+    of_ways.sides[0].who = "linked in".to_owned();
+    of_ways.sides[1].who = "loaded".to_owned();
+    let results = Results::of_suite("plugin", vec![of_keros, of_ways]);
+    let alone = table(&[&results]);
+    assert!(alone.contains("| mlp "), "{alone}");
+    assert!(alone.contains("| linked in: mlp | loaded "), "{alone}");
+    let several = table(&[&results, &results]);
+    assert!(several.contains("| plugin: linked in: mlp | "), "{several}");
 }
 
 #[test]

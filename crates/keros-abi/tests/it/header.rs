@@ -3,6 +3,7 @@
 use crate::{cc, compilers, complaint};
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 
 /// As small as a plugin can be.
 const MINIMAL: &str = r#"
@@ -87,6 +88,11 @@ fn a_plugin_compiles_as_cpp() {
     };
     match compilers().iter().all(compiles) {
         true => check_compiles("minimal.cc", &["-std=c++11"]),
-        false => eprintln!("not run: there is no C++ compiler"),
+        false => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "not run: a plugin in C++, since there is no C++ compiler; see CONTRIBUTING.md"
+            );
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! The mirror and the header say the same.
-#![allow(clippy::expect_used, clippy::print_stderr, reason = "helpers of tests")]
+#![allow(clippy::expect_used, reason = "helpers of tests")]
 
 mod header;
 mod layout;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The C compilers of this machine: `CC` or `cc`, and gcc and clang beside it. The README asks for one.
+/// The C compilers of this machine: `CC` or `cc`, and gcc and clang beside it. CONTRIBUTING.md asks for one.
 fn compilers() -> Vec<OsString> {
     let first = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut found: Vec<OsString> = vec![first, "gcc".into(), "clang".into()];
     found.retain(|compiler| {
         let started = Command::new(compiler).arg("--version").output();
         if started.is_err() {
-            eprintln!("not compared with {compiler:?}, which cannot be started");
+            let _ = writeln!(
+                std::io::stderr(),
+                "not run: the header in {compiler:?}, which cannot be started"
+            );
         }
         started.is_ok()
     });

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -60,7 +61,10 @@ fn compile(
             Some((folder, library))
         }
         Err(error) => {
-            eprintln!("skipped: no compiler {compiler:?} can be started ({error}); see README.md");
+            let _ = writeln!(
+                std::io::stderr(),
+                "not run: no compiler {compiler:?} can be started ({error}); see CONTRIBUTING.md"
+            );
             None
         }
     }

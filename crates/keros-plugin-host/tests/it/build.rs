@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -22,7 +23,7 @@ const C: Language = ("CC", "cc", "-std=c99", "plugin.c");
 const CPP: Language = ("CXX", "c++", "-std=c++11", "plugin.cpp");
 
 /// Compiles a C plugin against keros.h alone. `None`, with a word on stderr, if there is no C compiler;
-/// the README asks for one.
+/// CONTRIBUTING.md asks for one.
 pub(crate) fn c_plugin(source: &str, defines: &[&str]) -> Option<(TempDir, PathBuf)> {
     compile(C, source, defines)
 }
@@ -71,7 +72,10 @@ fn compile(
             Some((folder, library))
         }
         Err(error) => {
-            eprintln!("skipped: no compiler {compiler:?} can be started ({error}); see README.md");
+            let _ = writeln!(
+                std::io::stderr(),
+                "not run: no compiler {compiler:?} can be started ({error}); see CONTRIBUTING.md"
+            );
             None
         }
     }

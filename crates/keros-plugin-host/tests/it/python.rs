@@ -1,4 +1,4 @@
-//! plugins/wire-python: a plugin in a language that knows nothing of the ABI.
+//! plugins/report: a plugin in a language that knows nothing of the ABI.
 
 use crate::isolated::{Messages, options};
 use crate::run::FakeRun;
@@ -6,18 +6,22 @@ use keros_callbacks::{Callback, CallbackList, EventKind, Level};
 use keros_plugin_host::{IsolateError, IsolatedCallback, external};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 const SCRIPT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../plugins/wire-python/report.py"
+    "/../../plugins/report/report.py"
 );
 
 /// `None`, with a word on stderr, if there is no Python.
 fn report(config: &Value) -> Option<Result<IsolatedCallback, IsolateError>> {
     let version = Command::new("python3").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: plugins/wire-python is not run, because there is no python3");
+        let _ = writeln!(
+            std::io::stderr(),
+            "not run: plugins/report, since there is no python3; see CONTRIBUTING.md"
+        );
         return None;
     }
     let mut python = Command::new("python3");

@@ -51,14 +51,15 @@ fn augment(from: &Path, to: &Path, copies: u64) -> Result<u64> {
         let shape = image.shape();
         let image = Array::from_vec(&[shape.height, shape.width, 3], image.into_f32())?;
         for copy in 0..copies {
-            // The numbers of one copy of one picture, whatever the others are.
+            // Drawn from the position in the sorted list and the number of the copy: the same folder gives the same
+            // pictures.
             let mut rng = stream(42, Purpose::Custom, copy, sample);
             let copied = generator.random_transform(&image, &mut rng)?;
             let values = copied.into_vec::<f32>().unwrap_or_default();
             let pixels: Vec<u8> = values.iter().map(|value| value.round() as u8).collect();
-            let name = path
-                .strip_prefix(from)?
-                .with_extension(format!("{copy}.png"));
+            // Behind the whole name, so that a.jpg and a.png do not become one file.
+            let mut name = path.strip_prefix(from)?.as_os_str().to_owned();
+            name.push(format!(".{copy}.png"));
             let target = to.join(name);
             fs::create_dir_all(target.parent().unwrap_or(to))?;
             let (width, height) = (shape.width as u32, shape.height as u32);

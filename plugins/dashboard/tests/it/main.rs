@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     unused_must_use,
     reason = "helpers of tests, and decisions that a test is not about"
 )]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -26,6 +26,15 @@ fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
     })
 }
 
+/// Says so where it is seen although the test passes.
+fn not_run(reason: &str) -> Option<Browser> {
+    let _ = writeln!(
+        std::io::stderr(),
+        "not run: the page in a browser, since {reason}; see CONTRIBUTING.md"
+    );
+    None
+}
+
 impl Browser {
     /// `None`, with a word on stderr, if there is no browser or no driver for it.
     pub(crate) fn start() -> Option<Browser> {
@@ -33,14 +42,12 @@ impl Browser {
             "KEROS_TEST_CHROMIUM",
             &["chromium", "chromium-browser", "google-chrome"],
         ) else {
-            eprintln!("NOT RUN: no Chromium is on the PATH, and KEROS_TEST_CHROMIUM names none");
-            return None;
+            return not_run("no Chromium is on the PATH, and KEROS_TEST_CHROMIUM names none");
         };
         let Some(driver) = program("KEROS_TEST_CHROMEDRIVER", &["chromedriver"]) else {
-            eprintln!(
-                "NOT RUN: no chromedriver is on the PATH, and KEROS_TEST_CHROMEDRIVER names none"
+            return not_run(
+                "no chromedriver is on the PATH, and KEROS_TEST_CHROMEDRIVER names none",
             );
-            return None;
         };
         let mut driver = Command::new(driver)
             .arg("--port=0")
