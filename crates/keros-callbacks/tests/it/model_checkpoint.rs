@@ -63,6 +63,21 @@ fn a_best_epoch_that_could_not_be_saved_is_not_the_best_so_far() {
 }
 
 #[test]
+fn a_file_of_numpy_for_more_than_weights_is_refused_at_train_begin() {
+    let saver = |name| ModelCheckpoint::new(name).unwrap().save_weights_only(false);
+    let begin = |name| {
+        let begin = event(EventKind::TrainBegin, 0, 0);
+        let mut list = CallbackList::new().with(saver(name));
+        list.dispatch(&begin, &mut FakeRun::default())
+    };
+    let error = begin("w.npz").unwrap_err().to_string();
+    let text =
+        "invalid save_weights_only (expected true for a file name that ends in .npz, found false)";
+    assert!(error.ends_with(text), "{error}");
+    begin("w.safetensors").unwrap();
+}
+
+#[test]
 fn which_values_are_better_is_known_without_a_train_begin() {
     let folder = tempfile::tempdir().unwrap();
     let saver = |monitor: &str| {
