@@ -151,7 +151,8 @@ impl<N: Network> Trainer<N> {
         let mut control = Control::new(self, &callbacks.info, options.class_weight);
         control.changing = plan.feed.is_changing();
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
-        self.tell_error(&mut callbacks, result)?;
+        let epoch = control.epoch(&callbacks.info);
+        self.tell_error(&mut callbacks, epoch, result)?;
         Ok(callbacks.history)
     }
 

@@ -66,9 +66,11 @@ impl<N: Network> Trainer<N> {
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
-        self.optimizer.finalize(self.network.params())?;
         let last = control.position.epoch.saturating_sub(1);
         let last = last.max(control.identity.initial_epoch);
+        // Of what fails from here on.
+        control.position.epoch = last;
+        self.optimizer.finalize(self.network.params())?;
         let end = self.event(EventKind::TrainEnd, last);
         let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
         let decision = self.tell(callbacks, &end, telling)?;
@@ -207,7 +209,9 @@ impl<N: Network> Trainer<N> {
                 detail: Some(&text),
                 ..Telling::of(logs_of, control.wait)
             };
-            let decision = self.tell(callbacks, &saved, telling)?;
+            let decision = self
+                .tell(callbacks, &saved, telling)
+                .map_err(|error| error.at(event))?;
             control.take(decision, self)?;
         }
         Ok(())
@@ -286,6 +290,12 @@ impl Control {
             wait: Duration::ZERO,
             changing: false,
         }
+    }
+
+    /// The zero-based epoch that the run is in, or was in last.
+    pub(crate) fn epoch(&self, info: &RunInfo) -> u64 {
+        let last = info.epochs.saturating_sub(1).max(info.initial_epoch);
+        self.position.epoch.min(last)
     }
 
     fn stop(&mut self, reason: Option<String>) {

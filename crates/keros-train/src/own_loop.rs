@@ -388,7 +388,8 @@ impl LoopEvents<'_> {
     ) -> Result<(), TrainError> {
         self.check_trainer(trainer)?;
         if !matches!(self.moment, Moment::Failed) {
-            trainer.tell_failure(&mut self.callbacks, &error.to_string());
+            let epoch = self.control.epoch(&self.callbacks.info);
+            trainer.tell_failure(&mut self.callbacks, epoch, &error.to_string());
         }
         Ok(())
     }
@@ -403,7 +404,8 @@ impl LoopEvents<'_> {
         if result.is_err() {
             self.moment = Moment::Failed;
         }
-        trainer.tell_error(&mut self.callbacks, result)
+        let epoch = self.control.epoch(&self.callbacks.info);
+        trainer.tell_error(&mut self.callbacks, epoch, result)
     }
 
     fn check_trainer<N>(&self, trainer: &Trainer<N>) -> Result<(), TrainError> {

@@ -43,6 +43,6 @@ impl<N: Network> Trainer<N> {
         callbacks.queue = pull.meter();
         self.loader = Some(pull.stats());
         let result = pass(self, &mut pull, steps, &mut callbacks);
-        self.tell_error(&mut callbacks, result)
+        self.tell_error(&mut callbacks, 0, result)
     }
 }

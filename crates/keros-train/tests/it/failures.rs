@@ -1,10 +1,17 @@
 //! Data that fail in the middle: an error with its place, no hang, and weights as the last step left
 //! them.
 
-use crate::support::{endless, problem, trainer, weights};
-use keros_callbacks::Verbose;
+use crate::support::{Recorder, endless, network, problem, trainer, weights};
+use keros_callbacks::{
+    CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
+};
 use keros_data::{Array, Batch, DataError, Sequence};
-use keros_train::{FitGeneratorOptions, GeneratorOptions, Source, TrainError};
+use keros_nn::{ExponentialDecay, Sgd};
+use keros_train::{
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,
+    TrainError, Trainer,
+};
+use std::path::Path;
 
 fn options<'a>(workers: usize) -> FitGeneratorOptions<'a> {
     FitGeneratorOptions {
@@ -93,6 +100,86 @@ fn a_batch_the_network_cannot_take_is_named_by_epoch_and_batch() {
             ..
         }
     ));
+}
+
+#[test]
+fn an_error_of_a_callback_names_its_epoch_and_batch() {
+    use EventKind::{
+        AfterBackward, BeforeStep, EpochBegin, EpochEnd, TestBatchBegin, TestBatchEnd, TestBegin,
+        TestEnd, TrainBatchBegin, TrainBatchEnd, TrainBegin, TrainEnd,
+    };
+    let (x, y) = problem(32);
+    let fit = |kind: EventKind, decision: Option<Decision>| {
+        let mut told = Vec::new();
+        let fails = LambdaCallback::new().on(kind, move |cx| {
+            let (epoch, batch) = (cx.event().epoch, cx.event().batch);
+            let due = match kind {
+                TrainBegin | TrainEnd => true,
+                EpochBegin | EpochEnd | TestBegin | TestEnd => epoch == 1,
+                _ => (epoch, batch) == (1, 2),
+            };
+            match due {
+                true => decision.clone().ok_or_else(|| "disk full".into()),
+                false => Ok(Decision::CONTINUE),
+            }
+        });
+        let hears = LambdaCallback::new().on(EventKind::Error, |cx| {
+            told.push((cx.event().epoch, cx.detail().map(str::to_owned)));
+            Ok(Decision::CONTINUE)
+        });
+        let options = FitOptions {
+            batch_size: Some(8),
+            epochs: 3,
+            validation_data: Some(problem(32).into()),
+            callbacks: CallbackList::new().with(fails).with(hears),
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        let error = trainer().fit(x.clone(), y.clone(), options).unwrap_err();
+        let text = error.to_string();
+        let [(epoch, detail)] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(detail.as_ref(), Some(&text));
+        (text, *epoch)
+    };
+    let cases = [
+        (TrainBegin, "", 0),
+        (EpochBegin, "epoch 2: ", 1),
+        (TrainBatchBegin, "epoch 2, batch 2: ", 1),
+        (TestBegin, "epoch 2: ", 1),
+        (TestBatchEnd, "epoch 2, batch 2: ", 1),
+        (EpochEnd, "epoch 2: ", 1),
+        (TrainEnd, "", 2),
+    ];
+    for (kind, place, epoch) in cases {
+        let text = format!("{place}callback `LambdaCallback` failed at {kind}: disk full");
+        assert_eq!(fit(kind, None), (text, epoch));
+    }
+    for kind in [AfterBackward, BeforeStep, TrainBatchEnd, TestBatchBegin] {
+        let (text, epoch) = fit(kind, None);
+        assert!(text.starts_with("epoch 2, batch 2: callback"), "{text}");
+        assert_eq!(epoch, 1);
+    }
+    assert!(fit(TestEnd, None).0.starts_with("epoch 2: callback"));
+    let rate = fit(TestBegin, Some(Decision::set_learning_rate(0.1)));
+    assert!(rate.0.starts_with("epoch 2: callback"), "{}", rate.0);
+}
+
+#[test]
+fn an_error_of_the_data_is_told_with_the_epoch_that_the_run_is_in() {
+    let mut told = Vec::new();
+    let hears = LambdaCallback::new().on(EventKind::Error, |cx| {
+        told.push(cx.event().epoch);
+        Ok(Decision::CONTINUE)
+    });
+    let options = FitGeneratorOptions {
+        callbacks: CallbackList::new().with(hears),
+        ..options(1)
+    };
+    let source = fails_at(5, || Err(DataError::source("the disk is gone")));
+    trainer().fit_generator(source, options).unwrap_err();
+    assert_eq!(told, [1]);
 }
 
 #[test]

@@ -559,6 +559,10 @@ fn errors_are_told_once_and_end_the_run() {
     );
     assert_eq!(events.next_batch(), None);
     events.on_error(&mut first, &error).unwrap();
+    assert_eq!(
+        error.to_string(),
+        "epoch 1, batch 0: callback `LambdaCallback` failed at train_batch_end: disk full"
+    );
     told(trace, "disk full");
 
     let (mut second, mut trace) = (trainer(), Trace::default());
