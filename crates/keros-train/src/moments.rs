@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::plan::Validation;
 use crate::run::{Callbacks, LogsOf, Telling};
 use crate::trainer::Trainer;
-use keros_callbacks::{Decision, Event, EventKind, RunInfo};
+use keros_callbacks::{CallbackError, Decision, Event, EventKind, RunInfo};
 use keros_data::Batch;
 use keros_nn::Network;
 use std::path::{Path, PathBuf};
@@ -190,16 +190,26 @@ impl<N: Network> Trainer<N> {
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
+        let of_event = |error: CallbackError| TrainError::from(error).at(event);
         for path in paths {
+            // An error of a step is not one of whoever asked for the checkpoint.
+            self.trackers.settle()?;
             let logs = callbacks.logs.iter();
             let logs = logs.map(|(key, value)| (key.to_owned(), value.clone()));
-            self.write_checkpoint(
+            let written = self.write_checkpoint(
                 &path,
                 &control.identity,
                 control.position.clone(),
                 logs.collect(),
-                callbacks.states()?,
-            )?;
+                callbacks.states().map_err(of_event)?,
+            );
+            if let Err(error) = written {
+                let failed = callbacks
+                    .list
+                    .checkpoint_failed(event.kind, &path, error.into());
+                failed.map_err(of_event)?;
+                continue;
+            }
             let saved = Event {
                 kind: EventKind::CheckpointSaved,
                 ..event.clone()

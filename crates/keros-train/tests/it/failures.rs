@@ -109,6 +109,7 @@ fn an_error_of_a_callback_names_its_epoch_and_batch() {
         TestEnd, TrainBatchBegin, TrainBatchEnd, TrainBegin, TrainEnd,
     };
     let (x, y) = problem(32);
+    let nowhere = Path::new("no such folder/run.safetensors");
     let fit = |kind: EventKind, decision: Option<Decision>| {
         let mut told = Vec::new();
         let fails = LambdaCallback::new().on(kind, move |cx| {
@@ -162,6 +163,16 @@ fn an_error_of_a_callback_names_its_epoch_and_batch() {
         assert_eq!(epoch, 1);
     }
     assert!(fit(TestEnd, None).0.starts_with("epoch 2: callback"));
+    for (kind, place) in [
+        (TrainBatchEnd, "epoch 2, batch 2: "),
+        (EpochEnd, "epoch 2: "),
+    ] {
+        let (text, epoch) = fit(kind, Some(Decision::checkpoint(nowhere)));
+        let begin = format!("{place}callback `LambdaCallback` failed at {kind}: ");
+        assert!(text.starts_with(&begin), "{text}");
+        assert!(text.contains("run.safetensors"), "{text}");
+        assert_eq!(epoch, 1);
+    }
     let rate = fit(TestBegin, Some(Decision::set_learning_rate(0.1)));
     assert!(rate.0.starts_with("epoch 2: callback"), "{}", rate.0);
 }
@@ -180,6 +191,85 @@ fn an_error_of_the_data_is_told_with_the_epoch_that_the_run_is_in() {
     let source = fails_at(5, || Err(DataError::source("the disk is gone")));
     trainer().fit_generator(source, options).unwrap_err();
     assert_eq!(told, [1]);
+}
+
+#[test]
+fn what_a_callback_asks_for_in_vain_is_a_failure_by_its_policy() {
+    let (x, y) = problem(32);
+    let nowhere = Path::new("no such folder/run.safetensors");
+    for policy in [FailurePolicy::Disable, FailurePolicy::Log] {
+        let mut asked = 0;
+        let asks = LambdaCallback::new().on(EventKind::TrainBatchEnd, |_| {
+            asked += 1;
+            Ok(Decision::checkpoint(nowhere))
+        });
+        let mut recorder = Recorder::default();
+        let mut list = CallbackList::new();
+        list.push_with(asks, policy);
+        list.push(&mut recorder);
+        let fit = FitOptions {
+            batch_size: Some(8),
+            callbacks: list,
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        trainer().fit(x.clone(), y.clone(), fit).unwrap();
+        assert_eq!(asked, recorder.messages.len());
+        let expected = if policy == FailurePolicy::Log { 4 } else { 1 };
+        assert_eq!(asked, expected, "{:?}", recorder.messages);
+        let text = &recorder.messages[0];
+        let begin = "callback `LambdaCallback` failed at train_batch_end: ";
+        assert!(text.starts_with(begin), "{text}");
+    }
+    // Neither does the button of a page, pressed in vain.
+    let presses = LambdaCallback::new().on(EventKind::TrainBatchBegin, |cx| {
+        cx.requests()?.save(nowhere)?;
+        Ok(Decision::CONTINUE)
+    });
+    let mut trainer = trainer();
+    let fit = FitOptions {
+        callbacks: CallbackList::new().with(presses),
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, fit).unwrap();
+    let [message] = &trainer.messages()[..] else {
+        panic!("{:?}", trainer.messages());
+    };
+    assert_eq!(message.level, Level::Error);
+    let begin = "the checkpoint no such folder/run.safetensors that was asked for is not written: ";
+    assert!(message.text.starts_with(begin), "{}", message.text);
+}
+
+#[test]
+fn a_rate_that_follows_a_schedule_is_refused_to_the_callback_that_sets_it() {
+    let fit = |policy| {
+        let (x, y) = problem(32);
+        let schedule = ExponentialDecay::new(0.1, 10, 0.5).unwrap();
+        let mut trainer = Trainer::builder(network(0.0))
+            .optimizer(Sgd::new(schedule).unwrap())
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap();
+        let sets = LambdaCallback::new().on(EventKind::EpochBegin, |_| {
+            Ok(Decision::set_learning_rate(0.1))
+        });
+        let mut list = CallbackList::new();
+        list.push_with(sets, policy);
+        let fit = FitOptions {
+            callbacks: list,
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        let result = trainer.fit(x, y, fit).map(drop);
+        (result, trainer.messages().len())
+    };
+    let (result, said) = fit(FailurePolicy::Log);
+    result.unwrap();
+    assert_eq!(said, 1);
+    let error = fit(FailurePolicy::Abort).0.unwrap_err().to_string();
+    let begin = "epoch 1: callback `LambdaCallback` asked at epoch_begin to set the learning rate";
+    assert!(error.starts_with(begin), "{error}");
 }
 
 #[test]
