@@ -34,7 +34,10 @@ impl<N: Network> Trainer<N> {
     ) -> Result<Logs, TrainError> {
         batch.check()?;
         if options.reset_metrics {
+            self.trackers.give_to_trainer()?;
             self.trackers.reset();
+        } else {
+            self.trackers.give_to_step()?;
         }
         self.train_step(batch, options.class_weight.as_ref())?;
         self.logs()
@@ -58,6 +61,7 @@ impl<N: Network> Trainer<N> {
         options: &TestOnBatchOptions,
     ) -> Result<Logs, TrainError> {
         batch.check()?;
+        self.trackers.give_to_trainer()?;
         if options.reset_metrics {
             self.trackers.reset();
         }

@@ -116,7 +116,8 @@ pub struct TrainOnBatchOptions {
     /// multiplied.
     pub class_weight: Option<ClassWeight>,
     /// Whether the numbers returned are those of this batch alone; else they are running means since
-    /// the last call that began anew. Default true.
+    /// the last call that began anew or, between begin and end of a batch of [`LoopEvents`](crate::LoopEvents), those
+    /// of the loop's epoch. Default true.
     pub reset_metrics: bool,
 }
 
@@ -132,7 +133,8 @@ impl Default for TrainOnBatchOptions {
 /// Arguments of [`Trainer::test_on_batch_with`](crate::Trainer::test_on_batch_with).
 #[derive(Clone, Debug)]
 pub struct TestOnBatchOptions {
-    /// As in [`TrainOnBatchOptions::reset_metrics`]. Default true.
+    /// Whether the numbers returned are those of this batch alone; else they are running means since
+    /// the last call that began anew. Default true.
     pub reset_metrics: bool,
 }
 

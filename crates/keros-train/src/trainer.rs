@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use crate::messages::Messages;
 use crate::settle::Pending;
-use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
+use crate::trackers::{OutputTrackers, Owners, TrackedMetric, Trackers};
 use keros_callbacks::Message;
 use keros_data::{LoaderStats, StatsHandle};
 use keros_nn::{
@@ -343,6 +343,7 @@ fn trackers(
         loss: WeightedMean::default(),
         outputs: Vec::new(),
         pending: Pending::default(),
+        owners: Owners::default(),
     };
     for (name, head) in outputs.iter().zip(heads) {
         let own_loss = several && head.loss.is_some();
