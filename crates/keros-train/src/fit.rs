@@ -135,6 +135,7 @@ impl<N: Network> Trainer<N> {
         let epochs = options.initial_epoch..options.epochs;
         let data = options.validation_data.take();
         let mut validation = Validation::new(data, &options, Some(epochs))?;
+        self.put_weights_back()?;
         self.trackers.give_to_trainer()?;
         let info = RunInfo {
             epochs: options.epochs,

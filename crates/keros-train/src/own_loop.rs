@@ -11,6 +11,7 @@ use keros_callbacks::{Event, History, Logs, ProgbarLogger, RunInfo};
 use keros_data::Batch;
 use keros_nn::Network;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The events of a training loop of your own: callbacks are told what `fit` tells them, and what
@@ -80,7 +81,8 @@ pub struct LoopEvents<'c> {
     means: Means,
     /// Whether they have changed since they were written to the logs.
     unwritten: bool,
-    trainer: usize,
+    /// [`Trainer::loops`] of the trainer that it began with, which tells it from others.
+    trainer: Rc<()>,
 }
 
 /// Where a loop is.
@@ -108,13 +110,6 @@ impl Moment {
     }
 }
 
-/// What tells one trainer from another: its optimizer stays in its place when the trainer is moved.
-fn identity<N>(trainer: &Trainer<N>) -> usize {
-    std::ptr::from_ref(trainer.optimizer.as_ref())
-        .cast::<()>()
-        .addr()
-}
-
 impl<N: Network> Trainer<N> {
     /// Begins a training loop of your own whose callbacks are told as `fit` tells them; see
     /// [`LoopEvents`].
@@ -135,6 +130,7 @@ impl<N: Network> Trainer<N> {
             ..FitGeneratorOptions::default()
         };
         let validation = Validation::new(options.validation_data, &of_validation, None)?;
+        self.put_weights_back()?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,
@@ -156,7 +152,7 @@ impl<N: Network> Trainer<N> {
             moment: Moment::Begun,
             means: Means::default(),
             unwritten: false,
-            trainer: identity(self),
+            trainer: Rc::clone(&self.loops),
         };
         events.send(self, LoopEvents::begin)?;
         Ok(events)
@@ -446,7 +442,7 @@ impl LoopEvents<'_> {
     }
 
     fn check_trainer<N>(&self, trainer: &Trainer<N>) -> Result<(), TrainError> {
-        if identity(trainer) == self.trainer {
+        if Rc::ptr_eq(&trainer.loops, &self.trainer) {
             return Ok(());
         }
         let expected = "the one that the loop began with";

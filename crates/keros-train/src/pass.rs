@@ -34,6 +34,7 @@ impl<N: Network> Trainer<N> {
             validation: false,
         };
         let mut pull = feed.start_once(steps)?;
+        self.put_weights_back()?;
         self.trackers.give_to_trainer()?;
         let mut list = options.callbacks;
         if let Some(progress) = ProgbarLogger::new(options.verbose) {

@@ -26,6 +26,8 @@ pub struct Trainer<N> {
     pub(crate) loader: Option<StatsHandle>,
     /// What the last run said.
     messages: Messages,
+    /// Held by each loop of the user's own too, as long as there is one.
+    pub(crate) loops: Rc<()>,
 }
 
 /// What an output of the network is compared by.
@@ -111,6 +113,14 @@ impl<N: Network> Trainer<N> {
     pub(crate) fn new_messages(&mut self) -> Messages {
         self.messages = Messages::default();
         self.messages.clone()
+    }
+
+    /// Puts the parameters back where a loop of the user's own was left with their averages in their place.
+    pub(crate) fn put_weights_back(&mut self) -> Result<(), TrainError> {
+        if self.optimizer.has_swapped() && Rc::strong_count(&self.loops) == 1 {
+            self.optimizer.swap_averages(self.network.params())?;
+        }
+        Ok(())
     }
 
     /// The log keys, in the order of the logs: `loss`; the losses of the outputs if there are
@@ -316,6 +326,7 @@ impl<N: Network> TrainerBuilder<N> {
             seed: self.seed,
             loader: None,
             messages: Messages::default(),
+            loops: Rc::new(()),
         })
     }
 }
