@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::{EvaluateOptions, GeneratorOptions};
+use crate::plan::rows_per_batch;
 use crate::run::{Callbacks, LogsOf, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
@@ -21,8 +22,10 @@ impl<N: Network> Trainer<N> {
         y: impl Into<Arrays>,
         options: EvaluateOptions<'_>,
     ) -> Result<Logs, TrainError> {
+        let x = x.into();
+        let batch_size = rows_per_batch(options.batch_size, x.rows(), options.steps);
         let mut sequence = ArraySequence::new(x, y)?
-            .batch_size(options.batch_size)?
+            .batch_size(batch_size)?
             .shuffle(Shuffle::No);
         if let Some(weights) = options.sample_weight {
             sequence = sequence.sample_weight(weights)?;

@@ -40,7 +40,8 @@ pub struct FitOptions<'a> {
     pub steps_per_epoch: Option<u64>,
     /// Batches per validation; if there are fewer, these, with a warning. Default: all.
     pub validation_steps: Option<u64>,
-    /// Rows per batch of validation arrays. Default: `batch_size`.
+    /// Rows per batch of validation arrays. Default: `batch_size`; without one, the rows divided by
+    /// `validation_steps` and rounded up where that is given, else 32.
     pub validation_batch_size: Option<usize>,
     /// After which epochs to validate. Default: after each.
     pub validation_freq: ValidationFreq,
@@ -162,8 +163,9 @@ pub struct FitGeneratorOptions<'a> {
     /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
     /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
-    /// Rows per batch of validation arrays. Default 32.
-    pub validation_batch_size: usize,
+    /// Rows per batch of validation arrays. Default: 32, or the rows divided by `validation_steps` and
+    /// rounded up where that is given.
+    pub validation_batch_size: Option<usize>,
     /// After which epochs to validate. Default: after each.
     pub validation_freq: ValidationFreq,
     /// Weights of the samples in the training loss by their class; they never apply to validation.
@@ -203,7 +205,7 @@ impl Default for FitGeneratorOptions<'_> {
             callbacks: CallbackList::new(),
             validation_data: None,
             validation_steps: None,
-            validation_batch_size: 32,
+            validation_batch_size: None,
             validation_freq: ValidationFreq::default(),
             class_weight: None,
             max_queue_size: 10,
@@ -220,8 +222,9 @@ impl Default for FitGeneratorOptions<'_> {
 
 /// Arguments of [`Trainer::evaluate`](crate::Trainer::evaluate).
 pub struct EvaluateOptions<'a> {
-    /// Rows per batch. Default 32.
-    pub batch_size: usize,
+    /// Rows per batch; the last one may be smaller. Default: 32, or the rows divided by `steps` and
+    /// rounded up where that is given.
+    pub batch_size: Option<usize>,
     /// What is shown. Default: a bar on a terminal, a line elsewhere.
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
@@ -236,7 +239,7 @@ pub struct EvaluateOptions<'a> {
 impl Default for EvaluateOptions<'_> {
     fn default() -> Self {
         EvaluateOptions {
-            batch_size: 32,
+            batch_size: None,
             verbose: Verbose::Auto,
             callbacks: CallbackList::new(),
             steps: None,
@@ -247,8 +250,9 @@ impl Default for EvaluateOptions<'_> {
 
 /// Arguments of [`Trainer::predict`](crate::Trainer::predict).
 pub struct PredictOptions<'a> {
-    /// Rows per batch. Default 32.
-    pub batch_size: usize,
+    /// Rows per batch; the last one may be smaller. Default: 32, or the rows divided by `steps` and
+    /// rounded up where that is given.
+    pub batch_size: Option<usize>,
     /// What is shown. Default: a bar on a terminal, a line elsewhere.
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
@@ -260,7 +264,7 @@ pub struct PredictOptions<'a> {
 impl Default for PredictOptions<'_> {
     fn default() -> Self {
         PredictOptions {
-            batch_size: 32,
+            batch_size: None,
             verbose: Verbose::Auto,
             callbacks: CallbackList::new(),
             steps: None,
@@ -354,8 +358,9 @@ pub struct LoopOptions<'a> {
     /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
     /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
-    /// Rows per batch of validation arrays. Default 32.
-    pub validation_batch_size: usize,
+    /// Rows per batch of validation arrays. Default: 32, or the rows divided by `validation_steps` and
+    /// rounded up where that is given.
+    pub validation_batch_size: Option<usize>,
     /// Threads that prepare the batches of a validation source; 0 prepares them on the training
     /// thread. A generator is read ahead by them, also after the last validation. Default 1.
     pub workers: usize,
@@ -372,7 +377,7 @@ impl Default for LoopOptions<'_> {
             class_weight: None,
             validation_data: None,
             validation_steps: None,
-            validation_batch_size: 32,
+            validation_batch_size: None,
             workers: 1,
         }
     }

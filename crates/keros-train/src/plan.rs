@@ -80,6 +80,17 @@ pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(
     Ok(())
 }
 
+/// Rows of each batch of arrays: those asked for, else as many as make `steps` batches of all rows, else 32.
+pub(crate) fn rows_per_batch(batch_size: Option<usize>, rows: usize, steps: Option<u64>) -> usize {
+    match (batch_size, steps) {
+        (Some(rows), _) => rows,
+        (None, Some(steps)) if steps > 0 => {
+            usize::try_from(steps).map_or(1, |steps| rows.div_ceil(steps))
+        }
+        (None, _) => 32,
+    }
+}
+
 /// The data of the validations, and when they are due.
 pub(crate) struct Validation {
     pub(crate) feed: Feed,
@@ -113,8 +124,13 @@ impl Validation {
                 y,
                 sample_weight,
             } => {
+                let batch_size = rows_per_batch(
+                    options.validation_batch_size,
+                    x.rows(),
+                    options.validation_steps,
+                );
                 let mut sequence = ArraySequence::new(x, y)?
-                    .batch_size(options.validation_batch_size)?
+                    .batch_size(batch_size)?
                     .shuffle(Shuffle::No);
                 if let Some(weights) = sample_weight {
                     sequence = sequence.sample_weight(weights)?;

@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::{GeneratorOptions, PredictOptions};
+use crate::plan::rows_per_batch;
 use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
@@ -24,7 +25,9 @@ impl<N: Network> Trainer<N> {
         x: impl Into<Arrays>,
         options: PredictOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let sequence = ArraySequence::inputs_only(x)?.batch_size(options.batch_size)?;
+        let x = x.into();
+        let batch_size = rows_per_batch(options.batch_size, x.rows(), options.steps);
+        let sequence = ArraySequence::inputs_only(x)?.batch_size(batch_size)?;
         let generator = GeneratorOptions {
             steps: options.steps,
             callbacks: options.callbacks,

@@ -42,7 +42,7 @@ fn evaluate(trainer: &mut Trainer<Sequential>) -> f64 {
     let (x, y) = problem(40);
     // In batches as in the validation: a GPU sums the products of other sizes in other orders.
     let silent = EvaluateOptions {
-        batch_size: 8,
+        batch_size: Some(8),
         verbose: Verbose::Silent,
         ..EvaluateOptions::default()
     };
@@ -80,7 +80,7 @@ fn averages_that_were_left_in_the_model_are_still_the_averages() {
         let plain = evaluate(&mut trainer);
         let (x, y) = problem(40);
         let options = EvaluateOptions {
-            batch_size: 8,
+            batch_size: Some(8),
             callbacks: CallbackList::new().with(swap()),
             verbose: Verbose::Silent,
             ..EvaluateOptions::default()

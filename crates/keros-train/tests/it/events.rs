@@ -57,6 +57,7 @@ fn evaluate_and_predict_send_their_own_events() {
     let mut trainer = trainer();
     let mut recorder = Recorder::default();
     let evaluate = EvaluateOptions {
+        batch_size: Some(32),
         callbacks: CallbackList::new().with(&mut recorder),
         verbose: Verbose::Silent,
         steps: Some(1),

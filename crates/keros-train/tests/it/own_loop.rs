@@ -52,7 +52,7 @@ fn options<'a>(callbacks: CallbackList<'a>) -> LoopOptions<'a> {
         verbose: Verbose::Silent,
         callbacks,
         validation_data: Some(problem(20).into()),
-        validation_batch_size: 16,
+        validation_batch_size: Some(16),
         class_weight: Some(ClassWeight::new([(1, 2.0)]).unwrap()),
         ..LoopOptions::default()
     }
