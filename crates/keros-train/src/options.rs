@@ -178,7 +178,8 @@ pub struct FitGeneratorOptions<'a> {
     pub workers: usize,
     /// Whether the workers are processes, so that a decoder that crashes does not end the run. The
     /// batches are those of threads. For sequences only, and the program has to serve as a worker:
-    /// see [`worker`](keros_data::worker). Default false.
+    /// see [`worker`](keros_data::worker). A generator to validate on is read by a thread all the same.
+    /// Default false.
     pub use_multiprocessing: bool,
     /// Bytes that finished batches may hold while they wait, at most; see
     /// [`LoaderOptions::max_queue_bytes`](keros_data::LoaderOptions::max_queue_bytes). Default: no

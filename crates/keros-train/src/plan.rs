@@ -140,18 +140,41 @@ impl Validation {
             ValidationData::Source(source) => (source, options.workers),
         };
         let steps = shorter(options.validation_steps, options.limit_batches);
-        if let (Source::Generator(_), None) = (&source, steps) {
-            let expected = "a number, because validation_data is a generator";
-            return Err(TrainError::argument(
-                "fit",
-                "validation_steps",
-                expected,
-                "none",
-            ));
-        }
         let loader = LoaderOptions {
             workers,
             ..options.loader()
+        };
+        let loader = match &source {
+            Source::Generator(_) if steps.is_none() => {
+                let expected = "a number, because validation_data is a generator";
+                return Err(TrainError::argument(
+                    "fit",
+                    "validation_steps",
+                    expected,
+                    "none",
+                ));
+            }
+            // It is read by a thread here even where processes prepare the training data.
+            Source::Generator(_) => LoaderOptions {
+                use_multiprocessing: false,
+                ..loader
+            },
+            // What would be found out after an epoch.
+            Source::Sequence(sequence) if sequence.is_empty() => {
+                let expected = "at least one batch";
+                return Err(TrainError::argument(
+                    "fit",
+                    "validation_data",
+                    expected,
+                    "none",
+                ));
+            }
+            Source::Sequence(sequence) => {
+                if loader.use_multiprocessing && loader.workers > 0 {
+                    sequence.recipe()?;
+                }
+                loader
+            }
         };
         let limit = steps
             .zip(epochs)

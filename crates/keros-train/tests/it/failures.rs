@@ -273,6 +273,31 @@ fn a_rate_that_follows_a_schedule_is_refused_to_the_callback_that_sets_it() {
 }
 
 #[test]
+fn validation_data_that_cannot_work_are_refused_before_the_first_epoch() {
+    struct Empty;
+    impl Sequence for Empty {
+        fn len(&self) -> usize {
+            0
+        }
+        fn batch(&self, _: u64, _: usize) -> Result<Batch, DataError> {
+            Err(DataError::source("there is none"))
+        }
+    }
+    let mut trainer = trainer();
+    let options = FitGeneratorOptions {
+        validation_data: Some(Source::sequence(Empty).into()),
+        ..options(1)
+    };
+    let source = Source::generator(endless(32, 8));
+    let error = trainer.fit_generator(source, options).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "fit: invalid validation_data (expected at least one batch, found none)"
+    );
+    assert_eq!(trainer.optimizer().iterations(), 0);
+}
+
+#[test]
 fn sources_without_batches_and_arguments_out_of_range_are_refused() {
     let empty = || Source::generator(std::iter::empty());
     let error = trainer().fit_generator(empty(), options(1)).unwrap_err();
