@@ -4,6 +4,7 @@
 use crate::checkpoint::{Identity, Position};
 use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
+use crate::evaluate::{OfFit, timed};
 use crate::plan::Validation;
 use crate::run::{Callbacks, LogsOf, Telling};
 use crate::trainer::Trainer;
@@ -158,7 +159,8 @@ impl<N: Network> Trainer<N> {
         self.checkpoint(checkpoints, &end, logs_of, callbacks, control)
     }
 
-    /// A full evaluation; its results are added to the logs, and stay in the trackers.
+    /// A full evaluation; its results are added to the logs, and stay in the trackers. A generator that has
+    /// ended is told, and adds nothing.
     pub(crate) fn validate(
         &mut self,
         validation: &mut Validation,
@@ -169,9 +171,21 @@ impl<N: Network> Trainer<N> {
         let mut pull = validation.feed.start_once(steps)?;
         callbacks.queue = pull.meter();
         let epoch = control.position.epoch;
+        let (Some(first), waited) = timed(&mut pull)? else {
+            callbacks.warn(format!(
+                "epoch {} is not validated: validation_data has no batches left (a generator goes on where it \
+                 stopped)",
+                epoch + 1
+            ));
+            return Ok(());
+        };
+        let of_fit = OfFit {
+            epoch,
+            first: (first, waited),
+        };
         // Its events have logs of their own.
         let logs = std::mem::take(&mut callbacks.logs);
-        let tested = self.test(&mut pull, steps, Some(epoch), callbacks);
+        let tested = self.test(&mut pull, steps, Some(of_fit), callbacks);
         callbacks.logs = logs;
         let tested = tested?;
         self.trackers.write("val_", &mut callbacks.logs)?;
