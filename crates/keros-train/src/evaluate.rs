@@ -51,6 +51,7 @@ impl<N: Network> Trainer<N> {
     ) -> Result<Logs, TrainError> {
         let names = self.trackers.names();
         self.lone_pass(
+            DOING,
             source.into(),
             options,
             names,
@@ -125,7 +126,7 @@ impl<N: Network> Trainer<N> {
         }
         if batch_index == 0 {
             let expected = "at least one batch";
-            return Err(TrainError::argument("evaluating", "data", expected, "none"));
+            return Err(TrainError::argument(DOING, "data", expected, "none"));
         }
         if stop.is_none() {
             callbacks.warn_of_missing("evaluation", batch_index, steps);
@@ -142,6 +143,8 @@ impl<N: Network> Trainer<N> {
         })
     }
 }
+
+const DOING: &str = "evaluating";
 
 /// The fit of a validation.
 pub(crate) struct OfFit {

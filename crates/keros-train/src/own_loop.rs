@@ -121,7 +121,7 @@ impl<N: Network> Trainer<N> {
         &mut self,
         options: LoopOptions<'c>,
     ) -> Result<LoopEvents<'c>, TrainError> {
-        not_zero("steps_per_epoch", options.steps_per_epoch)?;
+        not_zero("fit", "steps_per_epoch", options.steps_per_epoch)?;
         self.check_class_weight(options.class_weight.as_ref())?;
         let of_validation = FitGeneratorOptions {
             validation_steps: options.validation_steps,

@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::GeneratorOptions;
+use crate::plan::not_zero;
 use crate::run::Callbacks;
 use crate::source::{Feed, Pull, Source, shorter};
 use crate::trainer::Trainer;
@@ -9,11 +10,12 @@ use keros_callbacks::{ProgbarLogger, RunInfo};
 use keros_nn::Network;
 
 impl<N: Network> Trainer<N> {
-    /// One pass over a source, in order, with its callbacks, which are told if it fails. `metrics`: the names that
-    /// they will find in the logs; `pass` is told how many batches are asked for, if that is known; there may be
-    /// fewer.
+    /// One pass over a source, in order, with its callbacks, which are told if it fails. `doing`: what it is, in
+    /// errors; `metrics`: the names that callbacks will find in the logs; `pass` is told how many batches are asked
+    /// for, if that is known; there may be fewer.
     pub(crate) fn lone_pass<'c, T>(
         &mut self,
+        doing: &'static str,
         source: Source,
         options: GeneratorOptions<'c>,
         metrics: Vec<String>,
@@ -24,6 +26,7 @@ impl<N: Network> Trainer<N> {
             &mut Callbacks<'c>,
         ) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
+        not_zero(doing, "steps", options.steps)?;
         let mut feed = Feed::new(source, options.loader(), options.steps)?;
         let steps = options.steps.or(feed.len());
         let info = RunInfo {

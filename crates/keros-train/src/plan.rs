@@ -23,8 +23,8 @@ impl Plan {
         source: Source,
         options: &FitGeneratorOptions<'_>,
     ) -> Result<Plan, TrainError> {
-        not_zero("steps_per_epoch", options.steps_per_epoch)?;
-        not_zero("limit_batches", options.limit_batches)?;
+        not_zero("fit", "steps_per_epoch", options.steps_per_epoch)?;
+        not_zero("fit", "limit_batches", options.limit_batches)?;
         let epochs = options.epochs.saturating_sub(options.initial_epoch);
         let loader = LoaderOptions {
             shuffle: options.shuffle,
@@ -72,10 +72,14 @@ impl Plan {
     }
 }
 
-pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
+pub(crate) fn not_zero(
+    doing: &'static str,
+    argument: &'static str,
+    batches: Option<u64>,
+) -> Result<(), TrainError> {
     if batches == Some(0) {
         let expected = "at least 1, or none for all batches";
-        return Err(TrainError::argument("fit", argument, expected, 0));
+        return Err(TrainError::argument(doing, argument, expected, 0));
     }
     Ok(())
 }
@@ -114,7 +118,7 @@ impl Validation {
             let expected = "a number of epochs of at least 1";
             return Err(TrainError::argument("fit", "validation_freq", expected, 0));
         }
-        not_zero("validation_steps", options.validation_steps)?;
+        not_zero("fit", "validation_steps", options.validation_steps)?;
         let Some(data) = data else {
             return Ok(None);
         };

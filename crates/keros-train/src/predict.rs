@@ -48,7 +48,8 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let outputs = self.lone_pass(source.into(), options, Vec::new(), Self::predict_all)?;
+        let outputs =
+            self.lone_pass(DOING, source.into(), options, Vec::new(), Self::predict_all)?;
         outputs.into_arrays()
     }
 
@@ -107,7 +108,7 @@ impl<N: Network> Trainer<N> {
         }
         if batch_index == 0 {
             let expected = "at least one batch";
-            return Err(TrainError::argument("predicting", "data", expected, "none"));
+            return Err(TrainError::argument(DOING, "data", expected, "none"));
         }
         if stop.is_none() {
             callbacks.warn_of_missing("prediction", batch_index, steps);
@@ -120,6 +121,8 @@ impl<N: Network> Trainer<N> {
         Ok(outputs)
     }
 }
+
+const DOING: &str = "predicting";
 
 /// Batches whose outputs may be on their way from the device.
 const MOST_PENDING: usize = 4;

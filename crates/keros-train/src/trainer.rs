@@ -267,7 +267,7 @@ impl<N: Network> TrainerBuilder<N> {
     /// # Errors
     /// An unknown name; no optimizer or loss; an output the network does not have; a metric of an
     /// output without a loss, or of no output where there are several; a loss weight that is not
-    /// finite; two metrics of one name; a dtype policy that the network or its device does not have.
+    /// finite, or of an output without a loss; two metrics of one name; a dtype policy that the network or its device does not have.
     pub fn compile(mut self) -> Result<Trainer<N>, TrainError> {
         let missing =
             |argument| TrainError::argument(DOING, argument, "a name or a value", "nothing");
@@ -309,6 +309,11 @@ impl<N: Network> TrainerBuilder<N> {
             if !weight.is_finite() {
                 let expected = format!("a finite number for output `{name}`");
                 return Err(TrainError::argument(DOING, "loss_weight", expected, weight));
+            }
+            if head.loss.is_none() {
+                let found = format!("output `{name}` without one");
+                let expected = "an output with a loss";
+                return Err(TrainError::argument(DOING, "loss_weight", expected, found));
             }
             head.weight = weight;
         }

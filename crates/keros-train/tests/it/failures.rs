@@ -317,6 +317,38 @@ fn sources_without_batches_and_arguments_out_of_range_are_refused() {
         .unwrap_err();
     assert!(error.to_string().starts_with("predicting: "), "{error}");
     let endless_source = || Source::generator(endless(32, 8));
+    let none = || GeneratorOptions {
+        steps: Some(0),
+        ..GeneratorOptions::default()
+    };
+    let error = trainer()
+        .evaluate_generator(endless_source(), none())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "evaluating: invalid steps (expected at least 1, or none for all batches, found 0)"
+    );
+    let error = trainer()
+        .predict_generator(endless_source(), none())
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("predicting: invalid steps"), "{text}");
+    let (x, y) = problem(8);
+    let evaluate = EvaluateOptions {
+        steps: Some(0),
+        ..EvaluateOptions::default()
+    };
+    let error = trainer()
+        .evaluate(x.clone(), y, evaluate)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("invalid steps"), "{error}");
+    let predict = PredictOptions {
+        steps: Some(0),
+        ..PredictOptions::default()
+    };
+    let error = trainer().predict(x, predict).unwrap_err().to_string();
+    assert!(error.contains("invalid steps"), "{error}");
     let cases = [
         (
             FitGeneratorOptions {
