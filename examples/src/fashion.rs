@@ -164,7 +164,7 @@ pub fn trainer(device: &Device, seed: u64) -> Result<Trainer<Sequential>> {
 /// Images of another form, or a network that does not end in the probabilities of the classes.
 pub fn predict<N: Network>(trainer: &mut Trainer<N>, images: &Array) -> Result<Vec<(usize, f32)>> {
     let options = PredictOptions {
-        batch_size: 250,
+        batch_size: Some(250),
         verbose: Verbose::Silent,
         ..PredictOptions::default()
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 ///
 /// Decisions of several callbacks are merged in list order: a stop by any of them stops, with the
 /// first reason; the last learning rate wins. Asking for something at an event where it cannot be
-/// done is an error of that callback.
+/// done is an error of that callback, as is a checkpoint that cannot be written.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Decision {
@@ -21,7 +21,8 @@ pub struct Decision {
     /// Do not train on this batch. Only at train batch begin, after backward and before the step: the
     /// weights stay as they are. Asked at train batch begin, no train batch end follows.
     pub skip_batch: bool,
-    /// Set the optimizer's learning rate, finite and not negative. Only at training events.
+    /// Set the optimizer's learning rate, finite and not negative. Only at training events, and not if it follows a
+    /// schedule.
     pub learning_rate: Option<f64>,
     /// Write a checkpoint of the whole run to each of these files once every callback has had this
     /// event. Only at train batch end and epoch end.

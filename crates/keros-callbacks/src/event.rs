@@ -191,7 +191,8 @@ impl fmt::Debug for EventSet {
 pub struct Event {
     /// The moment.
     pub kind: EventKind,
-    /// Zero-based epoch; of `fit` for nested test events, 0 for a lone evaluation or prediction.
+    /// Zero-based epoch; of `fit` for nested test events, 0 for a lone evaluation or prediction; at
+    /// error and train end, the one that the run was in last.
     pub epoch: u64,
     /// Zero-based batch of the epoch, or of the evaluation or prediction; 0 for other events.
     pub batch: u64,

@@ -6,6 +6,7 @@ use crate::decision::Decision;
 use crate::error::{BoxError, CallbackError};
 use crate::event::{Event, EventKind, EventSet};
 use crate::run::Run;
+use std::path::{Path, PathBuf};
 
 /// What happens when a callback returns an error or makes an impossible request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct CallbackList<'a> {
     entries: Vec<Entry<'a>>,
     wanted: EventSet,
     messages: Vec<Message>,
+    /// The checkpoints that were asked for last, each with the index of who did.
+    asked: Vec<(PathBuf, usize)>,
 }
 
 impl<'a> CallbackList<'a> {
@@ -119,6 +122,9 @@ impl<'a> CallbackList<'a> {
         run: &mut dyn Run,
     ) -> Result<Decision, CallbackError> {
         let mut merged = Decision::CONTINUE;
+        if can_checkpoint(event.kind) {
+            self.asked.clear();
+        }
         if !self.wants(event.kind) {
             return Ok(merged);
         }
@@ -131,7 +137,10 @@ impl<'a> CallbackList<'a> {
             let mut cx = Context::new(event, run, &entry.name, &mut self.messages);
             let outcome = match entry.callback.on_event(&mut cx) {
                 Ok(decision) if decision.is_continue() => Ok(None),
-                Ok(decision) => check(&entry.name, event.kind, decision).map(Some),
+                Ok(decision) => {
+                    let scheduled = run.is_scheduled();
+                    check(&entry.name, event.kind, scheduled, decision).map(Some)
+                }
                 Err(source) => Err(CallbackError::Failed {
                     callback: entry.name.clone(),
                     event: event.kind,
@@ -139,7 +148,11 @@ impl<'a> CallbackList<'a> {
                 }),
             };
             match outcome {
-                Ok(Some(decision)) => merged.merge(decision),
+                Ok(Some(decision)) => {
+                    let paths = decision.checkpoints.iter().cloned();
+                    self.asked.extend(paths.map(|path| (path, i)));
+                    merged.merge(decision);
+                }
                 Ok(None) => {}
                 Err(error) => match self.failed(i, error) {
                     Ok(()) => {}
@@ -159,6 +172,37 @@ impl<'a> CallbackList<'a> {
             }
         }
         first_failure.map_or(Ok(merged), Err)
+    }
+
+    /// Tells that a checkpoint could not be written. It is a failure of the callback whose decision at `event`, the last
+    /// one sent of its kind, asked for it; of one that another thread [asked](crate::Requests::save) for, a message.
+    ///
+    /// # Errors
+    /// The failure, if the policy of the callback is [`FailurePolicy::Abort`].
+    pub fn checkpoint_failed(
+        &mut self,
+        event: EventKind,
+        path: &Path,
+        source: BoxError,
+    ) -> Result<(), CallbackError> {
+        if let Some(at) = self.asked.iter().position(|(asked, _)| asked == path) {
+            let (_, i) = self.asked.remove(at);
+            let error = CallbackError::Failed {
+                callback: self.entries[i].name.clone(),
+                event,
+                source,
+            };
+            self.failed(i, error)?;
+        } else {
+            let path = path.display();
+            self.messages.push(Message {
+                level: Level::Error,
+                source: "requests".to_owned(),
+                text: format!("the checkpoint {path} that was asked for is not written: {source}"),
+            });
+        }
+        self.deliver_messages();
+        Ok(())
     }
 
     /// The state of every callback that has one, for a checkpoint. One that is disabled has none.
@@ -251,8 +295,18 @@ impl<'a> CallbackList<'a> {
     }
 }
 
-/// Refuses what cannot be done at this event.
-fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, CallbackError> {
+/// Whether a checkpoint can be asked for at this event.
+fn can_checkpoint(event: EventKind) -> bool {
+    matches!(event, EventKind::TrainBatchEnd | EventKind::EpochEnd)
+}
+
+/// Refuses what cannot be done at this event, or in a run whose learning rate is `scheduled`.
+fn check(
+    name: &str,
+    event: EventKind,
+    scheduled: bool,
+    decision: Decision,
+) -> Result<Decision, CallbackError> {
     let refuse = |asked: String, expected: &'static str| {
         Err(CallbackError::Decision {
             callback: name.to_owned(),
@@ -261,9 +315,7 @@ fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, C
             expected,
         })
     };
-    use EventKind::{
-        AfterBackward, BeforeStep, EpochEnd, TrainBatchBegin, TrainBatchEnd, TrainBegin,
-    };
+    use EventKind::{AfterBackward, BeforeStep, TrainBatchBegin, TrainBatchEnd, TrainBegin};
     if decision.skip_batch && !matches!(event, TrainBatchBegin | AfterBackward | BeforeStep) {
         return refuse(
             "skip the batch".to_owned(),
@@ -271,7 +323,7 @@ fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, C
         );
     }
     if let Some(path) = decision.checkpoints.first()
-        && !matches!(event, TrainBatchEnd | EpochEnd)
+        && !can_checkpoint(event)
     {
         return refuse(
             format!("write the checkpoint {}", path.display()),
@@ -302,6 +354,10 @@ fn check(name: &str, event: EventKind, decision: Decision) -> Result<Decision, C
         }
         if !rate.is_finite() || rate < 0.0 {
             return refuse(asked(), "expected a finite number that is not negative");
+        }
+        if scheduled {
+            let expected = "expected an optimizer without a schedule of the learning rate";
+            return refuse(asked(), expected);
         }
     }
     Ok(decision)

@@ -259,6 +259,8 @@ impl Callback for ProgbarLogger {
             EventKind::TestBatchEnd if !event.nested => self.batch_end(cx)?,
             EventKind::PredictEnd => self.end(cx)?,
             EventKind::TestEnd if !event.nested => self.end(cx)?,
+            // What the program says of it begins a line.
+            EventKind::Error if std::mem::take(&mut self.painted) => self.put("\n")?,
             _ => {}
         }
         Ok(Decision::CONTINUE)

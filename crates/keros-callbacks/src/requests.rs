@@ -49,7 +49,8 @@ impl Requests {
 
     /// Asks for a checkpoint of the whole run at the end of the current batch, as
     /// [`Decision::checkpoint`] would. In an evaluation or prediction of its own, where there is
-    /// nothing to go on with, the run says so to the user instead.
+    /// nothing to go on with, the run says so to the user instead; as it does, and goes on, where the file cannot be
+    /// written.
     ///
     /// # Errors
     /// [`RunError::Over`] if the run has ended; [`RunError::Refused`].

@@ -32,6 +32,8 @@ impl<N: Network> Trainer<N> {
         };
         let mut plan = Plan::new(self.seed, source.into(), &options)?;
         let mut validation = Validation::new(validation_data, &options, Some(0..1))?;
+        self.put_weights_back()?;
+        self.trackers.give_to_trainer()?;
         let params = self.network.params();
         let values = params
             .iter()

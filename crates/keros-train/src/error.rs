@@ -1,6 +1,6 @@
 //! What can go wrong in a training.
 
-use keros_callbacks::{BoxError, CallbackError};
+use keros_callbacks::{BoxError, CallbackError, Event, EventKind};
 use keros_data::DataError;
 use keros_nn::NnError;
 use keros_tensor::TensorError;
@@ -54,6 +54,14 @@ pub enum TrainError {
         epoch: u64,
         /// Zero-based batch.
         batch: u64,
+        /// What went wrong.
+        source: Box<TrainError>,
+    },
+    /// What belongs to an epoch and to none of its batches failed.
+    #[error("epoch {}: {source}", epoch + 1)]
+    Epoch {
+        /// Zero-based epoch.
+        epoch: u64,
         /// What went wrong.
         source: Box<TrainError>,
     },
@@ -122,6 +130,41 @@ impl TrainError {
                 batch,
                 source: Box::new(self),
             },
+        }
+    }
+
+    /// The error of what was done at an event, with the epoch and batch that the event is of.
+    pub(crate) fn at(self, event: &Event) -> TrainError {
+        use EventKind::{
+            AfterBackward, BeforeStep, EpochBegin, EpochEnd, PredictBatchBegin, PredictBatchEnd,
+            TestBatchBegin, TestBatchEnd, TestBegin, TestEnd, TrainBatchBegin, TrainBatchEnd,
+        };
+        match event.kind {
+            TrainBatchBegin | AfterBackward | BeforeStep | TrainBatchEnd | TestBatchBegin
+            | TestBatchEnd | PredictBatchBegin | PredictBatchEnd => {
+                self.in_batch(event.epoch, event.batch)
+            }
+            EpochBegin | EpochEnd => self.in_epoch(event.epoch),
+            TestBegin | TestEnd if event.nested => self.in_epoch(event.epoch),
+            _ => self,
+        }
+    }
+
+    fn in_epoch(self, epoch: u64) -> TrainError {
+        match self {
+            TrainError::Batch { .. } | TrainError::Epoch { .. } => self,
+            _ => TrainError::Epoch {
+                epoch,
+                source: Box::new(self),
+            },
+        }
+    }
+
+    /// The zero-based epoch that it names.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match self {
+            TrainError::Batch { epoch, .. } | TrainError::Epoch { epoch, .. } => Some(*epoch),
+            _ => None,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::error::TrainError;
 use crate::options::{EvaluateOptions, GeneratorOptions};
+use crate::plan::rows_per_batch;
 use crate::run::{Callbacks, LogsOf, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind, Logs};
-use keros_data::{ArraySequence, Arrays, Recycling, Shuffle};
+use keros_data::{ArraySequence, Arrays, DataError, LoadedBatch, Recycling, Shuffle};
 use keros_nn::Network;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,10 @@ impl<N: Network> Trainer<N> {
         y: impl Into<Arrays>,
         options: EvaluateOptions<'_>,
     ) -> Result<Logs, TrainError> {
+        let x = x.into();
+        let batch_size = rows_per_batch(options.batch_size, x.rows(), options.steps);
         let mut sequence = ArraySequence::new(x, y)?
-            .batch_size(options.batch_size)?
+            .batch_size(batch_size)?
             .shuffle(Shuffle::No);
         if let Some(weights) = options.sample_weight {
             sequence = sequence.sample_weight(weights)?;
@@ -48,6 +51,7 @@ impl<N: Network> Trainer<N> {
     ) -> Result<Logs, TrainError> {
         let names = self.trackers.names();
         self.lone_pass(
+            DOING,
             source.into(),
             options,
             names,
@@ -56,17 +60,20 @@ impl<N: Network> Trainer<N> {
         self.logs()
     }
 
-    /// Resets the trackers and evaluates `steps` batches, or as many as there are. `fit_epoch` is the
-    /// epoch of the fit whose validation this is.
+    /// Resets the trackers and evaluates `steps` batches, or as many as there are. `validation`: the
+    /// fit whose validation this is.
     pub(crate) fn test(
         &mut self,
         pull: &mut Pull<'_>,
         steps: Option<u64>,
-        fit_epoch: Option<u64>,
+        validation: Option<OfFit>,
         callbacks: &mut Callbacks<'_>,
     ) -> Result<Tested, TrainError> {
-        let epoch = fit_epoch.unwrap_or(0);
-        let nested = fit_epoch.is_some();
+        let nested = validation.is_some();
+        let (epoch, mut first) = match validation {
+            Some(OfFit { epoch, first }) => (epoch, Some(first)),
+            None => (0, None),
+        };
         let begin = Event {
             nested,
             ..self.event(EventKind::TestBegin, epoch)
@@ -83,10 +90,12 @@ impl<N: Network> Trainer<N> {
         while steps.is_none_or(|steps| batch_index < steps)
             && (nested || stop.is_none() || batch_index == 0)
         {
-            let asked = Instant::now();
-            let next = pull.next();
-            wait += asked.elapsed();
-            let Some(loaded) = next.transpose()? else {
+            let (next, waited) = match first.take() {
+                Some((first, waited)) => (Some(first), waited),
+                None => timed(pull)?,
+            };
+            wait += waited;
+            let Some(loaded) = next else {
                 break;
             };
             at_end = loaded.ends_epoch();
@@ -117,7 +126,7 @@ impl<N: Network> Trainer<N> {
         }
         if batch_index == 0 {
             let expected = "at least one batch";
-            return Err(TrainError::argument("evaluating", "data", expected, "none"));
+            return Err(TrainError::argument(DOING, "data", expected, "none"));
         }
         if stop.is_none() {
             callbacks.warn_of_missing("evaluation", batch_index, steps);
@@ -133,6 +142,23 @@ impl<N: Network> Trainer<N> {
             at_end,
         })
     }
+}
+
+const DOING: &str = "evaluating";
+
+/// The fit of a validation.
+pub(crate) struct OfFit {
+    pub(crate) epoch: u64,
+    /// The first batch, and how long it was waited for.
+    pub(crate) first: (LoadedBatch, Duration),
+}
+
+/// The next batch, and how long it was waited for.
+pub(crate) fn timed(pull: &mut Pull<'_>) -> Result<(Option<LoadedBatch>, Duration), DataError> {
+    let asked = Instant::now();
+    let next = pull.next();
+    let waited = asked.elapsed();
+    Ok((next.transpose()?, waited))
 }
 
 /// How an evaluation went; the numbers are in the trackers.

@@ -4,7 +4,7 @@ use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
 use crate::moments::Control;
 use crate::options::{FitGeneratorOptions, FitOptions};
-use crate::plan::{Plan, Validation};
+use crate::plan::{Plan, Validation, rows_per_batch};
 use crate::run::Callbacks;
 use crate::source::{Pull, Source, ValidationData, shorter};
 use crate::trainer::Trainer;
@@ -73,13 +73,7 @@ impl<N: Network> Trainer<N> {
                 sequence = sequence.sample_weight(weights)?;
             }
         }
-        let batch_size = match (options.batch_size, options.steps_per_epoch) {
-            (Some(rows), _) => rows,
-            (None, Some(steps)) if steps > 0 => {
-                usize::try_from(steps).map_or(1, |steps| x.rows().div_ceil(steps))
-            }
-            (None, _) => 32,
-        };
+        let batch_size = rows_per_batch(options.batch_size, x.rows(), options.steps_per_epoch);
         let sequence = sequence
             .batch_size(batch_size)?
             .shuffle(options.shuffle)
@@ -93,7 +87,7 @@ impl<N: Network> Trainer<N> {
                 callbacks: options.callbacks,
                 validation_data,
                 validation_steps: options.validation_steps,
-                validation_batch_size: options.validation_batch_size.unwrap_or(batch_size),
+                validation_batch_size: options.validation_batch_size.or(options.batch_size),
                 validation_freq: options.validation_freq,
                 class_weight: options.class_weight,
                 workers: 0,
@@ -135,6 +129,8 @@ impl<N: Network> Trainer<N> {
         let epochs = options.initial_epoch..options.epochs;
         let data = options.validation_data.take();
         let mut validation = Validation::new(data, &options, Some(epochs))?;
+        self.put_weights_back()?;
+        self.trackers.give_to_trainer()?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,
@@ -151,7 +147,8 @@ impl<N: Network> Trainer<N> {
         let mut control = Control::new(self, &callbacks.info, options.class_weight);
         control.changing = plan.feed.is_changing();
         let result = self.epochs(&mut plan, validation.as_mut(), &mut callbacks, &mut control);
-        self.tell_error(&mut callbacks, result)?;
+        let epoch = control.epoch(&callbacks.info);
+        self.tell_error(&mut callbacks, epoch, result)?;
         Ok(callbacks.history)
     }
 

@@ -28,7 +28,8 @@
 //! ends. They are the same numbers in the same order as with a wait after each step.
 //!
 //! **Failure.** An error in the data, the network or a callback ends the call with an error that names
-//! epoch and batch; train end is then not sent. The weights stay as the last finished step left them.
+//! epoch and batch, if it is of one; train end is then not sent. The weights stay as the last finished
+//! step left them.
 
 mod checkpoint;
 mod class_weight;

@@ -4,10 +4,11 @@
 use crate::checkpoint::{Identity, Position};
 use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
+use crate::evaluate::{OfFit, timed};
 use crate::plan::Validation;
 use crate::run::{Callbacks, LogsOf, Telling};
 use crate::trainer::Trainer;
-use keros_callbacks::{Decision, Event, EventKind, RunInfo};
+use keros_callbacks::{CallbackError, Decision, Event, EventKind, RunInfo};
 use keros_data::Batch;
 use keros_nn::Network;
 use std::path::{Path, PathBuf};
@@ -66,9 +67,11 @@ impl<N: Network> Trainer<N> {
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
-        self.optimizer.finalize(self.network.params())?;
         let last = control.position.epoch.saturating_sub(1);
         let last = last.max(control.identity.initial_epoch);
+        // Of what fails from here on.
+        control.position.epoch = last;
+        self.optimizer.finalize(self.network.params())?;
         let end = self.event(EventKind::TrainEnd, last);
         let telling = Telling::of(LogsOf::Ready, Duration::ZERO);
         let decision = self.tell(callbacks, &end, telling)?;
@@ -156,7 +159,8 @@ impl<N: Network> Trainer<N> {
         self.checkpoint(checkpoints, &end, logs_of, callbacks, control)
     }
 
-    /// A full evaluation; its results are added to the logs, and stay in the trackers.
+    /// A full evaluation; its results are added to the logs, and stay in the trackers. A generator that has
+    /// ended is told, and adds nothing.
     pub(crate) fn validate(
         &mut self,
         validation: &mut Validation,
@@ -167,9 +171,21 @@ impl<N: Network> Trainer<N> {
         let mut pull = validation.feed.start_once(steps)?;
         callbacks.queue = pull.meter();
         let epoch = control.position.epoch;
+        let (Some(first), waited) = timed(&mut pull)? else {
+            callbacks.warn(format!(
+                "epoch {} is not validated: validation_data has no batches left (a generator goes on where it \
+                 stopped)",
+                epoch + 1
+            ));
+            return Ok(());
+        };
+        let of_fit = OfFit {
+            epoch,
+            first: (first, waited),
+        };
         // Its events have logs of their own.
         let logs = std::mem::take(&mut callbacks.logs);
-        let tested = self.test(&mut pull, steps, Some(epoch), callbacks);
+        let tested = self.test(&mut pull, steps, Some(of_fit), callbacks);
         callbacks.logs = logs;
         let tested = tested?;
         self.trackers.write("val_", &mut callbacks.logs)?;
@@ -188,16 +204,26 @@ impl<N: Network> Trainer<N> {
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
+        let of_event = |error: CallbackError| TrainError::from(error).at(event);
         for path in paths {
+            // An error of a step is not one of whoever asked for the checkpoint.
+            self.trackers.settle()?;
             let logs = callbacks.logs.iter();
             let logs = logs.map(|(key, value)| (key.to_owned(), value.clone()));
-            self.write_checkpoint(
+            let written = self.write_checkpoint(
                 &path,
                 &control.identity,
                 control.position.clone(),
                 logs.collect(),
-                callbacks.states()?,
-            )?;
+                callbacks.states().map_err(of_event)?,
+            );
+            if let Err(error) = written {
+                let failed = callbacks
+                    .list
+                    .checkpoint_failed(event.kind, &path, error.into());
+                failed.map_err(of_event)?;
+                continue;
+            }
             let saved = Event {
                 kind: EventKind::CheckpointSaved,
                 ..event.clone()
@@ -207,7 +233,9 @@ impl<N: Network> Trainer<N> {
                 detail: Some(&text),
                 ..Telling::of(logs_of, control.wait)
             };
-            let decision = self.tell(callbacks, &saved, telling)?;
+            let decision = self
+                .tell(callbacks, &saved, telling)
+                .map_err(|error| error.at(event))?;
             control.take(decision, self)?;
         }
         Ok(())
@@ -286,6 +314,12 @@ impl Control {
             wait: Duration::ZERO,
             changing: false,
         }
+    }
+
+    /// The zero-based epoch that the run is in, or was in last.
+    pub(crate) fn epoch(&self, info: &RunInfo) -> u64 {
+        let last = info.epochs.saturating_sub(1).max(info.initial_epoch);
+        self.position.epoch.min(last)
     }
 
     fn stop(&mut self, reason: Option<String>) {

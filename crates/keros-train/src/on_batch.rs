@@ -33,8 +33,12 @@ impl<N: Network> Trainer<N> {
         options: &TrainOnBatchOptions,
     ) -> Result<Logs, TrainError> {
         batch.check()?;
+        self.put_weights_back()?;
         if options.reset_metrics {
+            self.trackers.give_to_trainer()?;
             self.trackers.reset();
+        } else {
+            self.trackers.give_to_step()?;
         }
         self.train_step(batch, options.class_weight.as_ref())?;
         self.logs()
@@ -58,6 +62,8 @@ impl<N: Network> Trainer<N> {
         options: &TestOnBatchOptions,
     ) -> Result<Logs, TrainError> {
         batch.check()?;
+        self.put_weights_back()?;
+        self.trackers.give_to_trainer()?;
         if options.reset_metrics {
             self.trackers.reset();
         }
@@ -75,6 +81,7 @@ impl<N: Network> Trainer<N> {
     ) -> Result<Vec<Array>, TrainError> {
         let batch = Batch::inputs_only(inputs);
         batch.check()?;
+        self.put_weights_back()?;
         let mut outputs = Outputs::default();
         outputs.extend(&self.predict_step(&batch)?.wait()?)?;
         outputs.into_arrays()

@@ -40,7 +40,8 @@ pub struct FitOptions<'a> {
     pub steps_per_epoch: Option<u64>,
     /// Batches per validation; if there are fewer, these, with a warning. Default: all.
     pub validation_steps: Option<u64>,
-    /// Rows per batch of validation arrays. Default: `batch_size`.
+    /// Rows per batch of validation arrays. Default: `batch_size`; without one, the rows divided by
+    /// `validation_steps` and rounded up where that is given, else 32.
     pub validation_batch_size: Option<usize>,
     /// After which epochs to validate. Default: after each.
     pub validation_freq: ValidationFreq,
@@ -116,7 +117,8 @@ pub struct TrainOnBatchOptions {
     /// multiplied.
     pub class_weight: Option<ClassWeight>,
     /// Whether the numbers returned are those of this batch alone; else they are running means since
-    /// the last call that began anew. Default true.
+    /// the last call that began anew or, between begin and end of a batch of [`LoopEvents`](crate::LoopEvents), those
+    /// of the loop's epoch. Default true.
     pub reset_metrics: bool,
 }
 
@@ -132,7 +134,8 @@ impl Default for TrainOnBatchOptions {
 /// Arguments of [`Trainer::test_on_batch_with`](crate::Trainer::test_on_batch_with).
 #[derive(Clone, Debug)]
 pub struct TestOnBatchOptions {
-    /// As in [`TrainOnBatchOptions::reset_metrics`]. Default true.
+    /// Whether the numbers returned are those of this batch alone; else they are running means since
+    /// the last call that began anew. Default true.
     pub reset_metrics: bool,
 }
 
@@ -160,8 +163,9 @@ pub struct FitGeneratorOptions<'a> {
     /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
     /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
-    /// Rows per batch of validation arrays. Default 32.
-    pub validation_batch_size: usize,
+    /// Rows per batch of validation arrays. Default: 32, or the rows divided by `validation_steps` and
+    /// rounded up where that is given.
+    pub validation_batch_size: Option<usize>,
     /// After which epochs to validate. Default: after each.
     pub validation_freq: ValidationFreq,
     /// Weights of the samples in the training loss by their class; they never apply to validation.
@@ -174,7 +178,8 @@ pub struct FitGeneratorOptions<'a> {
     pub workers: usize,
     /// Whether the workers are processes, so that a decoder that crashes does not end the run. The
     /// batches are those of threads. For sequences only, and the program has to serve as a worker:
-    /// see [`worker`](keros_data::worker). Default false.
+    /// see [`worker`](keros_data::worker). A generator to validate on is read by a thread all the same.
+    /// Default false.
     pub use_multiprocessing: bool,
     /// Bytes that finished batches may hold while they wait, at most; see
     /// [`LoaderOptions::max_queue_bytes`](keros_data::LoaderOptions::max_queue_bytes). Default: no
@@ -201,7 +206,7 @@ impl Default for FitGeneratorOptions<'_> {
             callbacks: CallbackList::new(),
             validation_data: None,
             validation_steps: None,
-            validation_batch_size: 32,
+            validation_batch_size: None,
             validation_freq: ValidationFreq::default(),
             class_weight: None,
             max_queue_size: 10,
@@ -218,8 +223,9 @@ impl Default for FitGeneratorOptions<'_> {
 
 /// Arguments of [`Trainer::evaluate`](crate::Trainer::evaluate).
 pub struct EvaluateOptions<'a> {
-    /// Rows per batch. Default 32.
-    pub batch_size: usize,
+    /// Rows per batch; the last one may be smaller. Default: 32, or the rows divided by `steps` and
+    /// rounded up where that is given.
+    pub batch_size: Option<usize>,
     /// What is shown. Default: a bar on a terminal, a line elsewhere.
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
@@ -234,7 +240,7 @@ pub struct EvaluateOptions<'a> {
 impl Default for EvaluateOptions<'_> {
     fn default() -> Self {
         EvaluateOptions {
-            batch_size: 32,
+            batch_size: None,
             verbose: Verbose::Auto,
             callbacks: CallbackList::new(),
             steps: None,
@@ -245,8 +251,9 @@ impl Default for EvaluateOptions<'_> {
 
 /// Arguments of [`Trainer::predict`](crate::Trainer::predict).
 pub struct PredictOptions<'a> {
-    /// Rows per batch. Default 32.
-    pub batch_size: usize,
+    /// Rows per batch; the last one may be smaller. Default: 32, or the rows divided by `steps` and
+    /// rounded up where that is given.
+    pub batch_size: Option<usize>,
     /// What is shown. Default: a bar on a terminal, a line elsewhere.
     pub verbose: Verbose,
     /// Callbacks in the order in which they run.
@@ -258,7 +265,7 @@ pub struct PredictOptions<'a> {
 impl Default for PredictOptions<'_> {
     fn default() -> Self {
         PredictOptions {
-            batch_size: 32,
+            batch_size: None,
             verbose: Verbose::Auto,
             callbacks: CallbackList::new(),
             steps: None,
@@ -352,8 +359,9 @@ pub struct LoopOptions<'a> {
     /// Batches per validation; needed for a generator. If there are fewer, these, with a warning.
     /// Default: all of a sequence.
     pub validation_steps: Option<u64>,
-    /// Rows per batch of validation arrays. Default 32.
-    pub validation_batch_size: usize,
+    /// Rows per batch of validation arrays. Default: 32, or the rows divided by `validation_steps` and
+    /// rounded up where that is given.
+    pub validation_batch_size: Option<usize>,
     /// Threads that prepare the batches of a validation source; 0 prepares them on the training
     /// thread. A generator is read ahead by them, also after the last validation. Default 1.
     pub workers: usize,
@@ -370,7 +378,7 @@ impl Default for LoopOptions<'_> {
             class_weight: None,
             validation_data: None,
             validation_steps: None,
-            validation_batch_size: 32,
+            validation_batch_size: None,
             workers: 1,
         }
     }

@@ -5,18 +5,21 @@ use crate::moments::Control;
 use crate::options::{FitGeneratorOptions, LoopOptions};
 use crate::plan::{Validation, not_zero};
 use crate::run::{Callbacks, LogsOf};
+use crate::trackers::Means;
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, History, Logs, ProgbarLogger, RunInfo};
 use keros_data::Batch;
 use keros_nn::Network;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The events of a training loop of your own: callbacks are told what `fit` tells them, and what
 /// they decide is done as `fit` does it. [`Trainer::on_train_begin`] makes it.
 ///
 /// It borrows no trainer: give the one that it began with to each event, and use it as you like in
-/// between.
+/// between. The means of the epoch are the loop's own, which no `evaluate` or `train_on_batch` of the
+/// trainer's changes.
 ///
 /// ```
 /// use keros_data::{Array, ArraySequence, Sequence};
@@ -51,7 +54,8 @@ use std::time::Duration;
 /// and its end; train end. A step of your own takes the place of
 /// [`train_on_batch`](Self::train_on_batch) between
 /// [`on_train_batch_begin`](Self::on_train_batch_begin) and
-/// [`on_train_batch_end`](Self::on_train_batch_end).
+/// [`on_train_batch_end`](Self::on_train_batch_end). There, [`Trainer::train_on_batch_with`] without
+/// `reset_metrics` goes on with the means of the epoch.
 ///
 /// **Decisions.** Learning rates are set, checkpoints written and resumed, batches skipped before
 /// the method returns. Stops reach you through [`next_batch`](Self::next_batch) and
@@ -73,7 +77,12 @@ pub struct LoopEvents<'c> {
     control: Control,
     validation: Option<Validation>,
     moment: Moment,
-    trainer: usize,
+    /// Its part of the numbers in the trackers.
+    means: Means,
+    /// Whether they have changed since they were written to the logs.
+    unwritten: bool,
+    /// [`Trainer::loops`] of the trainer that it began with, which tells it from others.
+    trainer: Rc<()>,
 }
 
 /// Where a loop is.
@@ -101,13 +110,6 @@ impl Moment {
     }
 }
 
-/// What tells one trainer from another: its optimizer stays in its place when the trainer is moved.
-fn identity<N>(trainer: &Trainer<N>) -> usize {
-    std::ptr::from_ref(trainer.optimizer.as_ref())
-        .cast::<()>()
-        .addr()
-}
-
 impl<N: Network> Trainer<N> {
     /// Begins a training loop of your own whose callbacks are told as `fit` tells them; see
     /// [`LoopEvents`].
@@ -119,7 +121,7 @@ impl<N: Network> Trainer<N> {
         &mut self,
         options: LoopOptions<'c>,
     ) -> Result<LoopEvents<'c>, TrainError> {
-        not_zero("steps_per_epoch", options.steps_per_epoch)?;
+        not_zero("fit", "steps_per_epoch", options.steps_per_epoch)?;
         self.check_class_weight(options.class_weight.as_ref())?;
         let of_validation = FitGeneratorOptions {
             validation_steps: options.validation_steps,
@@ -128,6 +130,7 @@ impl<N: Network> Trainer<N> {
             ..FitGeneratorOptions::default()
         };
         let validation = Validation::new(options.validation_data, &of_validation, None)?;
+        self.put_weights_back()?;
         let info = RunInfo {
             epochs: options.epochs,
             initial_epoch: options.initial_epoch,
@@ -147,7 +150,9 @@ impl<N: Network> Trainer<N> {
             control,
             validation,
             moment: Moment::Begun,
-            trainer: identity(self),
+            means: Means::default(),
+            unwritten: false,
+            trainer: Rc::clone(&self.loops),
         };
         events.send(self, LoopEvents::begin)?;
         Ok(events)
@@ -175,7 +180,7 @@ impl LoopEvents<'_> {
     /// Begins the next epoch and returns its zero-based index; `None`, and no event, if the last
     /// epoch is over or a callback has ended the run.
     ///
-    /// As in `fit`, the metrics of the trainer begin anew. In an epoch that goes on from a checkpoint
+    /// As in `fit`, the means of loss and metrics begin anew. In an epoch that goes on from a checkpoint
     /// they do not, and its begin is not told again.
     ///
     /// # Errors
@@ -194,6 +199,7 @@ impl LoopEvents<'_> {
             return Ok(None);
         }
         self.moment = Moment::Epoch;
+        self.unwritten = false;
         self.control.wait = Duration::ZERO;
         self.callbacks.tell_params(trainer.network.params());
         if !resumes {
@@ -240,7 +246,7 @@ impl LoopEvents<'_> {
         self.control.position.taken += 1;
         self.send(trainer, |events, trainer| {
             let trained = trainer.batch(batch, &mut events.callbacks, &mut events.control)?;
-            trainer.trackers.write("", &mut events.callbacks.logs)?;
+            events.unwritten = true;
             Ok(trained)
         })
     }
@@ -264,6 +270,7 @@ impl LoopEvents<'_> {
             trainer.begin_batch(batch, &mut events.callbacks, &mut events.control)
         })?;
         let trains = begun.is_some();
+        trainer.trackers.begin_step(trains.then_some(&self.means));
         self.moment = begun.map_or(Moment::Epoch, Moment::Batch);
         Ok(trains)
     }
@@ -290,6 +297,7 @@ impl LoopEvents<'_> {
             return Ok(());
         };
         self.callbacks.logs = logs;
+        self.unwritten = false;
         self.send(trainer, |events, trainer| {
             let (callbacks, control) = (&mut events.callbacks, &mut events.control);
             trainer.end_batch(begin, batch, LogsOf::Ready, callbacks, control)
@@ -315,27 +323,48 @@ impl LoopEvents<'_> {
             ));
         }
         self.send(trainer, |events, trainer| {
+            events.write_logs(trainer)?;
             let Some(validation) = &mut events.validation else {
                 return Ok(());
             };
-            let means = trainer.trackers.state()?;
+            trainer.trackers.give_to(&Means::default())?;
             trainer.validate(validation, &mut events.callbacks, &mut events.control)?;
             events.callbacks.queue = None;
-            trainer.trackers.load_state(&means)
+            Ok(())
         })
     }
 
     /// The logs of the epoch so far: those of its last batch, then what [`validate`](Self::validate)
-    /// and callbacks have added.
-    #[must_use]
-    pub fn logs(&self) -> &Logs {
-        &self.callbacks.logs
+    /// and callbacks have added. They are computed when they are asked for, which on a GPU waits for
+    /// the batches until then.
+    ///
+    /// # Errors
+    /// Another trainer than the one that the loop began with, or a batch that turns out to have failed.
+    pub fn logs<N: Network>(&mut self, trainer: &mut Trainer<N>) -> Result<&Logs, TrainError> {
+        self.logs_mut(trainer).map(|logs| &*logs)
     }
 
-    /// The logs of the epoch, to add to before [`on_epoch_end`](Self::on_epoch_end) tells them. The
+    /// The [`logs`](Self::logs), to add to before [`on_epoch_end`](Self::on_epoch_end) tells them. The
     /// next batch begins them anew.
-    pub fn logs_mut(&mut self) -> &mut Logs {
-        &mut self.callbacks.logs
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub fn logs_mut<N: Network>(
+        &mut self,
+        trainer: &mut Trainer<N>,
+    ) -> Result<&mut Logs, TrainError> {
+        self.check_trainer(trainer)?;
+        if self.unwritten {
+            self.send(trainer, Self::write_logs)?;
+        }
+        Ok(&mut self.callbacks.logs)
+    }
+
+    fn write_logs<N: Network>(&mut self, trainer: &mut Trainer<N>) -> Result<(), TrainError> {
+        if std::mem::take(&mut self.unwritten) {
+            trainer.trackers.write("", &mut self.callbacks.logs)?;
+        }
+        Ok(())
     }
 
     /// Ends the epoch, with the [`logs`](Self::logs) as they are.
@@ -346,6 +375,7 @@ impl LoopEvents<'_> {
         self.check_in_epoch(trainer, "epoch_end")?;
         self.moment = Moment::BetweenEpochs;
         self.send(trainer, |events, trainer| {
+            events.write_logs(trainer)?;
             trainer.end_epoch(&mut events.callbacks, &mut events.control)
         })
     }
@@ -388,7 +418,8 @@ impl LoopEvents<'_> {
     ) -> Result<(), TrainError> {
         self.check_trainer(trainer)?;
         if !matches!(self.moment, Moment::Failed) {
-            trainer.tell_failure(&mut self.callbacks, &error.to_string());
+            let epoch = self.control.epoch(&self.callbacks.info);
+            trainer.tell_failure(&mut self.callbacks, epoch, &error.to_string());
         }
         Ok(())
     }
@@ -399,15 +430,19 @@ impl LoopEvents<'_> {
         trainer: &mut Trainer<N>,
         event: impl FnOnce(&mut Self, &mut Trainer<N>) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
-        let result = event(self, trainer);
+        trainer.trackers.begin_step(None);
+        let mine = trainer.trackers.give_to(&self.means);
+        let result = mine.and_then(|()| event(self, trainer));
         if result.is_err() {
             self.moment = Moment::Failed;
+            self.unwritten = false;
         }
-        trainer.tell_error(&mut self.callbacks, result)
+        let epoch = self.control.epoch(&self.callbacks.info);
+        trainer.tell_error(&mut self.callbacks, epoch, result)
     }
 
     fn check_trainer<N>(&self, trainer: &Trainer<N>) -> Result<(), TrainError> {
-        if identity(trainer) == self.trainer {
+        if Rc::ptr_eq(&trainer.loops, &self.trainer) {
             return Ok(());
         }
         let expected = "the one that the loop began with";

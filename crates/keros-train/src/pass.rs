@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::GeneratorOptions;
+use crate::plan::not_zero;
 use crate::run::Callbacks;
 use crate::source::{Feed, Pull, Source, shorter};
 use crate::trainer::Trainer;
@@ -9,11 +10,12 @@ use keros_callbacks::{ProgbarLogger, RunInfo};
 use keros_nn::Network;
 
 impl<N: Network> Trainer<N> {
-    /// One pass over a source, in order, with its callbacks, which are told if it fails. `metrics`: the names that
-    /// they will find in the logs; `pass` is told how many batches are asked for, if that is known; there may be
-    /// fewer.
+    /// One pass over a source, in order, with its callbacks, which are told if it fails. `doing`: what it is, in
+    /// errors; `metrics`: the names that callbacks will find in the logs; `pass` is told how many batches are asked
+    /// for, if that is known; there may be fewer.
     pub(crate) fn lone_pass<'c, T>(
         &mut self,
+        doing: &'static str,
         source: Source,
         options: GeneratorOptions<'c>,
         metrics: Vec<String>,
@@ -24,6 +26,7 @@ impl<N: Network> Trainer<N> {
             &mut Callbacks<'c>,
         ) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
+        not_zero(doing, "steps", options.steps)?;
         let mut feed = Feed::new(source, options.loader(), options.steps)?;
         let steps = options.steps.or(feed.len());
         let info = RunInfo {
@@ -34,6 +37,8 @@ impl<N: Network> Trainer<N> {
             validation: false,
         };
         let mut pull = feed.start_once(steps)?;
+        self.put_weights_back()?;
+        self.trackers.give_to_trainer()?;
         let mut list = options.callbacks;
         if let Some(progress) = ProgbarLogger::new(options.verbose) {
             list.push(progress);
@@ -44,7 +49,7 @@ impl<N: Network> Trainer<N> {
         self.loader = Some(pull.stats());
         let result = pass(self, &mut pull, steps, &mut callbacks);
         self.tell_of_broken_files(&mut callbacks);
-        self.tell_error(&mut callbacks, result)
+        self.tell_error(&mut callbacks, 0, result)
     }
 
     /// Warns of samples that the data have left out or replaced because of their files.

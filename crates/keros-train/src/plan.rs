@@ -23,8 +23,8 @@ impl Plan {
         source: Source,
         options: &FitGeneratorOptions<'_>,
     ) -> Result<Plan, TrainError> {
-        not_zero("steps_per_epoch", options.steps_per_epoch)?;
-        not_zero("limit_batches", options.limit_batches)?;
+        not_zero("fit", "steps_per_epoch", options.steps_per_epoch)?;
+        not_zero("fit", "limit_batches", options.limit_batches)?;
         let epochs = options.epochs.saturating_sub(options.initial_epoch);
         let loader = LoaderOptions {
             shuffle: options.shuffle,
@@ -72,12 +72,27 @@ impl Plan {
     }
 }
 
-pub(crate) fn not_zero(argument: &'static str, batches: Option<u64>) -> Result<(), TrainError> {
+pub(crate) fn not_zero(
+    doing: &'static str,
+    argument: &'static str,
+    batches: Option<u64>,
+) -> Result<(), TrainError> {
     if batches == Some(0) {
         let expected = "at least 1, or none for all batches";
-        return Err(TrainError::argument("fit", argument, expected, 0));
+        return Err(TrainError::argument(doing, argument, expected, 0));
     }
     Ok(())
+}
+
+/// Rows of each batch of arrays: those asked for, else as many as make `steps` batches of all rows, else 32.
+pub(crate) fn rows_per_batch(batch_size: Option<usize>, rows: usize, steps: Option<u64>) -> usize {
+    match (batch_size, steps) {
+        (Some(rows), _) => rows,
+        (None, Some(steps)) if steps > 0 => {
+            usize::try_from(steps).map_or(1, |steps| rows.div_ceil(steps))
+        }
+        (None, _) => 32,
+    }
 }
 
 /// The data of the validations, and when they are due.
@@ -103,7 +118,7 @@ impl Validation {
             let expected = "a number of epochs of at least 1";
             return Err(TrainError::argument("fit", "validation_freq", expected, 0));
         }
-        not_zero("validation_steps", options.validation_steps)?;
+        not_zero("fit", "validation_steps", options.validation_steps)?;
         let Some(data) = data else {
             return Ok(None);
         };
@@ -113,8 +128,13 @@ impl Validation {
                 y,
                 sample_weight,
             } => {
+                let batch_size = rows_per_batch(
+                    options.validation_batch_size,
+                    x.rows(),
+                    options.validation_steps,
+                );
                 let mut sequence = ArraySequence::new(x, y)?
-                    .batch_size(options.validation_batch_size)?
+                    .batch_size(batch_size)?
                     .shuffle(Shuffle::No);
                 if let Some(weights) = sample_weight {
                     sequence = sequence.sample_weight(weights)?;
@@ -124,18 +144,41 @@ impl Validation {
             ValidationData::Source(source) => (source, options.workers),
         };
         let steps = shorter(options.validation_steps, options.limit_batches);
-        if let (Source::Generator(_), None) = (&source, steps) {
-            let expected = "a number, because validation_data is a generator";
-            return Err(TrainError::argument(
-                "fit",
-                "validation_steps",
-                expected,
-                "none",
-            ));
-        }
         let loader = LoaderOptions {
             workers,
             ..options.loader()
+        };
+        let loader = match &source {
+            Source::Generator(_) if steps.is_none() => {
+                let expected = "a number, because validation_data is a generator";
+                return Err(TrainError::argument(
+                    "fit",
+                    "validation_steps",
+                    expected,
+                    "none",
+                ));
+            }
+            // It is read by a thread here even where processes prepare the training data.
+            Source::Generator(_) => LoaderOptions {
+                use_multiprocessing: false,
+                ..loader
+            },
+            // What would be found out after an epoch.
+            Source::Sequence(sequence) if sequence.is_empty() => {
+                let expected = "at least one batch";
+                return Err(TrainError::argument(
+                    "fit",
+                    "validation_data",
+                    expected,
+                    "none",
+                ));
+            }
+            Source::Sequence(sequence) => {
+                if loader.use_multiprocessing && loader.workers > 0 {
+                    sequence.recipe()?;
+                }
+                loader
+            }
         };
         let limit = steps
             .zip(epochs)

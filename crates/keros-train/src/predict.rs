@@ -2,6 +2,7 @@
 
 use crate::error::TrainError;
 use crate::options::{GeneratorOptions, PredictOptions};
+use crate::plan::rows_per_batch;
 use crate::run::{Callbacks, Telling};
 use crate::source::{Pull, Source};
 use crate::trainer::Trainer;
@@ -24,7 +25,9 @@ impl<N: Network> Trainer<N> {
         x: impl Into<Arrays>,
         options: PredictOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let sequence = ArraySequence::inputs_only(x)?.batch_size(options.batch_size)?;
+        let x = x.into();
+        let batch_size = rows_per_batch(options.batch_size, x.rows(), options.steps);
+        let sequence = ArraySequence::inputs_only(x)?.batch_size(batch_size)?;
         let generator = GeneratorOptions {
             steps: options.steps,
             callbacks: options.callbacks,
@@ -45,7 +48,8 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: GeneratorOptions<'_>,
     ) -> Result<Vec<Array>, TrainError> {
-        let outputs = self.lone_pass(source.into(), options, Vec::new(), Self::predict_all)?;
+        let outputs =
+            self.lone_pass(DOING, source.into(), options, Vec::new(), Self::predict_all)?;
         outputs.into_arrays()
     }
 
@@ -104,7 +108,7 @@ impl<N: Network> Trainer<N> {
         }
         if batch_index == 0 {
             let expected = "at least one batch";
-            return Err(TrainError::argument("predicting", "data", expected, "none"));
+            return Err(TrainError::argument(DOING, "data", expected, "none"));
         }
         if stop.is_none() {
             callbacks.warn_of_missing("prediction", batch_index, steps);
@@ -117,6 +121,8 @@ impl<N: Network> Trainer<N> {
         Ok(outputs)
     }
 }
+
+const DOING: &str = "predicting";
 
 /// Batches whose outputs may be on their way from the device.
 const MOST_PENDING: usize = 4;

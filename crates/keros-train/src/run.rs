@@ -220,7 +220,7 @@ impl<N: Network> Trainer<N> {
             // Whatever the callback that read the logs makes of it: the error is the step's.
             match seen.failed {
                 Some(error) => return Err(error),
-                None => decision?,
+                None => decision.map_err(|error| TrainError::from(error).at(event))?,
             }
         } else {
             Decision::CONTINUE
@@ -236,22 +236,24 @@ impl<N: Network> Trainer<N> {
         Ok(decision)
     }
 
-    /// Tells the callbacks of an error that ends the run. What they do about it cannot fail the run
-    /// a second time.
+    /// Tells the callbacks of an error that ends the run, of `epoch` unless it names another. What
+    /// they do about it cannot fail the run a second time.
     pub(crate) fn tell_error<T>(
         &mut self,
         callbacks: &mut Callbacks<'_>,
+        epoch: u64,
         result: Result<T, TrainError>,
     ) -> Result<T, TrainError> {
         if let Err(error) = &result {
-            self.tell_failure(callbacks, &error.to_string());
+            let epoch = error.epoch().unwrap_or(epoch);
+            self.tell_failure(callbacks, epoch, &error.to_string());
         }
         result
     }
 
     /// The same of an error that is not this crate's.
-    pub(crate) fn tell_failure(&mut self, callbacks: &mut Callbacks<'_>, error: &str) {
-        let event = self.event(EventKind::Error, 0);
+    pub(crate) fn tell_failure(&mut self, callbacks: &mut Callbacks<'_>, epoch: u64, error: &str) {
+        let event = self.event(EventKind::Error, epoch);
         let telling = Telling {
             detail: Some(error),
             ..Telling::nothing(Duration::ZERO)

@@ -4,6 +4,8 @@ use crate::error::TrainError;
 use crate::settle::Pending;
 use keros_callbacks::Logs;
 use keros_nn::{Metric, WeightedMean};
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 /// A running value of each number that is logged.
 pub(crate) struct Trackers {
@@ -12,6 +14,30 @@ pub(crate) struct Trackers {
     pub(crate) outputs: Vec<OutputTrackers>,
     /// Steps whose values are not in the numbers yet.
     pub(crate) pending: Pending,
+    pub(crate) owners: Owners,
+}
+
+/// The numbers of one owner while those of another are in the trackers. A trainer has its own, and each loop of the
+/// user's has, so that neither disturbs the other. Clones are of the same owner.
+#[derive(Clone, Default)]
+pub(crate) struct Means(Rc<RefCell<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// Empty for those that begin anew.
+    state: Vec<Vec<f64>>,
+    pending: Pending,
+}
+
+/// Whose numbers there are.
+#[derive(Default)]
+pub(crate) struct Owners {
+    /// The one whose are in the trackers.
+    current: Means,
+    /// The trainer itself.
+    trainer: Means,
+    /// A loop whose batch has begun: a step that the trainer makes for it adds to its means.
+    step_of: Weak<RefCell<Kept>>,
 }
 
 /// The numbers of one output.
@@ -30,6 +56,44 @@ pub(crate) struct TrackedMetric {
 }
 
 impl Trackers {
+    /// Brings the numbers of this owner back and puts away those of the one before, at no wait for the device.
+    pub(crate) fn give_to(&mut self, owner: &Means) -> Result<(), TrainError> {
+        if Rc::ptr_eq(&self.owners.current.0, &owner.0) {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.owners.current, owner.clone());
+        *before.0.borrow_mut() = Kept {
+            state: self.numbers(),
+            pending: std::mem::take(&mut self.pending),
+        };
+        let Kept { state, pending } = owner.0.take();
+        self.reset();
+        if !state.is_empty() {
+            self.load_state(&state)?;
+        }
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// [`give_to`](Self::give_to) the trainer, for what its user calls.
+    pub(crate) fn give_to_trainer(&mut self) -> Result<(), TrainError> {
+        let trainer = self.owners.trainer.clone();
+        self.give_to(&trainer)
+    }
+
+    /// The same for a step that goes on with the means so far: inside of a batch of a loop they are the loop's.
+    pub(crate) fn give_to_step(&mut self) -> Result<(), TrainError> {
+        match self.owners.step_of.upgrade() {
+            Some(of_loop) => self.give_to(&Means(of_loop)),
+            None => self.give_to_trainer(),
+        }
+    }
+
+    /// Tells of the batch of a loop that has begun, or that none has.
+    pub(crate) fn begin_step(&mut self, of_loop: Option<&Means>) {
+        self.owners.step_of = of_loop.map_or_else(Weak::new, |means| Rc::downgrade(&means.0));
+    }
+
     pub(crate) fn reset(&mut self) {
         self.pending.clear();
         self.loss.reset();
@@ -86,14 +150,19 @@ impl Trackers {
     /// Those of [`settle`](Self::settle).
     pub(crate) fn state(&mut self) -> Result<Vec<Vec<f64>>, TrainError> {
         self.settle()?;
+        Ok(self.numbers())
+    }
+
+    /// The same without the steps on their way.
+    fn numbers(&self) -> Vec<Vec<f64>> {
         let losses = self
             .outputs
             .iter()
             .filter_map(|output| output.loss.as_ref());
-        Ok(std::iter::once(self.loss.state())
+        std::iter::once(self.loss.state())
             .chain(losses.map(|(_, loss)| loss.state()))
             .chain(self.metrics().map(|metric| metric.metric.state()))
-            .collect())
+            .collect()
     }
 
     /// Goes on from a [`state`](Self::state) of trackers with the same names.

@@ -3,7 +3,7 @@
 use crate::error::TrainError;
 use crate::messages::Messages;
 use crate::settle::Pending;
-use crate::trackers::{OutputTrackers, TrackedMetric, Trackers};
+use crate::trackers::{OutputTrackers, Owners, TrackedMetric, Trackers};
 use keros_callbacks::Message;
 use keros_data::{LoaderStats, StatsHandle};
 use keros_nn::{
@@ -26,6 +26,8 @@ pub struct Trainer<N> {
     pub(crate) loader: Option<StatsHandle>,
     /// What the last run said.
     messages: Messages,
+    /// Held by each loop of the user's own too, as long as there is one.
+    pub(crate) loops: Rc<()>,
 }
 
 /// What an output of the network is compared by.
@@ -111,6 +113,14 @@ impl<N: Network> Trainer<N> {
     pub(crate) fn new_messages(&mut self) -> Messages {
         self.messages = Messages::default();
         self.messages.clone()
+    }
+
+    /// Puts the parameters back where a loop of the user's own was left with their averages in their place.
+    pub(crate) fn put_weights_back(&mut self) -> Result<(), TrainError> {
+        if self.optimizer.has_swapped() && Rc::strong_count(&self.loops) == 1 {
+            self.optimizer.swap_averages(self.network.params())?;
+        }
+        Ok(())
     }
 
     /// The log keys, in the order of the logs: `loss`; the losses of the outputs if there are
@@ -257,7 +267,7 @@ impl<N: Network> TrainerBuilder<N> {
     /// # Errors
     /// An unknown name; no optimizer or loss; an output the network does not have; a metric of an
     /// output without a loss, or of no output where there are several; a loss weight that is not
-    /// finite; two metrics of one name; a dtype policy that the network or its device does not have.
+    /// finite, or of an output without a loss; two metrics of one name; a dtype policy that the network or its device does not have.
     pub fn compile(mut self) -> Result<Trainer<N>, TrainError> {
         let missing =
             |argument| TrainError::argument(DOING, argument, "a name or a value", "nothing");
@@ -300,6 +310,11 @@ impl<N: Network> TrainerBuilder<N> {
                 let expected = format!("a finite number for output `{name}`");
                 return Err(TrainError::argument(DOING, "loss_weight", expected, weight));
             }
+            if head.loss.is_none() {
+                let found = format!("output `{name}` without one");
+                let expected = "an output with a loss";
+                return Err(TrainError::argument(DOING, "loss_weight", expected, found));
+            }
             head.weight = weight;
         }
         let trackers = trackers(&outputs, &heads, self.metrics)?;
@@ -316,6 +331,7 @@ impl<N: Network> TrainerBuilder<N> {
             seed: self.seed,
             loader: None,
             messages: Messages::default(),
+            loops: Rc::new(()),
         })
     }
 }
@@ -343,6 +359,7 @@ fn trackers(
         loss: WeightedMean::default(),
         outputs: Vec::new(),
         pending: Pending::default(),
+        owners: Owners::default(),
     };
     for (name, head) in outputs.iter().zip(heads) {
         let own_loss = several && head.loss.is_some();

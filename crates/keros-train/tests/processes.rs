@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         a_run_with_processes_goes_on_from_its_checkpoint,
         a_batch_that_no_process_survives_ends_the_run_with_its_place,
         generators_and_sequences_without_a_recipe_are_refused,
+        a_generator_validates_where_processes_prepare_the_training_data,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -175,4 +176,49 @@ fn generators_and_sequences_without_a_recipe_are_refused() {
         error.to_string().contains("invalid use_multiprocessing"),
         "{error}"
     );
+    let error = trainer()
+        .fit_generator(Source::sequence(Plain(sequence())), options(true))
+        .unwrap_err();
+    assert!(error.to_string().contains("it has no `recipe`"), "{error}");
+
+    let mut trainer = trainer();
+    let to_validate = FitGeneratorOptions {
+        validation_data: Some(Source::sequence(Plain(sequence())).into()),
+        ..options(true)
+    };
+    let error = trainer.fit_generator(sequence(), to_validate).unwrap_err();
+    assert!(error.to_string().contains("it has no `recipe`"), "{error}");
+    assert_eq!(
+        trainer.optimizer().iterations(),
+        0,
+        "before the first epoch"
+    );
+}
+
+/// Cannot be made again in another process.
+struct Plain(Arc<ArraySequence>);
+
+impl Sequence for Plain {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+        self.0.batch(epoch, index)
+    }
+}
+
+fn a_generator_validates_where_processes_prepare_the_training_data() {
+    let validate = |use_multiprocessing| {
+        let options = FitGeneratorOptions {
+            validation_data: Some(Source::generator(endless(40, 8)).into()),
+            validation_steps: Some(3),
+            ..options(use_multiprocessing)
+        };
+        let history = trainer().fit_generator(sequence(), options).unwrap();
+        history.get("val_loss")
+    };
+    let values = validate(true);
+    assert_eq!(values.len(), 3);
+    assert_eq!(values, validate(false));
 }

@@ -22,6 +22,8 @@ use std::path::Path;
 #[derive(Clone, Debug)]
 pub struct ModelCheckpoint {
     path: PathTemplate,
+    /// Whether the file is one of numpy, which holds nothing but weights.
+    is_npz: bool,
     monitor: Monitor,
     save_best_only: bool,
     save_weights_only: bool,
@@ -52,11 +54,13 @@ impl ModelCheckpoint {
             let expected = "a file name that ends in .safetensors or .npz";
             return Err(ArgumentError::new("filepath", expected, path.display()));
         }
+        let is_npz = extension == Some("npz");
         Ok(ModelCheckpoint {
             path: PathTemplate::parse(path)?,
+            is_npz,
             monitor: Monitor::new("val_loss"),
             save_best_only: false,
-            save_weights_only: extension == Some("npz"),
+            save_weights_only: is_npz,
             save_freq: SaveFreq::Epoch,
             verbose: false,
             seen: Seen::default(),
@@ -79,7 +83,7 @@ impl ModelCheckpoint {
     }
 
     /// Whether the parameters alone are saved, without the state of the optimizer. Default false; true
-    /// for `.npz`.
+    /// for `.npz`, where false is an error at train begin.
     #[must_use]
     pub fn save_weights_only(mut self, weights_only: bool) -> ModelCheckpoint {
         self.save_weights_only = weights_only;
@@ -178,6 +182,10 @@ impl Callback for ModelCheckpoint {
     }
 
     fn on_train_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
+        if self.is_npz && !self.save_weights_only {
+            let expected = "true for a file name that ends in .npz";
+            return Err(ArgumentError::new("save_weights_only", expected, false).into());
+        }
         if self.save_best_only {
             self.monitor.resolve()?;
         }

@@ -111,18 +111,23 @@ impl Monitor {
         Ok(())
     }
 
-    /// Whether `value` is better than `reference` by more than the least difference. A value that is
+    /// Whether a [value](Self::value) is better than `reference` by more than the least difference. One that is
     /// not finite is never better; any other is better than nothing.
     pub(super) fn improves(&self, value: f64, reference: Option<f64>) -> bool {
         value.is_finite()
-            && reference.is_none_or(|reference| match self.mode {
-                Mode::Max => value - self.min_delta > reference,
-                Mode::Auto | Mode::Min => value + self.min_delta < reference,
+            && reference.is_none_or(|reference| match self.mode == Mode::Max {
+                true => value - self.min_delta > reference,
+                false => value + self.min_delta < reference,
             })
     }
 
     /// The value of this event; without one, the first time, a warning.
+    ///
+    /// # Errors
+    /// A name that does not tell which values are better, in a run that did not send train begin, at which that is
+    /// found out; logs that cannot be read.
     pub(super) fn value(&mut self, cx: &mut Context<'_>) -> Result<Option<f64>, BoxError> {
+        self.resolve()?;
         let logs = cx.logs()?;
         let value = logs.number(&self.name);
         if value.is_none() && !self.warned {

@@ -45,9 +45,15 @@ impl SwapEmaWeights {
 
 impl Callback for SwapEmaWeights {
     fn on_event(&mut self, cx: &mut Context<'_>) -> CallbackResult {
-        match cx.event().kind {
+        let event = cx.event();
+        match event.kind {
             EventKind::TrainBegin => self.swapped = false,
-            EventKind::TestBegin | EventKind::PredictBegin => self.set(true, cx)?,
+            EventKind::TestBegin if event.nested => self.set(true, cx)?,
+            EventKind::TestBegin | EventKind::PredictBegin => {
+                // A training that was left without its end is over.
+                self.swapped = false;
+                self.set(true, cx)?;
+            }
             EventKind::TestEnd | EventKind::PredictEnd => self.set(false, cx)?,
             EventKind::EpochEnd if self.swap_on_epoch => self.set(true, cx)?,
             EventKind::EpochBegin => self.set(false, cx)?,

@@ -6,6 +6,7 @@ use keros_callbacks::{
     Decision, EventKind, EventSet, FailurePolicy, LambdaCallback, Level, Message,
 };
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn callbacks_run_in_order_and_share_the_logs() {
@@ -286,4 +287,80 @@ fn impossible_decisions_are_refused_where_they_cannot_be_done() {
         let result = list.dispatch(&event(kind, 0, 0), &mut FakeRun::default());
         assert_eq!(result.is_ok(), possible, "{kind}: {decision:?}: {result:?}");
     }
+}
+
+#[test]
+fn a_learning_rate_that_follows_a_schedule_is_refused_to_who_asks_for_it() {
+    let mut listener = Listener::default();
+    let mut list = CallbackList::new();
+    let setter = LambdaCallback::new().on(EventKind::EpochBegin, |_| {
+        Ok(Decision::set_learning_rate(0.1))
+    });
+    list.push_with(setter, FailurePolicy::Log);
+    list.push(&mut listener);
+    let mut run = FakeRun {
+        scheduled: true,
+        ..FakeRun::default()
+    };
+    let decision = run.send(&mut list, EventKind::EpochBegin, 0, 0);
+    assert_eq!(decision, Decision::CONTINUE);
+    drop(list);
+    let text = "callback `LambdaCallback` asked at epoch_begin to set the learning rate to 0.1: expected an optimizer \
+                without a schedule of the learning rate";
+    assert_eq!(listener.messages[0].text, text);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_a_failure_of_who_asked_for_it() {
+    struct Asks(&'static str);
+    impl Callback for Asks {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn on_epoch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+            Ok(Decision::checkpoint(self.0))
+        }
+    }
+    let mut listener = Listener::default();
+    let mut list = CallbackList::new();
+    list.push_with(Asks("a"), FailurePolicy::Disable);
+    list.push_with(Asks("b"), FailurePolicy::Log);
+    list.push(Asks("c"));
+    list.push(&mut listener);
+    let mut run = FakeRun::default();
+    let mut end = |list: &mut CallbackList<'_>| {
+        let end = event(EventKind::EpochEnd, 0, 0);
+        list.dispatch(&end, &mut run).unwrap().checkpoints
+    };
+    assert_eq!(end(&mut list).len(), 3);
+    let mut failed = |path: &str| {
+        list.checkpoint_failed(EventKind::EpochEnd, Path::new(path), "disk full".into())
+    };
+    failed("b").unwrap();
+    failed("a").unwrap();
+    let of_c = "callback `c` failed at epoch_end: disk full";
+    assert_eq!(failed("c").unwrap_err().to_string(), of_c);
+    failed("elsewhere").unwrap();
+    assert_eq!(end(&mut list), ["b", "c"].map(PathBuf::from));
+    drop(list);
+    let said: Vec<(String, String)> = listener
+        .messages
+        .into_iter()
+        .map(|message| (message.source, message.text))
+        .collect();
+    let failed = |name: &str, outcome: &str| {
+        let text = format!("callback `{name}` failed at epoch_end: disk full{outcome}");
+        (name.to_owned(), text)
+    };
+    assert_eq!(
+        said,
+        [
+            failed("b", ""),
+            failed("a", "; it is disabled for the rest of the run"),
+            (
+                "requests".to_owned(),
+                "the checkpoint elsewhere that was asked for is not written: disk full".to_owned()
+            ),
+        ]
+    );
 }

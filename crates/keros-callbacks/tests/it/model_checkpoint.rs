@@ -1,6 +1,6 @@
 //! What is saved, and when.
 
-use crate::support::FakeRun;
+use crate::support::{FakeRun, event};
 use keros_callbacks::{CallbackList, EventKind, FailurePolicy, Logs, ModelCheckpoint, SaveFreq};
 
 #[test]
@@ -60,4 +60,40 @@ fn a_best_epoch_that_could_not_be_saved_is_not_the_best_so_far() {
     let saved = ["1.safetensors", "3.safetensors"];
     assert_eq!(run.saved, saved.map(|name| folder.path().join(name)));
     assert_eq!(saver.best(), Some(0.5));
+}
+
+#[test]
+fn a_file_of_numpy_for_more_than_weights_is_refused_at_train_begin() {
+    let saver = |name| ModelCheckpoint::new(name).unwrap().save_weights_only(false);
+    let begin = |name| {
+        let begin = event(EventKind::TrainBegin, 0, 0);
+        let mut list = CallbackList::new().with(saver(name));
+        list.dispatch(&begin, &mut FakeRun::default())
+    };
+    let error = begin("w.npz").unwrap_err().to_string();
+    let text =
+        "invalid save_weights_only (expected true for a file name that ends in .npz, found false)";
+    assert!(error.ends_with(text), "{error}");
+    begin("w.safetensors").unwrap();
+}
+
+#[test]
+fn which_values_are_better_is_known_without_a_train_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let saver = |monitor: &str| {
+        let saver = ModelCheckpoint::new(folder.path().join("{epoch}.safetensors")).unwrap();
+        CallbackList::new().with(saver.save_best_only(true).monitor(monitor))
+    };
+    let (mut list, mut run) = (saver("val_accuracy"), FakeRun::default());
+    for (epoch, value) in [(0, 0.5), (1, 0.75), (2, 0.25)] {
+        run.logs.set("val_accuracy", value);
+        run.send(&mut list, EventKind::EpochEnd, epoch, 0);
+    }
+    let saved = ["1.safetensors", "2.safetensors"];
+    assert_eq!(run.saved, saved.map(|name| folder.path().join(name)));
+    let end = event(EventKind::EpochEnd, 0, 0);
+    let error = saver("distance").dispatch(&end, &mut run).unwrap_err();
+    let text =
+        "invalid mode (expected min or max, because the name of the monitored log does not tell";
+    assert!(error.to_string().contains(text), "{error}");
 }

@@ -176,6 +176,24 @@ fn a_line_that_moves_makes_room_for_what_stays() {
 }
 
 #[test]
+fn a_line_that_moves_is_ended_by_an_error() {
+    let text = |painted: bool| {
+        let shared = Shared::default();
+        let progress = ProgbarLogger::bar_to(shared.clone(), || 80);
+        let (mut list, mut run) = (CallbackList::new().with(progress), FakeRun::default());
+        run.send(&mut list, EventKind::EpochBegin, 0, 0);
+        if painted {
+            run.send(&mut list, EventKind::TrainBatchEnd, 0, 0);
+        }
+        run.send(&mut list, EventKind::Error, 0, 0);
+        drop(list);
+        String::from_utf8(shared.0.lock().unwrap().clone()).unwrap()
+    };
+    assert_eq!(text(true), format!("{CLEAR}1\n"));
+    assert_eq!(text(false), "", "no empty line");
+}
+
+#[test]
 fn no_line_is_wider_than_the_terminal() {
     let moving = |width: usize, steps| {
         let text = on_terminal(width, steps);

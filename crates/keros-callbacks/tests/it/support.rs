@@ -23,6 +23,8 @@ pub(crate) struct FakeRun {
     pub(crate) detail: Option<String>,
     /// How often weights and averages were exchanged.
     pub(crate) swaps: usize,
+    /// Whether the learning rate follows a schedule.
+    pub(crate) scheduled: bool,
 }
 
 impl Default for FakeRun {
@@ -43,6 +45,7 @@ impl Default for FakeRun {
             full: false,
             detail: None,
             swaps: 0,
+            scheduled: false,
         }
     }
 }
@@ -84,6 +87,9 @@ impl Run for FakeRun {
     }
     fn save_model(&mut self, path: &Path) -> Result<(), BoxError> {
         self.save_weights(path)
+    }
+    fn is_scheduled(&self) -> bool {
+        self.scheduled
     }
     fn swap_averages(&mut self) -> Result<(), BoxError> {
         self.swaps += 1;

@@ -5,9 +5,10 @@ use keros_callbacks::{
     BackupAndRestore, Callback, CallbackList, CallbackResult, Context, Decision, EventKind,
     History, LambdaCallback, SwapEmaWeights, Verbose,
 };
+use keros_data::{ArraySequence, Batch};
 use keros_nn::Sequential;
 use keros_nn::optimizers::Sgd;
-use keros_train::{EvaluateOptions, FitOptions, TrainError, Trainer};
+use keros_train::{EvaluateOptions, FitOptions, LoopOptions, PredictOptions, TrainError, Trainer};
 use std::path::Path;
 
 fn averaging() -> Trainer<Sequential> {
@@ -41,7 +42,7 @@ fn evaluate(trainer: &mut Trainer<Sequential>) -> f64 {
     let (x, y) = problem(40);
     // In batches as in the validation: a GPU sums the products of other sizes in other orders.
     let silent = EvaluateOptions {
-        batch_size: 8,
+        batch_size: Some(8),
         verbose: Verbose::Silent,
         ..EvaluateOptions::default()
     };
@@ -79,7 +80,7 @@ fn averages_that_were_left_in_the_model_are_still_the_averages() {
         let plain = evaluate(&mut trainer);
         let (x, y) = problem(40);
         let options = EvaluateOptions {
-            batch_size: 8,
+            batch_size: Some(8),
             callbacks: CallbackList::new().with(swap()),
             verbose: Verbose::Silent,
             ..EvaluateOptions::default()
@@ -121,6 +122,81 @@ fn a_run_with_averages_in_the_model_resumes_to_the_bit() {
         let path = folder.path().join(batch.to_string());
         assert!(fit_backed_up(&path, Some(batch)).0.is_none());
         assert_eq!(fit_backed_up(&path, None), whole, "died at batch {batch}");
+    }
+}
+
+#[test]
+fn a_loop_that_is_left_with_averages_in_the_model_leaves_the_weights() {
+    let (x, y) = problem(40);
+    let batch = Batch::new(x.clone(), y.clone());
+    // An epoch of a loop, and what is in the model after it.
+    let left = |swaps: bool| {
+        let mut trainer = averaging();
+        let mut callbacks = CallbackList::new();
+        if swaps {
+            callbacks.push(SwapEmaWeights::new().swap_on_epoch(true));
+        }
+        let mut events = trainer
+            .on_train_begin(LoopOptions {
+                epochs: 3,
+                verbose: Verbose::Silent,
+                callbacks,
+                ..LoopOptions::default()
+            })
+            .unwrap();
+        events.on_epoch_begin(&mut trainer).unwrap();
+        for _ in 0..3 {
+            events.train_on_batch(&mut trainer, &batch).unwrap();
+        }
+        events.on_epoch_end(&mut trainer).unwrap();
+        let loss = evaluate(&mut trainer);
+        (trainer, loss)
+    };
+    let begin = |trainer: &mut Trainer<Sequential>| {
+        let begun = trainer.on_train_begin(LoopOptions {
+            verbose: Verbose::Silent,
+            ..LoopOptions::default()
+        });
+        drop(begun.unwrap());
+    };
+    type Then<'a> = &'a dyn Fn(&mut Trainer<Sequential>);
+    let silent = || PredictOptions {
+        verbose: Verbose::Silent,
+        ..PredictOptions::default()
+    };
+    let then: [(&str, Then<'_>); 8] = [
+        ("evaluate", &|trainer| {
+            evaluate(trainer);
+        }),
+        ("predict", &|trainer| {
+            trainer.predict(x.clone(), silent()).unwrap();
+        }),
+        ("fit", &|trainer| {
+            fit(trainer, 1, CallbackList::new()).unwrap();
+        }),
+        ("loop", &begin),
+        ("dry run", &|trainer| {
+            let data = ArraySequence::new(x.clone(), y.clone()).unwrap();
+            trainer.dry_run(data, None).unwrap();
+        }),
+        ("train_on_batch", &|trainer| {
+            trainer.train_on_batch(&batch).unwrap();
+        }),
+        ("test_on_batch", &|trainer| {
+            trainer.test_on_batch(&batch).unwrap();
+        }),
+        ("predict_on_batch", &|trainer| {
+            trainer.predict_on_batch(x.clone()).unwrap();
+        }),
+    ];
+    for (name, then) in then {
+        let (mut plain, of_weights) = left(false);
+        let (mut swapping, of_averages) = left(true);
+        assert_ne!(of_averages, of_weights, "the loop goes on");
+        assert_ne!(weights(&swapping), weights(&plain));
+        then(&mut plain);
+        then(&mut swapping);
+        assert_eq!(weights(&swapping), weights(&plain), "{name}");
     }
 }
 

@@ -105,7 +105,7 @@ fn the_numbers_are_those_of_the_cpu() {
         let mut all: Vec<_> = history.epochs().iter().map(|e| numbers(&e.logs)).collect();
         let options = EvaluateOptions {
             verbose: Verbose::Silent,
-            batch_size: 7,
+            batch_size: Some(7),
             ..EvaluateOptions::default()
         };
         all.push(numbers(
@@ -113,7 +113,7 @@ fn the_numbers_are_those_of_the_cpu() {
         ));
         let options = PredictOptions {
             verbose: Verbose::Silent,
-            batch_size: 3,
+            batch_size: Some(3),
             ..PredictOptions::default()
         };
         let predicted = trainer.predict(x.clone(), options).unwrap().remove(0);

@@ -57,6 +57,7 @@ fn evaluate_and_predict_send_their_own_events() {
     let mut trainer = trainer();
     let mut recorder = Recorder::default();
     let evaluate = EvaluateOptions {
+        batch_size: Some(32),
         callbacks: CallbackList::new().with(&mut recorder),
         verbose: Verbose::Silent,
         steps: Some(1),
@@ -357,7 +358,14 @@ fn a_failing_callback_aborts_with_its_name_or_is_told_and_goes_on() {
             options(CallbackList::new().with(failing()), 1),
         )
         .unwrap_err();
-    assert!(matches!(error, TrainError::Callback(_)));
+    assert!(matches!(
+        error,
+        TrainError::Batch {
+            epoch: 0,
+            batch: 0,
+            ..
+        }
+    ));
     let mut recorder = Recorder::default();
     let mut list = CallbackList::new();
     list.push_with(failing(), FailurePolicy::Disable);

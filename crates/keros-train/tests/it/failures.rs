@@ -1,10 +1,17 @@
 //! Data that fail in the middle: an error with its place, no hang, and weights as the last step left
 //! them.
 
-use crate::support::{endless, problem, trainer, weights};
-use keros_callbacks::Verbose;
+use crate::support::{Recorder, endless, network, problem, trainer, weights};
+use keros_callbacks::{
+    CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
+};
 use keros_data::{Array, Batch, DataError, Sequence};
-use keros_train::{FitGeneratorOptions, GeneratorOptions, Source, TrainError};
+use keros_nn::{ExponentialDecay, Sgd};
+use keros_train::{
+    EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,
+    TrainError, Trainer,
+};
+use std::path::Path;
 
 fn options<'a>(workers: usize) -> FitGeneratorOptions<'a> {
     FitGeneratorOptions {
@@ -96,6 +103,201 @@ fn a_batch_the_network_cannot_take_is_named_by_epoch_and_batch() {
 }
 
 #[test]
+fn an_error_of_a_callback_names_its_epoch_and_batch() {
+    use EventKind::{
+        AfterBackward, BeforeStep, EpochBegin, EpochEnd, TestBatchBegin, TestBatchEnd, TestBegin,
+        TestEnd, TrainBatchBegin, TrainBatchEnd, TrainBegin, TrainEnd,
+    };
+    let (x, y) = problem(32);
+    let nowhere = Path::new("no such folder/run.safetensors");
+    let fit = |kind: EventKind, decision: Option<Decision>| {
+        let mut told = Vec::new();
+        let fails = LambdaCallback::new().on(kind, move |cx| {
+            let (epoch, batch) = (cx.event().epoch, cx.event().batch);
+            let due = match kind {
+                TrainBegin | TrainEnd => true,
+                EpochBegin | EpochEnd | TestBegin | TestEnd => epoch == 1,
+                _ => (epoch, batch) == (1, 2),
+            };
+            match due {
+                true => decision.clone().ok_or_else(|| "disk full".into()),
+                false => Ok(Decision::CONTINUE),
+            }
+        });
+        let hears = LambdaCallback::new().on(EventKind::Error, |cx| {
+            told.push((cx.event().epoch, cx.detail().map(str::to_owned)));
+            Ok(Decision::CONTINUE)
+        });
+        let options = FitOptions {
+            batch_size: Some(8),
+            epochs: 3,
+            validation_data: Some(problem(32).into()),
+            callbacks: CallbackList::new().with(fails).with(hears),
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        let error = trainer().fit(x.clone(), y.clone(), options).unwrap_err();
+        let text = error.to_string();
+        let [(epoch, detail)] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(detail.as_ref(), Some(&text));
+        (text, *epoch)
+    };
+    let cases = [
+        (TrainBegin, "", 0),
+        (EpochBegin, "epoch 2: ", 1),
+        (TrainBatchBegin, "epoch 2, batch 2: ", 1),
+        (TestBegin, "epoch 2: ", 1),
+        (TestBatchEnd, "epoch 2, batch 2: ", 1),
+        (EpochEnd, "epoch 2: ", 1),
+        (TrainEnd, "", 2),
+    ];
+    for (kind, place, epoch) in cases {
+        let text = format!("{place}callback `LambdaCallback` failed at {kind}: disk full");
+        assert_eq!(fit(kind, None), (text, epoch));
+    }
+    for kind in [AfterBackward, BeforeStep, TrainBatchEnd, TestBatchBegin] {
+        let (text, epoch) = fit(kind, None);
+        assert!(text.starts_with("epoch 2, batch 2: callback"), "{text}");
+        assert_eq!(epoch, 1);
+    }
+    assert!(fit(TestEnd, None).0.starts_with("epoch 2: callback"));
+    for (kind, place) in [
+        (TrainBatchEnd, "epoch 2, batch 2: "),
+        (EpochEnd, "epoch 2: "),
+    ] {
+        let (text, epoch) = fit(kind, Some(Decision::checkpoint(nowhere)));
+        let begin = format!("{place}callback `LambdaCallback` failed at {kind}: ");
+        assert!(text.starts_with(&begin), "{text}");
+        assert!(text.contains("run.safetensors"), "{text}");
+        assert_eq!(epoch, 1);
+    }
+    let rate = fit(TestBegin, Some(Decision::set_learning_rate(0.1)));
+    assert!(rate.0.starts_with("epoch 2: callback"), "{}", rate.0);
+}
+
+#[test]
+fn an_error_of_the_data_is_told_with_the_epoch_that_the_run_is_in() {
+    let mut told = Vec::new();
+    let hears = LambdaCallback::new().on(EventKind::Error, |cx| {
+        told.push(cx.event().epoch);
+        Ok(Decision::CONTINUE)
+    });
+    let options = FitGeneratorOptions {
+        callbacks: CallbackList::new().with(hears),
+        ..options(1)
+    };
+    let source = fails_at(5, || Err(DataError::source("the disk is gone")));
+    trainer().fit_generator(source, options).unwrap_err();
+    assert_eq!(told, [1]);
+}
+
+#[test]
+fn what_a_callback_asks_for_in_vain_is_a_failure_by_its_policy() {
+    let (x, y) = problem(32);
+    let nowhere = Path::new("no such folder/run.safetensors");
+    for policy in [FailurePolicy::Disable, FailurePolicy::Log] {
+        let mut asked = 0;
+        let asks = LambdaCallback::new().on(EventKind::TrainBatchEnd, |_| {
+            asked += 1;
+            Ok(Decision::checkpoint(nowhere))
+        });
+        let mut recorder = Recorder::default();
+        let mut list = CallbackList::new();
+        list.push_with(asks, policy);
+        list.push(&mut recorder);
+        let fit = FitOptions {
+            batch_size: Some(8),
+            callbacks: list,
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        trainer().fit(x.clone(), y.clone(), fit).unwrap();
+        assert_eq!(asked, recorder.messages.len());
+        let expected = if policy == FailurePolicy::Log { 4 } else { 1 };
+        assert_eq!(asked, expected, "{:?}", recorder.messages);
+        let text = &recorder.messages[0];
+        let begin = "callback `LambdaCallback` failed at train_batch_end: ";
+        assert!(text.starts_with(begin), "{text}");
+    }
+    // Neither does the button of a page, pressed in vain.
+    let presses = LambdaCallback::new().on(EventKind::TrainBatchBegin, |cx| {
+        cx.requests()?.save(nowhere)?;
+        Ok(Decision::CONTINUE)
+    });
+    let mut trainer = trainer();
+    let fit = FitOptions {
+        callbacks: CallbackList::new().with(presses),
+        verbose: Verbose::Silent,
+        ..FitOptions::default()
+    };
+    trainer.fit(x, y, fit).unwrap();
+    let [message] = &trainer.messages()[..] else {
+        panic!("{:?}", trainer.messages());
+    };
+    assert_eq!(message.level, Level::Error);
+    let begin = "the checkpoint no such folder/run.safetensors that was asked for is not written: ";
+    assert!(message.text.starts_with(begin), "{}", message.text);
+}
+
+#[test]
+fn a_rate_that_follows_a_schedule_is_refused_to_the_callback_that_sets_it() {
+    let fit = |policy| {
+        let (x, y) = problem(32);
+        let schedule = ExponentialDecay::new(0.1, 10, 0.5).unwrap();
+        let mut trainer = Trainer::builder(network(0.0))
+            .optimizer(Sgd::new(schedule).unwrap())
+            .loss("sparse_categorical_crossentropy")
+            .compile()
+            .unwrap();
+        let sets = LambdaCallback::new().on(EventKind::EpochBegin, |_| {
+            Ok(Decision::set_learning_rate(0.1))
+        });
+        let mut list = CallbackList::new();
+        list.push_with(sets, policy);
+        let fit = FitOptions {
+            callbacks: list,
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        let result = trainer.fit(x, y, fit).map(drop);
+        (result, trainer.messages().len())
+    };
+    let (result, said) = fit(FailurePolicy::Log);
+    result.unwrap();
+    assert_eq!(said, 1);
+    let error = fit(FailurePolicy::Abort).0.unwrap_err().to_string();
+    let begin = "epoch 1: callback `LambdaCallback` asked at epoch_begin to set the learning rate";
+    assert!(error.starts_with(begin), "{error}");
+}
+
+#[test]
+fn validation_data_that_cannot_work_are_refused_before_the_first_epoch() {
+    struct Empty;
+    impl Sequence for Empty {
+        fn len(&self) -> usize {
+            0
+        }
+        fn batch(&self, _: u64, _: usize) -> Result<Batch, DataError> {
+            Err(DataError::source("there is none"))
+        }
+    }
+    let mut trainer = trainer();
+    let options = FitGeneratorOptions {
+        validation_data: Some(Source::sequence(Empty).into()),
+        ..options(1)
+    };
+    let source = Source::generator(endless(32, 8));
+    let error = trainer.fit_generator(source, options).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "fit: invalid validation_data (expected at least one batch, found none)"
+    );
+    assert_eq!(trainer.optimizer().iterations(), 0);
+}
+
+#[test]
 fn sources_without_batches_and_arguments_out_of_range_are_refused() {
     let empty = || Source::generator(std::iter::empty());
     let error = trainer().fit_generator(empty(), options(1)).unwrap_err();
@@ -115,6 +317,38 @@ fn sources_without_batches_and_arguments_out_of_range_are_refused() {
         .unwrap_err();
     assert!(error.to_string().starts_with("predicting: "), "{error}");
     let endless_source = || Source::generator(endless(32, 8));
+    let none = || GeneratorOptions {
+        steps: Some(0),
+        ..GeneratorOptions::default()
+    };
+    let error = trainer()
+        .evaluate_generator(endless_source(), none())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "evaluating: invalid steps (expected at least 1, or none for all batches, found 0)"
+    );
+    let error = trainer()
+        .predict_generator(endless_source(), none())
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("predicting: invalid steps"), "{text}");
+    let (x, y) = problem(8);
+    let evaluate = EvaluateOptions {
+        steps: Some(0),
+        ..EvaluateOptions::default()
+    };
+    let error = trainer()
+        .evaluate(x.clone(), y, evaluate)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("invalid steps"), "{error}");
+    let predict = PredictOptions {
+        steps: Some(0),
+        ..PredictOptions::default()
+    };
+    let error = trainer().predict(x, predict).unwrap_err().to_string();
+    assert!(error.contains("invalid steps"), "{error}");
     let cases = [
         (
             FitGeneratorOptions {

@@ -3,13 +3,15 @@
 use crate::support::{Recorder, network, problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{CallbackList, Verbose};
-use keros_data::{Array, Batch, Shuffle};
+use keros_data::{Array, ArraySequence, Batch, Shuffle};
 use keros_nn::{
     Initializer, L2, Layer, LayerBuilder, NnError, ParamOptions, Pass, Sequential, Sgd, UnitNorm,
 };
 use keros_tensor::access::{read, write};
 use keros_tensor::{ParamId, Tensor};
-use keros_train::{EvaluateOptions, FitOptions, PredictOptions, TrainError, Trainer};
+use keros_train::{
+    EvaluateOptions, FitGeneratorOptions, FitOptions, PredictOptions, TrainError, Trainer,
+};
 use std::sync::Arc;
 
 fn quiet<'a>() -> FitOptions<'a> {
@@ -69,7 +71,7 @@ fn the_epoch_loss_is_the_mean_over_samples_not_over_batches() {
     let history = trainer.fit(x.clone(), y.clone(), quiet()).unwrap();
     assert_eq!(weights(&trainer), before);
     let options = EvaluateOptions {
-        batch_size: 7,
+        batch_size: Some(7),
         ..evaluate_quiet()
     };
     let logs = trainer.evaluate(x, y, options).unwrap();
@@ -208,7 +210,7 @@ fn predictions_come_in_the_order_of_the_rows() {
     let (x, _) = problem(50);
     let mut trainer = trainer();
     let options = |batch_size| PredictOptions {
-        batch_size,
+        batch_size: Some(batch_size),
         verbose: Verbose::Silent,
         ..PredictOptions::default()
     };
@@ -240,6 +242,7 @@ fn a_prediction_or_evaluation_of_more_batches_than_there_are_is_one_of_all() {
     let mut trainer = trainer();
     let mut recorder = Recorder::default();
     let predict = PredictOptions {
+        batch_size: Some(32),
         steps: MANY,
         callbacks: CallbackList::new().with(&mut recorder),
         verbose: Verbose::Silent,
@@ -258,6 +261,7 @@ fn a_prediction_or_evaluation_of_more_batches_than_there_are_is_one_of_all() {
 
     let mut recorder = Recorder::default();
     let evaluate = EvaluateOptions {
+        batch_size: Some(32),
         steps: MANY,
         callbacks: CallbackList::new().with(&mut recorder),
         ..evaluate_quiet()
@@ -278,6 +282,7 @@ fn a_validation_of_more_batches_than_there_are_is_one_of_all() {
         let options = FitOptions {
             epochs: 2,
             validation_data: Some(problem(40).into()),
+            validation_batch_size: Some(32),
             validation_steps,
             limit_batches,
             callbacks: CallbackList::new().with(&mut recorder),
@@ -295,6 +300,74 @@ fn a_validation_of_more_batches_than_there_are_is_one_of_all() {
     assert_eq!(run(MANY, None), (all.clone(), 4, 2));
     // A limit asks for nothing.
     assert_eq!(run(None, MANY), (all, 4, 0));
+}
+
+#[test]
+fn steps_without_a_batch_size_are_those_of_all_rows() {
+    let (x, y) = problem(100);
+    let sizes = |recorder: Recorder, kind: &str| {
+        let lines = recorder.lines.iter();
+        let ends = lines.filter(|line| line.starts_with(kind));
+        let samples = ends.map(|line| line.split(" n").nth(1).unwrap().parse().unwrap());
+        samples.collect::<Vec<u64>>()
+    };
+    let given = [
+        (None, None, vec![32, 32, 32, 4]),
+        (None, Some(3), vec![34, 34, 32]),
+        (None, Some(2), vec![50, 50]),
+        (Some(40), Some(2), vec![40, 40]),
+    ];
+    for (batch_size, steps, expected) in given {
+        let (mut trainer, mut recorder) = (trainer(), Recorder::default());
+        let options = EvaluateOptions {
+            batch_size,
+            steps,
+            callbacks: CallbackList::new().with(&mut recorder),
+            ..evaluate_quiet()
+        };
+        trainer.evaluate(x.clone(), y.clone(), options).unwrap();
+        assert_eq!(sizes(recorder, "test_batch_end"), expected);
+
+        let mut recorder = Recorder::default();
+        let options = PredictOptions {
+            batch_size,
+            steps,
+            callbacks: CallbackList::new().with(&mut recorder),
+            verbose: Verbose::Silent,
+        };
+        let predicted = trainer.predict(x.clone(), options).unwrap();
+        let rows: u64 = expected.iter().sum();
+        assert_eq!(predicted[0].shape(), [rows as usize, 3]);
+        assert_eq!(sizes(recorder, "predict_batch_end"), expected);
+
+        // A batch size of the training is one of the validation, a number of steps is not.
+        for (of_training, of_validation) in [(None, batch_size), (batch_size, None)] {
+            let mut recorder = Recorder::default();
+            let options = FitOptions {
+                batch_size: of_training,
+                steps_per_epoch: Some(4),
+                validation_data: Some((x.clone(), y.clone()).into()),
+                validation_batch_size: of_validation,
+                validation_steps: steps,
+                callbacks: CallbackList::new().with(&mut recorder),
+                ..quiet()
+            };
+            trainer.fit(x.clone(), y.clone(), options).unwrap();
+            assert_eq!(sizes(recorder, "test_batch_end"), expected);
+        }
+        let mut recorder = Recorder::default();
+        let options = FitGeneratorOptions {
+            validation_data: Some((x.clone(), y.clone()).into()),
+            validation_batch_size: batch_size,
+            validation_steps: steps,
+            callbacks: CallbackList::new().with(&mut recorder),
+            verbose: Verbose::Silent,
+            ..FitGeneratorOptions::default()
+        };
+        let source = ArraySequence::new(x.clone(), y.clone()).unwrap();
+        trainer.fit_generator(source, options).unwrap();
+        assert_eq!(sizes(recorder, "test_batch_end"), expected);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `fit_generator`, `evaluate_generator` and `predict_generator`.
 
-use crate::support::{endless, problem, trainer, weights};
+use crate::support::{Recorder, endless, problem, trainer, weights};
 use keros_callbacks::{CallbackList, Decision, EventKind, LambdaCallback, Verbose};
 use keros_data::{
     Array, ArraySequence, Batch, ClassMode, ColorMode, DataError, DirectoryOptions,
@@ -208,6 +208,40 @@ fn a_validation_generator_goes_on_where_it_stopped() {
     let history = trainer().fit_generator(source, options).unwrap();
     assert_eq!(history.get("val_loss").len(), 3);
     assert_eq!(taken.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn a_validation_generator_that_ends_leaves_the_later_epochs_without_validation() {
+    let mut recorder = Recorder::default();
+    let options = FitGeneratorOptions {
+        epochs: 4,
+        steps_per_epoch: Some(2),
+        validation_data: Some(Source::generator(endless(32, 8).take(3)).into()),
+        validation_steps: Some(2),
+        callbacks: CallbackList::new().with(&mut recorder),
+        ..quiet()
+    };
+    let source = Source::generator(endless(64, 8));
+    let history = trainer().fit_generator(source, options).unwrap();
+    assert_eq!(history.get("loss").len(), 4);
+    let validated: Vec<bool> = history
+        .epochs()
+        .iter()
+        .map(|epoch| epoch.logs.number("val_loss").is_some())
+        .collect();
+    assert_eq!(validated, [true, true, false, false]);
+    let missing = |epoch: u64| {
+        format!(
+            "epoch {epoch} is not validated: validation_data has no batches left (a generator goes on where it stopped)"
+        )
+    };
+    let [short, third, fourth] = &recorder.messages[..] else {
+        panic!("{:?}", recorder.messages);
+    };
+    assert!(short.starts_with("the evaluation ended after 1 batches"));
+    assert_eq!([third, fourth], [&missing(3), &missing(4)]);
+    let begins = |line: &&String| line.starts_with("test_begin");
+    assert_eq!(recorder.lines.iter().filter(begins).count(), 2);
 }
 
 #[test]

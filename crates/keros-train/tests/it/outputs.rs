@@ -131,6 +131,10 @@ fn arguments_of_outputs_that_cannot_be_meant_are_refused() {
         builder().loss("mse").loss_weight("size", f64::NAN),
         "finite",
     );
+    refused(
+        builder().loss_for("size", "mse").loss_weight("class", 2.0),
+        "invalid loss_weight (expected an output with a loss, found output `class` without one)",
+    );
     refused(builder().loss("mse").metric("mae"), "the name of an output");
     refused(
         builder()

@@ -1,17 +1,20 @@
 //! A loop of the user's own sends what `fit` sends, and ends, fails and goes on as `fit` does.
 
-use crate::support::{endless, problem, trainer, weights};
+use crate::support::{endless, network, problem, trainer, weights};
 use keros_callbacks::{
     BackupAndRestore, Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping,
     EventKind, EventSet, History, LambdaCallback, Logs, ModelCheckpoint, ReduceLrOnPlateau,
     Verbose,
 };
 use keros_data::{Array, ArraySequence, Batch, DataError, Sequence, Shuffle};
-use keros_nn::{Network, Sequential};
+use keros_nn::{Metric, Network, NnError, Output, Sequential, Target};
+use keros_tensor::{Tensor, Workspace};
 use keros_train::{
-    ClassWeight, FitOptions, LoopEvents, LoopOptions, Source, TrainError, TrainOnBatchOptions,
-    Trainer,
+    ClassWeight, EvaluateOptions, FitOptions, LoopEvents, LoopOptions, Source, TestOnBatchOptions,
+    TrainError, TrainOnBatchOptions, Trainer,
 };
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The events of the loop of `fit`, its inner ones too, each with its logs and the learning rate.
@@ -49,7 +52,7 @@ fn options<'a>(callbacks: CallbackList<'a>) -> LoopOptions<'a> {
         verbose: Verbose::Silent,
         callbacks,
         validation_data: Some(problem(20).into()),
-        validation_batch_size: 16,
+        validation_batch_size: Some(16),
         class_weight: Some(ClassWeight::new([(1, 2.0)]).unwrap()),
         ..LoopOptions::default()
     }
@@ -270,6 +273,48 @@ fn a_loop_that_dies_goes_on_from_its_checkpoint_to_the_bit() {
     }
 }
 
+/// The loop that `fit` has, with a step of its own.
+fn by_steps(
+    trainer: &mut Trainer<Sequential>,
+    callbacks: CallbackList<'_>,
+) -> Result<History, TrainError> {
+    let step = TrainOnBatchOptions {
+        reset_metrics: false,
+        ..TrainOnBatchOptions::default()
+    };
+    let mut events = trainer.on_train_begin(options(callbacks))?;
+    while let Some(epoch) = events.on_epoch_begin(trainer)? {
+        while let Some(index) = events.next_batch() {
+            let batch = data().batch(epoch, index as usize)?;
+            events.on_train_batch_begin(trainer, &batch)?;
+            let logs = trainer.train_on_batch_with(&batch, &step)?;
+            events.on_train_batch_end(trainer, &batch, logs)?;
+            // The one outside of a batch has means of its own.
+            trainer.test_on_batch(&batch)?;
+        }
+        events.on_epoch_end(trainer)?;
+    }
+    events.on_train_end(trainer)
+}
+
+#[test]
+fn a_loop_with_a_step_of_its_own_goes_on_to_the_bit_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut whole = trainer();
+    let history = by_steps(&mut whole, CallbackList::new()).unwrap();
+    for left in [3, 5, 7] {
+        let list = CallbackList::new().with(Killer { path: &path, left });
+        by_steps(&mut trainer(), list).unwrap_err();
+        let resume =
+            LambdaCallback::new().on(EventKind::TrainBegin, |_| Ok(Decision::resume(&path)));
+        let mut resumed = trainer();
+        let again = by_steps(&mut resumed, CallbackList::new().with(resume)).unwrap();
+        assert_eq!(again, history, "after {left} batches");
+        assert_eq!(weights(&resumed), weights(&whole), "after {left} batches");
+    }
+}
+
 #[test]
 fn backup_and_restore_works_as_in_fit_and_fit_can_take_the_run_over() {
     let folder = tempfile::tempdir().unwrap();
@@ -463,7 +508,8 @@ fn a_loop_may_leave_batches_out_and_add_logs_of_its_own() {
         })
         .unwrap();
     while let Some(epoch) = events.on_epoch_begin(&mut trainer).unwrap() {
-        events.logs_mut().set("distance", epoch as f64 + 0.5);
+        let logs = events.logs_mut(&mut trainer).unwrap();
+        logs.set("distance", epoch as f64 + 0.5);
         events.on_epoch_end(&mut trainer).unwrap();
     }
     let history = events.on_train_end(&mut trainer).unwrap();
@@ -484,12 +530,140 @@ fn a_validation_in_the_middle_of_an_epoch_leaves_its_means_alone() {
             events.train_on_batch(&mut trainer, &batch).unwrap();
             if validates && index == 1 {
                 events.validate(&mut trainer).unwrap();
-                assert!(events.logs().number("val_loss").is_some());
+                let logs = events.logs(&mut trainer).unwrap();
+                assert!(logs.number("val_loss").is_some());
             }
         }
-        events.logs().clone()
+        events.logs(&mut trainer).unwrap().clone()
     };
     assert_eq!(logs(true), logs(false));
+}
+
+#[test]
+fn what_the_trainer_does_meanwhile_leaves_the_means_of_an_epoch_alone_and_the_other_way_round() {
+    let go_on = TestOnBatchOptions {
+        reset_metrics: false,
+    };
+    let run = |disturbs: bool| {
+        let (mut trainer, mut trace) = (trainer(), Trace::default());
+        let (x, y) = problem(9);
+        let other = Batch::new(x.clone(), y.clone());
+        let list = CallbackList::new().with(&mut trace);
+        let mut events = trainer.on_train_begin(options(list)).unwrap();
+        let mut tested = Vec::new();
+        while let Some(epoch) = events.on_epoch_begin(&mut trainer).unwrap() {
+            while let Some(index) = events.next_batch() {
+                let batch = data().batch(epoch, index as usize).unwrap();
+                events.train_on_batch(&mut trainer, &batch).unwrap();
+                if disturbs {
+                    let (x, y) = (x.clone(), y.clone());
+                    let quiet = EvaluateOptions {
+                        verbose: Verbose::Silent,
+                        ..EvaluateOptions::default()
+                    };
+                    let whole = trainer.evaluate(x, y, quiet).unwrap();
+                    let same = trainer.test_on_batch_with(&other, &go_on).unwrap();
+                    assert_eq!(same.number("accuracy"), whole.number("accuracy"));
+                    tested.push(trainer.test_on_batch(&other).unwrap());
+                }
+            }
+            events.validate(&mut trainer).unwrap();
+            if disturbs {
+                let last = tested.last().unwrap();
+                let again = trainer.test_on_batch_with(&other, &go_on).unwrap();
+                assert_eq!(&again, last, "the mean of the same twice");
+            }
+            events.on_epoch_end(&mut trainer).unwrap();
+        }
+        let history = events.on_train_end(&mut trainer).unwrap();
+        (history, trace.0, weights(&trainer))
+    };
+    let (alone, disturbed) = (run(false), run(true));
+    assert_eq!(disturbed.1, alone.1);
+    assert!(disturbed == alone, "history or weights differ");
+}
+
+#[test]
+fn two_loops_of_one_trainer_have_means_of_their_own() {
+    let mut trainer = trainer();
+    let batch = |index| data().batch(0, index).unwrap();
+    let begin = |trainer: &mut Trainer<Sequential>| {
+        let mut events = trainer
+            .on_train_begin(options(CallbackList::new()))
+            .unwrap();
+        events.on_epoch_begin(trainer).unwrap();
+        events
+    };
+    let (mut one, mut two) = (begin(&mut trainer), begin(&mut trainer));
+    one.train_on_batch(&mut trainer, &batch(0)).unwrap();
+    let first = one.logs(&mut trainer).unwrap().clone();
+    two.train_on_batch(&mut trainer, &batch(1)).unwrap();
+    assert_ne!(two.logs(&mut trainer).unwrap(), &first);
+    two.train_on_batch(&mut trainer, &batch(2)).unwrap();
+    one.validate(&mut trainer).unwrap();
+    let logs = one.logs(&mut trainer).unwrap();
+    assert_eq!(logs.number("loss"), first.number("loss"));
+}
+
+/// Counts how often its result is computed.
+struct Counted(Rc<Cell<usize>>);
+
+impl Metric for Counted {
+    fn name(&self) -> &str {
+        "counted"
+    }
+    fn update(
+        &mut self,
+        _: &mut Workspace,
+        _: &Output,
+        _: &Target,
+        _: Option<&Tensor>,
+    ) -> Result<(), NnError> {
+        Ok(())
+    }
+    fn result(&self) -> f64 {
+        self.0.set(self.0.get() + 1);
+        0.5
+    }
+    fn reset(&mut self) {}
+    fn state(&self) -> Vec<f64> {
+        vec![0.0]
+    }
+    fn load_state(&mut self, _: &[f64]) -> Result<(), NnError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_logs_of_a_batch_that_nobody_reads_are_not_computed() {
+    let count = Rc::new(Cell::new(0));
+    let mut trainer = Trainer::builder(network(0.0))
+        .optimizer("sgd")
+        .loss("sparse_categorical_crossentropy")
+        .metric(Counted(Rc::clone(&count)))
+        .compile()
+        .unwrap();
+    let mut events = trainer
+        .on_train_begin(options(CallbackList::new()))
+        .unwrap();
+    events.on_epoch_begin(&mut trainer).unwrap();
+    let batch = data().batch(0, 0).unwrap();
+    let train = |events: &mut LoopEvents<'_>, trainer: &mut Trainer<Sequential>| {
+        events.train_on_batch(trainer, &batch).unwrap();
+    };
+    train(&mut events, &mut trainer);
+    train(&mut events, &mut trainer);
+    assert_eq!(count.get(), 0);
+    for _ in 0..2 {
+        let logs = events.logs(&mut trainer).unwrap();
+        assert_eq!(logs.number("counted"), Some(0.5));
+    }
+    assert_eq!(count.get(), 1);
+    train(&mut events, &mut trainer);
+    events.on_epoch_end(&mut trainer).unwrap();
+    assert_eq!(count.get(), 2);
+    let history = events.on_train_end(&mut trainer).unwrap();
+    assert_eq!(history.get("counted"), [0.5]);
 }
 
 #[test]
@@ -559,6 +733,10 @@ fn errors_are_told_once_and_end_the_run() {
     );
     assert_eq!(events.next_batch(), None);
     events.on_error(&mut first, &error).unwrap();
+    assert_eq!(
+        error.to_string(),
+        "epoch 1, batch 0: callback `LambdaCallback` failed at train_batch_end: disk full"
+    );
     told(trace, "disk full");
 
     let (mut second, mut trace) = (trainer(), Trace::default());

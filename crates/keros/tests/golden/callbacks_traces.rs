@@ -185,7 +185,7 @@ fn evaluate(case: &mut Case) -> Outcome {
     let mut trace = Trace::default();
     let (x, y) = rows(ROWS);
     let options = EvaluateOptions {
-        batch_size,
+        batch_size: Some(batch_size),
         verbose: Verbose::Silent,
         callbacks: CallbackList::new().with(&mut trace),
         ..EvaluateOptions::default()
@@ -199,7 +199,7 @@ fn predict(case: &mut Case) -> Outcome {
     case.args.finish()?;
     let mut trace = Trace::default();
     let options = PredictOptions {
-        batch_size,
+        batch_size: Some(batch_size),
         verbose: Verbose::Silent,
         callbacks: CallbackList::new().with(&mut trace),
         ..PredictOptions::default()

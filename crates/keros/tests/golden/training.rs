@@ -384,7 +384,8 @@ fn on_batch(case: &mut Case) -> Outcome {
 fn evaluate_and_predict(case: &mut Case) -> Outcome {
     let network = network(&mut case.args);
     set_weights(&network, &case.inputs["initial_weights"]);
-    let batch_size = case.args.take("batch_size").unwrap().as_u64().unwrap() as usize;
+    let batch_size = case.args.take("batch_size").unwrap().as_u64();
+    let batch_size = batch_size.map(|rows| rows as usize);
     let mut trainer = Trainer::builder(network)
         .optimizer("sgd")
         .loss(text(case.args.take("loss")).as_str())
