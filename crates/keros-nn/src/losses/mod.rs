@@ -17,8 +17,8 @@
 //!
 //! **Shapes.** A loss is a mean (or sum, as its formula says) over the last axis; axes between the
 //! batch axis and the last one are averaged, so that an output `[B, T, C]` is divided by `B · T`.
-//! An output of rank 1 counts as `[B, 1]`. [`Ctc`] has a loss for each sequence, and [`Circle`] compares the samples of
-//! a batch with each other.
+//! An output of rank 1 counts as `[B, 1]`, and one `[B, T, 1]` beside targets `[B, T]` as `[B, T]`.
+//! [`Ctc`] has a loss for each sequence, and [`Circle`] compares the samples of a batch with each other.
 
 mod binary;
 mod categorical;
@@ -43,7 +43,7 @@ pub use regression::{
     MeanSquaredLogarithmicError, Poisson,
 };
 
-pub(crate) use rows::{Rows, same_but_for_a_last_axis_of_one};
+pub(crate) use rows::{Rows, same_but_for_a_last_axis_of_one, squeezed};
 
 use crate::error::NnError;
 use crate::network::Output;
@@ -175,7 +175,10 @@ pub trait Loss {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<f64, NnError> {
-        let dims = output.logits.dims();
+        let dims = match target {
+            Target::Values(values) => squeezed(output.logits.dims(), values.dims()),
+            Target::Labels(_) => output.logits.dims(),
+        };
         let samples = dims.first().copied().unwrap_or(1).max(1);
         let mask = self.mask(target)?;
         let divisor = match self.reduction() {

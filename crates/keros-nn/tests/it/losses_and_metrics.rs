@@ -2,10 +2,12 @@
 
 use crate::test_device::test_device;
 use keros_nn::losses::{
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Huber, Tversky,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge,
+    CosineSimilarity, Dice, Hinge, Huber, KLDivergence, Tversky,
 };
 use keros_nn::metrics::{
-    AccuracyByShape, Auc, Curve, FBetaScore, MeanIoU, OneHotIoU, Precision, Recall,
+    self, AccuracyByShape, Auc, CategoricalAccuracy, Curve, FBetaScore, LossMetric, MeanIoU,
+    OneHotIoU, PearsonCorrelation, Precision, Recall, RecallAtPrecision,
     SparseCategoricalAccuracy,
 };
 use keros_nn::{
@@ -573,4 +575,87 @@ fn metrics_with_several_results_mean_them() {
             auc.result()
         );
     }
+}
+
+/// Keras: `squeeze_or_expand_to_same_rank`.
+#[test]
+fn a_last_axis_of_one_that_the_targets_lack_is_squeezed() {
+    let ws = &mut Workspace::new(test_device());
+    let (wide, flat) = (random(&[4, 3, 1], 1, 0.1, 0.9), &[4, 3][..]);
+    let target = Target::Values(random(flat, 2, 0.1, 0.9));
+    let weights = random(&[4], 3, 0.5, 1.5);
+    let outputs = |activation| {
+        let logits = [wide.clone(), wide.reshape(flat).unwrap()];
+        logits.map(|logits| Output { logits, activation })
+    };
+    let numbers = |tensor: &Tensor| read::<f32>(tensor).unwrap().to_vec();
+    let (linear, sigmoid) = (Activation::Linear, Activation::Sigmoid);
+    let losses: [(Box<dyn Loss>, Activation); 8] = [
+        (Box::new(CosineSimilarity::new()), linear),
+        (Box::new(CosineSimilarity::new()), sigmoid),
+        (Box::new(KLDivergence::new()), sigmoid),
+        (Box::new(CategoricalHinge::new()), linear),
+        (Box::new(CategoricalCrossentropy::new()), linear),
+        (Box::new(Hinge::new()), linear),
+        (
+            Box::new(MeanSquaredError::new().with_reduction(Reduction::Sum)),
+            linear,
+        ),
+        (
+            Box::new(BinaryCrossentropy::new().with_reduction(Reduction::Sum)),
+            sigmoid,
+        ),
+    ];
+    for (loss, activation) in losses {
+        let [wide, flat] = outputs(activation);
+        let scales = [&wide, &flat].map(|o| loss.scale(o, &target, Some(&weights)).unwrap());
+        assert_eq!(scales[0], scales[1], "{}", loss.name());
+        let [wide, flat] = [wide, flat].map(|output| {
+            let scale = scales[0] as f32;
+            let result = loss.compute(ws, &output, &target, Some(&weights), scale);
+            result.unwrap()
+        });
+        assert_eq!(wide.grad.dims(), [4, 3, 1]);
+        assert_eq!(
+            numbers(&wide.per_sample),
+            numbers(&flat.per_sample),
+            "{}",
+            loss.name()
+        );
+        assert_eq!(numbers(&wide.grad), numbers(&flat.grad), "{}", loss.name());
+        assert!(
+            numbers(&wide.grad).iter().any(|grad| *grad != 0.0),
+            "{}",
+            loss.name()
+        );
+    }
+
+    let ones: Vec<f32> = (0..12).map(|i| f32::from(u8::from(i % 2 == 0))).collect();
+    let ones = Target::Values(Tensor::from_vec(ones, flat, test_device()).unwrap());
+    let metrics: [fn() -> Box<dyn Metric>; 7] = [
+        || Box::new(PearsonCorrelation::new()),
+        || Box::new(metrics::CosineSimilarity::new()),
+        || Box::new(CategoricalAccuracy::new()),
+        || Box::new(LossMetric::new(KLDivergence::new())),
+        || Box::new(Precision::new().class_id(2)),
+        || Box::new(RecallAtPrecision::new(0.5).unwrap().class_id(2)),
+        || Box::new(Auc::new().label_weights([1.0, 2.0, 3.0]).unwrap()),
+    ];
+    for make in metrics {
+        let [wide, flat] = outputs(linear).map(|output| {
+            let mut metric = make();
+            metric.update(ws, &output, &ones, Some(&weights)).unwrap();
+            metric.state()
+        });
+        assert_eq!(wide, flat, "{}", make().name());
+    }
+    // A target of one axis is a column instead.
+    let [_, column] = outputs(linear);
+    let column = Output {
+        logits: column.logits.narrow(1, 0, 1).unwrap().contiguous().unwrap(),
+        ..column
+    };
+    let target = Target::Values(random(&[4], 2, 0.1, 0.9));
+    let result = CosineSimilarity::new().compute(ws, &column, &target, None, 1.0);
+    close(&numbers(&result.unwrap().per_sample), &[-1.0; 4]);
 }
