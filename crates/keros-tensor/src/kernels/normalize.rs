@@ -15,8 +15,8 @@ use crate::{TensorError, Workspace, access};
 const PARTIALS: usize = 32;
 /// Most columns whose sums are taken side by side.
 const TILE: usize = 128;
-/// Least squared length that [`unit_normalize`] divides by, as in Keras.
-const LEAST_SQUARE: f64 = 1e-12;
+/// The square of the least length that [`unit_normalize`] divides by, 1e-12 as in Keras.
+const LEAST_SQUARE: f64 = 1e-24;
 
 /// A tensor as `[outer, before, kept, after]`: each of `outer · kept` sets of values has statistics
 /// of its own, over `before` and `after`.
@@ -330,7 +330,7 @@ pub fn normalize_backward(
     Ok(dx)
 }
 
-/// `y = x / √max(Σ x², 1e-12)`, the sum over each set of values.
+/// `y = x / max(√(Σ x²), 1e-12)`, the sum over each set of values.
 ///
 /// Returns `y`, as `x`, and the factors for [`unit_normalize_backward`].
 ///

@@ -143,7 +143,7 @@ proptest! {
         let formula = |x: &[f64]| -> Vec<f64> {
             let mut squares = vec![0.0; outer * kept];
             (0..x.len()).for_each(|i| squares[set(i)] += x[i] * x[i]);
-            (0..x.len()).map(|i| x[i] / squares[set(i)].max(1e-12).sqrt()).collect()
+            (0..x.len()).map(|i| x[i] / squares[set(i)].sqrt().max(1e-12)).collect()
         };
         same_bits_on_every_path(|| {
             let mut ws = Workspace::new(test_device());
@@ -528,4 +528,34 @@ fn threads_do_not_change_a_bit() {
         .map(|t| flat(&t))
     };
     assert_eq!(parallel::with_threads(1, run), run());
+}
+
+/// The least length is 1e-12, as in Keras 3.15.1.
+#[test]
+fn tiny_vectors_become_as_long_as_others() {
+    let layout = NormLayout {
+        outer: 4,
+        before: 1,
+        kept: 1,
+        after: 2,
+    };
+    same_bits_on_every_path(|| {
+        let mut ws = Workspace::new(test_device());
+        let x = tensor(
+            &[3e-7, 4e-7, -4e-12, 3e-12, 3e-13, 4e-13, 0.0, 0.0],
+            &[4, 2],
+        );
+        let (y, factors) = unit_normalize(&mut ws, &x, &layout).unwrap();
+        let expected = [0.6, 0.8, -0.8, 0.6, 0.3, 0.4, 0.0, 0.0];
+        check_close("y", &y, &expected, 1e-6);
+        let dy = tensor(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0], &[4, 2]);
+        let dx = unit_normalize_backward(&mut ws, &y, &factors, &dy, &layout).unwrap();
+        let relative: Vec<f32> = flat(&dx)
+            .iter()
+            .zip([2e6, 2e11, 1e12, 1e12].iter().flat_map(|f| [f; 2]))
+            .map(|(dx, factor)| dx / factor)
+            .collect();
+        let expected = [0.64, -0.48, 0.48, 0.64, 1.0, 0.0, 0.0, 1.0];
+        check_close("dx", &tensor(&relative, &[4, 2]), &expected, 1e-6);
+    });
 }
