@@ -7,7 +7,7 @@ use keros_nn::losses::{
 };
 use keros_nn::metrics::{
     self, AccuracyByShape, Auc, CategoricalAccuracy, Curve, FBetaScore, LossMetric, MeanIoU,
-    OneHotIoU, PearsonCorrelation, Precision, Recall, RecallAtPrecision,
+    OneHotIoU, PearsonCorrelation, Precision, R2Score, Recall, RecallAtPrecision,
     SparseCategoricalAccuracy,
 };
 use keros_nn::{
@@ -658,4 +658,28 @@ fn a_last_axis_of_one_that_the_targets_lack_is_squeezed() {
     let target = Target::Values(random(&[4], 2, 0.1, 0.9));
     let result = CosineSimilarity::new().compute(ws, &column, &target, None, 1.0);
     close(&numbers(&result.unwrap().per_sample), &[-1.0; 4]);
+}
+
+#[test]
+fn targets_that_are_all_equal_have_a_score_of_0() {
+    let ws = &mut Workspace::new(test_device());
+    let mut score_of = |targets: [f32; 3]| {
+        let mut metric = R2Score::new();
+        for batch in 0..100 {
+            let out = output(&[[0.3, 0.5, 0.9]], Activation::Linear);
+            let targets = targets.map(|y| y + if y > 1.0 { (batch % 2) as f32 } else { 0.0 });
+            let weights = Tensor::new(&[0.7_f32], test_device()).unwrap();
+            metric
+                .update(ws, &out, &values(&[targets]), Some(&weights))
+                .unwrap();
+        }
+        metric.result()
+    };
+    assert_eq!(score_of([0.1, 0.7, -0.3]), 0.0);
+    // Those which differ by little have one that is right.
+    let (mean, variance) = (4_000_000.5, 0.25);
+    let errors = [0.3_f32, 0.5, 0.9].map(|p| (mean - f64::from(p)).powi(2) + variance);
+    let expected = 1.0 - errors.iter().sum::<f64>() / 3.0 / variance;
+    let found = score_of([4_000_000.0; 3]);
+    assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
 }
