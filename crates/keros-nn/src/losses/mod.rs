@@ -10,7 +10,8 @@
 //!
 //! **Which values a loss sees.** An [`Output`] carries the values before the network's last
 //! activation. A cross-entropy whose activation that is (softmax for the categorical ones, sigmoid
-//! for the binary ones) works on those logits, and nothing is clipped, as Keras does on TensorFlow.
+//! for the binary ones) works on those logits, and nothing is clipped, as Keras does on TensorFlow; but
+//! [`CategoricalFocalCrossentropy`] clips the probabilities that logits stand for.
 //! Every other combination works on the values after the activation, clipped where Keras clips, and
 //! its gradient is taken back through the activation; with `from_logits` they are taken for logits.
 //! NaN of a prediction that counts is NaN of its sample's loss, whatever is clipped.

@@ -683,3 +683,24 @@ fn targets_that_are_all_equal_have_a_score_of_0() {
     let found = score_of([4_000_000.0; 3]);
     assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
 }
+
+/// Keras 3.15.1: 4.0295, with a gradient of zeros.
+#[test]
+fn probabilities_of_logits_are_clipped_for_the_focal_loss() {
+    let ws = &mut Workspace::new(test_device());
+    let target = values(&[[0.0, 1.0, 0.0]]);
+    let loss = CategoricalFocalCrossentropy::new();
+    for (loss, activation) in [
+        (loss, Activation::Softmax),
+        (loss.from_logits(true), Activation::Linear),
+    ] {
+        let miss = output(&[[40.0, 0.0, 0.0]], activation);
+        let result = loss.compute(ws, &miss, &target, None, 1.0).unwrap();
+        let found = read::<f32>(&result.per_sample).unwrap()[0];
+        assert!((found - 4.029_523).abs() < 1e-5, "{found}");
+        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
+        let hit = output(&[[0.0, 40.0, 0.0]], activation);
+        let result = loss.compute(ws, &hit, &target, None, 1.0).unwrap();
+        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
+    }
+}
