@@ -278,8 +278,14 @@ impl Network for Sequential {
             let dx = part
                 .backward(&dy, &mut pass)
                 .map_err(|error| error.in_layer(&part.name))?;
-            let Some(dx) = dx else { break };
-            dy = dx;
+            match dx {
+                Some(dx) => dy = dx,
+                None if i > first => {
+                    let error = NnError::argument("gradients of the inputs", "1", 0);
+                    return Err(error.in_layer(&part.name));
+                }
+                None => {}
+            }
         }
         Ok(recording.finish()?)
     }
