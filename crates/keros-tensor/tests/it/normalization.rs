@@ -559,3 +559,71 @@ fn tiny_vectors_become_as_long_as_others() {
         check_close("dx", &tensor(&relative, &[4, 2]), &expected, 1e-6);
     });
 }
+
+/// Sums of so many terms, one added after the other, would lose three digits.
+#[test]
+fn gradients_of_parameters_of_many_are_as_exact_as_those_of_few() {
+    let many = 1 << 19;
+    for (outer, before, kept, after, params) in [
+        (1, 2, many, 1, NormParams::Normalized),
+        (many, 2, 1, 1, NormParams::Trailing),
+        (many, 1, 1, 2, NormParams::Normalized),
+    ] {
+        let layout = NormLayout {
+            outer,
+            before,
+            kept,
+            after,
+        };
+        let len = match params {
+            NormParams::Normalized => 2,
+            NormParams::Trailing => 1,
+        };
+        // Each set has a 1 and a -1.
+        let first =
+            |i: usize| (i / (kept * after)).is_multiple_of(before) && i.is_multiple_of(after);
+        let values: Vec<f32> = (0..2 * many)
+            .map(|i| if first(i) { 1.0 } else { -1.0 })
+            .collect();
+        let x = tensor(&values, &[2 * many]);
+        let dy: Vec<f32> = values
+            .iter()
+            .map(|x| if len == 1 { 0.1 + 0.05 * x } else { 0.1 })
+            .collect();
+        let dy = tensor(&dy, &[2 * many]);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(test_device());
+            let (_, statistics) =
+                normalize(&mut ws, &x, &layout, None, None, params, EPSILON).unwrap();
+            let (dgamma, dbeta) = (random(5, &[len]), random(6, &[len]));
+            let (g, b) = (Some(&dgamma), Some(&dbeta));
+            normalize_backward(
+                &mut ws,
+                &x,
+                &statistics,
+                &dy,
+                &layout,
+                None,
+                params,
+                g,
+                b,
+                false,
+            )
+            .unwrap();
+            let scaled = |sums: &Tensor, by: f64| {
+                let sums: Vec<f32> = flat64(sums)
+                    .iter()
+                    .map(|sum| (sum / many as f64 * by) as f32)
+                    .collect();
+                tensor(&sums, &[len])
+            };
+            let by = (1.0 + f64::from(EPSILON)).sqrt();
+            let (of_gamma, of_beta) = match params {
+                NormParams::Normalized => (vec![0.1, -0.1], vec![0.1, 0.1]),
+                NormParams::Trailing => (vec![0.1], vec![0.2]),
+            };
+            check_close("dgamma", &scaled(&dgamma, by), &of_gamma, 2e-6);
+            check_close("dbeta", &scaled(&dbeta, 1.0), &of_beta, 2e-6);
+        });
+    }
+}
