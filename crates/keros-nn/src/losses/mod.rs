@@ -183,7 +183,11 @@ pub trait Loss {
         let samples = dims.first().copied().unwrap_or(1).max(1);
         let mask = self.mask(target)?;
         let divisor = match self.reduction() {
-            Reduction::Sum => samples as f64 / self.values(dims).max(1) as f64,
+            Reduction::Sum => match self.values(dims).max(1) {
+                // The one number of a whole batch is multiplied by each of the weights.
+                1 if weights.is_some() => 1.0,
+                values => samples as f64 / values as f64,
+            },
             Reduction::SumOverBatchSize => match mask {
                 None => samples as f64,
                 Some(mask) => {

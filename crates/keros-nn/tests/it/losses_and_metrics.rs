@@ -660,6 +660,44 @@ fn a_last_axis_of_one_that_the_targets_lack_is_squeezed() {
     close(&numbers(&result.unwrap().per_sample), &[-1.0; 4]);
 }
 
+/// Keras 3.15.1: 4.0295, with a gradient of zeros.
+#[test]
+fn probabilities_of_logits_are_clipped_for_the_focal_loss() {
+    let ws = &mut Workspace::new(test_device());
+    let target = values(&[[0.0, 1.0, 0.0]]);
+    let loss = CategoricalFocalCrossentropy::new();
+    for (loss, activation) in [
+        (loss, Activation::Softmax),
+        (loss.from_logits(true), Activation::Linear),
+    ] {
+        let miss = output(&[[40.0, 0.0, 0.0]], activation);
+        let result = loss.compute(ws, &miss, &target, None, 1.0).unwrap();
+        let found = read::<f32>(&result.per_sample).unwrap()[0];
+        assert!((found - 4.029_523).abs() < 1e-5, "{found}");
+        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
+        let hit = output(&[[0.0, 40.0, 0.0]], activation);
+        let result = loss.compute(ws, &hit, &target, None, 1.0).unwrap();
+        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
+    }
+}
+
+/// Keras multiplies the one number of a batch by each weight.
+#[test]
+fn a_sum_of_the_loss_of_a_batch_is_that_times_the_sum_of_the_weights() {
+    let out = output(&[[0.2, 0.4, 0.6], [0.9, 0.1, 0.3]], Activation::Linear);
+    let target = values(&[[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]);
+    let weights = Tensor::new(&[1.0_f32, 3.0], test_device()).unwrap();
+    for loss in [
+        Box::new(Dice::new().with_reduction(Reduction::Sum)) as Box<dyn Loss>,
+        Box::new(Tversky::new().with_reduction(Reduction::Sum)),
+    ] {
+        assert_eq!(loss.scale(&out, &target, None).unwrap(), 0.5);
+        assert_eq!(loss.scale(&out, &target, Some(&weights)).unwrap(), 1.0);
+    }
+    let each = Dice::new().each_sample(true).with_reduction(Reduction::Sum);
+    assert_eq!(each.scale(&out, &target, Some(&weights)).unwrap(), 1.0);
+}
+
 #[test]
 fn targets_that_are_all_equal_have_a_score_of_0() {
     let ws = &mut Workspace::new(test_device());
@@ -682,25 +720,4 @@ fn targets_that_are_all_equal_have_a_score_of_0() {
     let expected = 1.0 - errors.iter().sum::<f64>() / 3.0 / variance;
     let found = score_of([4_000_000.0; 3]);
     assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
-}
-
-/// Keras 3.15.1: 4.0295, with a gradient of zeros.
-#[test]
-fn probabilities_of_logits_are_clipped_for_the_focal_loss() {
-    let ws = &mut Workspace::new(test_device());
-    let target = values(&[[0.0, 1.0, 0.0]]);
-    let loss = CategoricalFocalCrossentropy::new();
-    for (loss, activation) in [
-        (loss, Activation::Softmax),
-        (loss.from_logits(true), Activation::Linear),
-    ] {
-        let miss = output(&[[40.0, 0.0, 0.0]], activation);
-        let result = loss.compute(ws, &miss, &target, None, 1.0).unwrap();
-        let found = read::<f32>(&result.per_sample).unwrap()[0];
-        assert!((found - 4.029_523).abs() < 1e-5, "{found}");
-        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
-        let hit = output(&[[0.0, 40.0, 0.0]], activation);
-        let result = loss.compute(ws, &hit, &target, None, 1.0).unwrap();
-        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
-    }
 }
