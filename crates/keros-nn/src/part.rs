@@ -19,8 +19,9 @@ pub(crate) struct PlannedLayer {
     pub(crate) name: Option<String>,
     /// Whether it is trained; if not said, as the layer itself says.
     pub(crate) trainable: Option<bool>,
-    /// The values that its parameters begin with; none for those of its initializers.
-    pub(crate) values: Vec<Tensor>,
+    /// The values that its parameters begin with, and whether each is trained; none for those of its
+    /// initializers, trained as the layer is.
+    pub(crate) values: Vec<(Tensor, bool)>,
 }
 
 impl PlannedLayer {
@@ -71,11 +72,14 @@ impl PlannedLayer {
             output,
             layer,
         };
-        for (id, value) in part.params.iter().zip(&values) {
-            params[*id].set(&value.to_device(device).map_err(TensorError::from)?)?;
-        }
         if !part.trainable {
             part.set_trainable(params, rules, false);
+        }
+        for (id, (value, trainable)) in part.params.iter().zip(&values) {
+            params[*id].set(&value.to_device(device).map_err(TensorError::from)?)?;
+            if let Some(param) = params.get_mut(*id) {
+                param.set_trainable(*trainable);
+            }
         }
         Ok(part)
     }

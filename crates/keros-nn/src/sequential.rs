@@ -96,9 +96,8 @@ pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> 
         let small = |at: Option<&char>| at.is_some_and(char::is_ascii_lowercase);
         let next = chars.get(i + 1);
         let before = i.checked_sub(1).and_then(|i| chars.get(i));
-        let starts_word = c.is_ascii_uppercase()
-            && before.is_some()
-            && (small(before) || small(next) || next.is_some_and(char::is_ascii_digit));
+        let starts_word =
+            c.is_ascii_uppercase() && before.is_some() && (small(before) || small(next));
         if starts_word {
             name.push('_');
         }
@@ -278,8 +277,14 @@ impl Network for Sequential {
             let dx = part
                 .backward(&dy, &mut pass)
                 .map_err(|error| error.in_layer(&part.name))?;
-            let Some(dx) = dx else { break };
-            dy = dx;
+            match dx {
+                Some(dx) => dy = dx,
+                None if i > first => {
+                    let error = NnError::argument("gradients of the inputs", "1", 0);
+                    return Err(error.in_layer(&part.name));
+                }
+                None => {}
+            }
         }
         Ok(recording.finish()?)
     }
@@ -327,6 +332,7 @@ mod tests {
             "PReLU",
             "Conv2D",
             "LeakyReLU",
+            "DenseBN2",
         ]
         .map(|class| default_name(class, &mut counts));
         assert_eq!(
@@ -340,6 +346,7 @@ mod tests {
                 "p_re_lu",
                 "conv2d_2",
                 "leaky_re_lu",
+                "dense_bn2",
             ]
         );
     }

@@ -90,7 +90,11 @@ impl GraphBuilder {
         for layer in &mut self.layers[known..] {
             let info = infos.iter().find(|info| Some(info.name) == layer.name());
             let params = info.map_or(&[][..], |info| info.params);
-            let values = params.iter().map(|id| network.params()[*id].value().copy());
+            let values = params.iter().map(|id| {
+                let param = &network.params()[*id];
+                let value = param.value().copy();
+                value.map(|value| (value, param.trainable()))
+            });
             layer.values = values
                 .collect::<Result<_, _>>()
                 .map_err(TensorError::from)?;

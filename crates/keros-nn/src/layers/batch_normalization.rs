@@ -25,7 +25,7 @@ use serde_json::Value;
 /// `moving_mean` and `moving_variance`, all of the size of `axis`.
 pub struct BatchNormalization {
     axis: isize,
-    momentum: f32,
+    momentum: f64,
     epsilon: f32,
     center: bool,
     scale: bool,
@@ -121,7 +121,7 @@ impl BatchNormalization {
 
     /// What of the moving statistics stays in a step, in `[0, 1]`; 0.99 unless set.
     #[must_use]
-    pub fn momentum(mut self, momentum: f32) -> BatchNormalization {
+    pub fn momentum(mut self, momentum: f64) -> BatchNormalization {
         self.momentum = momentum;
         self
     }
@@ -253,7 +253,7 @@ impl Layer for BatchNormalization {
         let y = kernels::batch_norm(pass.workspace, x, &norm)?;
         let values = x.elem_count() / x.dim(built.axis)?;
         if values > 0 {
-            let momentum = f64::from(self.momentum);
+            let momentum = self.momentum;
             let rate = 1.0 - momentum;
             let variance_rate = match self.unbiased_moving_variance.0 && values > 1 {
                 true => rate * (values as f64 / (values as f64 - 1.0)),

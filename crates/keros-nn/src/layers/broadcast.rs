@@ -1,5 +1,6 @@
 //! Samples that are repeated along some axes until they are as large as others.
 
+use super::enlargement;
 use crate::error::NnError;
 use keros_tensor::kernels::{self, Taps};
 use keros_tensor::{Tensor, Workspace};
@@ -15,7 +16,10 @@ pub(super) struct Broadcast {
 
 impl Broadcast {
     /// From samples of one shape to those of another, to which they broadcast.
-    pub(super) fn new(input: &[usize], output: &[usize]) -> Broadcast {
+    ///
+    /// # Errors
+    /// An axis that would become too long.
+    pub(super) fn new(input: &[usize], output: &[usize]) -> Result<Broadcast, NnError> {
         let mut aligned = vec![1; output.len() - input.len()];
         aligned.extend(input);
         let repeats = aligned
@@ -24,16 +28,16 @@ impl Broadcast {
             .enumerate()
             .filter(|(_, (from, to))| from != to)
             .map(|(axis, (_, &length))| {
-                let repeat = Taps::repeat(1, length);
+                let repeat = Taps::repeat(1, enlargement("broadcasting", 1, length)?);
                 let sum = repeat.transposed();
-                (axis + 1, repeat, sum)
+                Ok((axis + 1, repeat, sum))
             })
-            .collect();
-        Broadcast {
+            .collect::<Result<_, NnError>>()?;
+        Ok(Broadcast {
             input: input.to_vec(),
             aligned,
             repeats,
-        }
+        })
     }
 
     /// Whether it changes no length.

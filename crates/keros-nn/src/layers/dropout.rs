@@ -223,7 +223,7 @@ impl Mask {
                     let expected = format!("for each axis of {input:?} its length or 1");
                     return Err(NnError::shape("noise_shape", expected, shape));
                 }
-                Some(Broadcast::new(shape, input))
+                Some(Broadcast::new(shape, input)?)
             }
         };
         Ok(Mask { rate, seed, shared })

@@ -186,7 +186,7 @@ fn add_up(spread: &Tensor, grad: &Tensor) -> Result<(), NnError> {
     let spread = read::<f32>(spread)?;
     write(grad, |grad: &mut [f32]| {
         for (grad, values) in grad.iter_mut().zip(spread.chunks_exact(inner)) {
-            *grad = values.iter().sum();
+            *grad = values.iter().map(|value| f64::from(*value)).sum::<f64>() as f32;
         }
     })?;
     Ok(())

@@ -65,7 +65,7 @@ impl Elementwise {
         self.inputs = inputs
             .iter()
             .map(|input| Broadcast::new(input, &output))
-            .collect();
+            .collect::<Result<_, _>>()?;
         Ok(output)
     }
 

@@ -1,6 +1,7 @@
 //! ReLU whose slope below 0 is learned.
 
 use super::common::{Common, ParamSpec};
+use super::enlargement;
 use crate::error::NnError;
 use crate::initializer::Initializer;
 use crate::layer::{Layer, LayerBuilder, Pass};
@@ -93,7 +94,7 @@ impl Layer for PReLU {
                     NnError::argument("shared_axes", expected, axis)
                 })?;
             let length = std::mem::replace(length, 1);
-            let repeat = Taps::repeat(1, length);
+            let repeat = Taps::repeat(1, enlargement("shared_axes", 1, length)?);
             let sum = repeat.transposed();
             shared.push((axis - 1, repeat, sum));
         }

@@ -9,7 +9,7 @@ use crate::layer::{Layer, LayerBuilder, Pass};
 use keros_tensor::Tensor;
 use keros_tensor::kernels::{self, NormLayout};
 
-/// `x / √max(Σ x², 1e-12)` with the sum over some axes, Keras's `UnitNormalization`: vectors of length
+/// `x / max(√(Σ x²), 1e-12)` with the sum over some axes, Keras's `UnitNormalization`: vectors of length
 /// 1.
 ///
 /// **Shapes**: `[N, …]`, as the input.

@@ -75,7 +75,8 @@ impl CategoricalCrossentropy {
 
 /// `-Σ alpha · (1 - p)^gamma · y · log p` over the last axis, for targets of the output's shape.
 ///
-/// Source: Lin et al. 2018, arXiv:1708.02002. Outputs are read as for [`CategoricalCrossentropy`].
+/// Source: Lin et al. 2018, arXiv:1708.02002. Outputs are read as for [`CategoricalCrossentropy`], and the
+/// probabilities that logits stand for are clipped to [1e-7, 1 - 1e-7] too: there is no slope beyond.
 #[derive(Clone, Copy, Debug)]
 pub struct CategoricalFocalCrossentropy {
     alpha: f64,

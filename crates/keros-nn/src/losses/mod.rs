@@ -10,15 +10,16 @@
 //!
 //! **Which values a loss sees.** An [`Output`] carries the values before the network's last
 //! activation. A cross-entropy whose activation that is (softmax for the categorical ones, sigmoid
-//! for the binary ones) works on those logits, and nothing is clipped, as Keras does on TensorFlow.
+//! for the binary ones) works on those logits, and nothing is clipped, as Keras does on TensorFlow; but
+//! [`CategoricalFocalCrossentropy`] clips the probabilities that logits stand for.
 //! Every other combination works on the values after the activation, clipped where Keras clips, and
 //! its gradient is taken back through the activation; with `from_logits` they are taken for logits.
 //! NaN of a prediction that counts is NaN of its sample's loss, whatever is clipped.
 //!
 //! **Shapes.** A loss is a mean (or sum, as its formula says) over the last axis; axes between the
 //! batch axis and the last one are averaged, so that an output `[B, T, C]` is divided by `B · T`.
-//! An output of rank 1 counts as `[B, 1]`. [`Ctc`] has a loss for each sequence, and [`Circle`] compares the samples of
-//! a batch with each other.
+//! An output of rank 1 counts as `[B, 1]`, and one `[B, T, 1]` beside targets `[B, T]` as `[B, T]`.
+//! [`Ctc`] has a loss for each sequence, and [`Circle`] compares the samples of a batch with each other.
 
 mod binary;
 mod categorical;
@@ -43,7 +44,7 @@ pub use regression::{
     MeanSquaredLogarithmicError, Poisson,
 };
 
-pub(crate) use rows::{Rows, same_but_for_a_last_axis_of_one};
+pub(crate) use rows::{Rows, same_but_for_a_last_axis_of_one, squeezed};
 
 use crate::error::NnError;
 use crate::network::Output;
@@ -175,11 +176,18 @@ pub trait Loss {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<f64, NnError> {
-        let dims = output.logits.dims();
+        let dims = match target {
+            Target::Values(values) => squeezed(output.logits.dims(), values.dims()),
+            Target::Labels(_) => output.logits.dims(),
+        };
         let samples = dims.first().copied().unwrap_or(1).max(1);
         let mask = self.mask(target)?;
         let divisor = match self.reduction() {
-            Reduction::Sum => samples as f64 / self.values(dims).max(1) as f64,
+            Reduction::Sum => match self.values(dims).max(1) {
+                // The one number of a whole batch is multiplied by each of the weights.
+                1 if weights.is_some() => 1.0,
+                values => samples as f64 / values as f64,
+            },
             Reduction::SumOverBatchSize => match mask {
                 None => samples as f64,
                 Some(mask) => {

@@ -71,6 +71,15 @@ pub(crate) fn same_but_for_a_last_axis_of_one(a: &[usize], b: &[usize]) -> bool 
     a == b || matches!(a, [rest @ .., 1] if rest == b) || matches!(b, [rest @ .., 1] if rest == a)
 }
 
+/// The shape in which an output of shape `dims` meets a target: as Keras squeezes it, without a last axis
+/// of length 1 that a target of at least two axes lacks. The rows are then those of the target.
+pub(crate) fn squeezed<'a>(dims: &'a [usize], target: &[usize]) -> &'a [usize] {
+    match dims {
+        [rest @ .., 1] if rest.len() >= 2 && rest == target => rest,
+        _ => dims,
+    }
+}
+
 /// What the values of an output mean to a cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -169,9 +178,10 @@ impl Predictions {
         weights: Option<&Tensor>,
         scale: f32,
     ) -> Result<LossOutput, NnError> {
-        let (values, dims) = (&self.values, self.values.dims());
-        let targets = target_tensor(name, target, dims)?;
+        let targets = target_tensor(name, target, self.values.dims())?;
+        let dims = squeezed(self.values.dims(), targets.dims());
         Rows::of(name, dims)?.check_weights(name, weights)?;
+        let values = &self.values.reshape(dims)?;
         let (per_sample, grad) = match loss.into() {
             LossKernel::Element(loss) => {
                 kernels::element_loss(workspace, loss, values, targets, weights, scale)?
@@ -183,6 +193,7 @@ impl Predictions {
                 kernels::overlap_loss(workspace, overlap, values, targets, weights, scale)?
             }
         };
+        let grad = grad.reshape(self.values.dims())?;
         self.back(workspace, LossOutput { per_sample, grad })
     }
 

@@ -1,6 +1,6 @@
 //! The best of one ratio over the thresholds at which another is high enough.
 
-use super::compare::{chosen, each_row};
+use super::compare::{chosen, dims_of_rows, each_row};
 use super::thresholds::{Buckets, Decisions, inner};
 use super::{Metric, ratio};
 use crate::error::NnError;
@@ -50,7 +50,8 @@ impl AtLeast {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
-        let classes = chosen(name, self.class_id, output.logits.dims())?;
+        let dims = dims_of_rows(output.logits.dims(), target);
+        let classes = chosen(name, self.class_id, dims)?;
         let values = output.values(workspace)?;
         let (thresholds, buckets) = (&self.thresholds, &mut self.buckets);
         each_row(name, &values, target, weights, |y, p, weight| {

@@ -1,6 +1,6 @@
 //! The area under the ROC or the precision-recall curve.
 
-use super::compare::each_row;
+use super::compare::{dims_of_rows, each_row};
 use super::thresholds::{Buckets, Decisions, inner};
 use super::{Metric, mean, ratio};
 use crate::activation::Activation;
@@ -308,7 +308,7 @@ impl Metric for Auc {
             return Err(NnError::argument("auc", expected, format!("{found:?}")));
         }
         let mut values = output.values(workspace)?;
-        let areas = self.areas(values.dims())?;
+        let areas = self.areas(dims_of_rows(values.dims(), target))?;
         if self.from_logits {
             values = Activation::Sigmoid.apply(workspace, &values)?;
         }

@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::NnError;
-use crate::losses::{Rows, same_but_for_a_last_axis_of_one};
+use crate::losses::{Rows, same_but_for_a_last_axis_of_one, squeezed};
 use crate::network::Output;
 use crate::target::Target;
 use keros_tensor::access::read;
@@ -95,6 +95,12 @@ pub(super) fn chosen(
     }
 }
 
+/// The shape whose last axis [`each_row`] takes the rows of, for an output of shape `dims`.
+pub(super) fn dims_of_rows<'a>(dims: &'a [usize], target: &Target) -> &'a [usize] {
+    let (Target::Values(target) | Target::Labels(target)) = target;
+    squeezed(dims, target.dims())
+}
+
 /// Calls `row(targets, predictions, weight)` for every row of the last axis.
 pub(super) fn each_row(
     name: &str,
@@ -106,6 +112,7 @@ pub(super) fn each_row(
     let dims = predictions.dims();
     let rows = Rows::of(name, dims)?;
     let targets = numbers(name, target, dims, rows)?;
+    let rows = Rows::of(name, dims_of_rows(dims, target))?;
     let weights = rows.weights(name, weights)?;
     let predictions = read::<f32>(predictions)?;
     let pairs = targets

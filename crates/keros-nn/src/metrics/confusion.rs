@@ -1,6 +1,6 @@
 //! Counts of right and wrong decisions at thresholds, and ratios of them.
 
-use super::compare::{chosen, each_row};
+use super::compare::{chosen, dims_of_rows, each_row};
 use super::{Metric, mean, ratio, state};
 use crate::error::NnError;
 use crate::network::Output;
@@ -63,7 +63,8 @@ impl Confusion {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
-        let classes = chosen(name, self.class_id, output.logits.dims())?;
+        let dims = dims_of_rows(output.logits.dims(), target);
+        let classes = chosen(name, self.class_id, dims)?;
         let default = [match self.top_k {
             // Whatever is among the k largest is a decision for the class.
             Some(_) => f32::NEG_INFINITY,

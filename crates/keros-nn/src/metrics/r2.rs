@@ -41,13 +41,27 @@ impl FromStr for ClassAggregation {
 /// Below it every whole number is an f64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Weighted sums over the targets of one output value.
+/// What is known of the targets of one output value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     weight: f64,
-    target: f64,
-    square: f64,
+    /// The mean of the targets so far.
+    mean: f64,
+    /// `Σ weight · (y - mean)²`. It follows the mean (Welford 1962): as a difference of sums it would be what these
+    /// are rounded by where the targets are nearly equal.
+    spread: f64,
+    /// `Σ weight · (y - p)²`
     error: f64,
+}
+
+impl Sums {
+    fn add(&mut self, y: f64, p: f64, weight: f64) {
+        self.weight += weight;
+        let apart = y - self.mean;
+        self.mean += apart * ratio(weight, self.weight);
+        self.spread += weight * apart * (y - self.mean);
+        self.error += weight * (y - p) * (y - p);
+    }
 }
 
 /// `1 - Σ (y - p)² / Σ (y - mean y)²` of each output value, for outputs `[N, C]`: 1 if all
@@ -131,11 +145,7 @@ impl Metric for R2Score {
         }
         each_row("r2_score", &values, target, weights, |y, p, weight| {
             for (sums, (y, p)) in sums.iter_mut().zip(y.iter().zip(p)) {
-                let (y, p) = (f64::from(*y), f64::from(*p));
-                sums.weight += weight;
-                sums.target += weight * y;
-                sums.square += weight * y * y;
-                sums.error += weight * (y - p) * (y - p);
+                sums.add(f64::from(*y), f64::from(*p), weight);
             }
         })?;
         self.values = sums;
@@ -148,9 +158,8 @@ impl Metric for R2Score {
     }
 
     fn results(&self) -> Vec<f64> {
-        let total = |sums: &Sums| sums.square - sums.target * ratio(sums.target, sums.weight);
         let score = |sums: &Sums| {
-            let score = 1.0 - sums.error / total(sums);
+            let score = 1.0 - sums.error / sums.spread;
             if score.is_infinite() { 0.0 } else { score }
         };
         let scores: Vec<f64> = self.values.iter().map(score).collect();
@@ -159,8 +168,9 @@ impl Metric for R2Score {
             ClassAggregation::UniformAverage => vec![mean(&scores)],
             ClassAggregation::VarianceWeightedAverage => {
                 let parts = scores.iter().zip(&self.values);
-                let weighted: f64 = parts.map(|(score, sums)| score * total(sums)).sum();
-                vec![ratio(weighted, self.values.iter().map(total).sum())]
+                let weighted: f64 = parts.map(|(score, sums)| score * sums.spread).sum();
+                let spreads = self.values.iter().map(|sums| sums.spread);
+                vec![ratio(weighted, spreads.sum())]
             }
         };
         scores
@@ -174,10 +184,10 @@ impl Metric for R2Score {
         self.seen = 0;
     }
 
-    /// The number of targets seen, then the sums of each output value.
+    /// The number of targets seen, then what is known of those of each output value.
     fn state(&self) -> Vec<f64> {
         let sums = self.values.iter();
-        let sums = sums.flat_map(|sums| [sums.weight, sums.target, sums.square, sums.error]);
+        let sums = sums.flat_map(|sums| [sums.weight, sums.mean, sums.spread, sums.error]);
         std::iter::once(self.seen as f64).chain(sums).collect()
     }
 
@@ -195,10 +205,10 @@ impl Metric for R2Score {
             return Err(NnError::metric_state(name, expected, seen));
         }
         let values = values.into_iter();
-        let sums = values.map(|[weight, target, square, error]| Sums {
+        let sums = values.map(|[weight, mean, spread, error]| Sums {
             weight,
-            target,
-            square,
+            mean,
+            spread,
             error,
         });
         self.values = sums.collect();

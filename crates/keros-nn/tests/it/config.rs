@@ -401,6 +401,12 @@ fn what_is_wrong_is_told_by_layer_and_argument() {
 
 #[test]
 fn hostile_text_is_refused() {
+    let mut g = Graph::builder();
+    let (four, one) = (g.input("four", [4]), g.input("one", [1]));
+    let sum = g.merge(Add::new(), &[four, one]);
+    let graph = g.build(&[("sum", sum)], test_device(), 1).unwrap();
+    let added = graph.to_json().unwrap();
+    assert!(added.contains("[null,4]"));
     let texts = [
         String::new(),
         "[".repeat(100_000),
@@ -422,6 +428,13 @@ fn hostile_text_is_refused() {
             .replace("[null,4]", "[null,4611686018427387904,16]"),
         chain_of("Flatten", json!({})).replace("[null,4]", "[null,4294967296,4294967296,8]"),
         chain_of("Flatten", json!({})).replace("[null,4]", "[null,-1]"),
+        chain_of("PReLU", json!({ "shared_axes": [1] }))
+            .replace("[null,4]", "[null,1099511627776]"),
+        chain_of("Dropout", json!({ "rate": 0.5, "noise_shape": [null, 1] }))
+            .replace("[null,4]", "[null,1099511627776]"),
+        chain_of("SpatialDropout1D", json!({ "rate": 0.5 }))
+            .replace("[null,4]", "[null,1099511627776,1]"),
+        added.replace("[null,4]", "[null,1099511627776]"),
     ];
     for text in texts {
         let start: String = text.chars().take(200).collect();

@@ -102,6 +102,23 @@ fn batch_norm_after(layer: BatchNormalization, freeze: bool) -> (Vec<f32>, Vec<f
     )
 }
 
+/// In 32 bits 1 - 0.9999 is wrong in the fourth digit.
+#[test]
+fn momentums_near_1_keep_their_digits() {
+    let mut network = Sequential::builder([1])
+        .layer(BatchNormalization::new().momentum(0.9999).name("bn"))
+        .build(test_device(), 1)
+        .unwrap();
+    let json = network.to_json().unwrap();
+    assert!(json.contains("\"momentum\":0.9999,"), "{json}");
+    let x = Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0], (4, 1), test_device()).unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let mode = Mode::Training { seed: 1, step: 0 };
+    network.forward(ws, &[x], mode).unwrap();
+    let mean = values(&network, "bn/moving_mean")[0];
+    assert!((mean / 2.5e-4 - 1.0).abs() < 1e-6, "{mean}");
+}
+
 #[test]
 fn batch_normalization_moves_its_statistics_unless_it_is_frozen() {
     let moved = batch_norm_after(BatchNormalization::new(), false);

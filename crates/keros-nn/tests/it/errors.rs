@@ -3,8 +3,8 @@
 use crate::test_device::test_device;
 use keros_nn::layers::{Conv2D, Dense, Dropout, Flatten, MaxPooling2D};
 use keros_nn::{
-    Activation, Initializer, Loss, Mode, Network, NnError, Output, Sequential, SequentialBuilder,
-    SparseCategoricalCrossentropy, Target,
+    Activation, Initializer, Layer, LayerBuilder, Loss, Mode, Network, NnError, Output, Pass,
+    Sequential, SequentialBuilder, SparseCategoricalCrossentropy, Target,
 };
 use keros_tensor::{DType, Device, Tensor, Workspace};
 
@@ -150,4 +150,54 @@ fn unknown_names_list_the_known_ones() {
          softmax, log_softmax)"
     );
     assert!("hinges".parse::<Box<dyn Loss>>().is_err());
+}
+
+/// A layer that has no gradient of its input, whoever asks.
+struct Wall;
+
+impl Layer for Wall {
+    fn class_name(&self) -> &'static str {
+        "Wall"
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some("wall")
+    }
+
+    fn build(&mut self, input: &[usize], _: &mut LayerBuilder<'_>) -> Result<Vec<usize>, NnError> {
+        Ok(input.to_vec())
+    }
+
+    fn forward(&self, x: &Tensor, _: &mut Pass<'_>) -> Result<Tensor, NnError> {
+        Ok(x.clone())
+    }
+
+    fn backward(&self, _: &Tensor, _: &mut Pass<'_>) -> Result<Option<Tensor>, NnError> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_layer_without_the_gradient_that_those_before_it_need_is_refused() {
+    let mut network = Sequential::builder([3])
+        .layer(Dense::new(2).name("first"))
+        .layer(Wall)
+        .layer(Dense::new(2).name("last"))
+        .build(test_device(), 0)
+        .unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x = Tensor::ones((4, 3), DType::F32, test_device()).unwrap();
+    let mut run = |network: &mut Sequential| {
+        let mode = Mode::Training { seed: 1, step: 0 };
+        let outputs = network.forward(ws, std::slice::from_ref(&x), mode).unwrap();
+        let grads = [outputs[0].logits.ones_like().unwrap()];
+        network.backward(ws, &grads)
+    };
+    assert_eq!(
+        run(&mut network).unwrap_err().to_string(),
+        "layer `wall`: gradients of the inputs: value out of range (expected 1, found 0)"
+    );
+    // Nobody needs it where only the last layer learns.
+    network.set_trainable("first", false).unwrap();
+    run(&mut network).unwrap();
 }

@@ -141,6 +141,20 @@ fn parameters_are_copies_with_their_values_and_frozen_as_they_were() {
     let param = part.params().by_name("edges/kernel").unwrap();
     param.set(&param.value().zeros_like().unwrap()).unwrap();
     assert_eq!(kernel(&whole), before);
+    // One parameter of a layer that is trained besides, and one of a frozen layer that is not.
+    for (name, trainable) in [("features/bias", false), ("edges/bias", true)] {
+        let id = whole.params().id(name).unwrap();
+        whole
+            .params_mut()
+            .get_mut(id)
+            .unwrap()
+            .set_trainable(trainable);
+    }
+    let part = cut(&whole, "features");
+    for (_, param) in part.params().iter() {
+        let expected = ["features/kernel", "edges/bias"].contains(&param.name());
+        assert_eq!(param.trainable(), expected, "{}", param.name());
+    }
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use crate::test_device::test_device;
 use keros_nn::losses::{
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Huber, Tversky,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge,
+    CosineSimilarity, Dice, Hinge, Huber, KLDivergence, Tversky,
 };
 use keros_nn::metrics::{
-    AccuracyByShape, Auc, Curve, FBetaScore, MeanIoU, OneHotIoU, Precision, Recall,
+    self, AccuracyByShape, Auc, CategoricalAccuracy, Curve, FBetaScore, LossMetric, MeanIoU,
+    OneHotIoU, PearsonCorrelation, Precision, R2Score, Recall, RecallAtPrecision,
     SparseCategoricalAccuracy,
 };
 use keros_nn::{
@@ -573,4 +575,149 @@ fn metrics_with_several_results_mean_them() {
             auc.result()
         );
     }
+}
+
+/// Keras: `squeeze_or_expand_to_same_rank`.
+#[test]
+fn a_last_axis_of_one_that_the_targets_lack_is_squeezed() {
+    let ws = &mut Workspace::new(test_device());
+    let (wide, flat) = (random(&[4, 3, 1], 1, 0.1, 0.9), &[4, 3][..]);
+    let target = Target::Values(random(flat, 2, 0.1, 0.9));
+    let weights = random(&[4], 3, 0.5, 1.5);
+    let outputs = |activation| {
+        let logits = [wide.clone(), wide.reshape(flat).unwrap()];
+        logits.map(|logits| Output { logits, activation })
+    };
+    let numbers = |tensor: &Tensor| read::<f32>(tensor).unwrap().to_vec();
+    let (linear, sigmoid) = (Activation::Linear, Activation::Sigmoid);
+    let losses: [(Box<dyn Loss>, Activation); 8] = [
+        (Box::new(CosineSimilarity::new()), linear),
+        (Box::new(CosineSimilarity::new()), sigmoid),
+        (Box::new(KLDivergence::new()), sigmoid),
+        (Box::new(CategoricalHinge::new()), linear),
+        (Box::new(CategoricalCrossentropy::new()), linear),
+        (Box::new(Hinge::new()), linear),
+        (
+            Box::new(MeanSquaredError::new().with_reduction(Reduction::Sum)),
+            linear,
+        ),
+        (
+            Box::new(BinaryCrossentropy::new().with_reduction(Reduction::Sum)),
+            sigmoid,
+        ),
+    ];
+    for (loss, activation) in losses {
+        let [wide, flat] = outputs(activation);
+        let scales = [&wide, &flat].map(|o| loss.scale(o, &target, Some(&weights)).unwrap());
+        assert_eq!(scales[0], scales[1], "{}", loss.name());
+        let [wide, flat] = [wide, flat].map(|output| {
+            let scale = scales[0] as f32;
+            let result = loss.compute(ws, &output, &target, Some(&weights), scale);
+            result.unwrap()
+        });
+        assert_eq!(wide.grad.dims(), [4, 3, 1]);
+        assert_eq!(
+            numbers(&wide.per_sample),
+            numbers(&flat.per_sample),
+            "{}",
+            loss.name()
+        );
+        assert_eq!(numbers(&wide.grad), numbers(&flat.grad), "{}", loss.name());
+        assert!(
+            numbers(&wide.grad).iter().any(|grad| *grad != 0.0),
+            "{}",
+            loss.name()
+        );
+    }
+
+    let ones: Vec<f32> = (0..12).map(|i| f32::from(u8::from(i % 2 == 0))).collect();
+    let ones = Target::Values(Tensor::from_vec(ones, flat, test_device()).unwrap());
+    let metrics: [fn() -> Box<dyn Metric>; 7] = [
+        || Box::new(PearsonCorrelation::new()),
+        || Box::new(metrics::CosineSimilarity::new()),
+        || Box::new(CategoricalAccuracy::new()),
+        || Box::new(LossMetric::new(KLDivergence::new())),
+        || Box::new(Precision::new().class_id(2)),
+        || Box::new(RecallAtPrecision::new(0.5).unwrap().class_id(2)),
+        || Box::new(Auc::new().label_weights([1.0, 2.0, 3.0]).unwrap()),
+    ];
+    for make in metrics {
+        let [wide, flat] = outputs(linear).map(|output| {
+            let mut metric = make();
+            metric.update(ws, &output, &ones, Some(&weights)).unwrap();
+            metric.state()
+        });
+        assert_eq!(wide, flat, "{}", make().name());
+    }
+    // A target of one axis is a column instead.
+    let [_, column] = outputs(linear);
+    let column = Output {
+        logits: column.logits.narrow(1, 0, 1).unwrap().contiguous().unwrap(),
+        ..column
+    };
+    let target = Target::Values(random(&[4], 2, 0.1, 0.9));
+    let result = CosineSimilarity::new().compute(ws, &column, &target, None, 1.0);
+    close(&numbers(&result.unwrap().per_sample), &[-1.0; 4]);
+}
+
+/// Keras 3.15.1: 4.0295, with a gradient of zeros.
+#[test]
+fn probabilities_of_logits_are_clipped_for_the_focal_loss() {
+    let ws = &mut Workspace::new(test_device());
+    let target = values(&[[0.0, 1.0, 0.0]]);
+    let loss = CategoricalFocalCrossentropy::new();
+    for (loss, activation) in [
+        (loss, Activation::Softmax),
+        (loss.from_logits(true), Activation::Linear),
+    ] {
+        let miss = output(&[[40.0, 0.0, 0.0]], activation);
+        let result = loss.compute(ws, &miss, &target, None, 1.0).unwrap();
+        let found = read::<f32>(&result.per_sample).unwrap()[0];
+        assert!((found - 4.029_523).abs() < 1e-5, "{found}");
+        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
+        let hit = output(&[[0.0, 40.0, 0.0]], activation);
+        let result = loss.compute(ws, &hit, &target, None, 1.0).unwrap();
+        close(&read::<f32>(&result.grad).unwrap(), &[0.0; 3]);
+    }
+}
+
+/// Keras multiplies the one number of a batch by each weight.
+#[test]
+fn a_sum_of_the_loss_of_a_batch_is_that_times_the_sum_of_the_weights() {
+    let out = output(&[[0.2, 0.4, 0.6], [0.9, 0.1, 0.3]], Activation::Linear);
+    let target = values(&[[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]);
+    let weights = Tensor::new(&[1.0_f32, 3.0], test_device()).unwrap();
+    for loss in [
+        Box::new(Dice::new().with_reduction(Reduction::Sum)) as Box<dyn Loss>,
+        Box::new(Tversky::new().with_reduction(Reduction::Sum)),
+    ] {
+        assert_eq!(loss.scale(&out, &target, None).unwrap(), 0.5);
+        assert_eq!(loss.scale(&out, &target, Some(&weights)).unwrap(), 1.0);
+    }
+    let each = Dice::new().each_sample(true).with_reduction(Reduction::Sum);
+    assert_eq!(each.scale(&out, &target, Some(&weights)).unwrap(), 1.0);
+}
+
+#[test]
+fn targets_that_are_all_equal_have_a_score_of_0() {
+    let ws = &mut Workspace::new(test_device());
+    let mut score_of = |targets: [f32; 3]| {
+        let mut metric = R2Score::new();
+        for batch in 0..100 {
+            let out = output(&[[0.3, 0.5, 0.9]], Activation::Linear);
+            let targets = targets.map(|y| y + if y > 1.0 { (batch % 2) as f32 } else { 0.0 });
+            let weights = Tensor::new(&[0.7_f32], test_device()).unwrap();
+            metric
+                .update(ws, &out, &values(&[targets]), Some(&weights))
+                .unwrap();
+        }
+        metric.result()
+    };
+    assert_eq!(score_of([0.1, 0.7, -0.3]), 0.0);
+    // Those which differ by little have one that is right.
+    let (mean, variance) = (4_000_000.5, 0.25);
+    let errors = [0.3_f32, 0.5, 0.9].map(|p| (mean - f64::from(p)).powi(2) + variance);
+    let expected = 1.0 - errors.iter().sum::<f64>() / 3.0 / variance;
+    let found = score_of([4_000_000.0; 3]);
+    assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
 }

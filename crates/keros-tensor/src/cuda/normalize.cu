@@ -280,7 +280,7 @@ KERNEL(unit_normalize_f32, (const float *__restrict__ x, Sets sets, float *__res
         squares += value * value;
     }
     squares = team.reduce<Sum>(squares, 0.0);
-    float factor = (float)(1.0 / sqrt(squares < 1e-12 ? 1e-12 : squares));
+    float factor = (float)(1.0 / sqrt(squares < 1e-24 ? 1e-24 : squares));
     if (team.rank == 0 && team.row < sets.count)
         factors[team.row] = factor;
     for (Set set(team, sets); set.more(); set.walk.next())

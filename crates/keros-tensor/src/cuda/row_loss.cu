@@ -94,9 +94,12 @@ struct FocalCrossentropy {
     __device__ Term operator()(double y, double log_p) const {
         if (y == 0)
             return {0, 0};
-        double p = exp(log_p), base = fmax(1 - p, 0.0), focus = pow(base, gamma), factor = alpha * y;
+        double given = exp(log_p), p = clipped(given, FUZZ, BELOW_ONE);
+        double base = fmax(1 - p, 0.0), focus = pow(base, gamma), factor = alpha * y;
         // At 0 an infinite slope counts as 0, because the cross-entropy beside it is 0.
         double slope = base == 0 && gamma < 1 ? 0 : gamma * pow(base, gamma - 1);
+        if (p != given)
+            return {-factor * focus * log(p), 0};
         return {-factor * focus * log_p, factor * (slope * p * log_p - focus)};
     }
 };

@@ -2,21 +2,25 @@
 //!
 //! All are one thing: a tensor seen as `[outer, before, kept, after]`, with statistics over `before`
 //! and `after`.
-//! Sums are taken in double precision, eight at a time, in an order that depends on the shape alone.
+//! Sums are taken in double precision, eight at a time, in an order that depends on the shape alone; the
+//! gradients of parameters are sums of sums of few rows, so that what rounding costs hardly grows with the rows.
 
 use candle_core::{DType, Tensor};
 
 use super::{CHUNK, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
+use crate::scratch::with_scratch;
 use crate::simd::multiversion;
 use crate::{TensorError, Workspace, access};
 
 /// Most partial sums of a parameter's gradient.
 const PARTIALS: usize = 32;
+/// Rows whose part of a parameter's gradient is added up before it is added to that of others.
+const FEW_ROWS: usize = 512;
 /// Most columns whose sums are taken side by side.
 const TILE: usize = 128;
-/// Least squared length that [`unit_normalize`] divides by, as in Keras.
-const LEAST_SQUARE: f64 = 1e-12;
+/// The square of the least length that [`unit_normalize`] divides by, 1e-12 as in Keras.
+const LEAST_SQUARE: f64 = 1e-24;
 
 /// A tensor as `[outer, before, kept, after]`: each of `outer · kept` sets of values has statistics
 /// of its own, over `before` and `after`.
@@ -287,24 +291,33 @@ pub fn normalize_backward(
                 chunks_mut(sums, 2 * len),
                 dx.map(|dx| chunks_mut(dx, block * sample)),
             );
+            let by_columns = layout.by_columns(params);
+            let many = block.min(layout.outer) * (sample / len) > FEW_ROWS;
             for_each_part(parts, |i, (sums, mut dx)| {
                 sums.fill(0.0);
-                for n in i * block..layout.outer.min((i + 1) * block) {
-                    let values = n * sample..(n + 1) * sample;
-                    let (x, dy) = (&x[values.clone()], &dy[values]);
-                    let statistics = &statistics[n * 2 * kept..(n + 1) * 2 * kept];
-                    let dx = dx
-                        .as_mut()
-                        .map(|dx| &mut dx[(n - i * block) * sample..][..sample]);
-                    if layout.by_columns(params) {
-                        backward_by_columns(layout, x, dy, gamma, statistics, sums, dx);
-                        continue;
+                with_scratch(if many { 2 * len } else { 0 }, |few| {
+                    few.fill(0.0);
+                    let (few, all) = if many { (few, sums) } else { (sums, few) };
+                    for n in i * block..layout.outer.min((i + 1) * block) {
+                        let values = n * sample..(n + 1) * sample;
+                        let (x, dy) = (&x[values.clone()], &dy[values]);
+                        let statistics = &statistics[n * 2 * kept..(n + 1) * 2 * kept];
+                        let at = n - i * block;
+                        let dx = dx.as_mut().map(|dx| &mut dx[at * sample..][..sample]);
+                        if by_columns {
+                            backward_by_columns(layout, x, dy, gamma, statistics, few, dx);
+                            if at % FEW_ROWS == FEW_ROWS - 1 {
+                                add_few(few, all);
+                            }
+                            continue;
+                        }
+                        add_param_gradients(layout, params, at, x, dy, statistics, few, all);
+                        if let Some(dx) = dx {
+                            backward(layout, params, x, dy, gamma, statistics, dx);
+                        }
                     }
-                    add_param_gradients(layout, params, x, dy, statistics, sums);
-                    if let Some(dx) = dx {
-                        backward(layout, params, x, dy, gamma, statistics, dx);
-                    }
-                }
+                    add_few(few, all);
+                });
             });
         };
         match &dx {
@@ -330,7 +343,7 @@ pub fn normalize_backward(
     Ok(dx)
 }
 
-/// `y = x / √max(Σ x², 1e-12)`, the sum over each set of values.
+/// `y = x / max(√(Σ x²), 1e-12)`, the sum over each set of values.
 ///
 /// Returns `y`, as `x`, and the factors for [`unit_normalize_backward`].
 ///
@@ -607,15 +620,19 @@ multiversion! {
         }
     }
 
+    /// Adds those of sample `n` to the sums of few rows, and these in time to those of all, where there are any.
     fn add_param_gradients(
         layout: &NormLayout,
         params: NormParams,
+        n: usize,
         x: &[f32],
         dy: &[f32],
         statistics: &[f32],
-        sums: &mut [f32],
+        few: &mut [f32],
+        all: &mut [f32],
     ) {
-        let (dgamma, dbeta) = sums.split_at_mut(layout.params(params));
+        let len = layout.params(params);
+        let (dgamma, dbeta) = few.split_at_mut(len);
         let after = layout.after;
         for b in 0..layout.before {
             for k in 0..layout.kept {
@@ -628,7 +645,23 @@ multiversion! {
                     *dgamma += dy * ((x - mean) * root);
                     *dbeta += dy;
                 }
+                let nth = match params {
+                    NormParams::Normalized => n * layout.kept + k,
+                    NormParams::Trailing => n * layout.before + b,
+                };
+                if nth % FEW_ROWS == FEW_ROWS - 1 && !all.is_empty() {
+                    add_few(&mut dgamma[param..][..after], &mut all[param..][..after]);
+                    add_few(&mut dbeta[param..][..after], &mut all[len + param..][..after]);
+                }
             }
+        }
+    }
+
+    /// Moves sums to others, where there are any.
+    fn add_few(few: &mut [f32], all: &mut [f32]) {
+        for (few, all) in few.iter_mut().zip(all) {
+            *all += *few;
+            *few = 0.0;
         }
     }
 

@@ -61,10 +61,16 @@ impl Geometry {
         spec: &Pool2dSpec,
     ) -> Result<Self, TensorError> {
         let [n, h, w, c] = x;
+        // With padding a window that is twice as long as the image has all of it wherever it lies, as any longer one.
+        let length = |n: usize, window: usize| match spec.padding {
+            Padding::Valid => window,
+            Padding::Same | Padding::Causal => window.min(n.saturating_mul(2)),
+        };
+        let window = (length(h, spec.window.0), length(w, spec.window.1));
         let axis = |n, window, stride| spec.padding.resolve(n, window, stride, 1);
         match (
-            axis(h, spec.window.0, spec.strides.0),
-            axis(w, spec.window.1, spec.strides.1),
+            axis(h, window.0, spec.strides.0),
+            axis(w, window.1, spec.strides.1),
         ) {
             (Some((oh, top)), Some((ow, left))) if c > 0 => Ok(Self {
                 n,
@@ -73,7 +79,7 @@ impl Geometry {
                 c,
                 oh,
                 ow,
-                window: spec.window,
+                window,
                 strides: spec.strides,
                 top,
                 left,
@@ -148,6 +154,7 @@ fn index_dtype(spec: &Pool2dSpec) -> DType {
 /// Returns `y`: `[N, oh, ow, C]` and the row-major cell number of the maximum, the first of equals,
 /// in the same shape (`u8` for windows of at most 255 cells, else `u32`), for
 /// [`max_pool2d_backward`].
+/// Of an axis along which the window is more than twice as long as the input, cells count as those of one twice as long.
 /// NaN wins.
 ///
 /// # Errors

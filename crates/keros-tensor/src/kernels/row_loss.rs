@@ -26,7 +26,8 @@ pub enum RowLoss {
         /// `s` in `y · (1 - s) + s / width`, which is used for `y`.
         label_smoothing: f64,
     },
-    /// `-Σ alpha · (1 - p)^gamma · y · log p` (Lin et al. 2018, arXiv:1708.02002).
+    /// `-Σ alpha · (1 - p)^gamma · y · log p` (Lin et al. 2018, arXiv:1708.02002), where the `p` of logits
+    /// are clipped to [1e-7, 1 - 1e-7] too.
     CategoricalFocalCrossentropy {
         /// As for the cross-entropy.
         logits: bool,
@@ -125,10 +126,16 @@ impl RowLoss {
                     if y == 0.0 {
                         return (0.0, 0.0);
                     }
-                    let p = log.exp();
+                    let given = log.exp();
+                    let p = clip(given);
+                    let log = if p == given { log } else { p.ln() };
                     let (focus, slope) = power(1.0 - p, gamma);
                     let factor = alpha * y;
-                    (-factor * focus * log, factor * (slope * p * log - focus))
+                    let slope = match p == given {
+                        true => factor * (slope * p * log - focus),
+                        false => 0.0,
+                    };
+                    (-factor * focus * log, slope)
                 })
             }
         }

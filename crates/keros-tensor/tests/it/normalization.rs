@@ -143,7 +143,7 @@ proptest! {
         let formula = |x: &[f64]| -> Vec<f64> {
             let mut squares = vec![0.0; outer * kept];
             (0..x.len()).for_each(|i| squares[set(i)] += x[i] * x[i]);
-            (0..x.len()).map(|i| x[i] / squares[set(i)].max(1e-12).sqrt()).collect()
+            (0..x.len()).map(|i| x[i] / squares[set(i)].sqrt().max(1e-12)).collect()
         };
         same_bits_on_every_path(|| {
             let mut ws = Workspace::new(test_device());
@@ -528,4 +528,102 @@ fn threads_do_not_change_a_bit() {
         .map(|t| flat(&t))
     };
     assert_eq!(parallel::with_threads(1, run), run());
+}
+
+/// The least length is 1e-12, as in Keras 3.15.1.
+#[test]
+fn tiny_vectors_become_as_long_as_others() {
+    let layout = NormLayout {
+        outer: 4,
+        before: 1,
+        kept: 1,
+        after: 2,
+    };
+    same_bits_on_every_path(|| {
+        let mut ws = Workspace::new(test_device());
+        let x = tensor(
+            &[3e-7, 4e-7, -4e-12, 3e-12, 3e-13, 4e-13, 0.0, 0.0],
+            &[4, 2],
+        );
+        let (y, factors) = unit_normalize(&mut ws, &x, &layout).unwrap();
+        let expected = [0.6, 0.8, -0.8, 0.6, 0.3, 0.4, 0.0, 0.0];
+        check_close("y", &y, &expected, 1e-6);
+        let dy = tensor(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0], &[4, 2]);
+        let dx = unit_normalize_backward(&mut ws, &y, &factors, &dy, &layout).unwrap();
+        let relative: Vec<f32> = flat(&dx)
+            .iter()
+            .zip([2e6, 2e11, 1e12, 1e12].iter().flat_map(|f| [f; 2]))
+            .map(|(dx, factor)| dx / factor)
+            .collect();
+        let expected = [0.64, -0.48, 0.48, 0.64, 1.0, 0.0, 0.0, 1.0];
+        check_close("dx", &tensor(&relative, &[4, 2]), &expected, 1e-6);
+    });
+}
+
+/// Sums of so many terms, one added after the other, would lose three digits.
+#[test]
+fn gradients_of_parameters_of_many_are_as_exact_as_those_of_few() {
+    let many = 1 << 19;
+    for (outer, before, kept, after, params) in [
+        (1, 2, many, 1, NormParams::Normalized),
+        (many, 2, 1, 1, NormParams::Trailing),
+        (many, 1, 1, 2, NormParams::Normalized),
+    ] {
+        let layout = NormLayout {
+            outer,
+            before,
+            kept,
+            after,
+        };
+        let len = match params {
+            NormParams::Normalized => 2,
+            NormParams::Trailing => 1,
+        };
+        // Each set has a 1 and a -1.
+        let first =
+            |i: usize| (i / (kept * after)).is_multiple_of(before) && i.is_multiple_of(after);
+        let values: Vec<f32> = (0..2 * many)
+            .map(|i| if first(i) { 1.0 } else { -1.0 })
+            .collect();
+        let x = tensor(&values, &[2 * many]);
+        let dy: Vec<f32> = values
+            .iter()
+            .map(|x| if len == 1 { 0.1 + 0.05 * x } else { 0.1 })
+            .collect();
+        let dy = tensor(&dy, &[2 * many]);
+        same_bits_on_every_path(|| {
+            let mut ws = Workspace::new(test_device());
+            let (_, statistics) =
+                normalize(&mut ws, &x, &layout, None, None, params, EPSILON).unwrap();
+            let (dgamma, dbeta) = (random(5, &[len]), random(6, &[len]));
+            let (g, b) = (Some(&dgamma), Some(&dbeta));
+            normalize_backward(
+                &mut ws,
+                &x,
+                &statistics,
+                &dy,
+                &layout,
+                None,
+                params,
+                g,
+                b,
+                false,
+            )
+            .unwrap();
+            let scaled = |sums: &Tensor, by: f64| {
+                let sums: Vec<f32> = flat64(sums)
+                    .iter()
+                    .map(|sum| (sum / many as f64 * by) as f32)
+                    .collect();
+                tensor(&sums, &[len])
+            };
+            let by = (1.0 + f64::from(EPSILON)).sqrt();
+            let (of_gamma, of_beta) = match params {
+                NormParams::Normalized => (vec![0.1, -0.1], vec![0.1, 0.1]),
+                NormParams::Trailing => (vec![0.1], vec![0.2]),
+            };
+            check_close("dgamma", &scaled(&dgamma, by), &of_gamma, 2e-6);
+            check_close("dbeta", &scaled(&dbeta, 1.0), &of_beta, 2e-6);
+        });
+    }
 }

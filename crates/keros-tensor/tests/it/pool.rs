@@ -1,6 +1,8 @@
 //! Max pooling against naive loops.
 
-use keros_tensor::kernels::{Padding, Pool2dSpec, max_pool2d, max_pool2d_backward};
+use keros_tensor::kernels::{
+    Padding, Pool2dSpec, average_pool2d, average_pool2d_backward, max_pool2d, max_pool2d_backward,
+};
 use keros_tensor::{DType, Workspace};
 use proptest::prelude::*;
 
@@ -168,4 +170,45 @@ fn wrong_arguments_are_errors() {
     let (y, argmax) = max_pool2d(&mut ws, &x, &spec).unwrap();
     assert!(max_pool2d_backward(&mut ws, &y, &argmax, [1, 6, 4, 2], &spec).is_err());
     assert!(max_pool2d_backward(&mut ws, &y, &y, [1, 4, 4, 2], &spec).is_err());
+}
+
+/// Nobody walks through windows of so many cells.
+#[test]
+fn windows_much_larger_than_the_image_have_all_of_it() {
+    for padding in [Padding::Same, Padding::Causal] {
+        for (window, strides) in [(15, 3), (16, 16), (17, 1), (24, 8), (25, 4)] {
+            let spec = Pool2dSpec {
+                window: (window, window),
+                strides: (strides, strides),
+                padding,
+            };
+            check_pool([2, 8, 7, 3], &spec, true);
+        }
+    }
+    let mut ws = Workspace::new(test_device());
+    for (window, strides) in [
+        ((1 << 20, 1 << 20), (1 << 20, 1 << 20)),
+        ((1 << 32, 1 << 32), (3, 8)),
+        ((usize::MAX, usize::MAX), (usize::MAX, 5)),
+    ] {
+        let (shape, padding) = ([1, 8, 8, 2], Padding::Same);
+        let large = Pool2dSpec {
+            window,
+            strides,
+            padding,
+        };
+        let small = Pool2dSpec {
+            window: (16, 16),
+            ..large
+        };
+        let x = random(1, &shape);
+        let [found, expected] = [large, small].map(|spec| {
+            let (y, argmax) = max_pool2d(&mut ws, &x, &spec).unwrap();
+            let dx = max_pool2d_backward(&mut ws, &y, &argmax, shape, &spec).unwrap();
+            let mean = average_pool2d(&mut ws, &x, &spec).unwrap();
+            let of_mean = average_pool2d_backward(&mut ws, &y, shape, &spec).unwrap();
+            [y, dx, mean, of_mean].map(|tensor| flat(&tensor))
+        });
+        assert_eq!(found, expected);
+    }
 }

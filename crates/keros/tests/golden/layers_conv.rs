@@ -328,7 +328,7 @@ fn check(case: &mut Case) -> Outcome {
         }
         Some(dialect) if dialect == "keras2" && class == "BatchNormalization" => {
             let layer = BatchNormalization::new()
-                .momentum(case.args.float("momentum").ok_or("no momentum")? as f32)
+                .momentum(case.args.float("momentum").ok_or("no momentum")?)
                 .epsilon(case.args.float("epsilon").ok_or("no epsilon")? as f32)
                 .unbiased_moving_variance(true)
                 .name(NAME);

@@ -282,7 +282,7 @@ pub(super) fn forward(class: &str, config: &Value, params: &[Values], x: &[Value
         }
         "UnitNormalization" => first.by_group(&config.axes("axis", rank), |group| {
             let squares: f64 = group.iter().map(|x| x * x).sum();
-            let length = squares.max(1e-12).sqrt();
+            let length = squares.sqrt().max(1e-12);
             group.iter_mut().for_each(|x| *x /= length);
         }),
         "Permute" => {
