@@ -35,7 +35,7 @@ pub enum OnBrokenFile {
     /// place of its first sample. So the rows of a prediction no longer go with
     /// [`filenames`](ImageFileFlow::filenames) one by one: remove what
     /// [`broken_files`](ImageFileFlow::broken_files) finds and predict with [`Self::Error`], or predict batch by
-    /// batch, because [`Batch::indices`] are the samples of a batch's rows.
+    /// batch, because [`Batch::indices`](field@Batch::indices) are the samples of a batch's rows.
     Skip,
     /// The next sample in the order of the files whose image can be read takes its place, with its
     /// target and weight.
@@ -91,7 +91,8 @@ impl ImageFileFlow {
 
     /// The files, one for each sample, relative to the folder of the flow. The rows of a prediction without
     /// shuffling go with them one by one, unless there are broken files that [`OnBrokenFile`] skips (then there
-    /// are fewer rows) or replaces (then rows are of other files); [`Batch::indices`] tells what is in a batch.
+    /// are fewer rows) or replaces (then rows are of other files); [`Batch::indices`](field@Batch::indices)
+    /// tells what is in a batch.
     pub fn filenames(&self) -> &[PathBuf] {
         &self.filenames
     }

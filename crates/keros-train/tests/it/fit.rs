@@ -246,7 +246,6 @@ fn a_prediction_or_evaluation_of_more_batches_than_there_are_is_one_of_all() {
         steps: MANY,
         callbacks: CallbackList::new().with(&mut recorder),
         verbose: Verbose::Silent,
-        ..PredictOptions::default()
     };
     let many = trainer.predict(x.clone(), predict).unwrap();
     let all = PredictOptions {
