@@ -102,6 +102,26 @@ fn batch_norm_after(layer: BatchNormalization, freeze: bool) -> (Vec<f32>, Vec<f
     )
 }
 
+/// Added one after the other in 32 bits they would lose three digits.
+#[test]
+fn gradients_of_a_channel_with_many_values_are_exact() {
+    let many = 1 << 19;
+    let mut network = Sequential::builder([1, many])
+        .layer(GroupNormalization::new().groups(1).axis(1).name("group"))
+        .build(test_device(), 1)
+        .unwrap();
+    let ws = &mut Workspace::new(test_device());
+    let x: Vec<f32> = (0..many).map(|i| (i % 7) as f32).collect();
+    let x = Tensor::from_vec(x, (1, 1, many), test_device()).unwrap();
+    let grad = Tensor::from_vec(vec![0.1_f32; many], (1, 1, many), test_device()).unwrap();
+    let mode = Mode::Training { seed: 1, step: 0 };
+    network.forward(ws, &[x], mode).unwrap();
+    network.backward(ws, &[grad]).unwrap();
+    let beta = network.params().by_name("group/beta").unwrap().grad();
+    let beta = read::<f32>(beta).unwrap()[0];
+    assert!((beta / (0.1 * many as f32) - 1.0).abs() < 1e-6, "{beta}");
+}
+
 /// In 32 bits 1 - 0.9999 is wrong in the fourth digit.
 #[test]
 fn momentums_near_1_keep_their_digits() {
