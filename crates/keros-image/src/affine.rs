@@ -424,11 +424,12 @@ impl Warp {
                         continue;
                     }
                     for (c, out) in out[there..there + channels].iter_mut().enumerate() {
-                        // SAFETY: `Taps::split` puts the offset at the pixel (row, column) with row
-                        // <= max(height - 2, 0) and column <= max(width - 2, 0), so that the pixels
-                        // one row and one column on exist (or the steps are 0), and c < channels;
-                        // `apply` checked that `source` has height * width * channels values.
                         let value = |step: usize| -> f32 {
+                            // SAFETY: `Taps::split` puts the offset at the pixel (row, column) with
+                            // row <= max(height - 2, 0) and column <= max(width - 2, 0), so that the
+                            // pixels one row and one column on exist (or the steps are 0), and
+                            // c < channels; `apply` checked that `source` has height * width *
+                            // channels values.
                             unsafe { *source.get_unchecked(here + step + c) }.to_f32()
                         };
                         *out = blend(

@@ -67,10 +67,9 @@ impl Config {
         Ok(number as usize)
     }
 
-    fn float(&mut self, name: &str) -> Result<f32, String> {
+    fn float(&mut self, name: &str) -> Result<f64, String> {
         let value = self.value(name)?;
-        let number = value.as_f64().ok_or(format!("{name} is {value}"))?;
-        Ok(number as f32)
+        value.as_f64().ok_or(format!("{name} is {value}"))
     }
 
     fn flag(&mut self, name: &str) -> Result<bool, String> {
@@ -233,7 +232,7 @@ fn add(
                 BatchNormalization::new()
                     .axis(c.axis("axis")?)
                     .momentum(c.float("momentum")?)
-                    .epsilon(c.float("epsilon")?)
+                    .epsilon(c.float("epsilon")? as f32)
                     .center(c.flag("center")?)
                     .scale(c.flag("scale")?)
                     // The gradients of inference are those of a frozen layer.
@@ -246,7 +245,7 @@ fn add(
             builder.layer(
                 LayerNormalization::new()
                     .axis(c.axes("axis")?)
-                    .epsilon(c.float("epsilon")?)
+                    .epsilon(c.float("epsilon")? as f32)
                     .center(c.flag("center")?)
                     .scale(c.flag("scale")?)
                     .name(NAME),
@@ -256,7 +255,7 @@ fn add(
             GroupNormalization::new()
                 .groups(c.count("groups")?)
                 .axis(c.axis("axis")?)
-                .epsilon(c.float("epsilon")?)
+                .epsilon(c.float("epsilon")? as f32)
                 .center(c.flag("center")?)
                 .scale(c.flag("scale")?)
                 .name(NAME),
