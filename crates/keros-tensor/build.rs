@@ -16,15 +16,21 @@ fn compile() {
     println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
     let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
     let list = std::path::Path::new(&folder).join("modules.rs");
-    let compiled = cudaforge::KernelBuilder::new()
+    let builder = cudaforge::KernelBuilder::new()
         .source_dir("src/cuda")
         .watch(["src/cuda"])
         .arg("-std=c++17")
         .arg("-O3")
         // Otherwise the same formula could be rounded in two ways, where a loop is unrolled and where it is not.
-        .arg("--fmad=false")
-        .build_ptx()
-        .and_then(|modules| modules.write(&list));
+        .arg("--fmad=false");
+    // GPUs without its instructions never load it.
+    let builder = match builder.get_compute_cap() {
+        Some(capability) if capability < 80 => {
+            builder.with_compute_override_arch("weight_gradient.cu", "80")
+        }
+        _ => builder,
+    };
+    let compiled = builder.build_ptx().and_then(|modules| modules.write(&list));
     if let Err(error) = compiled {
         // The one way in which a build script can refuse.
         println!("cargo::error=compiling the kernels for GPUs: {error}");

@@ -55,6 +55,7 @@ template <class... A> Kernel::Kernel(const char *name, void (*kernel)(A...)) : s
     static void name parameters;                                                                   \
     static Kernel kernel_##name(#name, name);                                                      \
     static void name parameters
+#define KERNEL_OF(threads, name, parameters) KERNEL(name, parameters)
 
 void __syncthreads();
 void __syncwarp(unsigned mask = ~0u);

@@ -6,9 +6,9 @@ static TF32: AtomicBool = AtomicBool::new(true);
 
 /// Lets GPUs multiply matrices and convolve in TF32, or keeps them from it.
 ///
-/// TF32 rounds the factors of each product to 10 bits of mantissa, a relative error of up to `2⁻¹¹`
-/// instead of `2⁻²⁴`; sums and all other operations stay in `f32`. It is several times faster on GPUs
-/// from compute capability 8.0 on; older ones and the CPU do not have it.
+/// TF32 rounds the factors of each product to 10 bits of mantissa, or cuts off the others: a relative
+/// error of up to `2⁻¹⁰` instead of `2⁻²⁴`; sums and all other operations stay in `f32`. It is several
+/// times faster on GPUs from compute capability 8.0 on; older ones and the CPU do not have it.
 /// As in Keras on TensorFlow it is allowed by default.
 ///
 /// Holds for what is started after the call, on all threads and GPUs.

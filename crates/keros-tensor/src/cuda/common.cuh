@@ -5,8 +5,10 @@
 // so that the same source is compiled for the GPU and, in the tests, for an emulated one.
 #pragma once
 
+// A kernel whose blocks have more or less than BLOCK threads is a KERNEL_OF so many.
 #ifndef KERNEL
 #define KERNEL(name, parameters) extern "C" __global__ void name parameters
+#define KERNEL_OF(threads, name, parameters) extern "C" __global__ void __launch_bounds__(threads) name parameters
 #endif
 
 // Runs what follows for each i below n, spread over all threads.

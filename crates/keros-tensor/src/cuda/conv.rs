@@ -10,7 +10,7 @@ use super::bias::{finish, output_gradient};
 use super::dnn;
 use super::elementwise::{cast, cast_into};
 use super::window::Window;
-use super::{Gpu, Values, int, patches, zero};
+use super::{Gpu, Values, int, patches, small_window, weight_gradient, zero};
 use crate::access::check_apart;
 use crate::kernels::{Activation, ConvGeometry};
 use crate::{TensorError, Workspace};
@@ -35,8 +35,7 @@ impl Convolution {
     /// Inputs that one output sees.
     pub(crate) fn patch(&self) -> usize {
         let window = &self.window;
-        let cells = window.window_height as usize * window.window_width as usize;
-        cells * (window.channels / self.groups) as usize
+        window.cells() * (window.channels / self.groups) as usize
     }
 
     /// Whether each output pixel sees one input pixel, in their order.
@@ -46,6 +45,9 @@ impl Convolution {
         cells == (1, 1, 0, 0) && (w.rows, w.columns) == (w.height, w.width)
     }
 }
+
+/// What follows a convolution whose result is a gradient.
+const NOTHING: (Option<&Tensor>, Activation) = (None, Activation::Linear);
 
 /// Which of its three tensors a convolution computes from the other two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +72,7 @@ impl Direction {
     }
 }
 
-/// Computes one of inputs, weights and outputs, without bias and activation.
+/// Computes one of inputs, weights and outputs, adds a bias and applies the activation.
 fn convolve(
     gpu: &Gpu,
     ws: &mut Workspace,
@@ -78,6 +80,7 @@ fn convolve(
     convolution: &Convolution,
     direction: Direction,
     (x, w, y): (&Tensor, &Tensor, &Tensor),
+    (bias, activation): (Option<&Tensor>, Activation),
 ) -> Result<(), TensorError> {
     if x.elem_count() == 0 {
         return match direction {
@@ -85,17 +88,38 @@ fn convolve(
             _ => Ok(()),
         };
     }
+    let tensors = (x, w, y);
     // A pointwise convolution is one matrix product as it is.
     #[cfg(feature = "cudnn")]
-    if !convolution.is_pointwise() && dnn::convolve(gpu, ws, op, convolution, direction, (x, w, y))?
-    {
-        return Ok(());
+    if !convolution.is_pointwise() {
+        let follows = (bias, activation);
+        if dnn::convolve(gpu, ws, op, convolution, direction, tensors, follows)? {
+            return Ok(());
+        }
     }
     // Of weights, the result is `f32` as they are.
-    let values = Values::of(op, x)?;
-    if values == Values::F32 || convolution.is_pointwise() {
-        return patches::convolve(gpu, ws, op, convolution, direction, (x, w, y));
+    if Values::of(op, x)? == Values::F32 || convolution.is_pointwise() {
+        patches::convolve(gpu, ws, op, convolution, direction, tensors)?;
+    } else {
+        convolve_wide(gpu, ws, op, convolution, direction, tensors)?;
     }
+    let result = match direction {
+        Direction::Outputs => y,
+        Direction::Inputs => x,
+        Direction::Weights => w,
+    };
+    finish(gpu, op, result, bias, activation)
+}
+
+/// Computes one of inputs, weights and outputs of values with 16 bits, in `f32`.
+fn convolve_wide(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    convolution: &Convolution,
+    direction: Direction,
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
+) -> Result<(), TensorError> {
     let wide_x = wide(gpu, ws, op, x, direction == Direction::Inputs)?;
     let wide_y = wide(gpu, ws, op, y, direction == Direction::Outputs)?;
     let tensors = (&wide_x, w, &wide_y);
@@ -145,8 +169,8 @@ pub(crate) fn forward(
     };
     let y = ws.take(&shape, x.dtype())?;
     let tensors = direction.order(x, w, &y);
-    convolve(gpu, ws, op, &convolution, direction, tensors)?;
-    finish(gpu, op, &y, bias, activation)?;
+    let follows = (bias, activation);
+    convolve(gpu, ws, op, &convolution, direction, tensors, follows)?;
     Ok(y)
 }
 
@@ -168,6 +192,12 @@ pub(crate) fn backward(
 ) -> Result<Option<Tensor>, TensorError> {
     let convolution = &Convolution::new(op, g)?;
     check_apart(op, iter::once(dw).chain(dbias), &[x, w, y, dy])?;
+    let is_first = direction == Direction::Outputs && !need_dx && x.elem_count() > 0;
+    if is_first && small_window::is_small(convolution) {
+        let y = (activation == Activation::Relu).then_some(y);
+        small_window::gradient(gpu, ws, op, convolution, (x, y, dy), dw, dbias)?;
+        return Ok(None);
+    }
     let dx = match need_dx {
         true => Some(ws.take(x.dims(), x.dtype())?),
         false => None,
@@ -180,12 +210,31 @@ pub(crate) fn backward(
             _ => Direction::Inputs,
         };
         let tensors = direction.order(dx, w, dz);
-        convolve(gpu, ws, op, convolution, back, tensors)?;
+        convolve(gpu, ws, op, convolution, back, tensors, NOTHING)?;
     }
-    let tensors = direction.order(x, dw, dz);
-    convolve(gpu, ws, op, convolution, Direction::Weights, tensors)?;
+    weight_gradient(gpu, ws, op, convolution, direction.order(x, dw, dz))?;
     if let Some(dz) = own {
         ws.give(&dz);
     }
     Ok(dx)
+}
+
+/// Computes the gradient `w` of the weights from inputs and the gradient of outputs.
+fn weight_gradient(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    convolution: &Convolution,
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
+) -> Result<(), TensorError> {
+    if x.elem_count() > 0 {
+        if small_window::is_small(convolution) {
+            return small_window::gradient(gpu, ws, op, convolution, (x, None, y), w, None);
+        }
+        if weight_gradient::try_gradient(gpu, ws, op, convolution, (x, w, y))? {
+            return Ok(());
+        }
+    }
+    let direction = Direction::Weights;
+    convolve(gpu, ws, op, convolution, direction, (x, w, y), NOTHING)
 }

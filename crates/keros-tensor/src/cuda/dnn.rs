@@ -1,10 +1,11 @@
 //! Convolutions by cuDNN.
 //!
 //! The first time that a convolution is met, cuDNN is asked which ways it has, and the one that it
-//! takes for the fastest is kept, of those that give the same numbers each time.
-//! Images stay as they are, channels last; filters are turned into cuDNN's order and back, and a
-//! border that is wider on one side is made wider in memory.
+//! takes for the fastest is kept, of those that give the same numbers each time. Bias and activation
+//! are part of it where it has a way for them together.
+//! Images stay as they are, channels last; filters are turned into cuDNN's order and back.
 
+mod descriptor;
 mod plan;
 
 use std::collections::HashMap;
@@ -19,12 +20,13 @@ use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::sys::CUstream;
 use candle_core::{DType, Tensor};
 
+use super::bias::finish;
 use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
-use super::window::{Window, by_4};
-use super::{Gpu, Values, blocks, each, failure, int, launch, of_gpu, recording};
+use super::{Gpu, Values, blocks, failure, int, launch, of_gpu, recording};
+use crate::kernels::Activation;
 use crate::{TensorError, Workspace, tf32};
-use plan::{Plan, WORKSPACE};
+use plan::{Addresses, Plan, WORKSPACE};
 
 /// Convolutions that are remembered; with more, all are looked up anew.
 const PLANS: usize = 4096;
@@ -33,8 +35,17 @@ const PLANS: usize = 4096;
 /// at a time.
 static LIBRARIES: Mutex<Vec<(DeviceId, Library)>> = Mutex::new(Vec::new());
 
-/// What a plan is for: a convolution, what is computed, of which values, and whether in TF32.
-type Key = (Convolution, Direction, Values, bool);
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    convolution: Convolution,
+    direction: Direction,
+    values: Values,
+    tf32: bool,
+    /// What is done to the result.
+    has_bias: bool,
+    relu: bool,
+}
 
 /// cuDNN on one GPU, for as long as the program runs.
 struct Library {
@@ -75,14 +86,14 @@ impl Library {
     }
 
     /// How it does a convolution, if it has a way.
-    fn plan(&mut self, key: &Key, padded: &Padded) -> Result<Option<Arc<Plan>>, CudnnError> {
+    fn plan(&mut self, key: &Key) -> Result<Option<Arc<Plan>>, CudnnError> {
         if self.plans.len() >= PLANS && !self.plans.contains_key(key) {
             self.plans.clear();
         }
         let plan = match self.plans.entry(*key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let plan = Plan::find(self.handle, padded, *key, WORKSPACE);
+                let plan = Plan::find(self.handle, key, WORKSPACE);
                 entry.insert(or_unsupported(plan)?.map(Arc::new))
             }
         };
@@ -90,13 +101,8 @@ impl Library {
     }
 
     /// From now on does a convolution in a way that takes at most so many bytes beside the tensors, if there is one.
-    fn plan_with_less(
-        &mut self,
-        key: &Key,
-        padded: &Padded,
-        most: usize,
-    ) -> Result<Option<Arc<Plan>>, CudnnError> {
-        let plan = or_unsupported(Plan::find(self.handle, padded, *key, most))?.map(Arc::new);
+    fn plan_with_less(&mut self, key: &Key, most: usize) -> Result<Option<Arc<Plan>>, CudnnError> {
+        let plan = or_unsupported(Plan::find(self.handle, key, most))?.map(Arc::new);
         if plan.is_some() {
             self.plans.insert(*key, plan.clone());
         }
@@ -104,46 +110,71 @@ impl Library {
     }
 }
 
-/// Computes one of inputs, weights and outputs, or answers `false` where cuDNN cannot.
+/// Computes one of inputs, weights and outputs, then adds a bias and applies the activation, or answers `false` where
+/// cuDNN cannot.
 pub(crate) fn convolve(
     gpu: &Gpu,
     ws: &mut Workspace,
     op: &'static str,
     convolution: &Convolution,
     direction: Direction,
-    (x, w, y): (&Tensor, &Tensor, &Tensor),
+    tensors: (&Tensor, &Tensor, &Tensor),
+    (bias, activation): (Option<&Tensor>, Activation),
 ) -> Result<bool, TensorError> {
-    let Some(padded) = Padded::new(convolution) else {
-        return Ok(false);
-    };
     let bound = gpu.stream().context().bind_to_thread();
     bound.map_err(|error| failure(op, &error))?;
-    let values = Values::of(op, x)?;
-    let key = (*convolution, direction, values, tf32());
-    let found = with_library(gpu, |library| library.plan(&key, &padded));
+    let (x, _, y) = tensors;
+    let alone = Key {
+        convolution: *convolution,
+        direction,
+        values: Values::of(op, x)?,
+        tf32: tf32(),
+        has_bias: false,
+        relu: false,
+    };
+    let together = Key {
+        has_bias: bias.is_some(),
+        relu: activation == Activation::Relu,
+        ..alone
+    };
+    if together != alone && convolve_by(gpu, ws, op, &together, tensors, bias)? {
+        return Ok(true);
+    }
+    if !convolve_by(gpu, ws, op, &alone, tensors, None)? {
+        return Ok(false);
+    }
+    let result = match direction {
+        Direction::Inputs => x,
+        _ => y,
+    };
+    finish(gpu, op, result, bias, activation)?;
+    Ok(true)
+}
+
+/// Does all that the key says, or answers `false` where cuDNN cannot.
+fn convolve_by(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    key: &Key,
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
+    bias: Option<&Tensor>,
+) -> Result<bool, TensorError> {
+    let (values, direction) = (key.values, key.direction);
+    let found = with_library(gpu, |library| library.plan(key));
     let Some(mut plan) = found.map_err(|error| refusal(op, error))? else {
         return Ok(false);
     };
-    let (patch, outputs) = (convolution.patch(), convolution.outputs as usize);
+    let (patch, outputs) = (key.convolution.patch(), key.convolution.outputs as usize);
     let filter = ws.take(&[outputs, patch], values.dtype())?;
-    let image = match padded.is_plain() {
-        true => x.clone(),
-        false => ws.take(&padded.shape(), values.dtype())?,
-    };
-    let give_back = |ws: &mut Workspace| {
-        ws.give(&filter);
-        if !padded.is_plain() {
-            ws.give(&image);
-        }
-    };
     let memory = loop {
         match ws.take(&[plan.workspace], DType::U8) {
             Err(TensorError::OutOfMemory { .. }) if plan.workspace > 0 => {
                 let less = with_library(gpu, |library| {
-                    library.plan_with_less(&key, &padded, plan.workspace - 1)
+                    library.plan_with_less(key, plan.workspace - 1)
                 });
                 let Some(less) = less.map_err(|error| refusal(op, error))? else {
-                    give_back(ws);
+                    ws.give(&filter);
                     return Ok(false);
                 };
                 plan = less;
@@ -154,27 +185,22 @@ pub(crate) fn convolve(
     if direction != Direction::Weights {
         transpose(gpu, op, w, &filter, (patch, outputs))?;
     }
-    if direction != Direction::Inputs && !padded.is_plain() {
-        padded.pad(gpu, op, x, &image)?;
-    }
     let convolve = Convolve {
         op,
         plan,
-        addresses: [
-            values.address(gpu, op, &image)?,
-            values.address(gpu, op, &filter)?,
-            values.address(gpu, op, y)?,
-            gpu.address::<u8>(op, &memory)?,
-        ],
+        addresses: Addresses {
+            x: values.address(gpu, op, x)?,
+            w: values.address(gpu, op, &filter)?,
+            y: values.address(gpu, op, y)?,
+            bias: gpu.address_or_null::<f32>(op, bias)?,
+            workspace: gpu.address::<u8>(op, &memory)?,
+        },
     };
-    let ran = convolve.try_start(gpu, &key)?;
+    let ran = convolve.try_start(gpu, key)?;
     if ran && direction == Direction::Weights {
         transpose(gpu, op, &filter, w, (outputs, patch))?;
     }
-    if ran && direction == Direction::Inputs && !padded.is_plain() {
-        padded.crop(gpu, op, &image, x)?;
-    }
-    give_back(ws);
+    ws.give(&filter);
     ws.give(&memory);
     Ok(ran)
 }
@@ -183,8 +209,7 @@ pub(crate) fn convolve(
 pub(crate) struct Convolve {
     op: &'static str,
     plan: Arc<Plan>,
-    /// Of images, filter, outputs and the memory to work in.
-    addresses: [u64; 4],
+    addresses: Addresses,
 }
 
 impl PartialEq for Convolve {
@@ -235,9 +260,9 @@ impl Convolve {
     fn run(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), CudnnError> {
         with_library(gpu, |library| {
             let handle = library.handle(notes)?;
-            // SAFETY: the tensors are as large as the descriptors of the plan say, and stay in use on the GPU's
+            // SAFETY: the tensors are as large as the plan says, and stay in use on the GPU's
             // stream only. The handle is this thread's as long as it holds the library.
-            unsafe { self.plan.run(handle, self.addresses) }
+            unsafe { self.plan.run(handle, &self.addresses) }
         })
     }
 }
@@ -280,152 +305,9 @@ fn transpose(
     let (x, y) = (from.address(gpu, op, x)?, to.address(gpu, op, y)?);
     let (rows, columns) = (int(op, rows)?, int(op, columns)?);
     if from == Values::F32 {
-        launch!(gpu, IMAGE.transpose_filter of to, threads, x, y, rows, columns);
+        launch!(gpu, FILTER.transpose_filter of to, threads, x, y, rows, columns);
     } else {
-        launch!(gpu, IMAGE.transpose_gradient of from, threads, x, y, rows, columns);
-    }
-    Ok(())
-}
-
-/// A convolution as cuDNN does it: with the same padding on both sides.
-pub(crate) struct Padded {
-    /// The whole of it, with its own border in `window` where the sides differ.
-    pub(crate) convolution: Convolution,
-    /// Size of the images before.
-    height: i32,
-    width: i32,
-    /// Rows and columns that come before an image in memory.
-    top: i32,
-    left: i32,
-}
-
-impl Padded {
-    /// `None` where the border would take several times the memory of the images, which dilation
-    /// can bring about.
-    fn new(convolution: &Convolution) -> Option<Self> {
-        let g = convolution.window;
-        let after =
-            |length: i32, before: i32, windows: i32, stride: i32, cells: i32, dilation: i32| {
-                ((windows - 1) * stride + (cells - 1) * dilation + 1 - length - before).max(0)
-            };
-        let bottom = after(
-            g.height,
-            g.top,
-            g.rows,
-            g.stride_y,
-            g.window_height,
-            g.dilation_y,
-        );
-        let right = after(
-            g.width,
-            g.left,
-            g.columns,
-            g.stride_x,
-            g.window_width,
-            g.dilation_x,
-        );
-        let (both_y, both_x) = (g.top.min(bottom), g.left.min(right));
-        let window = Window {
-            height: g.height + g.top.max(bottom) - both_y,
-            width: g.width + g.left.max(right) - both_x,
-            top: both_y,
-            left: both_x,
-            ..g
-        };
-        let elements = |g: &Window| {
-            [g.images, g.height, g.width, g.channels]
-                .iter()
-                .map(|&n| n as u64)
-                .product::<u64>()
-        };
-        let most = (8 * elements(&g)).min(i32::MAX as u64);
-        (elements(&window) <= most).then(|| Self {
-            convolution: Convolution {
-                window,
-                ..*convolution
-            },
-            height: g.height,
-            width: g.width,
-            top: g.top - both_y,
-            left: g.left - both_x,
-        })
-    }
-
-    /// Whether nothing has to be added.
-    fn is_plain(&self) -> bool {
-        let window = &self.convolution.window;
-        (window.height, window.width) == (self.height, self.width)
-    }
-
-    /// Shape of the images with the border.
-    fn shape(&self) -> [usize; 4] {
-        let g = &self.convolution.window;
-        [g.images, g.height, g.width, g.channels].map(|n| n as usize)
-    }
-
-    /// Copies images into the middle of zeros.
-    fn pad(&self, gpu: &Gpu, op: &'static str, x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
-        let g = &self.convolution.window;
-        let sizes = ((self.height, self.width), (g.height, g.width));
-        shift(gpu, op, x, y, sizes, (self.top, self.left), g.channels)
-    }
-
-    /// The reverse of [`pad`](Self::pad).
-    fn crop(&self, gpu: &Gpu, op: &'static str, x: &Tensor, y: &Tensor) -> Result<(), TensorError> {
-        let g = &self.convolution.window;
-        let sizes = ((g.height, g.width), (self.height, self.width));
-        shift(gpu, op, x, y, sizes, (-self.top, -self.left), g.channels)
-    }
-}
-
-/// Copies images into ones of another size; see image.cu.
-fn shift(
-    gpu: &Gpu,
-    op: &'static str,
-    x: &Tensor,
-    y: &Tensor,
-    ((height, width), (new_height, new_width)): ((i32, i32), (i32, i32)),
-    (top, left): (i32, i32),
-    channels: i32,
-) -> Result<(), TensorError> {
-    let n = int(op, y.elem_count())?;
-    let values = Values::of(op, y)?;
-    let (x, y) = (values.address(gpu, op, x)?, values.address(gpu, op, y)?);
-    if by_4(channels, &[x, y]) {
-        let (channels, n) = (channels / 4, n / 4);
-        let threads = each(n as usize);
-        launch!(
-            gpu,
-            IMAGE.shift_by_4 of values,
-            threads,
-            x,
-            y,
-            height,
-            width,
-            new_height,
-            new_width,
-            top,
-            left,
-            channels,
-            n
-        );
-    } else {
-        let threads = each(n as usize);
-        launch!(
-            gpu,
-            IMAGE.shift of values,
-            threads,
-            x,
-            y,
-            height,
-            width,
-            new_height,
-            new_width,
-            top,
-            left,
-            channels,
-            n
-        );
+        launch!(gpu, FILTER.transpose_gradient of from, threads, x, y, rows, columns);
     }
     Ok(())
 }

@@ -43,8 +43,10 @@ pub(crate) mod recording;
 pub(crate) mod resample;
 pub(crate) mod row_loss;
 pub(crate) mod shape;
+mod small_window;
 pub(crate) mod softmax;
 pub(crate) mod upload;
+mod weight_gradient;
 mod window;
 
 use std::collections::HashMap;
@@ -66,7 +68,7 @@ use command::{Command, Kernel, Zero};
 #[allow(unreachable_pub, reason = "they are written so when compiled")]
 #[cfg_attr(
     not(feature = "cudnn"),
-    allow(dead_code, reason = "image.cu is for cuDNN")
+    allow(dead_code, reason = "filter.cu is for cuDNN")
 )]
 pub(crate) mod modules {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
@@ -149,6 +151,12 @@ impl Gpu {
     /// The stream on which everything happens.
     pub(crate) fn stream(&self) -> Arc<CudaStream> {
         self.0.cuda_stream()
+    }
+
+    /// Whether its tensor cores know TF32.
+    fn has_tf32(&self) -> bool {
+        let capability = self.stream().context().compute_capability();
+        capability.is_ok_and(|(major, _)| major >= 8)
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

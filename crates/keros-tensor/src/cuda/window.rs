@@ -101,6 +101,11 @@ impl Window {
         (self.height * self.width * self.channels) as usize
     }
 
+    /// Cells of one window.
+    pub(crate) fn cells(&self) -> usize {
+        (self.window_height * self.window_width) as usize
+    }
+
     /// Windows over one image.
     pub(crate) fn windows(&self) -> usize {
         (self.rows * self.columns) as usize

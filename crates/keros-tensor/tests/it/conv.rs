@@ -179,9 +179,31 @@ fn matches_naive_loops_beyond_one_block() {
         // Several images in one product; more weights, and more inputs, than micro-kernels take.
         ([9, 3, 3, 160], [3, 3, 160, 384]),
         ([2, 2, 3, 1000], [3, 3, 1000, 16]),
+        // Small windows of more pixels and more outputs than one block has on a GPU.
+        ([3, 20, 21, 3], [3, 3, 3, 40]),
+        ([2, 30, 17, 1], [5, 5, 1, 33]),
     ] {
         let case = NaiveConv { x, w, spec };
         on_every_path(|| check_conv(&case, Activation::Relu, true));
+    }
+}
+
+/// An activation that is fused does not hide that a training diverges.
+#[test]
+fn nan_stays_nan() {
+    for channels in [1, 4, 32] {
+        let mut values = vec![1.0; 2 * 6 * 6 * channels];
+        values[0] = f32::NAN;
+        let x = tensor(&values, &[2, 6, 6, channels]);
+        let (w, bias) = (random(1, &[3, 3, channels, 32]), random(2, &[32]));
+        let (spec, relu) = (Conv2dSpec::default(), Activation::Relu);
+        on_every_path(|| {
+            let mut ws = Workspace::new(test_device());
+            let y = conv2d(&mut ws, &x, &w, Some(&bias), &spec, relu).unwrap();
+            let y = flat(&y);
+            assert!(y[..32].iter().all(|y| y.is_nan()), "{channels} channels");
+            assert!(y[32..].iter().all(|y| !y.is_nan()), "{channels} channels");
+        });
     }
 }
 

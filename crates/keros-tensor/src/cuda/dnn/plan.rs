@@ -1,286 +1,411 @@
-//! How cuDNN does one convolution in one direction: descriptors and the algorithm.
+//! How cuDNN does one convolution in one direction: the operations, and the engine that is to do them.
 
-use std::ffi::c_int;
+use std::ffi::c_void;
+use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candle_core::cuda_backend::cudarc::cudnn::result::{self, CudnnError};
-use candle_core::cuda_backend::cudarc::cudnn::sys;
+use candle_core::cuda_backend::cudarc::cudnn::result::CudnnError;
+use candle_core::cuda_backend::cudarc::cudnn::sys::{
+    self, cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type,
+    cudnnBackendBehaviorNote_t as BehaviorNote, cudnnBackendDescriptorType_t as Kind,
+    cudnnBackendHeurMode_t as Heuristic, cudnnBackendNumericalNote_t as NumericalNote,
+    cudnnDataType_t as DataType,
+};
 
 use super::super::Values;
-use super::super::conv::Direction;
-use super::{Key, Padded};
+use super::super::conv::{Convolution, Direction};
+use super::Key;
+use super::descriptor::Descriptor;
 
-/// Most memory that an algorithm may take beside its tensors, in bytes. What is free just now does not count: the same
+/// Most memory that an engine may take beside its tensors, in bytes. What is free just now does not count: the same
 /// convolution is done in the same way each time.
 pub(super) const WORKSPACE: usize = 1 << 30;
-/// Answers that cuDNN is asked for; it has not so many algorithms.
+/// Answers that each heuristic is asked for.
 const ANSWERS: usize = 16;
+/// Bytes at whose multiples tensors begin.
+const ALIGNMENT: i64 = 16;
 
-/// A descriptor of cuDNN, destroyed with its owner.
-struct Descriptor<T: Copy> {
-    raw: T,
-    destroy: unsafe fn(T) -> Result<(), CudnnError>,
-}
+/// The names that tensors have in a plan.
+const X: i64 = 1;
+const W: i64 = 2;
+const Y: i64 = 3;
+const BIAS: i64 = 4;
+/// Those that only the next operation reads.
+const CONVOLVED: i64 = 5;
+const BIASED: i64 = 6;
 
-impl<T: Copy> Drop for Descriptor<T> {
-    fn drop(&mut self) {
-        // SAFETY: it was created, and is destroyed once. What this returns changes nothing.
-        let _ = unsafe { (self.destroy)(self.raw) };
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Algorithm {
-    Outputs(sys::cudnnConvolutionFwdAlgo_t),
-    Inputs(sys::cudnnConvolutionBwdDataAlgo_t),
-    Weights(sys::cudnnConvolutionBwdFilterAlgo_t),
+/// Addresses of images, filter, outputs, the bias if there is one, and the memory to work in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Addresses {
+    pub(super) x: u64,
+    pub(super) w: u64,
+    pub(super) y: u64,
+    pub(super) bias: u64,
+    pub(super) workspace: u64,
 }
 
 /// What cuDNN is given to compute one of `x`, `w` and `y`.
 pub(super) struct Plan {
-    x: Descriptor<sys::cudnnTensorDescriptor_t>,
-    w: Descriptor<sys::cudnnFilterDescriptor_t>,
-    y: Descriptor<sys::cudnnTensorDescriptor_t>,
-    convolution: Descriptor<sys::cudnnConvolutionDescriptor_t>,
-    algorithm: Algorithm,
-    /// Bytes that the algorithm takes beside the tensors.
+    execution: Arc<Descriptor>,
+    has_bias: bool,
+    /// Bytes that it takes beside the tensors.
     pub(super) workspace: usize,
     /// Whether it has been started once: what cuDNN does not support it may tell only then.
     pub(super) has_run: AtomicBool,
 }
 
-// SAFETY: descriptors belong to no thread, and are only read once the plan is made.
-unsafe impl Send for Plan {}
-// SAFETY: as above.
-unsafe impl Sync for Plan {}
-
-/// The algorithms of one direction, the fastest first, of those that always give the same numbers.
-macro_rules! candidates {
-    ($get:path, $answer:ty, $variant:path, $handle:expr, $($descriptor:expr),*) => {{
-        // SAFETY: zeros are an answer, if one that means nothing.
-        let mut answers: [$answer; ANSWERS] = unsafe { std::mem::zeroed() };
-        let mut count = 0;
-        // SAFETY: handle and descriptors are valid, and so many answers have room.
-        unsafe { $get($handle, $($descriptor.raw),*, ANSWERS as c_int, &mut count, answers.as_mut_ptr()) }?;
-        let answers = answers.into_iter().take(count.max(0) as usize);
-        let usable = answers.filter(|answer| {
-            answer.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                && answer.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-        });
-        usable.map(|answer| ($variant(answer.algo), answer.mathType)).collect::<Vec<_>>()
-    }};
-}
-
 impl Plan {
-    /// The fastest way of cuDNN that takes at most so many bytes beside the tensors; none if there is none.
+    /// The way that cuDNN takes for the fastest, of those that give the same numbers each time and take at most so many
+    /// bytes beside the tensors; none if there is none.
+    ///
+    /// # Errors
+    /// Among others, that it does not support this at all.
     pub(super) fn find(
         handle: sys::cudnnHandle_t,
-        padded: &Padded,
-        (_, direction, values, tf32): Key,
+        key: &Key,
         most: usize,
     ) -> Result<Option<Self>, CudnnError> {
-        let wanted = match values {
-            Values::F32 => wanted_math(tf32),
-            Values::Bf16 | Values::F16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
-        };
-        let mut plan = Self::describe(padded, values, wanted)?;
-        let Self {
-            x,
-            w,
-            y,
-            convolution: c,
-            ..
-        } = &plan;
-        let candidates = match direction {
-            Direction::Outputs => candidates!(
-                result::get_convolution_forward_algorithm,
-                sys::cudnnConvolutionFwdAlgoPerf_t,
-                Algorithm::Outputs,
-                handle,
-                x,
-                w,
-                c,
-                y
-            ),
-            Direction::Inputs => candidates!(
-                result::get_convolution_backward_data_algorithm,
-                sys::cudnnConvolutionBwdDataAlgoPerf_t,
-                Algorithm::Inputs,
-                handle,
-                w,
-                y,
-                c,
-                x
-            ),
-            Direction::Weights => candidates!(
-                result::get_convolution_backward_filter_algorithm,
-                sys::cudnnConvolutionBwdFilterAlgoPerf_t,
-                Algorithm::Weights,
-                handle,
-                x,
-                y,
-                c,
-                w
-            ),
-        };
-        for (algorithm, fastest) in candidates {
-            let math = match fastest {
-                _ if values == Values::F32 && !tf32 => wanted,
-                // That would round to 16 bits.
-                sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION => continue,
-                _ => fastest,
+        let operations = operations(key)?;
+        let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
+            .with(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle])?
+            .with_parts(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations)?
+            .finish()?;
+        // The slower one, mode B, chooses better now and then, but crashed over some shapes with cuDNN 9.19.
+        for heuristic in [
+            Heuristic::CUDNN_HEUR_MODE_A,
+            Heuristic::CUDNN_HEUR_MODE_FALLBACK,
+        ] {
+            // One that does not know such convolutions is passed over, and so is an engine that fails.
+            let Ok(choices) = choices(&graph, heuristic) else {
+                continue;
             };
-            // SAFETY: the descriptor is valid.
-            unsafe { result::set_convolution_math_type(plan.convolution.raw, math) }?;
-            plan.algorithm = algorithm;
-            // One that does not exist with this kind of mathematics is passed over.
-            match plan.workspace_bytes(handle) {
-                Ok(bytes) if bytes <= most => {
-                    plan.workspace = bytes;
+            for choice in choices {
+                if let Ok(Some(plan)) = Self::with(handle, key, &choice, most) {
                     return Ok(Some(plan));
                 }
-                _ => {}
             }
         }
         Ok(None)
     }
 
-    /// Descriptors of the tensors, without an algorithm.
-    fn describe(
-        padded: &Padded,
-        values: Values,
-        math: sys::cudnnMathType_t,
-    ) -> Result<Self, CudnnError> {
-        use sys::cudnnDataType_t::CUDNN_DATA_FLOAT as FLOAT;
-        let data = match values {
-            Values::F32 => FLOAT,
-            Values::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-            Values::F16 => sys::cudnnDataType_t::CUDNN_DATA_HALF,
+    /// The one with this choice of an engine, unless its numbers are not as wanted, it has to be compiled first, or it
+    /// takes too much memory.
+    fn with(
+        handle: sys::cudnnHandle_t,
+        key: &Key,
+        choice: &Arc<Descriptor>,
+        most: usize,
+    ) -> Result<Option<Self>, CudnnError> {
+        let kind = Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR;
+        let engine = choice.descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, kind, 1)?;
+        let Some(engine) = engine.first() else {
+            return Ok(None);
         };
-        use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as CHANNELS_LAST;
-        let (c, g) = (&padded.convolution, &padded.convolution.window);
-        let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-        let tensor = |sizes| {
-            let descriptor = Descriptor {
-                raw: result::create_tensor_descriptor()?,
-                destroy: result::destroy_tensor_descriptor,
-            };
-            // SAFETY: the descriptor is new.
-            unsafe {
-                result::set_tensor4d_descriptor(descriptor.raw, CHANNELS_LAST, data, sizes)?;
-            }
-            Ok(descriptor)
-        };
-        let w = Descriptor {
-            raw: result::create_filter_descriptor()?,
-            destroy: result::destroy_filter_descriptor,
-        };
-        let convolution = Descriptor {
-            raw: result::create_convolution_descriptor()?,
-            destroy: result::destroy_convolution_descriptor,
-        };
-        let filter = [
-            c.outputs,
-            g.channels / c.groups,
-            g.window_height,
-            g.window_width,
-        ];
-        // SAFETY: the descriptors are new.
-        unsafe {
-            result::set_filter4d_descriptor(w.raw, data, CHANNELS_LAST, filter)?;
-            result::set_convolution2d_descriptor(
-                convolution.raw,
-                g.top,
-                g.left,
-                g.stride_y,
-                g.stride_x,
-                g.dilation_y,
-                g.dilation_x,
-                mode,
-                FLOAT,
-            )?;
-            result::set_convolution_group_count(convolution.raw, c.groups)?;
-            result::set_convolution_math_type(convolution.raw, math)?;
+        let numbers = engine.notes(
+            Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+            Type::CUDNN_TYPE_NUMERICAL_NOTE,
+        )?;
+        let behavior = engine.notes(
+            Name::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE,
+            Type::CUDNN_TYPE_BEHAVIOR_NOTE,
+        )?;
+        let is = |note: NumericalNote| numbers.contains(&(note as u32));
+        let is_exact = key.values == Values::F32 && !key.tf32;
+        if is(NumericalNote::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+            // To 16 bits.
+            || is(NumericalNote::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)
+            || is(NumericalNote::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+            || is_exact && is(NumericalNote::CUDNN_NUMERICAL_NOTE_TENSOR_CORE)
+            || behavior.contains(&(BehaviorNote::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32))
+        {
+            return Ok(None);
         }
-        Ok(Self {
-            x: tensor([g.images, g.channels, g.height, g.width])?,
-            w,
-            y: tensor([g.images, c.outputs, g.rows, g.columns])?,
-            convolution,
-            algorithm: Algorithm::Outputs(
-                sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
-            ),
-            workspace: 0,
+        let execution = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
+            .with(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[handle])?
+            .with_parts(
+                Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                slice::from_ref(choice),
+            )?
+            .finish()?;
+        let bytes = execution.number(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?;
+        let workspace = bytes.max(0) as usize;
+        Ok((workspace <= most).then(|| Self {
+            execution,
+            has_bias: key.has_bias,
+            workspace,
             has_run: AtomicBool::new(false),
-        })
+        }))
     }
 
-    fn workspace_bytes(&self, handle: sys::cudnnHandle_t) -> Result<usize, CudnnError> {
-        let (x, w, y, c) = (self.x.raw, self.w.raw, self.y.raw, self.convolution.raw);
-        // SAFETY: handle and descriptors are valid.
-        unsafe {
-            match self.algorithm {
-                Algorithm::Outputs(a) => {
-                    result::get_convolution_forward_workspace_size(handle, x, w, c, y, a)
-                }
-                Algorithm::Inputs(a) => {
-                    result::get_convolution_backward_data_workspace_size(handle, w, y, c, x, a)
-                }
-                Algorithm::Weights(a) => {
-                    result::get_convolution_backward_filter_workspace_size(handle, x, y, c, w, a)
-                }
-            }
-        }
-    }
-
-    /// Starts the computation on the addresses of `x`, `w`, `y` and of memory to work in.
+    /// Starts the computation.
     ///
     /// # Safety
-    /// There is as much memory as the descriptors and [`workspace`](Self::workspace) say.
+    /// There is as much memory as the plan's tensors and [`workspace`](Self::workspace) say.
     pub(super) unsafe fn run(
         &self,
         handle: sys::cudnnHandle_t,
-        [x, w, y, memory]: [u64; 4],
+        addresses: &Addresses,
     ) -> Result<(), CudnnError> {
-        let (alpha, beta) = (1.0_f32, 0.0_f32);
-        let (alpha, beta) = ((&raw const alpha).cast(), (&raw const beta).cast());
-        let (x_as, w_as, y_as) = (self.x.raw, self.w.raw, self.y.raw);
-        let (c, bytes) = (self.convolution.raw, self.workspace);
-        let memory = match bytes {
-            0 => std::ptr::null_mut(),
-            _ => memory as *mut _,
-        };
-        // SAFETY: handle and descriptors are valid, the factors are read before the call returns, and
-        // the caller vouches for the memory.
-        unsafe {
-            match self.algorithm {
-                Algorithm::Outputs(a) => {
-                    let (x, w, y) = (x as *const _, w as *const _, y as *mut _);
-                    result::convolution_forward(
-                        handle, alpha, x_as, x, w_as, w, c, a, memory, bytes, beta, y_as, y,
-                    )
-                }
-                Algorithm::Inputs(a) => {
-                    let (x, w, y) = (x as *mut _, w as *const _, y as *const _);
-                    result::convolution_backward_data(
-                        handle, alpha, w_as, w, y_as, y, c, a, memory, bytes, beta, x_as, x,
-                    )
-                }
-                Algorithm::Weights(a) => {
-                    let (x, w, y) = (x as *const _, w as *mut _, y as *const _);
-                    result::convolution_backward_filter(
-                        handle, alpha, x_as, x, y_as, y, c, a, memory, bytes, beta, w_as, w,
-                    )
-                }
-            }
-        }
+        let Addresses {
+            x,
+            w,
+            y,
+            bias,
+            workspace,
+        } = *addresses;
+        let tensors = if self.has_bias { 4 } else { 3 };
+        let pointers = [x, w, y, bias].map(|address| address as *mut c_void);
+        let pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
+            .with(
+                Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
+                &[X, W, Y, BIAS][..tensors],
+            )?
+            .with(
+                Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
+                &pointers[..tensors],
+            )?
+            .with(
+                Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
+                &[workspace as *mut c_void],
+            )?
+            .finish()?;
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.execution.execute(handle, &pack) }
     }
 }
 
-/// What cuDNN is asked for: since GPUs have TF32, the default allows it.
-fn wanted_math(tf32: bool) -> sys::cudnnMathType_t {
-    match tf32 {
-        true => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
-        false => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+/// What a heuristic proposes, the fastest first.
+fn choices(
+    graph: &Arc<Descriptor>,
+    heuristic: Heuristic,
+) -> Result<Vec<Arc<Descriptor>>, CudnnError> {
+    let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
+        .with_parts(
+            Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
+            slice::from_ref(graph),
+        )?
+        .with(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[heuristic])?
+        .finish()?;
+    let kind = Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR;
+    heuristic.descriptors(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, kind, ANSWERS)
+}
+
+/// What cuDNN calls a convolution in one direction, and its parts.
+struct Names {
+    operation: Kind,
+    x: Name,
+    w: Name,
+    y: Name,
+    windows: Name,
+    factors: [Name; 2],
+}
+
+fn names(direction: Direction) -> Names {
+    match direction {
+        Direction::Outputs => Names {
+            operation: Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            x: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+            w: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+            y: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+            windows: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+            factors: [
+                Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+            ],
+        },
+        Direction::Inputs => Names {
+            operation: Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+            x: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+            w: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+            y: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+            windows: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+            factors: [
+                Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+            ],
+        },
+        Direction::Weights => Names {
+            operation: Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+            x: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+            w: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+            y: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+            windows: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+            factors: [
+                Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+            ],
+        },
     }
+}
+
+/// The convolution, and what follows it, each of which reads the result of the one before.
+fn operations(key: &Key) -> Result<Vec<Arc<Descriptor>>, CudnnError> {
+    let (c, g) = (&key.convolution, &key.convolution.window);
+    let mut tensors = [
+        (X, [g.images, g.channels, g.height, g.width]),
+        (
+            W,
+            [
+                c.outputs,
+                g.channels / c.groups,
+                g.window_height,
+                g.window_width,
+            ],
+        ),
+        (Y, [g.images, c.outputs, g.rows, g.columns]),
+    ]
+    .map(|(name, size)| (name, data_type(key.values), size, false));
+    let place = match key.direction {
+        Direction::Inputs => 0,
+        Direction::Weights => 1,
+        Direction::Outputs => 2,
+    };
+    let result = tensors[place];
+    // What is handed on stays in `f32`.
+    let handed_on = |name| (name, DataType::CUDNN_DATA_FLOAT, result.2, true);
+    let convolved = match key.has_bias || key.relu {
+        true => handed_on(CONVOLVED),
+        false => result,
+    };
+    tensors[place] = convolved;
+    let [x, w, y] = tensors.map(tensor);
+    let names = names(key.direction);
+    let mut list = vec![
+        Descriptor::new(names.operation)?
+            .with_parts(names.x, &[x?])?
+            .with_parts(names.w, &[w?])?
+            .with_parts(names.y, &[y?])?
+            .with_parts(names.windows, &[windows(c)?])?
+            .with(names.factors[0], &[1.0_f32])?
+            .with(names.factors[1], &[0.0_f32])?
+            .finish()?,
+    ];
+    let biased = match (key.has_bias, key.relu) {
+        (false, _) => convolved,
+        (true, true) => handed_on(BIASED),
+        (true, false) => result,
+    };
+    if key.has_bias {
+        let size = [1, result.2[1], 1, 1];
+        let bias = tensor((BIAS, DataType::CUDNN_DATA_FLOAT, size, false))?;
+        let add = pointwise(sys::cudnnPointwiseMode_t::CUDNN_POINTWISE_ADD)?.finish()?;
+        list.push(
+            operation(add, tensor(convolved)?, tensor(biased)?)?
+                .with_parts(Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, &[bias])?
+                .finish()?,
+        );
+    }
+    if key.relu {
+        let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
+        let relu = pointwise(sys::cudnnPointwiseMode_t::CUDNN_POINTWISE_RELU_FWD)?
+            .with(Name::CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, &[nan])?
+            .finish()?;
+        list.push(operation(relu, tensor(biased)?, tensor(result)?)?.finish()?);
+    }
+    Ok(list)
+}
+
+fn data_type(values: Values) -> DataType {
+    match values {
+        Values::F32 => DataType::CUDNN_DATA_FLOAT,
+        Values::Bf16 => DataType::CUDNN_DATA_BFLOAT16,
+        Values::F16 => DataType::CUDNN_DATA_HALF,
+    }
+}
+
+/// A tensor: its name, type and size, given as images, channels, rows and columns, and whether it is only handed on to
+/// the next operation. Its channels lie side by side.
+fn tensor(
+    (name, values, size, is_handed_on): (i64, DataType, [i32; 4], bool),
+) -> Result<Arc<Descriptor>, CudnnError> {
+    let size = size.map(i64::from);
+    let [_, channels, rows, columns] = size;
+    let steps = [rows * columns * channels, 1, columns * channels, channels];
+    Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
+        .with(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, &[values])?
+        .with(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &size)?
+        .with(Name::CUDNN_ATTR_TENSOR_STRIDES, &steps)?
+        .with(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[name])?
+        .with(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[ALIGNMENT])?
+        .with(Name::CUDNN_ATTR_TENSOR_IS_VIRTUAL, &[is_handed_on])?
+        .finish()
+}
+
+/// How the windows of a convolution lie.
+fn windows(convolution: &Convolution) -> Result<Arc<Descriptor>, CudnnError> {
+    let g = &convolution.window;
+    // Cells beyond the border, behind an axis.
+    let after = |length: i32, before: i32, windows: i32, stride: i32, cells: i32, dilation: i32| {
+        ((windows - 1) * stride + (cells - 1) * dilation + 1 - length - before).max(0)
+    };
+    let (rows, columns) = (
+        after(
+            g.height,
+            g.top,
+            g.rows,
+            g.stride_y,
+            g.window_height,
+            g.dilation_y,
+        ),
+        after(
+            g.width,
+            g.left,
+            g.columns,
+            g.stride_x,
+            g.window_width,
+            g.dilation_x,
+        ),
+    );
+    let two = |y: i32, x: i32| [y, x].map(i64::from);
+    let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+    Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
+        .with(
+            Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE,
+            &[DataType::CUDNN_DATA_FLOAT],
+        )?
+        .with(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, &[mode])?
+        .with(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[2_i64])?
+        .with(
+            Name::CUDNN_ATTR_CONVOLUTION_DILATIONS,
+            &two(g.dilation_y, g.dilation_x),
+        )?
+        .with(
+            Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES,
+            &two(g.stride_y, g.stride_x),
+        )?
+        .with(
+            Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS,
+            &two(g.top, g.left),
+        )?
+        .with(
+            Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS,
+            &two(rows, columns),
+        )?
+        .finish()
+}
+
+/// A function of each value, not final yet.
+fn pointwise(mode: sys::cudnnPointwiseMode_t) -> Result<Descriptor, CudnnError> {
+    Descriptor::new(Kind::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?
+        .with(Name::CUDNN_ATTR_POINTWISE_MODE, &[mode])?
+        .with(
+            Name::CUDNN_ATTR_POINTWISE_MATH_PREC,
+            &[DataType::CUDNN_DATA_FLOAT],
+        )
+}
+
+/// Such a function from one tensor to another, not final yet.
+fn operation(
+    function: Arc<Descriptor>,
+    x: Arc<Descriptor>,
+    y: Arc<Descriptor>,
+) -> Result<Descriptor, CudnnError> {
+    Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?
+        .with_parts(
+            Name::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR,
+            &[function],
+        )?
+        .with_parts(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, &[x])?
+        .with_parts(Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, &[y])
 }

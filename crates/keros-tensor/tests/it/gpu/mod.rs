@@ -5,6 +5,7 @@ mod elements;
 mod losses;
 mod mixed;
 mod networks;
+mod tf32;
 
 use keros_tensor::Workspace;
 use keros_tensor::access::host_copies;
