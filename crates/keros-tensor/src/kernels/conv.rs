@@ -21,7 +21,7 @@ use super::activation::{Activation, add};
 use super::{CHUNK, Padding, dims, expect_dims};
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::{TensorError, Workspace, access};
-use direct::Backward;
+use direct::{Backward, ManyWeights};
 pub(crate) use geometry::Geometry;
 use microkernel::Isa;
 
@@ -122,6 +122,16 @@ pub fn conv2d(
 /// longer than matrix products of several images.
 const DIRECT_WEIGHTS: usize = 512 << 10;
 
+/// The micro-kernels for the gradient of a kernel that is larger than the cache, and than an image and its
+/// outputs, if there are: then memory would set the pace of sums over some of the images each.
+fn many_weights_isa(g: &Geometry) -> Option<&'static Isa> {
+    let is_large = g.weights() > DIRECT_WEIGHTS.max(g.image() + g.output());
+    match is_large && g.groups == 1 {
+        true => direct_isa(g, 0, g.co_group()),
+        false => None,
+    }
+}
+
 /// Rows and columns that a border may add to an image, beyond doubling it: the micro-kernels need
 /// the border in memory.
 const BORDER: usize = 16;
@@ -179,21 +189,7 @@ pub fn conv2d_backward(
         dbias,
         need_dx
     ));
-    let partial_len = g.weights() + g.co;
-    let partials = (PARTIAL_FLOATS / partial_len).clamp(MIN_PARTIALS, PARTIALS);
-    let images_per_partial = g.n.div_ceil(partials).max(1);
-    let partials = g.n.div_ceil(images_per_partial);
-    let sums = ws.take(&[partials, partial_len], DType::F32)?;
-    let dx = if need_dx {
-        Some(ws.take(x.dims(), DType::F32)?)
-    } else {
-        None
-    };
     let turned_isa = if need_dx { turned_isa(&g) } else { None };
-    let weights_isa = match g.weights() <= DIRECT_WEIGHTS {
-        true => direct_isa(&g, 0, g.co_group()),
-        false => None,
-    };
     let turned = match turned_isa {
         Some(isa) => {
             let packed = ws.take(w.dims(), DType::F32)?;
@@ -203,53 +199,88 @@ pub fn conv2d_backward(
         }
         None => None,
     };
+    let dx = if need_dx {
+        Some(ws.take(x.dims(), DType::F32)?)
+    } else {
+        None
+    };
     {
         let (x, w) = (access::read::<f32>(x)?, access::read::<f32>(w)?);
         let (y, dy) = (access::read::<f32>(y)?, access::read::<f32>(dy)?);
-        let (x, w, y, dy) = (&*x, &*w, &*y, &*dy);
         let packed = turned.as_ref().map(access::read::<f32>).transpose()?;
-        let direct = Backward {
+        let many_weights_isa = many_weights_isa(&g);
+        let small_weights_isa = match g.weights() <= DIRECT_WEIGHTS {
+            true => direct_isa(&g, 0, g.co_group()),
+            false => None,
+        };
+        let of = Backward {
             g: &g,
-            x,
-            y,
-            dy,
+            x: &x,
+            w: &w,
+            y: &y,
+            dy: &dy,
             activation,
-            weights: weights_isa,
+            weights: small_weights_isa,
             turned: turned_isa.zip(packed.as_deref()),
         };
-        let run = |sums: &mut [f32], dx: Option<&mut [f32]>| {
-            let parts = (
-                chunks_mut(sums, partial_len),
-                dx.map(|dx| chunks_mut(dx, images_per_partial * g.image())),
-            );
-            for_each_part(parts, |i, (sums, dx)| {
-                let (dw, dbias) = sums.split_at_mut(g.weights());
-                dw.fill(0.0);
-                dbias.fill(0.0);
-                let first = i * images_per_partial;
-                let images = first..g.n.min(first + images_per_partial);
-                // Each gradient by the one or the other.
-                let (direct_weights, weights) = match weights_isa {
-                    Some(_) => (Some((dw, dbias)), None),
-                    None => (None, Some((dw, dbias))),
-                };
-                let (direct_dx, dx) = match turned_isa {
-                    Some(_) => (dx, None),
-                    None => (None, dx),
-                };
-                if direct_weights.is_some() || direct_dx.is_some() {
-                    direct.images(images.clone(), direct_weights, direct_dx);
-                }
-                let x = &x[images.start * g.image()..images.end * g.image()];
-                let outputs = images.start * g.output()..images.end * g.output();
-                let (y, dy) = (&y[outputs.clone()], &dy[outputs]);
-                im2col::backward(&g, x, w, y, dy, activation, weights, dx);
-            });
-        };
-        match &dx {
-            Some(dx) => access::write2(&sums, dx, |sums, dx| run(sums, Some(dx)))?,
-            None => access::write(&sums, |sums| run(sums, None))?,
+        match many_weights_isa {
+            Some(isa) => backward_by_rows(ws, isa, &of, dw, dbias, dx.as_ref())?,
+            None => backward_by_partials(ws, &of, dw, dbias, dx.as_ref())?,
         }
+    }
+    if let Some(packed) = &turned {
+        ws.give(packed);
+    }
+    Ok(dx)
+}
+
+/// Images of a partial sum of the weight gradient.
+fn images_per_partial(g: &Geometry) -> usize {
+    let partials = (PARTIAL_FLOATS / (g.weights() + g.co)).clamp(MIN_PARTIALS, PARTIALS);
+    g.n.div_ceil(partials).max(1)
+}
+
+/// The gradients, those of weights and bias as sums over some of the images each, which are then added up.
+fn backward_by_partials(
+    ws: &mut Workspace,
+    of: &Backward<'_>,
+    dw: &Tensor,
+    dbias: Option<&Tensor>,
+    dx: Option<&Tensor>,
+) -> Result<(), TensorError> {
+    let (g, images_per_partial) = (of.g, images_per_partial(of.g));
+    let partial_len = g.weights() + g.co;
+    let partials = g.n.div_ceil(images_per_partial);
+    let sums = ws.take(&[partials, partial_len], DType::F32)?;
+    let run = |sums: &mut [f32], dx: Option<&mut [f32]>| {
+        let parts = (
+            chunks_mut(sums, partial_len),
+            dx.map(|dx| chunks_mut(dx, images_per_partial * g.image())),
+        );
+        for_each_part(parts, |i, (sums, dx)| {
+            let (dw, dbias) = sums.split_at_mut(g.weights());
+            dw.fill(0.0);
+            dbias.fill(0.0);
+            let first = i * images_per_partial;
+            let images = first..g.n.min(first + images_per_partial);
+            // Each gradient by the one or the other.
+            let (direct_weights, weights) = match of.weights {
+                Some(_) => (Some((dw, dbias)), None),
+                None => (None, Some((dw, dbias))),
+            };
+            let (direct_dx, dx) = match of.turned {
+                Some(_) => (dx, None),
+                None => (None, dx),
+            };
+            if direct_weights.is_some() || direct_dx.is_some() {
+                of.images(images.clone(), direct_weights, direct_dx);
+            }
+            im2col::backward(of, images, weights, dx);
+        });
+    };
+    match dx {
+        Some(dx) => access::write2(&sums, dx, |sums, dx| run(sums, Some(dx)))?,
+        None => access::write(&sums, |sums| run(sums, None))?,
     }
     {
         let sums = access::read::<f32>(&sums)?;
@@ -267,10 +298,55 @@ pub fn conv2d_backward(
         }
     }
     ws.give(&sums);
-    if let Some(packed) = &turned {
-        ws.give(packed);
+    Ok(())
+}
+
+/// The gradients, those of weights by tasks that sum some rows over all images.
+fn backward_by_rows(
+    ws: &mut Workspace,
+    isa: &'static Isa,
+    of: &Backward<'_>,
+    dw: &Tensor,
+    dbias: Option<&Tensor>,
+    dx: Option<&Tensor>,
+) -> Result<(), TensorError> {
+    let g = of.g;
+    let weights = ManyWeights::new(isa, g, of.turned.is_some());
+    let images = ws.take(&[g.n, weights.image_len()], DType::F32)?;
+    let lay_out = |images: &mut [f32], dx: Option<&mut [f32]>| {
+        let parts = (
+            chunks_mut(images, weights.image_len()),
+            dx.map(|dx| chunks_mut(dx, g.image())),
+        );
+        for_each_part(parts, |n, (image, dx)| weights.lay_out(of, n, image, dx));
+    };
+    match dx.filter(|_| of.turned.is_some()) {
+        Some(dx) => access::write2(&images, dx, |images, dx| lay_out(images, Some(dx)))?,
+        None => access::write(&images, |images| lay_out(images, None))?,
     }
-    Ok(dx)
+    if let Some(dx) = dx.filter(|_| of.turned.is_none()) {
+        let together = images_per_partial(g);
+        access::write(dx, |dx| {
+            for_each_part(chunks_mut(dx, together * g.image()), |i, dx| {
+                let images = i * together..g.n.min((i + 1) * together);
+                im2col::backward(of, images, None, Some(dx));
+            });
+        })?;
+    }
+    {
+        let images = access::read::<f32>(&images)?;
+        let rows = weights.task_rows();
+        access::write(dw, |dw| {
+            for_each_part(chunks_mut(dw, rows * g.co), |i, dw| {
+                weights.sum(&images, i * rows, dw);
+            });
+        })?;
+        if let Some(dbias) = dbias {
+            access::write(dbias, |dbias| weights.sum_bias(&images, dbias))?;
+        }
+    }
+    ws.give(&images);
+    Ok(())
 }
 
 fn geometry(

@@ -188,6 +188,49 @@ fn matches_naive_loops_beyond_one_block() {
     }
 }
 
+/// Kernels larger than images and the cache, whose gradient tasks sum row by row.
+#[test]
+fn matches_naive_loops_for_large_kernels() {
+    let plain = Conv2dSpec::default();
+    let same = Conv2dSpec {
+        padding: Padding::Same,
+        ..plain
+    };
+    for (x, w, spec) in [
+        ([3, 4, 5, 128], [3, 3, 128, 512], plain),
+        (
+            [2, 5, 4, 128],
+            [3, 3, 128, 512],
+            Conv2dSpec {
+                strides: (2, 2),
+                ..same
+            },
+        ),
+        (
+            [2, 5, 6, 128],
+            [3, 3, 128, 512],
+            Conv2dSpec {
+                dilation: (2, 2),
+                ..same
+            },
+        ),
+        // A run of cells that does not fall into tasks.
+        ([2, 3, 3, 101], [3, 3, 101, 640], same),
+        // No micro-kernel for the input gradient.
+        ([3, 3, 3, 64], [3, 3, 64, 1024], same),
+        ([0, 3, 3, 128], [3, 3, 128, 512], same),
+    ] {
+        let case = NaiveConv { x, w, spec };
+        on_every_path(|| check_conv(&case, Activation::Relu, true));
+    }
+    let case = NaiveConv {
+        x: [2, 3, 3, 128],
+        w: [3, 3, 128, 512],
+        spec: same,
+    };
+    on_every_path(|| check_conv(&case, Activation::Linear, false));
+}
+
 /// An activation that is fused does not hide that a training diverges.
 #[test]
 fn nan_stays_nan() {

@@ -4,7 +4,8 @@
 //! - The input gradient is a correlation of the output gradient, with a border of zeros, and the
 //!   kernel turned by half a turn with inputs and outputs swapped. Where there are strides, it is one
 //!   for each [`Phase`]: neighbouring inputs see different cells of the kernel.
-//! - The weight gradient is summed image by image, a tile of it in registers at a time.
+//! - The weight gradient is summed image by image, a tile of it in registers at a time; of a large kernel
+//!   each task sums some rows over all images.
 //!
 //! Each group of channels is a convolution by itself, whose pixels are as far apart as all channels need.
 
@@ -24,6 +25,9 @@ const TASK: usize = 4 << 20;
 const CACHE: usize = 6 << 10;
 /// Floats of a row of inputs and one of outputs that are worth to be taken in parts.
 const LONG_ROW: usize = 32 << 10;
+
+/// Rows of a kernel that are a task of [`pack`].
+const PACKED_ROWS: usize = 256;
 
 /// Floats in a line of the caches.
 const LINE: usize = 16;
@@ -51,7 +55,7 @@ fn pack(
     groups: usize,
     rows: usize,
     columns: usize,
-    element: impl Fn(usize, usize, usize) -> f32,
+    element: impl Fn(usize, usize, usize) -> f32 + Sync,
     packed: &mut [f32],
 ) {
     let mut rest = packed;
@@ -59,11 +63,13 @@ fn pack(
         for (first, vectors) in blocks(isa, rows, columns) {
             let width = vectors * isa.lanes;
             let (block, tail) = rest.split_at_mut(rows * width);
-            for (row, values) in block.chunks_exact_mut(width).enumerate() {
-                for (column, value) in (first..).zip(values) {
-                    *value = element(group, row, column);
+            for_each_part(chunks_mut(block, PACKED_ROWS * width), |i, block| {
+                for (row, values) in (i * PACKED_ROWS..).zip(block.chunks_exact_mut(width)) {
+                    for (column, value) in (first..).zip(values) {
+                        *value = element(group, row, column);
+                    }
                 }
-            }
+            });
             rest = tail;
         }
     }
@@ -431,10 +437,11 @@ pub(super) fn input_gradient(
 pub(super) struct Backward<'a> {
     pub(super) g: &'a Geometry,
     pub(super) x: &'a [f32],
+    pub(super) w: &'a [f32],
     pub(super) y: &'a [f32],
     pub(super) dy: &'a [f32],
     pub(super) activation: Activation,
-    /// The micro-kernels for the weight gradient.
+    /// The micro-kernels for weight gradients that are summed image by image.
     pub(super) weights: Option<&'static Isa>,
     /// The micro-kernels for the input gradient and the kernel of [`pack_turned`].
     pub(super) turned: Option<(&'static Isa, &'a [f32])>,
@@ -505,6 +512,112 @@ impl Backward<'_> {
         for (row, (y, dy)) in rows.enumerate() {
             let dz = &mut dz[shape.first + row * shape.pitch..][..row_len];
             unapply(y, dy, dz, self.activation);
+        }
+    }
+}
+
+/// The weight gradient of a kernel that is too large to be summed in several parts of the images: how all
+/// images are laid out for it. There is one group.
+pub(super) struct ManyWeights<'a> {
+    g: &'a Geometry,
+    isa: &'static Isa,
+    /// Rows and columns of an image with its border.
+    x_size: (usize, usize),
+    dz: GradientShape,
+    /// Cells of the kernel that lie side by side in the input.
+    run: usize,
+}
+
+impl<'a> ManyWeights<'a> {
+    /// With the border that the input gradient needs, or without one.
+    pub(super) fn new(isa: &'static Isa, g: &'a Geometry, for_dx: bool) -> Self {
+        let (rows, columns) = bordered(g, g.oh);
+        Self {
+            g,
+            isa,
+            x_size: (rows.max(g.h), columns.max(g.w)),
+            dz: GradientShape::new(g, for_dx),
+            run: g.ci * if g.dilation.1 == 1 { g.kw } else { 1 },
+        }
+    }
+
+    fn x_len(&self) -> usize {
+        self.x_size.0 * self.x_size.1 * self.g.ci
+    }
+
+    /// Floats that an image is laid out in.
+    pub(super) fn image_len(&self) -> usize {
+        self.x_len() + self.dz.len()
+    }
+
+    /// Lays out image number `n`, and computes its input gradient where there is a kernel for it.
+    pub(super) fn lay_out(
+        &self,
+        of: &Backward<'_>,
+        n: usize,
+        image: &mut [f32],
+        dx: Option<&mut [f32]>,
+    ) {
+        let g = self.g;
+        image.fill(0.0);
+        let (x, dz) = image.split_at_mut(self.x_len());
+        copy_inside(g, &of.x[n * g.image()..][..g.image()], 0, self.x_size, x);
+        let outputs = n * g.output()..(n + 1) * g.output();
+        of.unapply_inside(&of.y[outputs.clone()], &of.dy[outputs], &self.dz, dz);
+        if let Some(((isa, packed), dx)) = of.turned.zip(dx) {
+            correlate_turned(isa, g, dz, self.dz.pitch, packed, dx);
+        }
+    }
+
+    /// Rows of the gradient, as a matrix with a column for each output, that make a task. They are parts of a
+    /// run, and their sums for a tile of columns stay in the first-level cache while all pixels pass.
+    pub(super) fn task_rows(&self) -> usize {
+        let fitting = (24..=96).rev().find(|rows| self.run.is_multiple_of(*rows));
+        fitting.unwrap_or(self.run)
+    }
+
+    /// Sums the rows of a task from `first_row` on over all images.
+    pub(super) fn sum(&self, images: &[f32], first_row: usize, dw: &mut [f32]) {
+        let (g, run) = (self.g, self.run);
+        let (x_pitch, rows) = (self.x_size.1 * g.ci, dw.len() / g.co);
+        let (height, width) = bordered(g, g.oh);
+        assert!(height <= self.x_size.0 && width <= self.x_size.1 && g.groups == 1);
+        assert!(self.dz.first + (g.oh - 1) * self.dz.pitch + g.ow * g.co <= self.dz.len());
+        assert!(first_row % run + rows <= run && first_row + rows <= g.patch());
+        let (ky, kx) = (first_row / (g.kw * g.ci), first_row / g.ci % g.kw);
+        let cell = first_row % g.ci;
+        let input = ky * g.dilation.0 * x_pitch + kx * g.dilation.1 * g.ci + cell;
+        dw.fill(0.0);
+        for (first, vectors) in blocks(self.isa, 1, g.co) {
+            let kernels = self.isa.weights[vectors - 1];
+            for image in images.chunks_exact(self.image_len()) {
+                let (x, dz) = image.split_at(self.x_len());
+                for rows in split(rows, kernels.len()) {
+                    let tile = WeightTile {
+                        x: x[input + rows.start..].as_ptr(),
+                        x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
+                        x_kernel_step: 0,
+                        dz: dz[self.dz.first + first..].as_ptr(),
+                        dz_steps: (self.dz.pitch, g.co),
+                        outputs: (g.oh, g.ow),
+                        dw: dw[rows.start * g.co + first..].as_mut_ptr(),
+                        dw_steps: (0, g.co),
+                    };
+                    // SAFETY: by the assertions above the farthest input, output gradient and weight of
+                    // the tile are inside their slices; `isa` is one that this processor has.
+                    unsafe { kernels[rows.len() - 1](&tile) };
+                }
+            }
+        }
+    }
+
+    /// The bias gradient.
+    pub(super) fn sum_bias(&self, images: &[f32], dbias: &mut [f32]) {
+        dbias.fill(0.0);
+        for image in images.chunks_exact(self.image_len()) {
+            let inside = &image[self.x_len() + self.dz.first..];
+            let rows = inside.chunks(self.dz.pitch).take(self.g.oh);
+            add_rows(rows.map(|row| &row[..self.g.ow * self.g.co]), dbias);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::super::activation::{Activation, add, add_rows, finish_row, unapply};
 use super::super::matmul::{Matrix, MatrixMut, matmul};
+use super::direct::Backward;
 use super::geometry::Geometry;
 use crate::parallel::{chunks_mut, for_each_part};
 use crate::scratch::with_scratch;
@@ -53,22 +54,21 @@ pub(super) fn forward(
     });
 }
 
-/// The gradients of some images, which all slices hold: adds to `dw` and `dbias`, overwrites `dx`; what
-/// is not wanted is left out.
-#[allow(clippy::too_many_arguments)]
+/// The gradients of some images: adds to `dw` and `dbias`, overwrites `dx`, which holds these images only;
+/// what is not wanted is left out.
 pub(super) fn backward(
-    g: &Geometry,
-    x: &[f32],
-    w: &[f32],
-    y: &[f32],
-    dy: &[f32],
-    activation: Activation,
+    of: &Backward<'_>,
+    images: Range<usize>,
     mut weights: Option<(&mut [f32], &mut [f32])>,
     mut dx: Option<&mut [f32]>,
 ) {
     if weights.is_none() && dx.is_none() {
         return;
     }
+    let (g, w, activation) = (of.g, of.w, of.activation);
+    let x = &of.x[images.start * g.image()..images.end * g.image()];
+    let outputs = images.start * g.output()..images.end * g.output();
+    let (y, dy) = (&of.y[outputs.clone()], &of.dy[outputs]);
     if let Some(dx) = &mut dx {
         dx.fill(0.0);
     }
