@@ -11,7 +11,7 @@
 
 namespace {
 
-enum { OK = 0, BAD = 2000, NULL_POINTER = 2002, UNSUPPORTED = 3000, UNSUPPORTED_PATTERN = 3001, FAILED = 5000 };
+enum { OK = 0, BAD = 2000, NULL_POINTER = 2002, MISALIGNED = 2003, UNSUPPORTED = 3000, UNSUPPORTED_PATTERN = 3001, FAILED = 5000 };
 enum { FLOAT = 0, HALF = 2, BFLOAT16 = 9, CROSS_CORRELATION = 1, ADD = 0, RELU = 100 };
 
 // cudnnBackendDescriptorType_t.
@@ -238,10 +238,8 @@ int finish(Descriptor &d) {
         const Descriptor *graph = d.part(HEURISTIC_GRAPH);
         if (!graph || graph->kind != GRAPH)
             return BAD;
-        const Problem &p = d.problem = graph->problem;
-        // The slower one does not know groups and dilations.
-        bool plain = p.x.c == p.w.c && p.dilations == std::vector<int64_t>{1, 1};
-        return d.one<int>(HEURISTIC_MODE) == 1 && !plain ? UNSUPPORTED : OK;
+        d.problem = graph->problem;
+        return OK;
     }
     case PLAN: {
         const Descriptor *choice = d.part(PLAN_CHOICE);
@@ -317,6 +315,7 @@ int cudnnSetStream(Handle *handle, void *stream) { handle->stream = stream; retu
 const char *cudnnGetErrorString(int status) {
     return status == BAD            ? "CUDNN_STATUS_BAD_PARAM"
            : status == NULL_POINTER ? "CUDNN_STATUS_BAD_PARAM_NULL_POINTER"
+           : status == MISALIGNED   ? "CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER"
            : status == FAILED       ? "CUDNN_STATUS_EXECUTION_FAILED"
                                     : "CUDNN_STATUS_NOT_SUPPORTED";
 }
@@ -402,6 +401,9 @@ int cudnnBackendExecute(Handle *handle, Descriptor *plan, Descriptor *pack) {
     auto *bias = (const float *)(p.has_bias ? at[p.bias] : nullptr);
     if (!x.first || !w.first || !y.first || (p.has_bias && !bias))
         return NULL_POINTER;
+    for (void *pointer : pointers)
+        if ((uintptr_t)pointer % 16)
+            return MISALIGNED;
     stream_of(handle->stream).add([=, bytes = workspace_of(plan->engine)] {
         memset(memory, 0xff, bytes);
         run(p, x, w, y, bias);

@@ -45,6 +45,9 @@ impl Entry<'_> {
 pub struct CallbackState {
     /// Name of the callback.
     pub name: String,
+    /// How many callbacks of that name come before it in the list.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub index: usize,
     /// Its state, in a form of its own.
     #[cfg_attr(feature = "serde", serde(with = "serde_bytes"))]
     pub state: Vec<u8>,
@@ -219,6 +222,7 @@ impl<'a> CallbackList<'a> {
             match entry.callback.save_state() {
                 Ok(state) => states.extend(state.map(|state| CallbackState {
                     name: entry.name.clone(),
+                    index: self.index_in_name(i),
                     state,
                 })),
                 Err(source) => {
@@ -231,8 +235,17 @@ impl<'a> CallbackList<'a> {
         Ok(states)
     }
 
-    /// Gives the callbacks the states that callbacks of the same names told, in order. A callback
-    /// without one begins anew; the names of states that nobody takes are returned.
+    /// How many callbacks before number `i` have its name.
+    fn index_in_name(&self, i: usize) -> usize {
+        let before = self.entries[..i].iter();
+        before
+            .filter(|entry| entry.name == self.entries[i].name)
+            .count()
+    }
+
+    /// Gives the callbacks the states that callbacks of the same names told, the first of a name that
+    /// of the first, and so on. A callback without one begins anew; the names of states that nobody
+    /// takes are returned.
     ///
     /// # Errors
     /// The first callback that cannot go on from its state and whose policy is
@@ -242,8 +255,10 @@ impl<'a> CallbackList<'a> {
         mut states: Vec<CallbackState>,
     ) -> Result<Vec<String>, CallbackError> {
         for i in 0..self.entries.len() {
+            let index = self.index_in_name(i);
             let entry = &mut self.entries[i];
-            let Some(known) = states.iter().position(|state| state.name == entry.name) else {
+            let is_its = |state: &CallbackState| state.name == entry.name && state.index == index;
+            let Some(known) = states.iter().position(is_its) else {
                 continue;
             };
             let state = states.remove(known).state;

@@ -88,6 +88,7 @@ impl<'c> Callbacks<'c> {
         })?;
         states.extend(state.map(|state| CallbackState {
             name: HISTORY.to_owned(),
+            index: 0,
             state,
         }));
         Ok(states)

@@ -189,6 +189,7 @@ impl Callback for Stateless {
 fn a_state_that_fails_falls_under_the_policy() {
     let kept = |name: &str| CallbackState {
         name: name.to_owned(),
+        index: 0,
         state: vec![7],
     };
     let told = "telling the state of callback `stateless`: it is gone";
@@ -223,6 +224,52 @@ fn a_state_that_fails_falls_under_the_policy() {
             assert_eq!(stateless.0.get(), 1);
         }
     }
+}
+
+#[test]
+fn callbacks_of_one_name_keep_their_own_states() {
+    struct Counter {
+        state: u8,
+        fails: bool,
+    }
+    impl Callback for Counter {
+        fn name(&self) -> &str {
+            "counter"
+        }
+        fn on_epoch_end(&mut self, _: &mut Context<'_>) -> CallbackResult {
+            match self.fails {
+                true => Err("no".into()),
+                false => Ok(Decision::CONTINUE),
+            }
+        }
+        fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
+            Ok(Some(vec![self.state]))
+        }
+        fn load_state(&mut self, state: &[u8]) -> Result<(), BoxError> {
+            self.state = state[0];
+            Ok(())
+        }
+    }
+    let counter = |state, fails| Counter { state, fails };
+    let mut list = CallbackList::new();
+    list.push_with(counter(1, true), FailurePolicy::Disable);
+    list.push(counter(2, false));
+    list.push(counter(3, false));
+    let mut run = FakeRun::default();
+    list.dispatch(&event(EventKind::EpochEnd, 0, 0), &mut run)
+        .unwrap();
+    // The first is disabled and tells none.
+    let states = list.states().unwrap();
+    assert_eq!(states.len(), 2);
+
+    let mut again = [counter(0, false), counter(0, false), counter(0, false)];
+    let mut list = CallbackList::new();
+    for counter in &mut again {
+        list.push(counter);
+    }
+    assert_eq!(list.load_states(states).unwrap(), [""; 0]);
+    drop(list);
+    assert_eq!(again.map(|counter| counter.state), [0, 2, 3]);
 }
 
 #[test]

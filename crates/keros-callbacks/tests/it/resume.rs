@@ -163,6 +163,7 @@ fn best_weights_take_four_bytes_each_in_a_checkpoint() {
     // As a checkpoint keeps it.
     let kept = CallbackState {
         name: "EarlyStopping".into(),
+        index: 0,
         state: bytes,
     };
     let bytes = state::to_bytes(&kept).unwrap();
@@ -192,6 +193,7 @@ struct Torn {
 fn a_state_of_something_else_is_refused_with_the_name_of_the_callback() {
     let states = vec![CallbackState {
         name: "EarlyStopping".into(),
+        index: 0,
         state: vec![0xff],
     }];
     let mut list = CallbackList::new().with(EarlyStopping::new("val_loss"));

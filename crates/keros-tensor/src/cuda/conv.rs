@@ -1,5 +1,5 @@
-//! Convolutions: cuDNN where it is compiled in and has a way, matrix products of
-//! [patches](super::patches) otherwise.
+//! Convolutions: kernels of this crate for weight gradients that cuDNN is slow at, else cuDNN where it is compiled in
+//! and has a way, else matrix products of [patches](super::patches).
 
 use std::iter;
 

@@ -26,7 +26,7 @@ use super::conv::{Convolution, Direction};
 use super::{Gpu, Values, blocks, failure, int, launch, of_gpu, recording};
 use crate::kernels::Activation;
 use crate::{TensorError, Workspace, tf32};
-use plan::{Addresses, Plan, WORKSPACE};
+use plan::{ALIGNMENT, Addresses, Plan, WORKSPACE};
 
 /// Convolutions that are remembered; with more, all are looked up anew.
 const PLANS: usize = 4096;
@@ -100,10 +100,12 @@ impl Library {
         Ok(plan.clone())
     }
 
-    /// From now on does a convolution in a way that takes at most so many bytes beside the tensors, if there is one.
+    /// From now on does a convolution in a way that takes at most so many bytes beside the tensors, if there is one;
+    /// with what follows it, not at all otherwise.
     fn plan_with_less(&mut self, key: &Key, most: usize) -> Result<Option<Arc<Plan>>, CudnnError> {
         let plan = or_unsupported(Plan::find(self.handle, key, most))?.map(Arc::new);
-        if plan.is_some() {
+        // What follows a convolution can always be done by itself, without another search for memory.
+        if plan.is_some() || key.has_bias || key.relu {
             self.plans.insert(*key, plan.clone());
         }
         Ok(plan)
@@ -161,6 +163,15 @@ fn convolve_by(
     bias: Option<&Tensor>,
 ) -> Result<bool, TensorError> {
     let (values, direction) = (key.values, key.direction);
+    let (x_at, y_at) = (values.address(gpu, op, x)?, values.address(gpu, op, y)?);
+    let bias_at = gpu.address_or_null::<f32>(op, bias)?;
+    // Views may begin anywhere.
+    if [x_at, y_at, bias_at]
+        .iter()
+        .any(|at| at % ALIGNMENT as u64 != 0)
+    {
+        return Ok(false);
+    }
     let found = with_library(gpu, |library| library.plan(key));
     let Some(mut plan) = found.map_err(|error| refusal(op, error))? else {
         return Ok(false);
@@ -189,10 +200,10 @@ fn convolve_by(
         op,
         plan,
         addresses: Addresses {
-            x: values.address(gpu, op, x)?,
+            x: x_at,
             w: values.address(gpu, op, &filter)?,
-            y: values.address(gpu, op, y)?,
-            bias: gpu.address_or_null::<f32>(op, bias)?,
+            y: y_at,
+            bias: bias_at,
             workspace: gpu.address::<u8>(op, &memory)?,
         },
     };
@@ -258,6 +269,8 @@ impl Convolve {
     }
 
     fn run(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), CudnnError> {
+        // A recording may be started while another GPU is current. What cannot be bound fails below.
+        let _ = gpu.stream().context().bind_to_thread();
         with_library(gpu, |library| {
             let handle = library.handle(notes)?;
             // SAFETY: the tensors are as large as the plan says, and stay in use on the GPU's

@@ -31,7 +31,7 @@ static __device__ __forceinline__ void sum_products(const T *x, const T *y, cons
     unsigned lane = threadIdx.x % SIDE, warp = threadIdx.x / SIDE;
     unsigned cells = g.window_height * g.window_width * g.channels, output = blockIdx.x * SIDE + lane;
     // Where this lane's cell is, from where a window begins; what is no cell is far from every image.
-    int cell_y = lane < cells ? (int)(lane / g.channels / g.window_width) * g.dilation_y - g.top : INT_MIN / 2;
+    int cell_y = lane < cells ? (int)(lane / g.channels / g.window_width) * g.dilation_y - g.top : INT_MIN;
     int cell_x = (int)(lane / g.channels % g.window_width) * g.dilation_x - g.left;
     int cell = (int)(((unsigned)cell_y * g.width + cell_x) * g.channels + lane % g.channels);
     float otherwise = lane == cells ? 1.0f : 0.0f;
@@ -85,6 +85,7 @@ static __device__ __forceinline__ void sum_products(const T *x, const T *y, cons
         }
     }
     // The warps add up one after the other.
+    static_assert(WARPS * PIXELS >= SIDE, "the sums of all need as much room as the cells");
     auto *total = (float (*)[SIDE])tile.cells;
     for (unsigned turn = 0; turn < WARPS; turn++) {
         __syncthreads();

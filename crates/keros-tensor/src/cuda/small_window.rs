@@ -16,6 +16,9 @@ const PART: usize = 256;
 /// H100 twice.
 const BLOCKS: usize = 792;
 
+/// Parts that the pixels fall into at least, if there are so many: a sum of very many loses digits.
+const PARTS: usize = 128;
+
 /// Whether windows are small enough.
 pub(crate) fn is_small(convolution: &Convolution) -> bool {
     convolution.groups == 1 && convolution.patch() < SIDE && !convolution.is_pointwise()
@@ -38,7 +41,7 @@ pub(crate) fn gradient(
     );
     let channels = convolution.outputs as usize;
     let tiles = channels.div_ceil(SIDE);
-    let most = (BLOCKS / tiles).max(1);
+    let most = (BLOCKS / tiles).max(PARTS);
     let part = pixels.div_ceil(most).next_multiple_of(SIDE).max(PART);
     let parts = pixels.div_ceil(part);
     let of_weights = ws.take(&[parts, cells * channels], DType::F32)?;

@@ -18,6 +18,8 @@ const STEP: usize = 32;
 /// Most blocks for the pixels, whatever the GPU: the order of summation depends on sizes only. An H100 has so many
 /// multiprocessors.
 const BLOCKS: usize = 132;
+/// Most floats of the sums of all parts: 64 MiB. With 32 inputs and outputs they are enough for windows of 124 cells.
+const SUMS: usize = 16 << 20;
 /// With more blocks of channels cuDNN is as fast: on an H100 at 1024 images of 32×32 pixels it takes 640 µs for 32 inputs
 /// and outputs, this kernel 225 µs; for 64 and 64 at 15×15 pixels they take 138 and 172 µs.
 const TILES: usize = 2;
@@ -51,6 +53,9 @@ pub(crate) fn try_gradient(
     let (pixels, cells) = (window.images as usize * window.windows(), window.cells());
     let part = pixels.div_ceil(BLOCKS / tiles).next_multiple_of(STEP);
     let parts = pixels.div_ceil(part);
+    if parts * cells * inputs * outputs > SUMS {
+        return Ok(false);
+    }
     let of_parts = ws.take(&[parts, cells * inputs * outputs], DType::F32)?;
     let threads = LaunchConfig {
         grid_dim: (tiles as u32, parts as u32, cells.div_ceil(CELLS) as u32),

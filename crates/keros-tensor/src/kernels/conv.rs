@@ -122,12 +122,16 @@ pub fn conv2d(
 /// longer than matrix products of several images.
 const DIRECT_WEIGHTS: usize = 512 << 10;
 
+/// Output pixels of an image that make it worth to read and write the sums of a tile for it.
+const PIXELS: usize = 16;
+
 /// The micro-kernels for the gradient of a kernel that is larger than the cache, and than an image and its
 /// outputs, if there are: then memory would set the pace of sums over some of the images each.
 fn many_weights_isa(g: &Geometry) -> Option<&'static Isa> {
     let is_large = g.weights() > DIRECT_WEIGHTS.max(g.image() + g.output());
-    match is_large && g.groups == 1 {
-        true => direct_isa(g, 0, g.co_group()),
+    match is_large && g.groups == 1 && g.oh * g.ow >= PIXELS {
+        // Matrix products use the widest vectors for any number of channels.
+        true => direct_isa(g, 0, g.co_group()).filter(|isa| isa.is_widest()),
         false => None,
     }
 }
@@ -301,7 +305,8 @@ fn backward_by_partials(
     Ok(())
 }
 
-/// The gradients, those of weights by tasks that sum some rows over all images.
+/// The gradients, those of weights by tasks that each sum some rows over all images, of which some are laid
+/// out at a time.
 fn backward_by_rows(
     ws: &mut Workspace,
     isa: &'static Isa,
@@ -311,19 +316,6 @@ fn backward_by_rows(
     dx: Option<&Tensor>,
 ) -> Result<(), TensorError> {
     let g = of.g;
-    let weights = ManyWeights::new(isa, g, of.turned.is_some());
-    let images = ws.take(&[g.n, weights.image_len()], DType::F32)?;
-    let lay_out = |images: &mut [f32], dx: Option<&mut [f32]>| {
-        let parts = (
-            chunks_mut(images, weights.image_len()),
-            dx.map(|dx| chunks_mut(dx, g.image())),
-        );
-        for_each_part(parts, |n, (image, dx)| weights.lay_out(of, n, image, dx));
-    };
-    match dx.filter(|_| of.turned.is_some()) {
-        Some(dx) => access::write2(&images, dx, |images, dx| lay_out(images, Some(dx)))?,
-        None => access::write(&images, |images| lay_out(images, None))?,
-    }
     if let Some(dx) = dx.filter(|_| of.turned.is_none()) {
         let together = images_per_partial(g);
         access::write(dx, |dx| {
@@ -333,16 +325,40 @@ fn backward_by_rows(
             });
         })?;
     }
-    {
+    let dx = dx.filter(|_| of.turned.is_some());
+    let weights = ManyWeights::new(isa, g, of.turned.is_some());
+    let (len, rows) = (weights.image_len(), weights.task_rows());
+    let together = (PARTIAL_FLOATS / len).clamp(1, g.n.max(1));
+    let images = ws.take(&[together, len], DType::F32)?;
+    access::write(dw, |dw: &mut [f32]| dw.fill(0.0))?;
+    if let Some(dbias) = dbias {
+        access::write(dbias, |dbias: &mut [f32]| dbias.fill(0.0))?;
+    }
+    for first in (0..g.n).step_by(together) {
+        let count = together.min(g.n - first);
+        let lay_out = |images: &mut [f32], dx: Option<&mut [f32]>| {
+            let dx = dx.map(|dx| &mut dx[first * g.image()..][..count * g.image()]);
+            let parts = (
+                chunks_mut(&mut images[..count * len], len),
+                dx.map(|dx| chunks_mut(dx, g.image())),
+            );
+            for_each_part(parts, |n, (image, dx)| {
+                weights.lay_out(of, first + n, image, dx);
+            });
+        };
+        match dx {
+            Some(dx) => access::write2(&images, dx, |images, dx| lay_out(images, Some(dx)))?,
+            None => access::write(&images, |images| lay_out(images, None))?,
+        }
         let images = access::read::<f32>(&images)?;
-        let rows = weights.task_rows();
+        let images = &images[..count * len];
         access::write(dw, |dw| {
             for_each_part(chunks_mut(dw, rows * g.co), |i, dw| {
-                weights.sum(&images, i * rows, dw);
+                weights.add(images, i * rows, dw);
             });
         })?;
         if let Some(dbias) = dbias {
-            access::write(dbias, |dbias| weights.sum_bias(&images, dbias))?;
+            access::write(dbias, |dbias| weights.add_bias(images, dbias))?;
         }
     }
     ws.give(&images);

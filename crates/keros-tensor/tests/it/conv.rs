@@ -196,15 +196,23 @@ fn matches_naive_loops_for_large_kernels() {
         padding: Padding::Same,
         ..plain
     };
+    let causal = Conv2dSpec {
+        padding: Padding::Causal,
+        ..plain
+    };
+    let strides = (2, 2);
     for (x, w, spec) in [
-        ([3, 4, 5, 128], [3, 3, 128, 512], plain),
+        ([3, 6, 7, 128], [3, 3, 128, 512], plain),
+        // Pixels that no window sees.
         (
-            [2, 5, 4, 128],
+            [2, 10, 10, 128],
             [3, 3, 128, 512],
-            Conv2dSpec {
-                strides: (2, 2),
-                ..same
-            },
+            Conv2dSpec { strides, ..plain },
+        ),
+        (
+            [2, 8, 7, 128],
+            [3, 3, 128, 512],
+            Conv2dSpec { strides, ..same },
         ),
         (
             [2, 5, 6, 128],
@@ -214,26 +222,86 @@ fn matches_naive_loops_for_large_kernels() {
                 ..same
             },
         ),
-        // A run of cells that does not fall into tasks.
-        ([2, 3, 3, 101], [3, 3, 101, 640], same),
+        ([2, 5, 4, 128], [3, 3, 128, 512], causal),
+        ([2, 1, 17, 256], [1, 5, 256, 512], causal),
+        ([2, 4, 4, 1024], [1, 1, 1024, 528], plain),
+        // A run of cells that does not fall into tasks, and tiles of all widths.
+        ([2, 4, 4, 101], [3, 3, 101, 592], same),
+        ([2, 4, 4, 128], [3, 3, 128, 520], same),
         // No micro-kernel for the input gradient.
-        ([3, 3, 3, 64], [3, 3, 64, 1024], same),
-        ([0, 3, 3, 128], [3, 3, 128, 512], same),
+        ([3, 4, 4, 64], [3, 3, 64, 1024], same),
+        // More images than are summed at once.
+        ([35, 4, 4, 64], [3, 3, 64, 928], same),
+        // More images, with their borders, than are laid out at once.
+        (
+            [85, 4, 4, 512],
+            [3, 3, 512, 128],
+            Conv2dSpec {
+                dilation: (8, 8),
+                ..same
+            },
+        ),
+        ([0, 4, 4, 128], [3, 3, 128, 512], same),
     ] {
         let case = NaiveConv { x, w, spec };
         on_every_path(|| check_conv(&case, Activation::Relu, true));
     }
     let case = NaiveConv {
-        x: [2, 3, 3, 128],
+        x: [2, 4, 4, 128],
         w: [3, 3, 128, 512],
         spec: same,
     };
     on_every_path(|| check_conv(&case, Activation::Linear, false));
 }
 
+/// Sums of so many terms, one added after the other, would lose two digits.
+#[test]
+fn the_gradient_of_a_large_kernel_is_exact_over_many_images() {
+    let (images, spec, linear) = (200, Conv2dSpec::default(), Activation::Linear);
+    let constant = |shape: [usize; 4]| tensor(&vec![0.1; shape.iter().product()], &shape);
+    let (x, w) = (constant([images, 6, 6, 64]), constant([3, 3, 64, 1024]));
+    let dy = constant([images, 4, 4, 1024]);
+    on_every_path(|| {
+        let mut ws = Workspace::new(test_device());
+        let dw = random(1, &[3, 3, 64, 1024]);
+        conv2d_backward(&mut ws, &x, &w, &dy, &dy, &spec, linear, &dw, None, false).unwrap();
+        let product = f64::from(0.1_f32).powi(2);
+        let expected = vec![(images * 16) as f64 * product; 9 * 64 * 1024];
+        check_close("dw", &dw, &expected, 5e-6);
+    });
+}
+
+/// A view begins where its tensor does not.
+#[test]
+fn views_are_convolved() {
+    let (x, w) = (random(1, &[3, 7, 5, 3]), random(2, &[3, 3, 3, 8]));
+    let (bias, dy) = (random(3, &[9]), random(4, &[3, 5, 3, 8]));
+    let (x, bias, dy) = (
+        x.narrow(0, 1, 2).unwrap(),
+        bias.narrow(0, 1, 8).unwrap(),
+        dy.narrow(0, 1, 2).unwrap(),
+    );
+    let (spec, relu) = (Conv2dSpec::default(), Activation::Relu);
+    let run = |x: &Tensor, bias: &Tensor, dy: &Tensor| {
+        let mut ws = Workspace::new(test_device());
+        let y = conv2d(&mut ws, x, &w, Some(bias), &spec, relu).unwrap();
+        let (dw, dbias) = (random(5, &[3, 3, 3, 8]), random(6, &[8]));
+        let dbias = Some(&dbias);
+        let dx = conv2d_backward(&mut ws, x, &w, &y, dy, &spec, relu, &dw, dbias, true).unwrap();
+        [y, dx.unwrap(), dw].map(|tensor| flat64(&tensor))
+    };
+    let [x2, bias2, dy2] = [&x, &bias, &dy].map(|view| view.copy().unwrap());
+    let (found, expected) = (run(&x, &bias, &dy), run(&x2, &bias2, &dy2));
+    for (found, expected) in found.iter().zip(&expected) {
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-5, "{a} instead of {b}");
+        }
+    }
+}
+
 /// An activation that is fused does not hide that a training diverges.
 #[test]
-fn nan_stays_nan() {
+pub(crate) fn nan_stays_nan() {
     for channels in [1, 4, 32] {
         let mut values = vec![1.0; 2 * 6 * 6 * channels];
         values[0] = f32::NAN;

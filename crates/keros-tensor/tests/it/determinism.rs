@@ -89,6 +89,15 @@ fn digest() -> u64 {
                 state: &state[i],
             })
             .collect();
+        // A kernel larger than its images and the cache.
+        let (x, large_w) = (random(20, &[5, 4, 4, 64]), random(21, &[3, 3, 64, 928]));
+        let (dy, dw) = (random(22, &[5, 4, 4, 928]), zeros(&large_w));
+        let large_dx = conv2d_backward(
+            &mut ws, &x, &large_w, &dy, &dy, &spec, relu, &dw, None, true,
+        )
+        .unwrap()
+        .unwrap();
+        [&dw, &large_dx].into_iter().for_each(&mut add);
         adam_update(&updates, 1e-3, 0.9, 0.999, 1e-7).unwrap();
         w.iter().for_each(&mut add);
     }

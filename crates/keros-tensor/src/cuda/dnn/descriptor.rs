@@ -18,7 +18,7 @@ pub(super) struct Descriptor {
 
 // SAFETY: a descriptor belongs to no thread.
 unsafe impl Send for Descriptor {}
-// SAFETY: only one that is final is shared, and that is only read.
+// SAFETY: only one that is final, or filled by cuDNN, is shared, and that is only read.
 unsafe impl Sync for Descriptor {}
 
 impl Drop for Descriptor {

@@ -15,16 +15,16 @@ use candle_core::cuda_backend::cudarc::cudnn::sys::{
 
 use super::super::Values;
 use super::super::conv::{Convolution, Direction};
-use super::Key;
 use super::descriptor::Descriptor;
+use super::{Key, or_unsupported};
 
 /// Most memory that an engine may take beside its tensors, in bytes. What is free just now does not count: the same
 /// convolution is done in the same way each time.
 pub(super) const WORKSPACE: usize = 1 << 30;
 /// Answers that each heuristic is asked for.
 const ANSWERS: usize = 16;
-/// Bytes at whose multiples tensors begin.
-const ALIGNMENT: i64 = 16;
+/// Bytes at whose multiples all tensors of a plan begin.
+pub(super) const ALIGNMENT: i64 = 16;
 
 /// The names that tensors have in a plan.
 const X: i64 = 1;
@@ -60,7 +60,8 @@ impl Plan {
     /// bytes beside the tensors; none if there is none.
     ///
     /// # Errors
-    /// Among others, that it does not support this at all.
+    /// Among others, that it does not support this at all. If there is no plan and an engine failed for another
+    /// reason than that it does not support this, that is the error.
     pub(super) fn find(
         handle: sys::cudnnHandle_t,
         key: &Key,
@@ -71,22 +72,31 @@ impl Plan {
             .with(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle])?
             .with_parts(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations)?
             .finish()?;
-        // The slower one, mode B, chooses better now and then, but crashed over some shapes with cuDNN 9.19.
-        for heuristic in [
-            Heuristic::CUDNN_HEUR_MODE_A,
-            Heuristic::CUDNN_HEUR_MODE_FALLBACK,
-        ] {
-            // One that does not know such convolutions is passed over, and so is an engine that fails.
-            let Ok(choices) = choices(&graph, heuristic) else {
-                continue;
-            };
-            for choice in choices {
-                if let Ok(Some(plan)) = Self::with(handle, key, &choice, most) {
-                    return Ok(Some(plan));
+        // The slower one, mode B, chooses better now and then, but crashed over some shapes with cuDNN 9.19. The last
+        // resort for a convolution with what follows would be slower than both by themselves.
+        let heuristics: &[Heuristic] = match key.has_bias || key.relu {
+            true => &[Heuristic::CUDNN_HEUR_MODE_A],
+            false => &[
+                Heuristic::CUDNN_HEUR_MODE_A,
+                Heuristic::CUDNN_HEUR_MODE_FALLBACK,
+            ],
+        };
+        let mut failed = None;
+        for &heuristic in heuristics {
+            let choices = or_unsupported(choices(&graph, heuristic).map(Some));
+            let choices = choices.unwrap_or_else(|error| {
+                failed = failed.or(Some(error));
+                None
+            });
+            for choice in choices.unwrap_or_default() {
+                match or_unsupported(Self::with(handle, key, &choice, most)) {
+                    Ok(Some(plan)) => return Ok(Some(plan)),
+                    Ok(None) => {}
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// The one with this choice of an engine, unless its numbers are not as wanted, it has to be compiled first, or it

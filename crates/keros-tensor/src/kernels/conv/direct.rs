@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::super::activation::{Activation, add_rows, unapply};
+use super::super::activation::{Activation, add, add_rows, unapply};
 use super::geometry::Geometry;
 use super::microkernel::{ForwardTile, Isa, WeightTile};
 use super::rows::RowBlocks;
@@ -28,6 +28,15 @@ const LONG_ROW: usize = 32 << 10;
 
 /// Rows of a kernel that are a task of [`pack`].
 const PACKED_ROWS: usize = 256;
+
+/// Tasks that a large kernel falls into at least, if it has so many rows, and most rows of one: its inputs of
+/// [`TASK_PIXELS`] stay in the second-level cache while all columns pass.
+const TASKS: usize = 16;
+const TASK_ROWS: usize = 96;
+/// Rows of which tiles of every height make whole numbers.
+const TILES: usize = 12;
+/// Output pixels that are summed by themselves.
+const TASK_PIXELS: usize = 512;
 
 /// Floats in a line of the caches.
 const LINE: usize = 16;
@@ -516,7 +525,7 @@ impl Backward<'_> {
     }
 }
 
-/// The weight gradient of a kernel that is too large to be summed in several parts of the images: how all
+/// The weight gradient of a kernel that is too large to be summed in several parts of the images: how
 /// images are laid out for it. There is one group.
 pub(super) struct ManyWeights<'a> {
     g: &'a Geometry,
@@ -524,8 +533,6 @@ pub(super) struct ManyWeights<'a> {
     /// Rows and columns of an image with its border.
     x_size: (usize, usize),
     dz: GradientShape,
-    /// Cells of the kernel that lie side by side in the input.
-    run: usize,
 }
 
 impl<'a> ManyWeights<'a> {
@@ -537,7 +544,6 @@ impl<'a> ManyWeights<'a> {
             isa,
             x_size: (rows.max(g.h), columns.max(g.w)),
             dz: GradientShape::new(g, for_dx),
-            run: g.ci * if g.dilation.1 == 1 { g.kw } else { 1 },
         }
     }
 
@@ -545,9 +551,9 @@ impl<'a> ManyWeights<'a> {
         self.x_size.0 * self.x_size.1 * self.g.ci
     }
 
-    /// Floats that an image is laid out in.
+    /// Floats that an image is laid out in: input, output gradient and the sums of that for the bias.
     pub(super) fn image_len(&self) -> usize {
-        self.x_len() + self.dz.len()
+        self.x_len() + self.dz.len() + self.g.co
     }
 
     /// Lays out image number `n`, and computes its input gradient where there is a kernel for it.
@@ -560,65 +566,93 @@ impl<'a> ManyWeights<'a> {
     ) {
         let g = self.g;
         image.fill(0.0);
-        let (x, dz) = image.split_at_mut(self.x_len());
+        let (x, rest) = image.split_at_mut(self.x_len());
+        let (dz, sums) = rest.split_at_mut(self.dz.len());
         copy_inside(g, &of.x[n * g.image()..][..g.image()], 0, self.x_size, x);
         let outputs = n * g.output()..(n + 1) * g.output();
         of.unapply_inside(&of.y[outputs.clone()], &of.dy[outputs], &self.dz, dz);
+        let rows = dz[self.dz.first..].chunks(self.dz.pitch).take(g.oh);
+        add_rows(rows.map(|row| &row[..g.ow * g.co]), sums);
         if let Some(((isa, packed), dx)) = of.turned.zip(dx) {
             correlate_turned(isa, g, dz, self.dz.pitch, packed, dx);
         }
     }
 
-    /// Rows of the gradient, as a matrix with a column for each output, that make a task. They are parts of a
-    /// run, and their sums for a tile of columns stay in the first-level cache while all pixels pass.
-    pub(super) fn task_rows(&self) -> usize {
-        let fitting = (24..=96).rev().find(|rows| self.run.is_multiple_of(*rows));
-        fitting.unwrap_or(self.run)
+    /// Cells of the kernel that lie side by side in the input.
+    fn run(&self) -> usize {
+        self.g.ci * if self.g.dilation.1 == 1 { self.g.kw } else { 1 }
     }
 
-    /// Sums the rows of a task from `first_row` on over all images.
-    pub(super) fn sum(&self, images: &[f32], first_row: usize, dw: &mut [f32]) {
-        let (g, run) = (self.g, self.run);
-        let (x_pitch, rows) = (self.x_size.1 * g.ci, dw.len() / g.co);
-        let (height, width) = bordered(g, g.oh);
-        assert!(height <= self.x_size.0 && width <= self.x_size.1 && g.groups == 1);
-        assert!(self.dz.first + (g.oh - 1) * self.dz.pitch + g.ow * g.co <= self.dz.len());
-        assert!(first_row % run + rows <= run && first_row + rows <= g.patch());
-        let (ky, kx) = (first_row / (g.kw * g.ci), first_row / g.ci % g.kw);
-        let cell = first_row % g.ci;
-        let input = ky * g.dilation.0 * x_pitch + kx * g.dilation.1 * g.ci + cell;
-        dw.fill(0.0);
-        for (first, vectors) in blocks(self.isa, 1, g.co) {
-            let kernels = self.isa.weights[vectors - 1];
-            for image in images.chunks_exact(self.image_len()) {
-                let (x, dz) = image.split_at(self.x_len());
-                for rows in split(rows, kernels.len()) {
-                    let tile = WeightTile {
-                        x: x[input + rows.start..].as_ptr(),
-                        x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
-                        x_kernel_step: 0,
-                        dz: dz[self.dz.first + first..].as_ptr(),
-                        dz_steps: (self.dz.pitch, g.co),
-                        outputs: (g.oh, g.ow),
-                        dw: dw[rows.start * g.co + first..].as_mut_ptr(),
-                        dw_steps: (0, g.co),
-                    };
-                    // SAFETY: by the assertions above the farthest input, output gradient and weight of
-                    // the tile are inside their slices; `isa` is one that this processor has.
-                    unsafe { kernels[rows.len() - 1](&tile) };
-                }
+    /// Rows of the gradient, as a matrix with a column for each output, that make a task.
+    pub(super) fn task_rows(&self) -> usize {
+        let rows = self.g.patch().div_ceil(TASKS).next_multiple_of(TILES);
+        rows.clamp(TILES, TASK_ROWS)
+    }
+
+    /// Adds to the rows of a task, from `first_row` on, what these images have for them.
+    pub(super) fn add(&self, images: &[f32], first_row: usize, dw: &mut [f32]) {
+        let g = self.g;
+        let together = (TASK_PIXELS / (g.oh * g.ow)).max(1) * self.image_len();
+        let run = self.run();
+        for images in images.chunks(together) {
+            let (mut row, mut rest) = (first_row, &mut *dw);
+            while !rest.is_empty() {
+                let rows = (run - row % run).min(rest.len() / g.co);
+                let (dw, others) = rest.split_at_mut(rows * g.co);
+                self.add_rows_of_run(images, row, dw);
+                (row, rest) = (row + rows, others);
             }
         }
     }
 
-    /// The bias gradient.
-    pub(super) fn sum_bias(&self, images: &[f32], dbias: &mut [f32]) {
-        dbias.fill(0.0);
-        for image in images.chunks_exact(self.image_len()) {
-            let inside = &image[self.x_len() + self.dz.first..];
-            let rows = inside.chunks(self.dz.pitch).take(self.g.oh);
-            add_rows(rows.map(|row| &row[..self.g.ow * self.g.co]), dbias);
+    /// [`add`](Self::add) for rows of one run, and images of which each tile is summed by itself: a sum of
+    /// all would lose digits.
+    fn add_rows_of_run(&self, images: &[f32], first_row: usize, dw: &mut [f32]) {
+        let g = self.g;
+        let (x_pitch, rows) = (self.x_size.1 * g.ci, dw.len() / g.co);
+        let (height, width) = bordered(g, g.oh);
+        assert!(height <= self.x_size.0 && width <= self.x_size.1 && g.groups == 1);
+        assert!(self.dz.first + (g.oh - 1) * self.dz.pitch + g.ow * g.co <= self.dz.len());
+        assert!(first_row + rows <= g.patch() && first_row % self.run() + rows <= self.run());
+        let (ky, kx) = (first_row / (g.kw * g.ci), first_row / g.ci % g.kw);
+        let input = ky * g.dilation.0 * x_pitch + kx * g.dilation.1 * g.ci + first_row % g.ci;
+        for (first, vectors) in blocks(self.isa, 1, g.co) {
+            let (kernels, columns) = (self.isa.weights[vectors - 1], vectors * self.isa.lanes);
+            with_scratch(rows * columns, |sums| {
+                sums.fill(0.0);
+                for image in images.chunks_exact(self.image_len()) {
+                    let (x, dz) = image.split_at(self.x_len());
+                    for rows in split(rows, kernels.len()) {
+                        let tile = WeightTile {
+                            x: x[input + rows.start..].as_ptr(),
+                            x_steps: (g.strides.0 * x_pitch, g.strides.1 * g.ci),
+                            x_kernel_step: 0,
+                            dz: dz[self.dz.first + first..].as_ptr(),
+                            dz_steps: (self.dz.pitch, g.co),
+                            outputs: (g.oh, g.ow),
+                            dw: sums[rows.start * columns..].as_mut_ptr(),
+                            dw_steps: (0, columns),
+                        };
+                        // SAFETY: by the assertions above the farthest input and output gradient of the
+                        // tile are inside their slices, rows are cells of one run, and there is a sum for
+                        // each; `isa` is one that this processor has.
+                        unsafe { kernels[rows.len() - 1](&tile) };
+                    }
+                }
+                for (dw, sums) in dw.chunks_exact_mut(g.co).zip(sums.chunks_exact(columns)) {
+                    add(sums, &mut dw[first..][..columns]);
+                }
+            });
         }
+    }
+
+    /// Adds the bias gradient of these images.
+    pub(super) fn add_bias(&self, images: &[f32], dbias: &mut [f32]) {
+        let sums = images.chunks_exact(self.image_len());
+        add_rows(
+            sums.map(|image| &image[self.x_len() + self.dz.len()..]),
+            dbias,
+        );
     }
 }
 

@@ -85,6 +85,13 @@ pub(super) struct Isa {
     pub(super) weights3: &'static [&'static [Weights]],
 }
 
+impl Isa {
+    /// Whether no other has wider vectors.
+    pub(super) fn is_widest(&self) -> bool {
+        available().iter().all(|isa| isa.lanes <= self.lanes)
+    }
+}
+
 /// The widest kernels that this processor has for `channels` output channels in each group.
 pub(super) fn isa(channels: usize, groups: usize) -> Option<&'static Isa> {
     available().iter().copied().find(|isa| {

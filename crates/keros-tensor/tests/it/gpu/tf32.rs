@@ -2,33 +2,87 @@
 
 use std::process::Command;
 
-use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d_backward};
+use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d, conv2d_backward};
 use keros_tensor::{Workspace, set_tf32};
 
-use crate::support::{NaiveConv, flat, flat64, random};
+use crate::conv::nan_stays_nan;
+use crate::support::{NaiveConv, flat, flat64, masked, random};
 use crate::test_device::test_device;
 
+/// Set for the process that has TF32, which is a choice for all of it.
+const CHILD: &str = "KEROS_TEST_TF32";
+
 #[test]
-fn weight_gradients() {
+fn convolutions() {
     if test_device().is_cpu() {
         return;
     }
-    // TF32 is a choice for the whole process.
     let mut program = Command::new(std::env::current_exe().unwrap());
-    program.args([
-        "--exact",
-        "gpu::tf32::in_a_process_that_has_tf32",
-        "--ignored",
-    ]);
-    let done = program.output().unwrap();
+    program.args(["--exact", "gpu::tf32::with_tf32", "--ignored"]);
+    let done = program.env(CHILD, "1").output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// Results and gradients of one convolution, beside those of a reference.
+fn check(x: [usize; 4], w: [usize; 4], spec: Conv2dSpec) {
+    let case = NaiveConv { x, w, spec };
+    let mut ws = Workspace::new(test_device());
+    let (x, w) = (random(1, &case.x), random(2, &case.w));
+    let (bias, dy) = (random(3, &[case.w[3]]), random(4, &case.output_shape()));
+    let relu = Activation::Relu;
+    let y = conv2d(&mut ws, &x, &w, Some(&bias), &spec, relu).unwrap();
+    let (dw, dbias) = (random(5, &case.w), random(6, &[case.w[3]]));
+    let dx = conv2d_backward(
+        &mut ws,
+        &x,
+        &w,
+        &y,
+        &dy,
+        &spec,
+        relu,
+        &dw,
+        Some(&dbias),
+        true,
+    )
+    .unwrap()
+    .unwrap();
+
+    let magnitudes = |values: &[f64]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let (x, w, bias) = (flat64(&x), flat64(&w), flat64(&bias));
+    let dz = masked(&flat64(&dy), &flat(&y), true);
+    let expected_y = case.forward(&x, &w, &bias, true);
+    let (expected_dx, expected_dw, expected_dbias) = case.backward(&x, &w, &dz);
+    let (x, w, dz) = (magnitudes(&x), magnitudes(&w), magnitudes(&dz));
+    let size_of_y = case.forward(&x, &w, &magnitudes(&bias), false);
+    let (size_of_dx, size_of_dw, size_of_dbias) = case.backward(&x, &w, &dz);
+    for (what, found, expected, sizes) in [
+        ("y", &y, expected_y, size_of_y),
+        ("dx", &dx, expected_dx, size_of_dx),
+        ("dw", &dw, expected_dw, size_of_dw),
+        ("dbias", &dbias, expected_dbias, size_of_dbias),
+    ] {
+        for (i, found) in flat(found).into_iter().enumerate() {
+            // An error of 2^-10 in each factor, all in one direction.
+            let most = sizes[i] / 512.0 + 1e-6;
+            assert!(
+                (f64::from(found) - expected[i]).abs() <= most,
+                "{what} of {:?} by {:?}, {i}: {found} instead of {}",
+                case.x,
+                case.w,
+                expected[i]
+            );
+        }
+    }
+}
+
 #[test]
 #[ignore = "runs in a process of its own"]
-fn in_a_process_that_has_tf32() {
-    let device = test_device();
+fn with_tf32() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    test_device();
     set_tf32(true);
     let plain = Conv2dSpec::default();
     let spec = |padding, strides, dilation| Conv2dSpec {
@@ -37,64 +91,20 @@ fn in_a_process_that_has_tf32() {
         dilation,
         ..plain
     };
-    for (x, w, spec) in [
-        // More pixels than there are blocks for.
-        ([3, 41, 40, 32], [3, 3, 32, 32], plain),
-        (
-            [2, 9, 11, 32],
-            [3, 3, 32, 64],
-            spec(Padding::Same, (1, 1), (1, 1)),
-        ),
-        (
-            [3, 7, 6, 64],
-            [3, 3, 64, 32],
-            spec(Padding::Same, (2, 2), (1, 1)),
-        ),
-        (
-            [2, 8, 13, 32],
-            [5, 5, 32, 32],
-            spec(Padding::Same, (1, 2), (1, 1)),
-        ),
-        (
-            [2, 12, 5, 32],
-            [2, 3, 32, 32],
-            spec(Padding::Causal, (1, 1), (3, 2)),
-        ),
-        (
-            [1, 1, 1, 32],
-            [3, 3, 32, 32],
-            spec(Padding::Same, (1, 1), (1, 1)),
-        ),
-        // Channels that other kernels are for.
-        ([2, 9, 9, 32], [3, 3, 32, 48], plain),
-        ([2, 6, 6, 96], [3, 3, 96, 32], plain),
-    ] {
-        let case = NaiveConv { x, w, spec };
-        let mut ws = Workspace::new(device);
-        let (x, w) = (random(1, &case.x), random(2, &case.w));
-        let y = random(3, &case.output_shape());
-        let (dy, dw) = (random(4, &case.output_shape()), random(5, &case.w));
-        let linear = Activation::Linear;
-        conv2d_backward(
-            &mut ws, &x, &w, &y, &dy, &case.spec, linear, &dw, None, false,
-        )
-        .unwrap();
-        let (x, w, dy) = (flat64(&x), flat64(&w), flat64(&dy));
-        let (_, expected, _) = case.backward(&x, &w, &dy);
-        // An error of 2^-10 in each factor, all in one direction.
-        let [x, w, dy] =
-            [x, w, dy].map(|values| values.iter().map(|x| x.abs()).collect::<Vec<_>>());
-        let (_, magnitudes, _) = case.backward(&x, &w, &dy);
-        for (i, ((found, expected), magnitude)) in
-            flat(&dw).iter().zip(&expected).zip(&magnitudes).enumerate()
-        {
-            let error = (f64::from(*found) - expected).abs();
-            assert!(
-                error <= magnitude / 512.0 + 1e-6,
-                "{:?} by {:?}, {i}: {found} instead of {expected}",
-                case.x,
-                case.w
-            );
-        }
-    }
+    let same = spec(Padding::Same, (1, 1), (1, 1));
+    // More pixels than there are blocks for.
+    check([3, 41, 40, 32], [3, 3, 32, 32], plain);
+    check([2, 9, 11, 32], [3, 3, 32, 64], same);
+    let strided = spec(Padding::Same, (2, 2), (1, 1));
+    check([3, 7, 6, 64], [3, 3, 64, 32], strided);
+    let strided = spec(Padding::Same, (1, 2), (1, 1));
+    check([2, 8, 13, 32], [5, 5, 32, 32], strided);
+    let dilated = spec(Padding::Causal, (1, 1), (3, 2));
+    check([2, 12, 5, 32], [2, 3, 32, 32], dilated);
+    check([1, 1, 1, 32], [3, 3, 32, 32], same);
+    // Channels that other kernels are for.
+    check([2, 9, 9, 3], [3, 3, 3, 32], same);
+    check([2, 9, 9, 32], [3, 3, 32, 48], plain);
+    check([2, 6, 6, 96], [3, 3, 96, 32], plain);
+    nan_stays_nan();
 }
