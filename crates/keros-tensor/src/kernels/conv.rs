@@ -330,7 +330,9 @@ fn backward_by_rows(
     let (len, rows) = (weights.image_len(), weights.task_rows());
     let together = (PARTIAL_FLOATS / len).clamp(1, g.n.max(1));
     let images = ws.take(&[together, len], DType::F32)?;
-    access::write(dw, |dw: &mut [f32]| dw.fill(0.0))?;
+    if g.n == 0 {
+        access::write(dw, |dw: &mut [f32]| dw.fill(0.0))?;
+    }
     if let Some(dbias) = dbias {
         access::write(dbias, |dbias: &mut [f32]| dbias.fill(0.0))?;
     }
@@ -354,6 +356,9 @@ fn backward_by_rows(
         let images = &images[..count * len];
         access::write(dw, |dw| {
             for_each_part(chunks_mut(dw, rows * g.co), |i, dw| {
+                if first == 0 {
+                    dw.fill(0.0);
+                }
                 weights.add(images, i * rows, dw);
             });
         })?;
