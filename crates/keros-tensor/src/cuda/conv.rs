@@ -91,17 +91,23 @@ fn convolve(
     let tensors = (x, w, y);
     // A pointwise convolution is one matrix product as it is.
     #[cfg(feature = "cudnn")]
-    if !convolution.is_pointwise() {
-        let follows = (bias, activation);
-        if dnn::convolve(gpu, ws, op, convolution, direction, tensors, follows)? {
-            return Ok(());
-        }
+    let by_dnn = |ws: &mut Workspace, follows| match convolution.is_pointwise() {
+        true => Ok(false),
+        false => dnn::convolve(gpu, ws, op, convolution, direction, tensors, follows),
+    };
+    #[cfg(not(feature = "cudnn"))]
+    let by_dnn = |_: &mut Workspace, _| Ok::<_, TensorError>(false);
+    let is_alone = bias.is_none() && activation == Activation::Linear;
+    if !is_alone && by_dnn(ws, (bias, activation))? {
+        return Ok(());
     }
-    // Of weights, the result is `f32` as they are.
-    if Values::of(op, x)? == Values::F32 || convolution.is_pointwise() {
-        patches::convolve(gpu, ws, op, convolution, direction, tensors)?;
-    } else {
-        convolve_wide(gpu, ws, op, convolution, direction, tensors)?;
+    if !by_dnn(ws, NOTHING)? {
+        // Of weights, the result is `f32` as they are.
+        if Values::of(op, x)? == Values::F32 || convolution.is_pointwise() {
+            patches::convolve(gpu, ws, op, convolution, direction, tensors)?;
+        } else {
+            convolve_wide(gpu, ws, op, convolution, direction, tensors)?;
+        }
     }
     let result = match direction {
         Direction::Outputs => y,
@@ -212,7 +218,7 @@ pub(crate) fn backward(
         let tensors = direction.order(dx, w, dz);
         convolve(gpu, ws, op, convolution, back, tensors, NOTHING)?;
     }
-    weight_gradient(gpu, ws, op, convolution, direction.order(x, dw, dz))?;
+    gradient_of_weights(gpu, ws, op, convolution, direction.order(x, dw, dz))?;
     if let Some(dz) = own {
         ws.give(&dz);
     }
@@ -220,7 +226,7 @@ pub(crate) fn backward(
 }
 
 /// Computes the gradient `w` of the weights from inputs and the gradient of outputs.
-fn weight_gradient(
+fn gradient_of_weights(
     gpu: &Gpu,
     ws: &mut Workspace,
     op: &'static str,

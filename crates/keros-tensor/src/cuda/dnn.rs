@@ -20,7 +20,6 @@ use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::sys::CUstream;
 use candle_core::{DType, Tensor};
 
-use super::bias::finish;
 use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
 use super::{Gpu, Values, blocks, failure, int, launch, of_gpu, recording};
@@ -112,57 +111,28 @@ impl Library {
     }
 }
 
-/// Computes one of inputs, weights and outputs, then adds a bias and applies the activation, or answers `false` where
-/// cuDNN cannot.
+/// Computes one of inputs, weights and outputs, adds a bias and applies the activation, or answers `false` where cuDNN has
+/// no way to do all of it.
 pub(crate) fn convolve(
     gpu: &Gpu,
     ws: &mut Workspace,
     op: &'static str,
     convolution: &Convolution,
     direction: Direction,
-    tensors: (&Tensor, &Tensor, &Tensor),
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
     (bias, activation): (Option<&Tensor>, Activation),
 ) -> Result<bool, TensorError> {
     let bound = gpu.stream().context().bind_to_thread();
     bound.map_err(|error| failure(op, &error))?;
-    let (x, _, y) = tensors;
-    let alone = Key {
+    let values = Values::of(op, x)?;
+    let key = &Key {
         convolution: *convolution,
         direction,
-        values: Values::of(op, x)?,
+        values,
         tf32: tf32(),
-        has_bias: false,
-        relu: false,
-    };
-    let together = Key {
         has_bias: bias.is_some(),
         relu: activation == Activation::Relu,
-        ..alone
     };
-    if together != alone && convolve_by(gpu, ws, op, &together, tensors, bias)? {
-        return Ok(true);
-    }
-    if !convolve_by(gpu, ws, op, &alone, tensors, None)? {
-        return Ok(false);
-    }
-    let result = match direction {
-        Direction::Inputs => x,
-        _ => y,
-    };
-    finish(gpu, op, result, bias, activation)?;
-    Ok(true)
-}
-
-/// Does all that the key says, or answers `false` where cuDNN cannot.
-fn convolve_by(
-    gpu: &Gpu,
-    ws: &mut Workspace,
-    op: &'static str,
-    key: &Key,
-    (x, w, y): (&Tensor, &Tensor, &Tensor),
-    bias: Option<&Tensor>,
-) -> Result<bool, TensorError> {
-    let (values, direction) = (key.values, key.direction);
     let (x_at, y_at) = (values.address(gpu, op, x)?, values.address(gpu, op, y)?);
     let bias_at = gpu.address_or_null::<f32>(op, bias)?;
     // Views may begin anywhere.
@@ -176,7 +146,7 @@ fn convolve_by(
     let Some(mut plan) = found.map_err(|error| refusal(op, error))? else {
         return Ok(false);
     };
-    let (patch, outputs) = (key.convolution.patch(), key.convolution.outputs as usize);
+    let (patch, outputs) = (convolution.patch(), convolution.outputs as usize);
     let filter = ws.take(&[outputs, patch], values.dtype())?;
     let memory = loop {
         match ws.take(&[plan.workspace], DType::U8) {
@@ -264,13 +234,14 @@ impl Convolve {
 
     /// Starts it, on the stream of notes if that is given.
     pub(crate) fn start(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), TensorError> {
+        // A recording may be started while another GPU is current.
+        let bound = gpu.stream().context().bind_to_thread();
+        bound.map_err(|error| failure(self.op, &error))?;
         self.run(gpu, notes)
             .map_err(|error| refusal(self.op, error))
     }
 
     fn run(&self, gpu: &Gpu, notes: Option<CUstream>) -> Result<(), CudnnError> {
-        // A recording may be started while another GPU is current. What cannot be bound fails below.
-        let _ = gpu.stream().context().bind_to_thread();
         with_library(gpu, |library| {
             let handle = library.handle(notes)?;
             // SAFETY: the tensors are as large as the plan says, and stay in use on the GPU's

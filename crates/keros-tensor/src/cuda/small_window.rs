@@ -12,10 +12,9 @@ use crate::{TensorError, Workspace};
 const SIDE: usize = 32;
 /// Pixels that a block adds up, if there are not more for all: its warps then have to sum more than they hold sums.
 const PART: usize = 256;
-/// Most blocks, whatever the GPU: the order of summation depends on sizes only. It fills the 132 multiprocessors of an
-/// H100 twice.
+/// Most blocks, whatever the GPU: the order of summation depends on sizes only. The 132 multiprocessors of
+/// an H100 hold three at a time, and so are filled twice.
 const BLOCKS: usize = 792;
-
 /// Parts that the pixels fall into at least, if there are so many: a sum of very many loses digits.
 const PARTS: usize = 128;
 

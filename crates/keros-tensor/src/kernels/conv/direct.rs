@@ -29,9 +29,9 @@ const LONG_ROW: usize = 32 << 10;
 /// Rows of a kernel that are a task of [`pack`].
 const PACKED_ROWS: usize = 256;
 
-/// Tasks that a large kernel falls into at least, if it has so many rows, and most rows of one: its inputs of
-/// [`TASK_PIXELS`] stay in the second-level cache while all columns pass.
+/// Tasks that a large kernel falls into at least, if it has so many rows.
 const TASKS: usize = 16;
+/// Most rows of such a task: its inputs of [`TASK_PIXELS`] stay in the second-level cache while all columns pass.
 const TASK_ROWS: usize = 96;
 /// Rows of which tiles of every height make whole numbers.
 const TILES: usize = 12;
