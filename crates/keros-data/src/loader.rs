@@ -100,7 +100,12 @@ impl LoaderOptions {
         (self.workers > 0).then_some(self.max_queue_size)
     }
 
-    fn check(&self) -> Result<(), DataError> {
+    /// Whether they are what a loader takes.
+    ///
+    /// # Errors
+    /// More than [`MAX_WORKERS`](Self::MAX_WORKERS) workers; a queue that is empty or longer than
+    /// [`MAX_QUEUE_SIZE`](Self::MAX_QUEUE_SIZE).
+    pub fn check(&self) -> Result<(), DataError> {
         if self.workers > Self::MAX_WORKERS {
             return Err(DataError::invalid(
                 DOING,

@@ -173,12 +173,7 @@ impl Validation {
                     "none",
                 ));
             }
-            Source::Sequence(sequence) => {
-                if loader.use_multiprocessing && loader.workers > 0 {
-                    sequence.recipe()?;
-                }
-                loader
-            }
+            Source::Sequence(_) => loader,
         };
         let limit = steps
             .zip(epochs)

@@ -144,13 +144,22 @@ enum FeedSource {
 
 impl Feed {
     /// `limit`: batches that will be taken from a generator, so that it is never read beyond.
+    ///
+    /// # Errors
+    /// Those of the first loader, found out before a callback hears of anything.
     pub(crate) fn new(
         source: Source,
         options: LoaderOptions,
         limit: Option<u64>,
     ) -> Result<Feed, TrainError> {
+        options.check()?;
         let source = match source {
-            Source::Sequence(sequence) => FeedSource::Sequence(sequence),
+            Source::Sequence(sequence) => {
+                if options.use_multiprocessing && options.workers > 0 {
+                    sequence.recipe()?;
+                }
+                FeedSource::Sequence(sequence)
+            }
             Source::Generator(generator) => {
                 let options = LoaderOptions {
                     limit,

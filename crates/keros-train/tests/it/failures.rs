@@ -5,7 +5,7 @@ use crate::support::{Recorder, endless, network, problem, trainer, weights};
 use keros_callbacks::{
     CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
 };
-use keros_data::{Array, Batch, DataError, Sequence};
+use keros_data::{Array, ArraySequence, Batch, DataError, Sequence};
 use keros_nn::{ExponentialDecay, Sgd};
 use keros_train::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,
@@ -386,5 +386,20 @@ fn sources_without_batches_and_arguments_out_of_range_are_refused() {
             .unwrap_err();
         assert!(error.to_string().contains(argument), "{error}");
         assert_eq!(trainer.optimizer().iterations(), 0);
+    }
+    // Those of a sequence's loader too, before a callback hears of anything.
+    for (workers, max_queue_size, argument) in [(1 << 20, 10, "workers"), (1, 0, "max_queue_size")]
+    {
+        let never = LambdaCallback::new().on(EventKind::TrainBegin, |_| panic!("it has begun"));
+        let options = FitGeneratorOptions {
+            workers,
+            max_queue_size,
+            callbacks: CallbackList::new().with(never),
+            ..options(1)
+        };
+        let (x, y) = problem(8);
+        let sequence = ArraySequence::new(x, y).unwrap();
+        let error = trainer().fit_generator(sequence, options).unwrap_err();
+        assert!(error.to_string().contains(argument), "{error}");
     }
 }
