@@ -1,10 +1,10 @@
 // cuDNN, as far as keros calls it: graphs of a convolution that a bias and a ReLU may follow, with plain loops, channels
 // last, summed in single precision.
 //
-// With KEROS_EMULATOR_NO_CONVOLUTIONS it has a way for none. Otherwise it offers eight engines, of which only the last
-// two fit all that keros asks for; another one does not run. The last takes less memory. For values of 16 bits, what
-// follows a convolution is done by engines that have to be compiled first, as on an H100, and a gradient is followed by
-// nothing.
+// With KEROS_EMULATOR_NO_CONVOLUTIONS it has a way for none. Otherwise it offers eight engines, for gradients another one
+// without tensor cores, of which only the last two fit all that keros asks for; another one does not run. The last takes
+// less memory. For values of 16 bits, what follows a convolution is done by engines that have to be compiled first, as on
+// an H100, and a gradient is followed by nothing.
 #include "driver.hpp"
 #include "values.hpp"
 #include <map>
@@ -71,7 +71,7 @@ const std::map<int, std::pair<Kind, Type>> ATTRIBUTES = {
     {PACK_IDS, {PACK, T_INT64}}, {PACK_POINTERS, {PACK, T_POINTER}}, {PACK_WORKSPACE, {PACK, T_POINTER}},
 };
 
-enum Engine { CHANGING, COMPILED, ROUNDING, IMPRECISE, MISSING, LARGE, LARGER, SMALLER };
+enum Engine { CHANGING, COMPILED, ROUNDING, IMPRECISE, PLAIN, MISSING, LARGE, LARGER, SMALLER };
 constexpr size_t BYTES = 64 << 10, MORE_BYTES = 1 << 20, MOST_BYTES = size_t(1) << 40;
 size_t workspace_of(int engine) { return engine == LARGE ? MOST_BYTES : engine == LARGER ? MORE_BYTES : BYTES; }
 
@@ -259,6 +259,8 @@ std::vector<int> engines(const Descriptor &heuristic) {
         return {COMPILED};
     if (heuristic.one<int>(HEURISTIC_MODE) == 2)
         return {SMALLER};
+    if (p.result != Y)
+        return {CHANGING, COMPILED, ROUNDING, IMPRECISE, PLAIN, MISSING, LARGE, LARGER, SMALLER};
     return {CHANGING, COMPILED, ROUNDING, IMPRECISE, MISSING, LARGE, LARGER, SMALLER};
 }
 
@@ -362,10 +364,14 @@ int cudnnBackendGetAttribute(Descriptor *d, int name, int, int64_t places, int64
         engine->engine = d->engine;
         engine->is_final = true;
     } else if (name == ENGINE_NUMERICAL) {
-        // Down-converting inputs, reduced precision of sums, not deterministic.
-        int note = d->engine == ROUNDING ? 1 : d->engine == IMPRECISE ? 2 : 4;
-        *count = d->engine == ROUNDING || d->engine == IMPRECISE || d->engine == CHANGING;
-        *(int *)first = note;
+        // Tensor cores; down-converting inputs, reduced precision of sums, not deterministic.
+        std::vector<int> notes;
+        if (d->engine != PLAIN)
+            notes.push_back(0);
+        if (d->engine == ROUNDING || d->engine == IMPRECISE || d->engine == CHANGING)
+            notes.push_back(d->engine == ROUNDING ? 1 : d->engine == IMPRECISE ? 2 : 4);
+        *count = std::min<int64_t>(places, notes.size());
+        std::copy_n(notes.begin(), *count, (int *)first);
     } else if (name == ENGINE_BEHAVIOR) {
         *count = d->engine == COMPILED;
         *(int *)first = 0;

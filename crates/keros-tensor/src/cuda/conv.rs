@@ -1,5 +1,5 @@
 //! Convolutions: kernels of this crate for weight gradients that cuDNN is slow at, else cuDNN where it is compiled in
-//! and has a way, else matrix products of [patches](super::patches).
+//! and has a way for tensor cores, else matrix products of [patches](super::patches).
 
 use std::iter;
 
@@ -9,6 +9,8 @@ use super::bias::{finish, output_gradient};
 #[cfg(feature = "cudnn")]
 use super::dnn;
 use super::elementwise::{cast, cast_into};
+#[cfg(feature = "cudnn")]
+use super::fold::Fold;
 use super::window::Window;
 use super::{Gpu, Values, int, patches, small_window, weight_gradient, zero};
 use crate::access::check_apart;
@@ -89,11 +91,20 @@ fn convolve(
         };
     }
     let tensors = (x, w, y);
-    // A pointwise convolution is one matrix product as it is.
     #[cfg(feature = "cudnn")]
-    let by_dnn = |ws: &mut Workspace, follows| match convolution.is_pointwise() {
-        true => Ok(false),
-        false => dnn::convolve(gpu, ws, op, convolution, direction, tensors, follows),
+    if direction != Direction::Inputs
+        && let Some(fold) = Fold::of(gpu, convolution, Values::of(op, x)?)
+    {
+        return convolve_folded(gpu, ws, op, &fold, direction, tensors, (bias, activation));
+    }
+    // A pointwise convolution is one matrix product as it is. Without tensor cores cuDNN's convolutions, channels last,
+    // are several times slower than matrix products.
+    #[cfg(feature = "cudnn")]
+    let is_for_dnn = !convolution.is_pointwise() && gpu.has_tensor_cores_for(Values::of(op, x)?);
+    #[cfg(feature = "cudnn")]
+    let by_dnn = |ws: &mut Workspace, follows| match is_for_dnn {
+        true => dnn::convolve(gpu, ws, op, convolution, direction, tensors, follows),
+        false => Ok(false),
     };
     #[cfg(not(feature = "cudnn"))]
     let by_dnn = |_: &mut Workspace, _| Ok::<_, TensorError>(false);
@@ -115,6 +126,31 @@ fn convolve(
         Direction::Weights => w,
     };
     finish(gpu, op, result, bias, activation)
+}
+
+/// Computes outputs, or weights, by the folded convolution, and what follows.
+#[cfg(feature = "cudnn")]
+fn convolve_folded(
+    gpu: &Gpu,
+    ws: &mut Workspace,
+    op: &'static str,
+    fold: &Fold,
+    direction: Direction,
+    (x, w, y): (&Tensor, &Tensor, &Tensor),
+    follows: (Option<&Tensor>, Activation),
+) -> Result<(), TensorError> {
+    let (images, filter) = (fold.images(gpu, ws, op, x)?, fold.filter(ws)?);
+    if direction == Direction::Outputs {
+        fold.fold(gpu, op, w, &filter)?;
+    }
+    let tensors = (&images, &filter, y);
+    convolve(gpu, ws, op, &fold.folded, direction, tensors, follows)?;
+    if direction == Direction::Weights {
+        fold.unfold(gpu, op, &filter, w)?;
+    }
+    ws.give(&images);
+    ws.give(&filter);
+    Ok(())
 }
 
 /// Computes one of inputs, weights and outputs of values with 16 bits, in `f32`.

@@ -24,7 +24,7 @@ use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
 use super::{Gpu, Values, blocks, failure, int, launch, of_gpu, recording};
 use crate::kernels::Activation;
-use crate::{TensorError, Workspace, tf32};
+use crate::{TensorError, Workspace};
 use plan::{ALIGNMENT, Addresses, Plan, WORKSPACE};
 
 /// Convolutions that are remembered; with more, all are looked up anew.
@@ -40,7 +40,6 @@ struct Key {
     convolution: Convolution,
     direction: Direction,
     values: Values,
-    tf32: bool,
     /// What is done to the result.
     has_bias: bool,
     relu: bool,
@@ -129,7 +128,6 @@ pub(crate) fn convolve(
         convolution: *convolution,
         direction,
         values,
-        tf32: tf32(),
         has_bias: bias.is_some(),
         relu: activation == Activation::Relu,
     };

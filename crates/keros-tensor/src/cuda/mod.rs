@@ -24,6 +24,8 @@ mod dnn;
 pub(crate) mod element_loss;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
+#[cfg(feature = "cudnn")]
+mod fold;
 pub(crate) mod function;
 pub(crate) mod global_pool;
 pub(crate) mod graph;
@@ -61,14 +63,14 @@ use candle_core::{DType, Device, Error, Storage, Tensor};
 
 use half::{bf16, f16};
 
-use crate::{TensorError, device};
+use crate::{TensorError, device, tf32};
 use command::{Command, Kernel, Zero};
 
 /// The compiled `.cu` files.
 #[allow(unreachable_pub, reason = "they are written so when compiled")]
 #[cfg_attr(
     not(feature = "cudnn"),
-    allow(dead_code, reason = "filter.cu is for cuDNN")
+    allow(dead_code, reason = "filter.cu and fold.cu are for cuDNN")
 )]
 pub(crate) mod modules {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
@@ -153,10 +155,14 @@ impl Gpu {
         self.0.cuda_stream()
     }
 
-    /// Whether its tensor cores know TF32.
-    fn has_tf32(&self) -> bool {
+    /// Whether its tensor cores multiply values of this type, and may: `f32` as TF32.
+    fn has_tensor_cores_for(&self, values: Values) -> bool {
+        let oldest = match values {
+            Values::F32 | Values::Bf16 => 8,
+            Values::F16 => 7,
+        };
         let capability = self.stream().context().compute_capability();
-        capability.is_ok_and(|(major, _)| major >= 8)
+        (values != Values::F32 || tf32()) && capability.is_ok_and(|(major, _)| major >= oldest)
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

@@ -7,7 +7,7 @@ use super::bias::column_sums;
 use super::conv::Convolution;
 use super::window::by_4;
 use super::{Gpu, Values, int, launch};
-use crate::{TensorError, Workspace, tf32};
+use crate::{TensorError, Workspace};
 
 /// Channels of inputs and of outputs that a block handles, cells of a window, and its threads; as in weight_gradient.cu.
 const SIDE: usize = 32;
@@ -36,13 +36,12 @@ pub(crate) fn try_gradient(
     let (inputs, outputs) = (window.channels as usize, convolution.outputs as usize);
     let tiles = inputs / SIDE * (outputs / SIDE);
     if Values::of(op, x)? != Values::F32
-        || !tf32()
         || convolution.groups > 1
         || convolution.is_pointwise()
         || inputs % SIDE != 0
         || outputs % SIDE != 0
         || tiles > TILES
-        || !gpu.has_tf32()
+        || !gpu.has_tensor_cores_for(Values::F32)
     {
         return Ok(false);
     }

@@ -169,6 +169,7 @@ pub(crate) fn axis(
 }
 
 /// A convolution in double precision, seven loops deep.
+#[derive(Debug)]
 pub(crate) struct NaiveConv {
     pub(crate) x: [usize; 4],
     pub(crate) w: [usize; 4],

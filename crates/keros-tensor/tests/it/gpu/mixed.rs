@@ -10,9 +10,11 @@ use keros_tensor::kernels::{
     merge_backward, slice_axis, zero_pad2d,
 };
 use keros_tensor::{DType, Stream, Tensor, TensorError, Workspace};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use super::stays_on_the_gpu;
-use crate::support::{flat, random, tensor};
+use super::{convolutions, stays_on_the_gpu};
+use crate::support::{NaiveConv, flat, random, tensor};
 use crate::test_device::test_device;
 
 /// The types of values, each with a bound on the error of two roundings, as of a result of values that were
@@ -142,6 +144,48 @@ fn casts_round_to_the_nearest_half_way_to_even() {
     );
 }
 
+/// Output and gradients of a convolution.
+fn convolution(
+    ws: &mut Workspace,
+    kind: &Kind,
+    case: &NaiveConv,
+    activation: Activation,
+) -> Vec<Tensor> {
+    let spec = &case.spec;
+    let x = &kind.values(ws, 1, &case.x);
+    let (w, outputs) = (&kind.wide(ws, 2, &case.w), case.w[3]);
+    let (bias, dw, dbias) = (
+        random(3, &[outputs]),
+        random(4, &case.w),
+        random(5, &[outputs]),
+    );
+    let forward = conv2d(ws, x, w, Some(&bias), spec, activation).unwrap();
+    let dy = &kind.values(ws, 6, &case.output_shape());
+    // The mask of a ReLU is to be that of both types.
+    let y = &kind.values(ws, 7, &case.output_shape());
+    let dx = conv2d_backward(ws, x, w, y, dy, spec, activation, &dw, Some(&dbias), true);
+    vec![forward, dx.unwrap().unwrap(), dw, dbias]
+}
+
+#[test]
+fn convolutions_of_any_shape() {
+    if test_device().is_cpu() {
+        return;
+    }
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(100)
+    };
+    let done = TestRunner::new(config).run(&convolutions(), |case| {
+        let linear = Activation::Linear;
+        agree("conv2d", |ws, kind| convolution(ws, kind, &case, linear));
+        Ok(())
+    });
+    if let Err(failure) = done {
+        panic!("{failure}");
+    }
+}
+
 #[test]
 fn convolutions_and_dense_layers() {
     let same = Conv2dSpec {
@@ -152,27 +196,21 @@ fn convolutions_and_dense_layers() {
         strides: (2, 2),
         ..same
     };
-    // Padded alike on both sides, more on one side, a matrix product, of groups.
-    for (spec, size, groups) in [
-        (same, 3, 1),
-        (strided, 3, 1),
-        (same, 1, 1),
-        (Conv2dSpec { groups: 2, ..same }, 3, 2),
+    // Padded alike on both sides, more on one side, a matrix product, of groups, of few channels.
+    for (spec, size, channels, groups) in [
+        (same, 3, 8, 1),
+        (strided, 3, 8, 1),
+        (same, 1, 8, 1),
+        (Conv2dSpec { groups: 2, ..same }, 3, 8, 2),
+        (strided, 7, 3, 1),
     ] {
         for relu in [Activation::Linear, Activation::Relu] {
-            agree("conv2d", |ws, kind| {
-                let x = &kind.values(ws, 1, &[2, 6, 6, 8]);
-                let w = &kind.wide(ws, 2, &[size, size, 8 / groups, 8]);
-                let (bias, dw, dbias) = (random(3, &[8]), random(4, w.dims()), random(5, &[8]));
-                let y = conv2d(ws, x, w, Some(&bias), &spec, relu).unwrap();
-                let dy = &kind.values(ws, 6, y.dims());
-                // The mask of a ReLU is to be that of both types.
-                let y = &kind.values(ws, 7, y.dims());
-                let dx =
-                    conv2d_backward(ws, x, w, y, dy, &spec, relu, &dw, Some(&dbias), true).unwrap();
-                let forward = conv2d(ws, x, w, Some(&bias), &spec, relu).unwrap();
-                vec![forward, dx.unwrap(), dw, dbias]
-            });
+            let case = NaiveConv {
+                x: [2, 6, 6, channels],
+                w: [size, size, channels / groups, 8],
+                spec,
+            };
+            agree("conv2d", |ws, kind| convolution(ws, kind, &case, relu));
         }
     }
     agree("conv2d_transpose", |ws, kind| {

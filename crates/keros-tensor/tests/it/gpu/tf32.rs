@@ -4,7 +4,10 @@ use std::process::Command;
 
 use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d, conv2d_backward};
 use keros_tensor::{Workspace, set_tf32};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
+use super::convolutions;
 use crate::conv::nan_stays_nan;
 use crate::support::{NaiveConv, flat, flat64, masked, random};
 use crate::test_device::test_device;
@@ -13,7 +16,7 @@ use crate::test_device::test_device;
 const CHILD: &str = "KEROS_TEST_TF32";
 
 #[test]
-fn convolutions() {
+fn convolutions_in_tf32() {
     if test_device().is_cpu() {
         return;
     }
@@ -25,8 +28,8 @@ fn convolutions() {
 }
 
 /// Results and gradients of one convolution, beside those of a reference.
-fn check(x: [usize; 4], w: [usize; 4], spec: Conv2dSpec) {
-    let case = NaiveConv { x, w, spec };
+fn check(case: &NaiveConv) {
+    let spec = case.spec;
     let mut ws = Workspace::new(test_device());
     let (x, w) = (random(1, &case.x), random(2, &case.w));
     let (bias, dy) = (random(3, &[case.w[3]]), random(4, &case.output_shape()));
@@ -91,20 +94,40 @@ fn with_tf32() {
         dilation,
         ..plain
     };
+    let check_one = |x, w, spec| check(&NaiveConv { x, w, spec });
     let same = spec(Padding::Same, (1, 1), (1, 1));
     // More pixels than there are blocks for.
-    check([3, 41, 40, 32], [3, 3, 32, 32], plain);
-    check([2, 9, 11, 32], [3, 3, 32, 64], same);
+    check_one([3, 41, 40, 32], [3, 3, 32, 32], plain);
+    check_one([2, 9, 11, 32], [3, 3, 32, 64], same);
     let strided = spec(Padding::Same, (2, 2), (1, 1));
-    check([3, 7, 6, 64], [3, 3, 64, 32], strided);
+    check_one([3, 7, 6, 64], [3, 3, 64, 32], strided);
+    // A border that is wider on one side.
+    check_one([2, 8, 8, 64], [3, 3, 64, 128], strided);
     let strided = spec(Padding::Same, (1, 2), (1, 1));
-    check([2, 8, 13, 32], [5, 5, 32, 32], strided);
+    check_one([2, 8, 13, 32], [5, 5, 32, 32], strided);
     let dilated = spec(Padding::Causal, (1, 1), (3, 2));
-    check([2, 12, 5, 32], [2, 3, 32, 32], dilated);
-    check([1, 1, 1, 32], [3, 3, 32, 32], same);
+    check_one([2, 12, 5, 32], [2, 3, 32, 32], dilated);
+    check_one([1, 1, 1, 32], [3, 3, 32, 32], same);
+    // Few channels and steps of more than one pixel: a step is folded into channels.
+    let steps = |padding, strides| spec(padding, strides, (1, 1));
+    check_one([2, 23, 20, 3], [7, 7, 3, 16], steps(Padding::Same, (2, 2)));
+    check_one([1, 16, 24, 3], [8, 8, 3, 32], steps(Padding::Valid, (8, 8)));
+    check_one([2, 19, 11, 4], [5, 4, 4, 8], steps(Padding::Same, (3, 1)));
+    check_one([2, 17, 30, 1], [11, 9, 1, 8], steps(Padding::Valid, (4, 5)));
     // Channels that other kernels are for.
-    check([2, 9, 9, 3], [3, 3, 3, 32], same);
-    check([2, 9, 9, 32], [3, 3, 32, 48], plain);
-    check([2, 6, 6, 96], [3, 3, 96, 32], plain);
+    check_one([2, 9, 9, 3], [3, 3, 3, 32], same);
+    check_one([2, 9, 9, 32], [3, 3, 32, 48], plain);
+    check_one([2, 6, 6, 96], [3, 3, 96, 32], plain);
     nan_stays_nan();
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(200)
+    };
+    let done = TestRunner::new(config).run(&convolutions(), |case| {
+        check(&case);
+        Ok(())
+    });
+    if let Err(failure) = done {
+        panic!("{failure}");
+    }
 }
