@@ -184,6 +184,7 @@ impl<N: Network> Trainer<N> {
         let _recycling = Recycling::start();
 
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
+        let mut broken_files = 0;
         // One pass over the source for the whole run, unless an epoch is cut short.
         'passes: while control.position.epoch < epochs && !over {
             let (steps, sequence) = (plan.steps_per_epoch, plan.feed.sequence());
@@ -223,7 +224,14 @@ impl<N: Network> Trainer<N> {
                     break 'passes;
                 }
                 match ended {
-                    EpochEnd::Cut => continue 'passes,
+                    EpochEnd::Cut => {
+                        if let Pull::Owned(loader) = &pull
+                            && control.position.epoch < epochs
+                        {
+                            broken_files += loader.stats().broken_files;
+                        }
+                        continue 'passes;
+                    }
                     EpochEnd::RanOut if epoch + 1 < epochs => {
                         callbacks.warn(format!(
                             "the data ran out in epoch {} of {epochs}; training ends here",
@@ -235,7 +243,7 @@ impl<N: Network> Trainer<N> {
                 }
             }
         }
-        self.tell_of_broken_files(callbacks);
+        self.tell_of_broken_files(callbacks, broken_files);
         self.tell_who_waited(callbacks);
         self.end(callbacks, control)
     }

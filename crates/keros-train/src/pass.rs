@@ -48,13 +48,14 @@ impl<N: Network> Trainer<N> {
         callbacks.queue = pull.meter();
         self.loader = Some(pull.stats());
         let result = pass(self, &mut pull, steps, &mut callbacks);
-        self.tell_of_broken_files(&mut callbacks);
+        self.tell_of_broken_files(&mut callbacks, 0);
         self.tell_error(&mut callbacks, 0, result)
     }
 
-    /// Warns of samples that the data have left out or replaced because of their files.
-    pub(crate) fn tell_of_broken_files(&self, callbacks: &mut Callbacks<'_>) {
-        let broken = self.loader_stats().map_or(0, |stats| stats.broken_files);
+    /// Warns of samples that the data have left out or replaced because of their files, in this pass and, so many, in
+    /// those before.
+    pub(crate) fn tell_of_broken_files(&self, callbacks: &mut Callbacks<'_>, before: u64) {
+        let broken = before + self.loader_stats().map_or(0, |stats| stats.broken_files);
         if broken > 0 {
             callbacks.warn(format!(
                 "samples that were skipped or replaced because their files are broken or missing: \

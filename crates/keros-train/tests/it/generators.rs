@@ -377,6 +377,20 @@ fn files_that_were_skipped_are_told() {
     let expected = "samples that were skipped or replaced because their files are broken or missing: \
                     2 (broken_files of the flow finds them)";
     assert_eq!(told(&trainer), [expected]);
+    // Each epoch that is cut short is a pass of its own.
+    let cut = FitGeneratorOptions {
+        epochs: 3,
+        steps_per_epoch: Some(5),
+        limit_batches: Some(1),
+        workers: 0,
+        ..quiet()
+    };
+    trainer.fit_generator(samples(), cut).unwrap();
+    assert!(
+        told(&trainer)[0].contains("missing: 3 ("),
+        "{:?}",
+        told(&trainer)
+    );
     let options = GeneratorOptions {
         verbose: Verbose::Silent,
         ..GeneratorOptions::default()
