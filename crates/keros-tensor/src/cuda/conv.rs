@@ -141,12 +141,12 @@ fn convolve_folded(
 ) -> Result<(), TensorError> {
     let (images, filter) = (fold.images(gpu, ws, op, x)?, fold.filter(ws)?);
     if direction == Direction::Outputs {
-        fold.fold(gpu, op, w, &filter)?;
+        fold.move_filter(gpu, op, direction, w, &filter)?;
     }
     let tensors = (&images, &filter, y);
     convolve(gpu, ws, op, &fold.folded, direction, tensors, follows)?;
     if direction == Direction::Weights {
-        fold.unfold(gpu, op, &filter, w)?;
+        fold.move_filter(gpu, op, direction, w, &filter)?;
     }
     ws.give(&images);
     ws.give(&filter);

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::conv::Convolution;
+use super::conv::{Convolution, Direction};
 use super::window::Window;
 use super::{Gpu, Values, each, launch, small, small_window, zero};
 use crate::{TensorError, Workspace};
@@ -22,14 +22,14 @@ impl Fold {
     pub(crate) fn of(gpu: &Gpu, convolution: &Convolution, values: Values) -> Option<Self> {
         let g = convolution.window;
         let steps = g.stride_y * g.stride_x;
-        if !gpu.has_tensor_cores_for(values)
-            || small_window::is_small(convolution)
+        if small_window::is_small(convolution)
             || convolution.groups != 1
             || g.channels > FEW
             || steps == 1
             || (g.dilation_y, g.dilation_x) != (1, 1)
             || g.window_height < g.stride_y
             || g.window_width < g.stride_x
+            || !gpu.has_tensor_cores_for(values)
         {
             return None;
         }
@@ -110,44 +110,14 @@ impl Fold {
         ws.take(&size.map(|n| n as usize), DType::F32)
     }
 
-    /// Writes the folded filter.
-    pub(crate) fn fold(
+    /// Writes the folded filter or, where that is the gradient of the weights, the one that was folded.
+    pub(crate) fn move_filter(
         &self,
         gpu: &Gpu,
         op: &'static str,
+        direction: Direction,
         w: &Tensor,
         folded: &Tensor,
-    ) -> Result<(), TensorError> {
-        zero(gpu, op, folded)?;
-        let (g, outputs, channels) = (
-            self.window,
-            self.folded.outputs,
-            self.folded.window.channels,
-        );
-        let n = small(op, w)?;
-        let (from, to) = (gpu.address::<f32>(op, w)?, gpu.address::<f32>(op, folded)?);
-        let threads = each(n as usize);
-        launch!(
-            gpu,
-            FOLD.fold_filter,
-            threads,
-            from,
-            to,
-            g,
-            outputs,
-            channels,
-            n
-        );
-        Ok(())
-    }
-
-    /// Writes the filter that was folded.
-    pub(crate) fn unfold(
-        &self,
-        gpu: &Gpu,
-        op: &'static str,
-        folded: &Tensor,
-        w: &Tensor,
     ) -> Result<(), TensorError> {
         let (g, outputs, channels) = (
             self.window,
@@ -155,19 +125,34 @@ impl Fold {
             self.folded.window.channels,
         );
         let n = small(op, w)?;
-        let (from, to) = (gpu.address::<f32>(op, folded)?, gpu.address::<f32>(op, w)?);
         let threads = each(n as usize);
-        launch!(
-            gpu,
-            FOLD.unfold_filter,
-            threads,
-            from,
-            to,
-            g,
-            outputs,
-            channels,
-            n
-        );
+        let (own, other) = (gpu.address::<f32>(op, w)?, gpu.address::<f32>(op, folded)?);
+        if direction == Direction::Weights {
+            launch!(
+                gpu,
+                FOLD.unfold_filter,
+                threads,
+                other,
+                own,
+                g,
+                outputs,
+                channels,
+                n
+            );
+        } else {
+            zero(gpu, op, folded)?;
+            launch!(
+                gpu,
+                FOLD.fold_filter,
+                threads,
+                own,
+                other,
+                g,
+                outputs,
+                channels,
+                n
+            );
+        }
         Ok(())
     }
 }

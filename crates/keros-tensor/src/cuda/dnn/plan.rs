@@ -122,7 +122,7 @@ impl Plan {
         )?;
         let is = |note: NumericalNote| numbers.contains(&(note as u32));
         // Engines without tensor cores gave wrong gradients of weights where borders have different widths, with
-        // cuDNN 9.19 on an H100.
+        // cuDNN 9.19 on an H100; what they give for inputs then has not been seen. Their outputs were right.
         let by_tensor_cores = is(NumericalNote::CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
         if key.direction != Direction::Outputs && !by_tensor_cores
             || is(NumericalNote::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)

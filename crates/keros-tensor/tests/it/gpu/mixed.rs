@@ -11,7 +11,6 @@ use keros_tensor::kernels::{
 };
 use keros_tensor::{DType, Stream, Tensor, TensorError, Workspace};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 
 use super::{convolutions, stays_on_the_gpu};
 use crate::support::{NaiveConv, flat, random, tensor};
@@ -167,22 +166,13 @@ fn convolution(
     vec![forward, dx.unwrap().unwrap(), dw, dbias]
 }
 
-#[test]
-fn convolutions_of_any_shape() {
-    if test_device().is_cpu() {
-        return;
-    }
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(100)
-    };
-    let done = TestRunner::new(config).run(&convolutions(), |case| {
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn convolutions_of_any_shape(case in convolutions()) {
         let linear = Activation::Linear;
         agree("conv2d", |ws, kind| convolution(ws, kind, &case, linear));
-        Ok(())
-    });
-    if let Err(failure) = done {
-        panic!("{failure}");
     }
 }
 

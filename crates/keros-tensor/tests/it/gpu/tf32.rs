@@ -5,7 +5,6 @@ use std::process::Command;
 use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d, conv2d_backward};
 use keros_tensor::{Workspace, set_tf32};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 
 use super::convolutions;
 use crate::conv::nan_stays_nan;
@@ -123,11 +122,5 @@ fn with_tf32() {
         failure_persistence: None,
         ..ProptestConfig::with_cases(200)
     };
-    let done = TestRunner::new(config).run(&convolutions(), |case| {
-        check(&case);
-        Ok(())
-    });
-    if let Err(failure) = done {
-        panic!("{failure}");
-    }
+    proptest!(config, |(case in convolutions())| check(&case));
 }
