@@ -1,13 +1,16 @@
 // cuDNN, as far as keros calls it: graphs of a convolution that a bias and a ReLU may follow, with plain loops, channels
 // last, summed in single precision.
 //
-// With KEROS_EMULATOR_NO_CONVOLUTIONS it has a way for none. Otherwise it offers eight engines, for gradients another one
+// With KEROS_EMULATOR_NO_CONVOLUTIONS it has a way for none, and with KEROS_EMULATOR_SLOW_ENGINE the first that fits is slow
+// and can be started as often as is needed to measure that. Otherwise it offers eight engines, for gradients another one
 // without tensor cores, of which only the last two fit all that keros asks for; another one does not run. The last takes
 // less memory. For values of 16 bits, what follows a convolution is done by engines that have to be compiled first, as on
 // an H100, and a gradient is followed by nothing.
 #include "driver.hpp"
 #include "values.hpp"
+#include <chrono>
 #include <map>
+#include <thread>
 
 namespace {
 
@@ -73,6 +76,7 @@ const std::map<int, std::pair<Kind, Type>> ATTRIBUTES = {
 
 enum Engine { CHANGING, COMPILED, ROUNDING, IMPRECISE, PLAIN, MISSING, LARGE, LARGER, SMALLER };
 constexpr size_t BYTES = 64 << 10, MORE_BYTES = 1 << 20, MOST_BYTES = size_t(1) << 40;
+constexpr int STARTS = 4;
 size_t workspace_of(int engine) { return engine == LARGE ? MOST_BYTES : engine == LARGER ? MORE_BYTES : BYTES; }
 
 struct Handle {
@@ -108,6 +112,8 @@ struct Descriptor {
     std::map<int, std::vector<uint8_t>> values;
     // Of an engine, a choice of one and a plan for it.
     int engine = -1;
+    // Of a plan.
+    int starts = 0;
     // Of a graph, and of what is made for it.
     Problem problem;
 
@@ -390,6 +396,9 @@ int cudnnBackendExecute(Handle *handle, Descriptor *plan, Descriptor *pack) {
         return BAD;
     if (plan->engine != LARGER && plan->engine != SMALLER)
         return FAILED;
+    bool slow = plan->engine == LARGER && getenv("KEROS_EMULATOR_SLOW_ENGINE");
+    if (slow && ++plan->starts > STARTS)
+        return FAILED;
     const Problem &p = plan->problem;
     auto ids = pack->all<int64_t>(PACK_IDS);
     auto pointers = pack->all<void *>(PACK_POINTERS);
@@ -412,6 +421,8 @@ int cudnnBackendExecute(Handle *handle, Descriptor *plan, Descriptor *pack) {
             return MISALIGNED;
     stream_of(handle->stream).add([=, bytes = workspace_of(plan->engine)] {
         memset(memory, 0xff, bytes);
+        if (slow)
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
         run(p, x, w, y, bias);
     });
     return OK;

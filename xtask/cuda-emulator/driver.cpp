@@ -7,6 +7,7 @@
 
 #include <ucontext.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -188,6 +189,8 @@ namespace {
 struct EventState {
     Stream *stream = nullptr;
     uint64_t at = 0; // how much of the stream has to be done
+    // When it was.
+    std::shared_ptr<std::chrono::steady_clock::time_point> time;
 };
 
 struct Allocation {
@@ -361,7 +364,10 @@ int cuEventDestroy_v2(void *event) { LOCK; delete (EventState *)event; return 0;
 int cuEventRecord(void *event, void *handle) {
     LOCK;
     Stream &stream = stream_of(handle);
-    *(EventState *)event = {&stream, stream.done + stream.queue.size()};
+    auto time = std::make_shared<std::chrono::steady_clock::time_point>();
+    if (!stream.notes)
+        stream.add([=] { *time = std::chrono::steady_clock::now(); });
+    *(EventState *)event = {&stream, stream.done + stream.queue.size(), time};
     return 0;
 }
 int cuEventQuery(void *event) {
@@ -376,8 +382,15 @@ int cuEventSynchronize(void *event) {
         state->stream->run_to(state->at);
     return 0;
 }
-int cuEventElapsedTime_v2(float *milliseconds, void *, void *) { *milliseconds = 0; return 0; }
-int cuEventElapsedTime(float *milliseconds, void *, void *) { *milliseconds = 0; return 0; }
+int cuEventElapsedTime_v2(float *milliseconds, void *begin, void *end) {
+    LOCK;
+    auto *from = (EventState *)begin, *to = (EventState *)end;
+    if (!from->stream || !to->stream || from->stream->done < from->at || to->stream->done < to->at)
+        return 600;
+    *milliseconds = std::chrono::duration<float, std::milli>(*to->time - *from->time).count();
+    return 0;
+}
+int cuEventElapsedTime(float *milliseconds, void *begin, void *end) { return cuEventElapsedTime_v2(milliseconds, begin, end); }
 
 int cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) { LOCK; return allocate(pointer, bytes); }
 int cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, void *) { LOCK; return allocate(pointer, bytes); }

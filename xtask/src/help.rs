@@ -168,6 +168,8 @@ With `--against`, `--model` or `--device`, `bench train` runs whole trainings, e
   --precision float32|tf32|mixed_bfloat16|mixed_float16
                    For GPUs: tf32 unless given; can be repeated
   --no-cuda-graphs For GPUs: keros and torch-compiled start kernels one by one, where else what repeats is a CUDA graph
+  --cudnn-benchmark
+                   For GPUs: keros measures cuDNN's algorithms, as torch and torch-compiled always do
 ";
 
 pub(crate) const PLUGIN: &str = "\

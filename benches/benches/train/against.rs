@@ -40,7 +40,13 @@ fn play(
     let mut all = Vec::new();
     for peer in [None].into_iter().chain(peers.iter().map(Some)) {
         let (who, command) = match peer {
-            None => ("keros", Side::Keros.command()?),
+            None => {
+                let mut command = Side::Keros.command()?;
+                if training.how.measured {
+                    command.arg("--cudnn-benchmark");
+                }
+                ("keros", command)
+            }
             Some(peer) => (peer.name, command(peer, &contest.pythons)?),
         };
         let figures = process::run(who, command, training)?;

@@ -14,6 +14,8 @@ pub(crate) struct How {
     pub(crate) augment: bool,
     /// Whether keros, and torch-compiled, may tell a GPU of what comes again as CUDA graphs.
     pub(crate) graphs: bool,
+    /// Whether keros measures cuDNN's algorithms, as PyTorch always does here.
+    pub(crate) measured: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +40,11 @@ impl How {
         };
         let augment = if self.augment { ", augmented" } else { "" };
         let graphs = if self.graphs { "" } else { ", no graphs" };
-        precision + augment + graphs
+        let measured = match self.measured {
+            true => ", algorithms measured",
+            false => "",
+        };
+        precision + augment + graphs + measured
     }
 }
 

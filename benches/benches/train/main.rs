@@ -98,6 +98,7 @@ fn on_cpu() -> How {
         precision: Precision::Float32,
         augment: false,
         graphs: true,
+        measured: false,
     }
 }
 

@@ -55,7 +55,8 @@ impl Request {
         let mut models: Vec<Model> = Vec::new();
         let (mut batch_sizes, mut precisions) = (Vec::new(), Vec::new());
         let (mut device, mut epochs, mut images, mut rounds) = ("cpu".to_owned(), 3, None, 3);
-        let (mut augment, mut graphs, mut json, mut side) = (false, true, false, Side::Keros);
+        let (mut augment, mut graphs, mut measured) = (false, true, false);
+        let (mut json, mut side) = (false, Side::Keros);
         let mut peers: Vec<Peer> = Vec::new();
         let mut pythons = Pythons::default();
         let mut parser = lexopt::Parser::from_args(words);
@@ -70,6 +71,7 @@ impl Request {
                 Arg::Long("rounds") => rounds = parser.value()?.parse()?,
                 Arg::Long("augment") => augment = true,
                 Arg::Long("no-cuda-graphs") => graphs = false,
+                Arg::Long("cudnn-benchmark") => measured = true,
                 Arg::Long("json") => json = true,
                 Arg::Long("side") => side = parser.value()?.string()?.parse()?,
                 Arg::Long("against") => {
@@ -100,6 +102,10 @@ impl Request {
             ensure!(
                 graphs,
                 "--no-cuda-graphs is for GPUs, found --device {device}"
+            );
+            ensure!(
+                !measured,
+                "--cudnn-benchmark is for GPUs, found --device {device}"
             );
         }
         if augment {
@@ -138,6 +144,7 @@ impl Request {
                         precision,
                         augment,
                         graphs,
+                        measured,
                     },
                     batch_size,
                     epochs,

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use keros::callbacks::EventSet;
 use keros::nn::DtypePolicy;
 use keros::prelude::*;
-use keros::tensor::{set_cuda_graphs, set_tf32};
+use keros::tensor::{set_cuda_graphs, set_cudnn_benchmark, set_tf32};
 
 use crate::data::{Data, Pixels};
 use crate::how::{How, Precision};
@@ -31,6 +31,7 @@ impl Training {
         let device = parse_device(&how.device)?;
         set_tf32(how.precision != Precision::Float32);
         set_cuda_graphs(how.graphs);
+        set_cudnn_benchmark(how.measured);
         let scaled = matches!(data.pixels, Pixels::Bytes(_));
         let network = network(model, scaled, &device)?;
         let policy = match how.precision {

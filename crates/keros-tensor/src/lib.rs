@@ -14,6 +14,7 @@
 pub mod access;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod cudnn_benchmark;
 mod device;
 mod dlpack;
 mod error;
@@ -39,6 +40,7 @@ mod workspace;
 
 pub use candle_core::{DType, Device, Shape, Tensor, Var, WithDType};
 
+pub use cudnn_benchmark::{cudnn_benchmark, set_cudnn_benchmark};
 pub use device::{device_name, parse_device};
 pub use dlpack::{DlDataType, DlDevice, DlTensor, TensorView};
 pub use error::{TensorDifference, TensorError, WeightsMismatch};

@@ -1,10 +1,11 @@
 //! Convolutions by cuDNN.
 //!
 //! The first time that a convolution is met, cuDNN is asked which ways it has, and the one that it
-//! takes for the fastest is kept, of those that give the same numbers each time. Bias and activation
-//! are part of it where it has a way for them together.
+//! takes for the fastest is kept, or the one that [is](crate::set_cudnn_benchmark), of those that give the same numbers
+//! each time. Bias and activation are part of it where it has a way for them together.
 //! Images stay as they are, channels last; filters are turned into cuDNN's order and back.
 
+mod benchmark;
 mod descriptor;
 mod plan;
 
@@ -24,7 +25,7 @@ use super::command::{Call, Command};
 use super::conv::{Convolution, Direction};
 use super::{Gpu, Values, blocks, failure, int, launch, of_gpu, recording};
 use crate::kernels::Activation;
-use crate::{TensorError, Workspace};
+use crate::{TensorError, Workspace, cudnn_benchmark};
 use plan::{ALIGNMENT, Addresses, Plan, WORKSPACE};
 
 /// Convolutions that are remembered; with more, all are looked up anew.
@@ -146,6 +147,22 @@ pub(crate) fn convolve(
     };
     let (patch, outputs) = (convolution.patch(), convolution.outputs as usize);
     let filter = ws.take(&[outputs, patch], values.dtype())?;
+    if direction != Direction::Weights {
+        transpose(gpu, op, w, &filter, (patch, outputs))?;
+    }
+    let mut addresses = Addresses {
+        x: x_at,
+        w: values.address(gpu, op, &filter)?,
+        y: y_at,
+        bias: bias_at,
+        workspace: 0,
+    };
+    if cudnn_benchmark()
+        && !plan.has_run.load(Ordering::Relaxed)
+        && let Some(fastest) = benchmark::fastest(gpu, ws, op, key, &addresses)?
+    {
+        plan = fastest;
+    }
     let memory = loop {
         match ws.take(&[plan.workspace], DType::U8) {
             Err(TensorError::OutOfMemory { .. }) if plan.workspace > 0 => {
@@ -161,19 +178,11 @@ pub(crate) fn convolve(
             taken => break taken?,
         }
     };
-    if direction != Direction::Weights {
-        transpose(gpu, op, w, &filter, (patch, outputs))?;
-    }
+    addresses.workspace = gpu.address::<u8>(op, &memory)?;
     let convolve = Convolve {
         op,
         plan,
-        addresses: Addresses {
-            x: x_at,
-            w: values.address(gpu, op, &filter)?,
-            y: y_at,
-            bias: bias_at,
-            workspace: gpu.address::<u8>(op, &memory)?,
-        },
+        addresses,
     };
     let ran = convolve.try_start(gpu, key)?;
     if ran && direction == Direction::Weights {

@@ -107,7 +107,7 @@ RULE(amsgrad_f32, 4, 1, {
     float alpha = a, rate1 = b, rate2 = c, epsilon = d, &m = s[0], &v = s[1], &v_hat = s[2];
     m += rate1 * (g - m);
     v += rate2 * (g * g - v);
-    v_hat = fmaxf(v_hat, v);
+    v_hat = v <= v_hat ? v_hat : v; // a NaN is handed on
     w -= alpha * m / (sqrtf(v_hat) + epsilon);
 })
 

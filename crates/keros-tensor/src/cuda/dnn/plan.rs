@@ -60,13 +60,26 @@ impl Plan {
     /// bytes beside the tensors; none if there is none.
     ///
     /// # Errors
-    /// Among others, that it does not support this at all. If there is no plan and an engine failed for another
-    /// reason than that it does not support this, that is the error.
+    /// As [`ways`](Self::ways).
     pub(super) fn find(
         handle: sys::cudnnHandle_t,
         key: &Key,
-        most: usize,
+        most_bytes: usize,
     ) -> Result<Option<Self>, CudnnError> {
+        Ok(Self::ways(handle, key, most_bytes, 1)?.pop())
+    }
+
+    /// The first `most` of these ways, what cuDNN takes for the fastest first.
+    ///
+    /// # Errors
+    /// Among others, that it does not support this at all. If there is no plan and an engine failed for another
+    /// reason than that it does not support this, that is the error.
+    pub(super) fn ways(
+        handle: sys::cudnnHandle_t,
+        key: &Key,
+        most_bytes: usize,
+        most: usize,
+    ) -> Result<Vec<Self>, CudnnError> {
         let operations = operations(key)?;
         let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
             .with(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle])?
@@ -81,7 +94,7 @@ impl Plan {
                 Heuristic::CUDNN_HEUR_MODE_FALLBACK,
             ],
         };
-        let mut failed = None;
+        let (mut ways, mut failed) = (Vec::new(), None);
         for &heuristic in heuristics {
             let choices = or_unsupported(choices(&graph, heuristic).map(Some));
             let choices = choices.unwrap_or_else(|error| {
@@ -89,14 +102,19 @@ impl Plan {
                 None
             });
             for choice in choices.unwrap_or_default() {
-                match or_unsupported(Self::with(handle, key, &choice, most)) {
-                    Ok(Some(plan)) => return Ok(Some(plan)),
-                    Ok(None) => {}
+                match or_unsupported(Self::with(handle, key, &choice, most_bytes)) {
+                    Ok(plan) => ways.extend(plan),
                     Err(error) => failed = failed.or(Some(error)),
+                }
+                if ways.len() == most {
+                    return Ok(ways);
                 }
             }
         }
-        failed.map_or(Ok(None), Err)
+        match failed {
+            Some(error) if ways.is_empty() => Err(error),
+            _ => Ok(ways),
+        }
     }
 
     /// The one with this choice of an engine, unless its numbers are not as wanted, it has to be compiled first, or it
@@ -105,7 +123,7 @@ impl Plan {
         handle: sys::cudnnHandle_t,
         key: &Key,
         choice: &Arc<Descriptor>,
-        most: usize,
+        most_bytes: usize,
     ) -> Result<Option<Self>, CudnnError> {
         let kind = Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR;
         let engine = choice.descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, kind, 1)?;
@@ -142,7 +160,7 @@ impl Plan {
             .finish()?;
         let bytes = execution.number(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?;
         let workspace = bytes.max(0) as usize;
-        Ok((workspace <= most).then(|| Self {
+        Ok((workspace <= most_bytes).then(|| Self {
             execution,
             has_bias: key.has_bias,
             workspace,

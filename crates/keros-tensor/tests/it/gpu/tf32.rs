@@ -1,9 +1,9 @@
-//! Convolutions in TF32 are as exact as factors with 10 bits of mantissa allow.
+//! Convolutions in TF32 are as exact as factors with 10 bits of mantissa allow, whichever way of cuDNN is taken.
 
 use std::process::Command;
 
 use keros_tensor::kernels::{Activation, Conv2dSpec, Padding, conv2d, conv2d_backward};
-use keros_tensor::{Workspace, set_tf32};
+use keros_tensor::{Workspace, set_cudnn_benchmark, set_tf32};
 use proptest::prelude::*;
 
 use super::convolutions;
@@ -14,16 +14,34 @@ use crate::test_device::test_device;
 /// Set for the process that has TF32, which is a choice for all of it.
 const CHILD: &str = "KEROS_TEST_TF32";
 
-#[test]
-fn convolutions_in_tf32() {
+/// Runs a test in a process with these variables, if there is a GPU.
+fn alone(test: &str, variables: &[(&str, &str)]) {
     if test_device().is_cpu() {
         return;
     }
     let mut program = Command::new(std::env::current_exe().unwrap());
-    program.args(["--exact", "gpu::tf32::with_tf32", "--ignored"]);
-    let done = program.env(CHILD, "1").output().unwrap();
+    program.args(["--exact", test, "--ignored"]);
+    program.env(CHILD, "1").envs(variables.iter().copied());
+    let done = program.output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn convolutions_in_tf32() {
+    alone("gpu::tf32::with_tf32", &[]);
+}
+
+#[test]
+fn convolutions_by_the_algorithms_that_were_measured() {
+    // The one that the emulated cuDNN proposes is slow, and fails if it is started again after it was measured.
+    let slow = ("KEROS_EMULATOR_SLOW_ENGINE", "1");
+    alone("gpu::tf32::with_measured_algorithms", &[slow]);
+    // There is memory for some of them only, or for none of them.
+    for bytes in ["3000000", "1000000"] {
+        let little = ("KEROS_EMULATOR_BYTES", bytes);
+        alone("gpu::tf32::with_measured_algorithms", &[little]);
+    }
 }
 
 /// Results and gradients of one convolution, beside those of a reference.
@@ -78,14 +96,45 @@ fn check(case: &NaiveConv) {
     }
 }
 
+/// Whether this is such a process, which then has TF32.
+fn is_child() -> bool {
+    let is_child = std::env::var_os(CHILD).is_some();
+    if is_child {
+        // Without TF32 from its start on.
+        test_device();
+        set_tf32(true);
+    }
+    is_child
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn with_measured_algorithms() {
+    if !is_child() {
+        return;
+    }
+    set_cudnn_benchmark(true);
+    let spec = Conv2dSpec {
+        padding: Padding::Same,
+        ..Conv2dSpec::default()
+    };
+    for _ in 0..3 {
+        for (x, w) in [
+            ([2, 7, 5, 8], [3, 3, 8, 16]),
+            ([1, 6, 6, 40], [5, 3, 40, 8]),
+            ([3, 4, 4, 6], [2, 2, 6, 24]),
+        ] {
+            check(&NaiveConv { x, w, spec });
+        }
+    }
+}
+
 #[test]
 #[ignore = "runs in a process of its own"]
 fn with_tf32() {
-    if std::env::var_os(CHILD).is_none() {
+    if !is_child() {
         return;
     }
-    test_device();
-    set_tf32(true);
     let plain = Conv2dSpec::default();
     let spec = |padding, strides, dilation| Conv2dSpec {
         padding,
