@@ -259,7 +259,8 @@ impl Sequential {
     /// [`NnError::NoConfig`]: a layer of the user's own that has no
     /// [`config`](crate::Layer::config), or one with such a regularizer or constraint.
     pub fn to_json(&self) -> Result<String, NnError> {
-        let mut layers = vec![write_input("input_layer", &self.inputs[0].shape)];
+        let [input] = &self.inputs;
+        let mut layers = vec![write_input(&input.name, &input.shape)];
         for part in &self.parts {
             layers.push(write_layer(part)?);
         }

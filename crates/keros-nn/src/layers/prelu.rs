@@ -84,7 +84,7 @@ impl Layer for PReLU {
         builder: &mut LayerBuilder<'_>,
     ) -> Result<Vec<usize>, NnError> {
         let mut shape = input.to_vec();
-        let mut shared = Vec::new();
+        let mut shared: Vec<(usize, Taps, Taps)> = Vec::new();
         for &axis in self.shared_axes.iter().flatten() {
             let length = axis
                 .checked_sub(1)
@@ -93,6 +93,9 @@ impl Layer for PReLU {
                     let expected = format!("axes from 1 to {}", input.len());
                     NnError::argument("shared_axes", expected, axis)
                 })?;
+            if shared.iter().any(|(other, ..)| other + 1 == axis) {
+                continue;
+            }
             let length = std::mem::replace(length, 1);
             let repeat = Taps::repeat(1, enlargement("shared_axes", 1, length)?);
             let sum = repeat.transposed();

@@ -269,7 +269,7 @@ impl TopKCategoricalAccuracy {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
-        let (k, values) = (self.k, ordered(workspace, output)?);
+        let (k, values) = (self.k, output.values(workspace)?);
         each_row(name, &values, target, weights, |y, p, weight| {
             let hit = in_top_k(first_largest(y), p, k);
             self.mean.add(number(hit), weight);
@@ -286,7 +286,7 @@ impl SparseTopKCategoricalAccuracy {
         target: &Target,
         weights: Option<&Tensor>,
     ) -> Result<(), NnError> {
-        let (k, values) = (self.k, ordered(workspace, output)?);
+        let (k, values) = (self.k, output.values(workspace)?);
         each_label(name, &values, target, weights, |label, p, weight| {
             self.mean.add(number(in_top_k(label, p, k)), weight);
         })

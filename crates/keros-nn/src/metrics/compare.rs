@@ -9,7 +9,8 @@ use keros_tensor::access::read;
 use keros_tensor::{Device, Tensor, Workspace};
 use std::ops::Range;
 
-/// Values whose order in a row is that of the output's values; softmax and sigmoid keep it.
+/// Values whose order in a row is that of the output's values; softmax and sigmoid keep it, unless `f32` has one number
+/// for both.
 pub(super) fn ordered(workspace: &mut Workspace, output: &Output) -> Result<Tensor, NnError> {
     match output.activation {
         Activation::Softmax | Activation::Sigmoid => Ok(output.logits.clone()),

@@ -3,8 +3,9 @@
 //! All metrics of Keras with their arguments and defaults. A weight of a sample multiplies what the
 //! sample adds; most results are `Σ weight · value / Σ weight`, and 0 when nothing was added.
 //!
-//! Metrics look at the values after the network's last activation. Those that only compare values
-//! with each other (an argmax) look at the logits, whose order is the same.
+//! Metrics look at the values after the network's last activation. Those that take the largest value
+//! look at the logits before a softmax or sigmoid, whose order is the same; where the activation makes
+//! the same `f32` of two logits, the larger logit still wins.
 //!
 //! [`LossMetric`] makes a metric of any loss: Keras's metrics `MeanSquaredError`,
 //! `CategoricalCrossentropy` and so on.

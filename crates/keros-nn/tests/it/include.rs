@@ -214,5 +214,5 @@ fn what_cannot_be_taken_apart_is_refused_by_name() {
     let [second] = g.include(&chain(), ["features"]).unwrap();
     let error = g.build(&[("a", first), ("b", second)], &Device::Cpu, 1);
     let error = error.err().unwrap().to_string();
-    assert!(error.contains("`input_layer`"), "{error}");
+    assert!(error.contains("`input`"), "{error}");
 }

@@ -166,6 +166,11 @@ fn activation_layers() {
     check("prelu", prelu(), x);
     check("prelu with shared axes", prelu().shared_axes([1]), x);
     check("prelu with one slope", prelu().shared_axes([2, 1]), x);
+    check(
+        "prelu with an axis named twice",
+        prelu().shared_axes([1, 1]),
+        x,
+    );
     check("softmax", Softmax::new(), x);
     check("softmax of a middle axis", Softmax::new().axis(1), x);
     check("softmax of two axes", Softmax::new().axes([-1, 1]), x);

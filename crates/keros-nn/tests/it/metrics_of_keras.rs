@@ -3,8 +3,8 @@
 use crate::test_device::test_device;
 use keros_nn::metrics::{
     Auc, BinaryIoU, ConcordanceCorrelation, Curve, MeanMetricWrapper, PearsonCorrelation,
-    PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity,
-    SummationMethod,
+    PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SparseTopKCategoricalAccuracy,
+    SpecificityAtSensitivity, SummationMethod,
 };
 use keros_nn::{Activation, Metric, NnError, Output, Target};
 use keros_tensor::{Tensor, Workspace};
@@ -78,6 +78,25 @@ fn the_best_of_one_ratio_where_another_is_high_enough() {
     check(specificity.clone(), [0.555_555_6, 0.549_019_6]);
     // The recall at 0.5 is less.
     check(specificity.num_thresholds(1).unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn the_k_largest_are_those_after_the_softmax() {
+    let ws = &mut Workspace::new(test_device());
+    // A class that is masked out has the value 0, and so has one that is far behind.
+    for (logits, label, k) in [
+        ([f32::NEG_INFINITY, 0.0, 1.0], 0_u32, 5),
+        ([200.0, 0.0, -1.0], 2, 2),
+    ] {
+        let output = Output {
+            logits: tensor(&[logits]),
+            activation: Activation::Softmax,
+        };
+        let target = Target::Labels(Tensor::new(&[label], test_device()).unwrap());
+        let mut metric = SparseTopKCategoricalAccuracy::new().k(k);
+        metric.update(ws, &output, &target, None).unwrap();
+        assert_eq!(metric.result(), 1.0, "{logits:?}");
+    }
 }
 
 #[test]

@@ -203,9 +203,11 @@ pub fn l1_l2_penalties(penalties: &[L1L2<'_>]) -> Result<Vec<f64>, TensorError> 
         return Ok(totals);
     }
     let penalties = penalties.iter().map(|&L1L2 { tensor, l1, l2 }| {
+        // A strength of 0 makes 0 of what is not finite too.
+        let times = |strength: f64, x: f64| if strength == 0.0 { 0.0 } else { strength * x };
         sum(tensor, |x| {
             let x = f64::from(x);
-            l1 * x.abs() + l2 * (x * x)
+            times(l1, x.abs()) + times(l2, x * x)
         })
     });
     penalties.collect()

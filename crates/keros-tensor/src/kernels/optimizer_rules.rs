@@ -34,7 +34,8 @@ multiversion! {
         for ((((w, &g), m), v), v_hat) in param.iter_mut().zip(grad).zip(m).zip(v).zip(v_hat) {
             *m += rate1 * (g - *m);
             *v += rate2 * (g * g - *v);
-            *v_hat = v_hat.max(*v);
+            // A NaN is handed on.
+            *v_hat = if *v <= *v_hat { *v_hat } else { *v };
             *w -= alpha * *m / (v_hat.sqrt() + epsilon);
         }
     }

@@ -89,6 +89,19 @@ fn amsgrad_matches_the_formula() {
 }
 
 #[test]
+fn a_second_moment_that_is_lost_shows_in_the_parameter() {
+    let (w, g) = (tensor(&[1.0], &[1]), tensor(&[1e20], &[1]));
+    let state = [(); 3].map(|()| tensor(&[0.0], &[1]));
+    let update = [update(&w, &g, &state)];
+    // The square of the gradient is infinite, and what goes on from there is no number.
+    for expected in [true, false] {
+        amsgrad_update(&update, LR, BETA1, BETA2, EPSILON).unwrap();
+        assert_eq!(flat(&w)[0].is_finite(), expected);
+        keros_tensor::kernels::copy(&tensor(&[1.0], &[1]), &g).unwrap();
+    }
+}
+
+#[test]
 fn sgd_matches_the_formula() {
     check(
         [],
@@ -352,6 +365,10 @@ fn penalties_and_their_gradients() {
         assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
     }
     assert!(l1_l2_penalties(&[]).unwrap().is_empty());
+    let infinite = tensor(&[1.0, f32::INFINITY], &[2]);
+    let found = l1_l2_penalties(&[of(&infinite, 0.0, 0.1), of(&infinite, 0.1, 0.0)]).unwrap();
+    assert_eq!(found, [f64::INFINITY; 2]);
+    assert_eq!(l1_l2_penalties(&[of(&infinite, 0.0, 0.0)]).unwrap(), [0.0]);
     // The same as sums that are still to be multiplied.
     same_bits_on_every_path(|| {
         let ws = &mut Workspace::new(test_device());
