@@ -217,9 +217,9 @@ fn files(directory: &Path, class: &str, follow_links: bool) -> Result<Vec<PathBu
         let path = match entry {
             Ok(entry) if entry.path().is_dir() => continue,
             Ok(entry) => entry.into_path(),
-            // A link that leads nowhere is a file that cannot be read, when its turn comes.
+            // That file cannot be read, when its turn comes.
             Err(error) => match error.path() {
-                Some(path) if error.loop_ancestor().is_none() && path.is_symlink() => {
+                Some(path) if error.loop_ancestor().is_none() && leads_nowhere(path) => {
                     path.to_owned()
                 }
                 path => {
@@ -241,4 +241,32 @@ fn files(directory: &Path, class: &str, follow_links: bool) -> Result<Vec<PathBu
     };
     files.sort_by_cached_key(key);
     Ok(files)
+}
+
+/// Whether it is a link to nothing, unlike one to a folder, which may be one that cannot be read.
+fn leads_nowhere(path: &Path) -> bool {
+    path.is_symlink() && !path.is_dir()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The superuser can read every folder, so that only the decision is tested.
+    #[test]
+    fn a_link_to_a_folder_is_no_file() {
+        let around = tempfile::tempdir().unwrap();
+        let path = |name: &str| around.path().join(name);
+        fs::create_dir(path("folder")).unwrap();
+        symlink("folder", path("link")).unwrap();
+        symlink("nothing", path("lost")).unwrap();
+        symlink("itself", path("itself")).unwrap();
+        let found: Vec<&str> = ["folder", "link", "lost", "itself", "missing"]
+            .into_iter()
+            .filter(|name| leads_nowhere(&path(name)))
+            .collect();
+        assert_eq!(found, ["lost", "itself"]);
+    }
 }
