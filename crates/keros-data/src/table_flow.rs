@@ -35,7 +35,8 @@ pub struct TableOptions {
     pub target_size: (usize, usize),
     /// Channels of every image. Default: rgb.
     pub color_mode: ColorMode,
-    /// The classes whose rows are taken. Their indices follow their sorted names. Default: all.
+    /// The classes whose rows are taken; with a class mode that has classes only. Their indices follow
+    /// their sorted names. Default: all.
     pub classes: Option<Vec<String>>,
     /// What the targets are. Default: categorical.
     pub class_mode: ClassMode,
@@ -104,6 +105,10 @@ pub(crate) fn flow(
     if options.label_separator.is_some() && mode != ClassMode::Categorical {
         let expected = "none, or class mode categorical";
         return Err(DataError::invalid(DOING, "label_separator", expected, mode));
+    }
+    if options.classes.is_some() && !mode.has_classes() {
+        let expected = "none, or class mode categorical, binary or sparse";
+        return Err(DataError::invalid(DOING, "classes", expected, mode));
     }
     let (part, augments) = Subset::of(options.subset, &generator, DOING)?;
     let filenames = table.column("x_col", &options.x_col)?;

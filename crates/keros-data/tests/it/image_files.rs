@@ -550,6 +550,32 @@ fn an_empty_cell_is_no_class() {
 }
 
 #[test]
+fn classes_are_refused_where_the_targets_are_none() {
+    let folder = folder(&["a/1.png", "a/2.png", "b/1.png"]);
+    for (class_mode, name) in [
+        (ClassMode::Input, "input"),
+        (ClassMode::None, "none"),
+        (ClassMode::Raw, "raw"),
+        (ClassMode::MultiOutput, "multi_output"),
+    ] {
+        let options = TableOptions {
+            y_col: vec!["age".into()],
+            class_mode,
+            classes: Some(vec!["cat".into()]),
+            ..TableOptions::default()
+        };
+        let error = from_table(&folder, options).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "setting up flow_from_dataframe: invalid classes (expected none, or class mode \
+                 categorical, binary or sparse, found {name})"
+            )
+        );
+    }
+}
+
+#[test]
 fn a_table_without_any_file_says_where_they_were_looked_for() {
     let other = tempfile::tempdir().unwrap();
     for class_mode in [ClassMode::Binary, ClassMode::Sparse, ClassMode::None] {
