@@ -25,6 +25,20 @@ pub enum ImageError {
         /// The shape that was given.
         shape: ImageShape,
     },
+    /// An image is so long and thin that resizing it would take too much memory.
+    #[error(
+        "resizing an image of {shape}: it takes too many {what} (expected at most {limit}, found {found})"
+    )]
+    TooLargeToResize {
+        /// Shape of the image.
+        shape: ImageShape,
+        /// What there would be too many of, in words.
+        what: &'static str,
+        /// The most there may be.
+        limit: usize,
+        /// How many there would be.
+        found: usize,
+    },
     /// A buffer does not hold exactly the values of its shape.
     #[error(
         "reading an image: the {buffer} buffer does not fit the shape {shape} (expected {expected} values, found {found})"

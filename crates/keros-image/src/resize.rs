@@ -93,7 +93,8 @@ impl Resize {
     /// interpolation is nearest, colours are weighted by it, as Pillow does.
     ///
     /// # Errors
-    /// A new size that is empty or too large.
+    /// A new size that is empty or too large; unless the interpolation is nearest, an image so long and
+    /// thin that resizing it would take more memory than any image.
     pub fn apply(&self, image: Image) -> Result<Image, ImageError> {
         let from = image.shape();
         let to = ImageShape::new(self.height, self.width, from.channels);
@@ -111,13 +112,13 @@ impl Resize {
             }
             (Pixels::U8(mut values), _) if from.channels == 4 => {
                 premultiply(&mut values);
-                let mut resized = self.resample(&values, from, to, rows, columns);
+                let mut resized = self.resample(&values, from, to, rows, columns)?;
                 unpremultiply(&mut resized);
                 Pixels::U8(resized)
             }
-            (Pixels::U8(values), _) => Pixels::U8(self.resample(&values, from, to, rows, columns)),
+            (Pixels::U8(values), _) => Pixels::U8(self.resample(&values, from, to, rows, columns)?),
             (Pixels::F32(values), _) => {
-                Pixels::F32(self.resample(&values, from, to, rows, columns))
+                Pixels::F32(self.resample(&values, from, to, rows, columns)?)
             }
         };
         Image::new(to, pixels)
@@ -148,9 +149,19 @@ impl Resize {
         to: ImageShape,
         rows: Span,
         columns: Span,
-    ) -> Vec<V> {
-        let across = Weights::new(self.interpolation, from.width, columns, to.width);
-        let down = Weights::new(self.interpolation, from.height, rows, to.height);
+    ) -> Result<Vec<V>, ImageError> {
+        let too_many = |what, limit, found| ImageError::TooLargeToResize {
+            shape: from,
+            what,
+            limit,
+            found,
+        };
+        let weights = |length, span, to| {
+            Weights::new(self.interpolation, length, span, to)
+                .map_err(|found| too_many("weights of an axis", Weights::MAX, found))
+        };
+        let across = weights(from.width, columns, to.width)?;
+        let down = weights(from.height, rows, to.height)?;
         let used = down.used();
         let used_source = &source[used.start * from.width * from.channels
             ..(used.start + used.length) * from.width * from.channels];
@@ -158,13 +169,23 @@ impl Resize {
         let between = if to.width == from.width && columns.length == from.width {
             used_source
         } else {
+            let found = used.length.saturating_mul(to.width * to.channels);
+            if found > ImageShape::MAX_VALUES {
+                let what = "values between the two passes";
+                return Err(too_many(what, ImageShape::MAX_VALUES, found));
+            }
             narrow = V::rows(used_source, from.width, from.channels, &across);
             &narrow
         };
         if to.height == from.height && rows.length == from.height {
-            return between.to_vec();
+            return Ok(between.to_vec());
         }
-        V::columns(between, to.width * to.channels, used.start, &down)
+        Ok(V::columns(
+            between,
+            to.width * to.channels,
+            used.start,
+            &down,
+        ))
     }
 }
 

@@ -323,7 +323,7 @@ mod tests {
                         start: 0,
                         length: from,
                     };
-                    let weights = Weights::new(kind, from, whole, to);
+                    let weights = Weights::new(kind, from, whole, to).unwrap();
                     let values = from * channels * 23;
                     // Extremes, so that sums overshoot.
                     let source: Vec<u8> = (0..values)

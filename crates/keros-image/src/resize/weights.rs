@@ -18,16 +18,29 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// For an axis of `length` pixels, of which `span` becomes `to` pixels.
-    pub(super) fn new(interpolation: Interpolation, length: usize, span: Span, to: usize) -> Self {
+    /// The most weights of an axis: those of ten million pixels by any filter. Each takes up to 28 bytes.
+    pub(super) const MAX: usize = 1 << 26;
+
+    /// For an axis of `length` pixels, of which `span` becomes `to` pixels. Otherwise how many weights
+    /// there would be, if they are more than [`Self::MAX`].
+    pub(super) fn new(
+        interpolation: Interpolation,
+        length: usize,
+        span: Span,
+        to: usize,
+    ) -> Result<Self, usize> {
         let (filter, support) = filter(interpolation);
         let scale = span.length as f64 / to as f64;
         let shrink = scale.max(1.0);
         let support = support * shrink;
         let taps = (support.ceil() as usize * 2 + 1).min(length);
+        let count = taps.saturating_mul(to);
+        if count > Self::MAX {
+            return Err(count);
+        }
         let mut starts = Vec::with_capacity(to);
         let mut lengths = Vec::with_capacity(to);
-        let mut weights = vec![0.0; taps * to];
+        let mut weights = vec![0.0; count];
         for (i, row) in weights.chunks_exact_mut(taps).enumerate() {
             let centre = span.start as f64 + (i as f64 + 0.5) * scale;
             // A cast to an unsigned integer ends at zero.
@@ -44,12 +57,12 @@ impl Weights {
             starts.push(start);
             lengths.push(row.len());
         }
-        Self {
+        Ok(Self {
             starts,
             weights,
             lengths,
             taps,
-        }
+        })
     }
 
     /// The weights of a new pixel, cut at the borders, where `all` are those of all pixels.

@@ -1,6 +1,6 @@
 //! Resizing agrees with recorded results of Pillow, bit for bit, and keeps what any resizing keeps.
 
-use keros_image::{Image, ImageShape, Interpolation, Pixels, Resize};
+use keros_image::{Image, ImageError, ImageShape, Interpolation, Pixels, Resize};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -85,6 +85,61 @@ fn an_empty_size_is_refused() {
     let image = Image::new(ImageShape::new(1, 1, 1), Pixels::U8(vec![1])).unwrap();
     let error = Resize::new(0, 3).apply(image).unwrap_err();
     assert!(error.to_string().contains("0×3×1"), "{error}");
+}
+
+/// The kinds of interpolation that sum up pixels.
+const SUMS: [Interpolation; 5] = [
+    Interpolation::Bilinear,
+    Interpolation::Bicubic,
+    Interpolation::Box,
+    Interpolation::Hamming,
+    Interpolation::Lanczos,
+];
+
+#[test]
+fn an_image_too_thin_to_be_resized_is_refused() {
+    let resize = |from: (usize, usize), to: (usize, usize), interpolation| {
+        let shape = ImageShape::new(from.0, from.1, 1);
+        let image = Image::new(shape, Pixels::U8(vec![7; from.0 * from.1])).unwrap();
+        let resize = Resize::new(to.0, to.1).interpolation(interpolation);
+        resize.apply(image)
+    };
+    const LONG: usize = 70_000_000;
+    for interpolation in SUMS {
+        for (from, to) in [((1, LONG), (2, 8)), ((LONG, 1), (8, 2))] {
+            let error = resize(from, to, interpolation).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    ImageError::TooLargeToResize {
+                        what: "weights of an axis",
+                        ..
+                    }
+                ),
+                "{interpolation:?}: {error}"
+            );
+        }
+        let error = resize((1 << 20, 1), (2, 1025), interpolation).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "resizing an image of 1048576×1×1: it takes too many values between the two passes \
+             (expected at most 1073741824, found 1074790400)"
+        );
+    }
+    let nearest = resize((1, LONG), (2, 8), Interpolation::Nearest).unwrap();
+    assert_eq!(nearest.pixels(), &Pixels::U8(vec![7; 16]));
+}
+
+#[test]
+fn a_panorama_is_resized() {
+    for interpolation in SUMS {
+        for (height, width) in [(2, 1_000_000), (1_000_000, 2)] {
+            let shape = ImageShape::new(height, width, 3);
+            let image = Image::new(shape, Pixels::U8(vec![9; 6_000_000])).unwrap();
+            let resized = Resize::new(8, 8).interpolation(interpolation).apply(image);
+            assert_eq!(resized.unwrap().pixels(), &Pixels::U8(vec![9; 192]));
+        }
+    }
 }
 
 fn interpolation() -> impl Strategy<Value = Interpolation> {
