@@ -258,24 +258,28 @@ impl<'t> Labels<'t> {
 
     /// Keeps what is of these classes, and the rows with anything left; the classes, sorted.
     fn keep(&mut self, rows: &mut Vec<usize>, classes: Option<&[String]>) -> Vec<String> {
-        if let Some(classes) = classes {
-            for labels in &mut self.of_row {
-                labels.retain(|label| classes.iter().any(|class| class == label));
-            }
-            rows.retain(|row| !self.of_row[*row].is_empty());
-        }
-        let found: BTreeSet<&str> = match classes {
+        let kept: BTreeSet<&str> = match classes {
             Some(classes) => classes.iter().map(String::as_str).collect(),
             None => rows
                 .iter()
                 .flat_map(|row| self.of_row[*row].iter().copied())
                 .collect(),
         };
-        found.into_iter().map(str::to_owned).collect()
+        if classes.is_some() {
+            for labels in &mut self.of_row {
+                labels.retain(|label| kept.contains(label));
+            }
+            rows.retain(|row| !self.of_row[*row].is_empty());
+        }
+        kept.into_iter().map(str::to_owned).collect()
     }
 
+    /// The targets of these rows; the classes are sorted.
     fn targets(&self, rows: &[usize], classes: &[String], options: &TableOptions) -> Targets {
-        let index = |label: &&str| classes.iter().position(|class| class == label);
+        let index = |label: &&str| {
+            let place = classes.binary_search_by(|class| class.as_str().cmp(label));
+            place.ok()
+        };
         let of_row = rows
             .iter()
             .map(|row| self.of_row[*row].iter().filter_map(index));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keros_data::{
     Batch, ClassMode, DataError, DirectoryOptions, Format, ImageDataGenerator, ImageFileFlow,
@@ -547,6 +548,29 @@ fn an_empty_cell_is_no_class() {
         error.contains("the list of classes must not be empty"),
         "{error}"
     );
+}
+
+#[test]
+fn a_table_of_many_classes_is_read_in_time() {
+    const ROWS: usize = 200_000;
+    let row = |row: usize| [format!("{row}.png"), format!("{:06}", ROWS - 1 - row)];
+    let table = Table::new(["filename", "class"], (0..ROWS).map(row)).unwrap();
+    let all = (0..ROWS).map(|class| format!("{class:06}")).collect();
+    for classes in [None, Some(all)] {
+        let options = TableOptions {
+            target_size: (4, 4),
+            class_mode: ClassMode::Sparse,
+            classes,
+            validate_filenames: false,
+            ..TableOptions::default()
+        };
+        let begin = Instant::now();
+        let flow = ImageDataGenerator::new().flow_from_dataframe(&table, None, options);
+        // Each row compared with each class would take minutes.
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        let expected: Vec<usize> = (0..ROWS).rev().collect();
+        assert_eq!(flow.unwrap().classes().unwrap(), expected);
+    }
 }
 
 #[test]
