@@ -122,8 +122,10 @@ pub(crate) fn flow(
         return Err(DataError::invalid(DOING, "class_mode", expected, found));
     }
     let (mut paths, mut filenames, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut images = 0;
     for (class, name) in class_names.iter().enumerate() {
         let mut files = files(directory, name, options.follow_links)?;
+        images += files.len();
         let taken = part(files.len());
         for filename in files.drain(taken) {
             paths.push(directory.join(&filename));
@@ -132,6 +134,9 @@ pub(crate) fn flow(
         }
     }
     if paths.is_empty() {
+        if let Some(subset) = options.subset.filter(|_| images > 0) {
+            return Err(subset.without_images(&generator, images, DOING));
+        }
         return Err(DataError::Empty {
             doing: DOING,
             what: format!("the list of images in {}", directory.display()).into(),

@@ -24,6 +24,22 @@ impl Subset {
         }
     }
 
+    /// The error of a flow whose part of so many images has none.
+    pub(crate) fn without_images(
+        self,
+        generator: &ImageDataGenerator,
+        images: usize,
+        doing: &'static str,
+    ) -> DataError {
+        let split = generator.split().unwrap_or_default();
+        DataError::invalid(
+            doing,
+            "subset",
+            "a part of the list of images that is not empty",
+            format!("{self:?} with none of {images} images by a validation_split of {split}"),
+        )
+    }
+
     /// How a flow of this generator cuts a number of samples, and whether it augments them.
     ///
     /// # Errors

@@ -161,9 +161,12 @@ pub(crate) fn flow(
             });
         }
     }
-    let taken = part(rows.len());
-    let rows = &rows[taken];
+    let images = rows.len();
+    let rows = &rows[part(images)];
     if rows.is_empty() {
+        if let Some(subset) = options.subset.filter(|_| images > 0) {
+            return Err(subset.without_images(&generator, images, DOING));
+        }
         return Err(DataError::Empty {
             doing: DOING,
             what: "the list of images".into(),

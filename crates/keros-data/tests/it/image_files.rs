@@ -143,6 +143,45 @@ fn a_part_of_each_class_is_for_validation_and_is_not_augmented() {
     assert!(error.contains("validation_split"), "{error}");
 }
 
+#[test]
+fn a_part_without_images_is_told_from_a_source_without_images() {
+    let folder = folder(&["a/1.png", "a/2.png", "b/1.png"]);
+    let generator = ImageDataGenerator::new().validation_split(0.25);
+    let directory = |path: &Path| {
+        let options = DirectoryOptions {
+            subset: Some(Subset::Validation),
+            ..options()
+        };
+        generator
+            .flow_from_directory(path, options)
+            .unwrap_err()
+            .to_string()
+    };
+    let reason = "invalid subset (expected a part of the list of images that is not empty, found \
+                  Validation with none of 3 images by a validation_split of 0.25)";
+    assert_eq!(
+        directory(folder.path()),
+        format!("setting up flow_from_directory: {reason}")
+    );
+    let rows = ["a/1.png", "a/2.png", "b/1.png"].map(|name| [name]);
+    let table = Table::new(["filename"], rows).unwrap();
+    let options = TableOptions {
+        class_mode: ClassMode::None,
+        subset: Some(Subset::Validation),
+        ..TableOptions::default()
+    };
+    let error = generator.flow_from_dataframe(&table, Some(folder.path()), options);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        format!("setting up flow_from_dataframe: {reason}")
+    );
+
+    let empty = tempfile::tempdir().unwrap();
+    fs::create_dir(empty.path().join("class")).unwrap();
+    let error = directory(empty.path());
+    assert!(error.contains("the list of images in"), "{error}");
+}
+
 /// A good picture, then one that is cut off, one that is text, and a link to nothing.
 fn broken() -> TempDir {
     let folder = folder(&["a/1.png", "a/2.png", "b/5.png"]);
