@@ -212,7 +212,8 @@ impl Decoder {
         }
         let shape = ImageShape::new(height as usize, width as usize, self.color_mode.channels());
         shape.values()?;
-        let whole_gray = decoder.original_color_type() == ExtendedColorType::L16;
+        let whole_gray = decoder.original_color_type() == ExtendedColorType::L16
+            || (format == Format::Png && is_gray_of_16_bits(bytes));
         let orientation = match self.apply_orientation || format == Format::Tiff {
             true => Some(decoder.orientation().map_err(undecodable)?),
             false => None,
@@ -240,10 +241,20 @@ impl Decoder {
             (ColorMode::Grayscale, DynamicImage::ImageLuma16(gray)) if whole_gray => {
                 Pixels::F32(gray.into_raw().into_iter().map(f32::from).collect())
             }
+            (ColorMode::Grayscale, DynamicImage::ImageLumaA16(pixels)) if whole_gray => {
+                Pixels::F32(pixels.pixels().map(|LumaA([l, _])| f32::from(*l)).collect())
+            }
             (mode, picture) => Pixels::U8(bytes_of(mode, picture, format)?),
         };
         Image::new(shape, pixels)
     }
+}
+
+/// Whether the header of a PNG says so. One gray may stand for transparent, of which the decoder makes
+/// an alpha channel that the file does not have.
+fn is_gray_of_16_bits(png: &[u8]) -> bool {
+    // The signature, length and name of the first chunk, width, height; bits per channel, kind of colour.
+    png.get(24..26) == Some(&[16, 0])
 }
 
 /// The pixels in the channels of `mode`, of 16-bit values the high bytes.

@@ -112,6 +112,40 @@ fn only_16_bit_gray_becomes_floats() {
     }
 }
 
+/// A PNG with one more chunk behind its header.
+fn with_chunk(png: &[u8], name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let named = [name, data].concat();
+    let crc = named.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| match crc & 1 {
+            1 => crc >> 1 ^ 0xedb8_8320,
+            _ => crc >> 1,
+        })
+    });
+    let (before, behind) = png.split_at(33);
+    let length = (data.len() as u32).to_be_bytes();
+    let chunk = [&length[..], &named, &(!crc).to_be_bytes()].concat();
+    [before, &chunk, behind].concat()
+}
+
+#[test]
+fn gray_of_16_bits_keeps_its_range_where_one_gray_is_transparent() {
+    let bytes = &files()["gray16.png"];
+    let gray = |bytes: &[u8]| {
+        let decoder = Decoder::new().color_mode(ColorMode::Grayscale);
+        decoder.decode(bytes).unwrap()
+    };
+    let opaque = gray(bytes);
+    let Pixels::F32(values) = opaque.pixels() else {
+        panic!("expected floats");
+    };
+    let transparent = (values[0] as u16).to_be_bytes();
+    let with_transparent = with_chunk(bytes, b"tRNS", &transparent);
+    assert_eq!(gray(&with_transparent), opaque);
+    let decoder = Decoder::new().color_mode(ColorMode::Rgba);
+    let rgba = decoder.decode(&with_transparent).unwrap().into_f32();
+    assert_eq!(rgba[3], 0.0);
+}
+
 #[test]
 fn photographs_are_turned_upright() {
     let bytes = &files()["turned.jpg"];
