@@ -660,8 +660,9 @@ impl ImageDataGenerator {
     ///
     /// # Errors
     /// Settings outside of what they may be; no images; zero rounds; `x` of another rank or element
-    /// type; a value that is not finite; images too large to be whitened; with augmentation, images whose
-    /// brightness cannot be changed. The generator is as before then.
+    /// type; a value that is not finite; images too large to be whitened, or of too little variety for
+    /// the [`zca_epsilon`](Self::zca_epsilon); with augmentation, images whose brightness cannot be
+    /// changed. The generator is as before then.
     pub fn fit(&mut self, x: &Array, options: FitImages) -> Result<(), DataError> {
         self.check()?;
         if options.rounds == 0 {

@@ -244,6 +244,14 @@ pub enum ImageError {
         /// Their shape.
         shape: ImageShape,
     },
+    /// A direction in which the images do not vary is amplified without bound.
+    #[error(
+        "computing statistics: the whitening matrix is not finite (expected a larger zca_epsilon, found {found})"
+    )]
+    WhiteningEpsilon {
+        /// The epsilon that was given.
+        found: f64,
+    },
     /// An image cannot be written in a format.
     #[error("encoding a {format} image of {shape}: {reason}")]
     Unwritable {

@@ -283,7 +283,8 @@ impl Fit {
     /// The statistics of all images.
     ///
     /// # Errors
-    /// When there were none.
+    /// When there were none; a `zca_epsilon` so small that the whitening matrix is not finite, as 0 is
+    /// where values of all images are the same.
     pub fn finish(mut self) -> Result<Statistics, ImageError> {
         if self.images == 0 {
             return Err(ImageError::NoImages);
@@ -291,12 +292,15 @@ impl Fit {
         let pixels = (self.images * self.shape.height * self.shape.width) as f64;
         let std = self.squares.iter().map(|squares| (squares / pixels).sqrt());
         let std: Vec<f64> = std.collect();
-        let zca_matrix = self.zca.take().map(|zca| self.whitening_matrix(zca, &std));
+        let zca_matrix = match self.zca.take() {
+            Some(zca) => Some(self.whitening_matrix(zca, &std)?),
+            None => None,
+        };
         let floats = |values: &[f64]| values.iter().map(|value| *value as f32).collect();
         Statistics::new(self.shape, floats(&self.mean), floats(&std), zca_matrix)
     }
 
-    fn whitening_matrix(&self, mut zca: Products, std: &[f64]) -> Vec<f32> {
+    fn whitening_matrix(&self, mut zca: Products, std: &[f64]) -> Result<Vec<f32>, ImageError> {
         zca.flush();
         let Products {
             whitening,
@@ -343,6 +347,10 @@ impl Fit {
         }
         let matrix = scaled * vectors.transpose();
         // Symmetric, so that rows and columns are the same.
-        matrix.iter().map(|value| *value as f32).collect()
+        let matrix: Vec<f32> = matrix.iter().map(|value| *value as f32).collect();
+        match matrix.iter().all(|value| value.is_finite()) {
+            true => Ok(matrix),
+            false => Err(ImageError::WhiteningEpsilon { found: epsilon }),
+        }
     }
 }

@@ -293,6 +293,33 @@ fn statistics_are_needed_and_must_fit() {
 }
 
 #[test]
+fn a_whitening_matrix_is_finite_or_an_error() {
+    let steps = Standardize::new().zca_whitening(true);
+    let shape = ImageShape::new(1, 2, 1);
+    let fitted = |whitening, epsilon, images: &[[f32; 2]]| {
+        let fit = Fit::new(&steps, shape).unwrap();
+        let mut fit = fit.zca_whitening(whitening, epsilon).unwrap();
+        images.iter().for_each(|image| fit.add(image).unwrap());
+        fit.finish()
+    };
+    let (constant, varied) = ([[3.0, 3.0]; 4], [[1.0, 2.0], [4.0, 1.0], [0.0, 7.0]]);
+    for whitening in [Whitening::Variance, Whitening::SingularValue] {
+        for epsilon in [0.0, 1e-300] {
+            let error = fitted(whitening, epsilon, &constant).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "computing statistics: the whitening matrix is not finite (expected a larger \
+                     zca_epsilon, found {epsilon})"
+                )
+            );
+        }
+        fitted(whitening, 1e-6, &constant).unwrap();
+        fitted(whitening, 0.0, &varied).unwrap();
+    }
+}
+
+#[test]
 fn the_steps_of_standardization_are_asked_for_in_any_order() {
     let new = Standardize::new;
     let whitened = new().zca_whitening(true);
