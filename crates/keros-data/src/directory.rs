@@ -5,12 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keros_image::{ColorMode, Decoder, ImageShape, Interpolation, Resize};
+use keros_image::{ColorMode, Decoder, Interpolation, Resize};
 use walkdir::WalkDir;
 
 use crate::class_mode::{ClassMode, Targets};
 use crate::epoch_order::EpochOrder;
-use crate::image_file_flow::names_an_image;
+use crate::image_file_flow::{names_an_image, target_shape};
 use crate::pipeline::Pipeline;
 use crate::rng::Purpose;
 use crate::{DataError, ImageDataGenerator, ImageFileFlow, OnBrokenFile, SaveImages, Subset};
@@ -95,6 +95,7 @@ pub(crate) fn flow(
     if options.batch_size == 0 {
         return Err(DataError::invalid(DOING, "batch_size", "at least 1", 0));
     }
+    let shape = target_shape(options.target_size, options.color_mode, DOING)?;
     let (part, augments) = Subset::of(options.subset, &generator, DOING)?;
     let class_names = match options.classes {
         Some(classes) => classes,
@@ -142,9 +143,6 @@ pub(crate) fn flow(
             what: format!("the list of images in {}", directory.display()).into(),
         });
     }
-    let (height, width) = options.target_size;
-    let shape = ImageShape::new(height, width, options.color_mode.channels());
-    shape.values()?;
     let (targets, folders) = match options.class_mode {
         ClassMode::Input => (Targets::Images, Some(classes)),
         ClassMode::None => (Targets::None, Some(classes)),
@@ -163,7 +161,7 @@ pub(crate) fn flow(
             .color_mode(options.color_mode)
             .max_pixels(options.max_pixels)
             .apply_orientation(options.apply_orientation),
-        resize: Resize::new(height, width)
+        resize: Resize::new(shape.height, shape.width)
             .interpolation(options.interpolation)
             .keep_aspect_ratio(options.keep_aspect_ratio),
         paths,

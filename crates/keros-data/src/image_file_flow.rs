@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use keros_image::{Decoder, Image, ImageParams, Pixels, Resize};
+use keros_image::{ColorMode, Decoder, Image, ImageParams, ImageShape, Pixels, Resize};
 use serde::{Deserialize, Serialize};
 
 use crate::array_sequence::batch_rows;
@@ -304,6 +304,29 @@ impl Sequence for ImageFileFlow {
 
     fn num_samples(&self) -> Option<usize> {
         Some(self.paths.len())
+    }
+}
+
+/// The shape of the images of a flow.
+pub(crate) fn target_shape(
+    (height, width): (usize, usize),
+    color_mode: ColorMode,
+    doing: &'static str,
+) -> Result<ImageShape, DataError> {
+    let shape = ImageShape::new(height, width, color_mode.channels());
+    match shape.values() {
+        Ok(_) => Ok(shape),
+        Err(_) => Err(DataError::InvalidArgument {
+            doing,
+            argument: "target_size",
+            mismatch: Mismatch::boxed(
+                format_args!(
+                    "at least 1×1 and at most {} values",
+                    ImageShape::MAX_VALUES
+                ),
+                shape,
+            ),
+        }),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use keros_image::{ColorMode, Decoder, ImageShape, Interpolation, Resize};
+use keros_image::{ColorMode, Decoder, Interpolation, Resize};
 
 use crate::class_mode::{ClassMode, Targets};
 use crate::epoch_order::EpochOrder;
 use crate::error::Mismatch;
-use crate::image_file_flow::names_an_image;
+use crate::image_file_flow::{names_an_image, target_shape};
 use crate::pipeline::Pipeline;
 use crate::rng::Purpose;
 use crate::{
@@ -101,6 +101,7 @@ pub(crate) fn flow(
     if options.batch_size == 0 {
         return Err(DataError::invalid(DOING, "batch_size", "at least 1", 0));
     }
+    let shape = target_shape(options.target_size, options.color_mode, DOING)?;
     let mode = options.class_mode;
     if options.label_separator.is_some() && mode != ClassMode::Categorical {
         let expected = "none, or class mode categorical";
@@ -184,9 +185,6 @@ pub(crate) fn flow(
         let values = floats(table, "weight_col", column, rows)?;
         Array::from_vec(&[rows.len()], values)
     });
-    let (height, width) = options.target_size;
-    let shape = ImageShape::new(height, width, options.color_mode.channels());
-    shape.values()?;
     Ok(ImageFileFlow {
         pipeline: Pipeline::new(
             generator,
@@ -200,7 +198,7 @@ pub(crate) fn flow(
             .color_mode(options.color_mode)
             .max_pixels(options.max_pixels)
             .apply_orientation(options.apply_orientation),
-        resize: Resize::new(height, width)
+        resize: Resize::new(shape.height, shape.width)
             .interpolation(options.interpolation)
             .keep_aspect_ratio(options.keep_aspect_ratio),
         paths: rows.iter().map(|row| path(*row)).collect(),

@@ -287,7 +287,11 @@ fn folders_that_do_not_work_are_refused_by_name() {
         target_size: (0, 4),
         ..options()
     };
-    assert!(message(flat).contains("0×4×3"));
+    assert_eq!(
+        message(flat),
+        "setting up flow_from_directory: invalid target_size (expected at least 1×1 and at most \
+         1073741824 values, found 0×4×3)"
+    );
 
     let empty = tempfile::tempdir().unwrap();
     let error = open(&empty, options()).unwrap_err().to_string();
@@ -609,6 +613,24 @@ fn a_table_of_many_classes_is_read_in_time() {
         assert!(begin.elapsed() < Duration::from_secs(20));
         let expected: Vec<usize> = (0..ROWS).rev().collect();
         assert_eq!(flow.unwrap().classes().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_size_that_no_image_can_have_is_refused_by_name() {
+    let folder = folder(&["a/1.png"]);
+    for target_size in [(4, 0), (1 << 20, 1 << 20), (usize::MAX, 2)] {
+        let options = TableOptions {
+            target_size,
+            ..TableOptions::default()
+        };
+        let error =
+            ImageDataGenerator::new().flow_from_dataframe(&table(), Some(folder.path()), options);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("setting up flow_from_dataframe: invalid target_size"),
+            "{error}"
+        );
     }
 }
 
