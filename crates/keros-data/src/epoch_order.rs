@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::DataError;
 use crate::rng::{self, Purpose};
 
 /// Permutations that are kept in any case: the current one and the next that is already being
@@ -14,6 +15,9 @@ const KEPT: usize = 2;
 const MOST_KEPT: usize = 64;
 /// The most items in those beyond [`KEPT`], with those before them: 128 MiB.
 const MOST_ITEMS: usize = (128 << 20) / size_of::<usize>();
+
+/// The most batches that are shuffled, 2²⁸: what a sequence says of its length may be any number.
+const MOST_BATCHES: usize = 1 << 28;
 
 /// The permutations of the epochs in use.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +34,19 @@ impl EpochOrder {
             seed,
             purpose,
             recent: Mutex::default(),
+        }
+    }
+
+    /// Whether there can be a permutation of so many batches.
+    pub(crate) fn check_batches(len: usize) -> Result<(), DataError> {
+        match len <= MOST_BATCHES {
+            true => Ok(()),
+            false => Err(DataError::invalid(
+                "shuffling the batches of a sequence",
+                "len",
+                "at most 268435456",
+                len,
+            )),
         }
     }
 

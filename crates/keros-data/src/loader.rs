@@ -72,7 +72,7 @@ pub struct LoaderOptions {
     pub join_timeout: Duration,
     /// Whether the batches of a sequence come in a new order every epoch, a pure function of (seed,
     /// epoch). The contents of the batches stay. An error for generators, which have no order to
-    /// change. Default: false.
+    /// change, and for epochs of more than 2²⁸ batches. Default: false.
     pub shuffle: bool,
     /// Seed of `shuffle`. Default: 0.
     pub seed: u64,
@@ -208,7 +208,7 @@ impl Loader {
     /// Workers start at once.
     ///
     /// # Errors
-    /// Options outside of what they may be; an empty sequence; threads that cannot be started; with
+    /// Options outside of what they may be; an empty sequence, or one too long to be shuffled; threads that cannot be started; with
     /// processes, a program that does not serve as a worker, or a sequence that cannot be made again
     /// in another process (see [`worker`](crate::worker)).
     pub fn from_sequence(

@@ -68,6 +68,7 @@ pub trait SequenceExt: Sequence + Sized {
     }
 
     /// The batches in a new order every epoch, a pure function of (seed, epoch). Their contents stay.
+    /// With more than 2²⁸ batches per epoch each of them is an error.
     fn shuffle_batches(self, seed: u64) -> ShuffleBatches<Self> {
         ShuffleBatches::new(self, seed)
     }

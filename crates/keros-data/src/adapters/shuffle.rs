@@ -30,6 +30,7 @@ impl<S: Sequence> Sequence for ShuffleBatches<S> {
     fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
         let len = self.source.len();
         check_index(index, len)?;
+        EpochOrder::check_batches(len)?;
         self.source.batch(epoch, self.order.get(epoch, len)[index])
     }
 

@@ -49,9 +49,7 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(sequence: &dyn Sequence, options: &LoaderOptions) -> Result<Self, DataError> {
         let len = sequence.len();
-        if len == 0 {
-            return Err(empty_epoch());
-        }
+        check_epoch(len, options.shuffle)?;
         let skipped_epochs = options.start / len as u64;
         let Some(epoch) = options.first_epoch.checked_add(skipped_epochs) else {
             return Err(DataError::invalid(
@@ -87,8 +85,8 @@ impl Schedule {
             Some(len) => len,
             None => *self.len.insert(sequence.len()),
         };
-        if len == 0 {
-            self.failure = Some(empty_epoch().in_batch(self.epoch, 0));
+        if let Err(error) = check_epoch(len, self.order.is_some()) {
+            self.failure = Some(error.in_batch(self.epoch, 0));
             return None;
         }
         let index = match &self.order {
@@ -124,9 +122,14 @@ impl Schedule {
     }
 }
 
-fn empty_epoch() -> DataError {
-    DataError::Empty {
-        doing: "reading a sequence",
-        what: "an epoch".into(),
+/// Whether an epoch may have so many batches.
+fn check_epoch(len: usize, shuffles: bool) -> Result<(), DataError> {
+    match (len, shuffles) {
+        (0, _) => Err(DataError::Empty {
+            doing: "reading a sequence",
+            what: "an epoch".into(),
+        }),
+        (_, true) => EpochOrder::check_batches(len),
+        (_, false) => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use keros_data::{Array, Batch, DataError, Loader, Sequence};
+use keros_data::{Array, Batch, DataError, Loader, Sequence, SequenceExt};
 
 use crate::support::{Probe, batch, options, values};
 
@@ -141,6 +141,52 @@ fn a_sequence_that_becomes_empty_ends_with_an_error_after_what_it_had() {
         );
         assert!(loader.next().is_none());
     }
+}
+
+#[test]
+fn a_sequence_too_long_to_be_shuffled_is_an_error() {
+    /// Has one batch, then more than can be counted.
+    struct Endless(Probe);
+    impl Sequence for Endless {
+        fn len(&self) -> usize {
+            match self.0.ended.lock().unwrap().is_empty() {
+                true => 1,
+                false => usize::MAX,
+            }
+        }
+        fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError> {
+            self.0.batch(epoch, index)
+        }
+        fn on_epoch_end(&self, epoch: u64) {
+            self.0.on_epoch_end(epoch);
+        }
+        fn changes_on_epoch_end(&self) -> bool {
+            true
+        }
+    }
+    let reason = format!(
+        "shuffling the batches of a sequence: invalid len (expected at most 268435456, found {})",
+        usize::MAX
+    );
+    for workers in [0, 2] {
+        let long = Arc::new(Probe::new(usize::MAX));
+        let error = Loader::from_sequence(long.clone(), options! { workers, shuffle: true });
+        assert_eq!(error.unwrap_err().to_string(), reason);
+        // In order it is read as far as it is asked for.
+        let options = options! { workers, limit: Some(3) };
+        assert_eq!(Loader::from_sequence(long, options).unwrap().count(), 3);
+
+        let grows = Arc::new(Endless(Probe::new(1)));
+        let mut loader = Loader::from_sequence(grows, options! { workers, shuffle: true }).unwrap();
+        assert!(loader.next().unwrap().is_ok());
+        assert_eq!(
+            loader.next().unwrap().unwrap_err().to_string(),
+            format!("preparing batch 0 of epoch 1: {reason}")
+        );
+        assert!(loader.next().is_none());
+    }
+    let adapted = Probe::new(2).repeat(usize::MAX).unwrap().shuffle_batches(1);
+    assert_eq!(adapted.batch(0, 0).unwrap_err().to_string(), reason);
 }
 
 #[test]
