@@ -162,10 +162,14 @@ pub enum DataError {
         mismatch: Box<Mismatch>,
     },
     /// Code of the data source panicked.
-    #[error("preparing data: the source panicked: {message}")]
+    #[error("preparing data: the source panicked{}: {message}", at(*.sample, .path.as_deref()))]
     Panicked {
         /// The panic's message.
         message: Box<str>,
+        /// The sample that it was working on, if it told.
+        sample: Option<usize>,
+        /// The file of that sample, if it has one.
+        path: Option<PathBuf>,
     },
     /// A worker thread could not be started, or ended without delivering its batch.
     #[error("preparing data on worker threads: {what}")]
@@ -323,7 +327,7 @@ impl DataError {
     }
 }
 
-/// Where a worker process was.
+/// Where a worker was.
 fn at(sample: Option<usize>, path: Option<&Path>) -> String {
     match (sample, path) {
         (Some(sample), Some(path)) => format!(", at sample {sample}, {}", path.display()),

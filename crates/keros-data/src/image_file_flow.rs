@@ -15,7 +15,7 @@ use crate::array_sequence::batch_rows;
 use crate::class_mode::Targets;
 use crate::epoch_order::EpochOrder;
 use crate::error::Mismatch;
-use crate::loader::guard;
+use crate::loader::guard_samples;
 use crate::pipeline::Pipeline;
 use crate::{
     Array, Arrays, Batch, DataError, LoaderOptions, Recipe, Sequence, passed_over, recycle, worker,
@@ -231,7 +231,7 @@ fn find_broken(
             if sample >= samples {
                 return found;
             }
-            if let Err(error) = guard(|| check(sample)) {
+            if let Err(error) = guard_samples(|| check(sample)) {
                 found.push(BrokenFile { sample, error });
             }
         }
@@ -282,6 +282,7 @@ impl Sequence for ImageFileFlow {
             // Every one of them was skipped: a batch cannot be empty.
             indices.push(self.make_other(epoch, wanted[0], &mut images[..values])?);
         }
+        worker::working_on_nothing();
         images.truncate(indices.len() * values);
         let inputs: Arrays =
             Array::from_vec(&self.pipeline.batch_shape(indices.len()), images)?.into();
@@ -320,10 +321,7 @@ pub(crate) fn target_shape(
             doing,
             argument: "target_size",
             mismatch: Mismatch::boxed(
-                format_args!(
-                    "at least 1×1 and at most {} values",
-                    ImageShape::MAX_VALUES
-                ),
+                format_args!("at least 1×1 and at most {} values", ImageShape::MAX_VALUES),
                 shape,
             ),
         }),
@@ -383,7 +381,7 @@ mod tests {
         };
         assert_eq!((panicked.sample, broken.sample), (7, 2999));
         assert!(
-            matches!(&panicked.error, DataError::Panicked { message } if &**message == "the decoder panics")
+            matches!(&panicked.error, DataError::Panicked { message, .. } if &**message == "the decoder panics")
         );
         assert!(find_broken(0, 0, |_| Ok(())).is_empty());
     }

@@ -14,7 +14,7 @@ use crate::recycle;
 use crate::rng::Purpose;
 use crate::{
     Array, Arrays, Batch, DataError, Element, ImageDataGenerator, Recipe, SaveImages, Sequence,
-    Subset,
+    Subset, worker,
 };
 
 const DOING: &str = "setting up flow";
@@ -175,11 +175,13 @@ impl ImageFlow {
         let values = self.pipeline.shape().values()?;
         let mut out = recycle::vector(indices.len() * values);
         for (&sample, out) in indices.iter().zip(out.chunks_exact_mut(values)) {
+            worker::working_on(sample, None);
             let source = &source[sample * values..(sample + 1) * values];
             self.pipeline
                 .make(source, epoch, sample, out)
                 .map_err(|error| error.in_sample(sample))?;
         }
+        worker::working_on_nothing();
         Ok(out)
     }
 }

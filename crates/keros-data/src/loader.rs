@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use sequence::prepare;
-pub(crate) use threads::guard;
+pub(crate) use threads::{guard, guard_samples};
 
 use crate::loader::generator::GeneratorSource;
 use crate::loader::sequence::SequenceSource;

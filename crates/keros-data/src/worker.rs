@@ -219,9 +219,18 @@ pub fn serve_if_asked() {
     Registry::new().serve_if_asked();
 }
 
-/// Notes which sample, and which file if it has one, this worker process is about to read, so that
-/// the error can name them if the process dies of it. Costs next to nothing; does nothing outside of
-/// a worker process.
+/// Notes which sample, and which file if it has one, this worker is about to read, so that the error
+/// can name them if the code panics, or the process dies of it. Costs next to nothing.
 pub fn working_on(sample: usize, file: Option<&Path>) {
     status::note(sample, file);
+}
+
+/// Notes that no sample is being read, so that none is blamed for what comes next.
+pub(crate) fn working_on_nothing() {
+    status::clear();
+}
+
+/// What was noted last on this thread.
+pub(crate) fn worked_on() -> WorkedOn {
+    status::here()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::{Queue, Worker};
-use super::threads::{Threads, guard};
+use super::threads::{Threads, guard_samples};
 use super::{LoadedBatch, LoaderOptions};
 use crate::stats::Counters;
 use crate::{Batch, CancelToken, DataError, Generator};
@@ -59,7 +59,7 @@ impl Feed {
             if token.is_cancelled() {
                 return None;
             }
-            let next = guard(|| {
+            let next = guard_samples(|| {
                 let Some(batch) = self.generator.next().transpose()? else {
                     return Ok(None);
                 };
@@ -169,7 +169,13 @@ impl Ahead {
             Ok(None) | Err(_) => {
                 self.queue.close();
                 let panic = self.threads.join();
-                panic.map(|message| Err(DataError::Panicked { message }))
+                panic.map(|message| {
+                    Err(DataError::Panicked {
+                        message,
+                        sample: None,
+                        path: None,
+                    })
+                })
             }
         };
         if let Some(Ok(_)) = next {

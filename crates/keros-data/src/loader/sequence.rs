@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::queue::{Queue, Worker};
 use super::remote::Remotes;
 use super::schedule::{Schedule, Task};
-use super::threads::{Threads, guard};
+use super::threads::{Threads, guard_samples};
 use super::{LoadedBatch, LoaderOptions};
 use crate::stats::Counters;
 use crate::{Batch, DataError, Sequence, passed_over};
@@ -198,7 +198,7 @@ pub(crate) fn prepare(
 ) -> Result<Batch, DataError> {
     // Of batches that nobody counts, such as those that the user makes.
     passed_over::take();
-    guard(|| {
+    guard_samples(|| {
         let batch = sequence.batch(epoch, index)?;
         batch.check()?;
         Ok(batch)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::worker::{self, WorkedOn};
 use crate::{CancelToken, DataError};
 
 /// Threads that share a cancellation.
@@ -91,8 +92,26 @@ pub(crate) fn guard<T>(run: impl FnOnce() -> Result<T, DataError>) -> Result<T, 
         Ok(result) => result,
         Err(payload) => Err(DataError::Panicked {
             message: panic_message(payload.as_ref()),
+            sample: None,
+            path: None,
         }),
     }
+}
+
+/// As [`guard`], for code that tells which sample it is working on: the error names it.
+pub(crate) fn guard_samples<T>(run: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    worker::working_on_nothing();
+    guard(run).map_err(|error| match error {
+        DataError::Panicked { message, .. } => {
+            let WorkedOn { sample, file } = worker::worked_on();
+            DataError::Panicked {
+                message,
+                sample,
+                path: file,
+            }
+        }
+        other => other,
+    })
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {

@@ -159,6 +159,8 @@ fn error(reply: Reply, WorkedOn { sample, file }: WorkedOn) -> DataError {
     match reply {
         Reply::Panicked(message) => DataError::Panicked {
             message: message.into(),
+            sample,
+            path: file,
         },
         Reply::Failed(message) => DataError::InWorker {
             message: message.into(),

@@ -62,7 +62,6 @@ fn run(registry: &Registry) -> io::Result<()> {
         place,
     }) = requests.recv()
     {
-        status::clear();
         let made = prepare(sequence.as_ref(), epoch, index).and_then(|batch| {
             let place = places.get_mut(place);
             let none = || DataError::shared_memory(io::Error::other("there is no such place"));
@@ -101,7 +100,7 @@ fn start(
 
 fn failed(error: &DataError) -> Reply {
     match error {
-        DataError::Panicked { message } => Reply::Panicked(message.to_string()),
+        DataError::Panicked { message, .. } => Reply::Panicked(message.to_string()),
         other => Reply::Failed(other.to_string()),
     }
 }

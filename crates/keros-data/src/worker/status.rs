@@ -1,5 +1,7 @@
-//! What a worker process is working on, where it can be read after the process died.
+//! What a worker is working on: a thread for itself, a process where it can be read after the process
+//! died.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,15 @@ const NAME: usize = 2 * WORD;
 /// Bytes of the status. Names that are too long are cut.
 pub(super) const BYTES: usize = 8192;
 
+thread_local! {
+    static HERE: RefCell<WorkedOn> = const {
+        RefCell::new(WorkedOn {
+            sample: None,
+            file: None,
+        })
+    };
+}
+
 /// The page of this process, if it is a worker.
 static PAGE: OnceLock<Mutex<MmapMut>> = OnceLock::new();
 
@@ -27,12 +38,22 @@ pub(super) fn keep_in(file: &File) -> io::Result<()> {
 }
 
 pub(super) fn note(sample: usize, file: Option<&Path>) {
+    HERE.set(WorkedOn {
+        sample: Some(sample),
+        file: file.map(Path::to_owned),
+    });
     write(sample as u64 + 1, file);
 }
 
-/// Worker: nothing is worked on.
+/// Nothing is worked on.
 pub(super) fn clear() {
+    HERE.take();
     write(0, None);
+}
+
+/// What this thread is working on.
+pub(super) fn here() -> WorkedOn {
+    HERE.with_borrow(Clone::clone)
 }
 
 fn write(sample: u64, file: Option<&Path>) {

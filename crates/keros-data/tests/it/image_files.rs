@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use keros_data::{
-    Batch, ClassMode, DataError, DirectoryOptions, Format, ImageDataGenerator, ImageFileFlow,
-    ImageShape, Loader, LoaderOptions, OnBrokenFile, SaveImages, Sequence, Subset, Table,
-    TableOptions,
+    Array, Batch, ClassMode, DataError, DirectoryOptions, FlowOptions, Format, ImageDataGenerator,
+    ImageFileFlow, ImageShape, Loader, LoaderOptions, OnBrokenFile, SaveImages, Sequence,
+    SequenceExt, Subset, Table, TableOptions,
 };
 use keros_image::encode;
 use tempfile::TempDir;
@@ -214,6 +215,57 @@ fn a_broken_file_is_an_error_of_its_batch_with_its_name() {
     assert!(
         matches!(error, DataError::Io { path, .. } if path.ends_with("a/4.png")),
         "{error}"
+    );
+}
+
+#[test]
+fn a_panic_in_the_function_of_the_user_names_the_file() {
+    let folder = folder(&["a/1.png", "a/2.png", "b/3.png"]);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let generator = || {
+        let calls = Arc::clone(&calls);
+        calls.store(0, SeqCst);
+        ImageDataGenerator::new().preprocessing_function(move |_, _| {
+            assert!(calls.fetch_add(1, SeqCst) < 2, "not this one");
+        })
+    };
+    let message = |sequence: Arc<dyn Sequence>, workers| {
+        let options = LoaderOptions {
+            workers,
+            ..LoaderOptions::default()
+        };
+        let mut loader = Loader::from_sequence(sequence, options).unwrap();
+        loader.find_map(Result::err).unwrap().to_string()
+    };
+    for workers in [0, 1] {
+        let flow = generator().flow_from_directory(folder.path(), options());
+        assert_eq!(
+            message(Arc::new(flow.unwrap()), workers),
+            format!(
+                "preparing batch 1 of epoch 0: preparing data: the source panicked, at sample 2, {}: \
+                 not this one",
+                folder.path().join("b/3.png").display()
+            )
+        );
+        let images = Array::from_vec(&[3, 2, 2, 1], vec![0_u8; 12]).unwrap();
+        let options = FlowOptions {
+            shuffle: false,
+            ..FlowOptions::default()
+        };
+        let flow = generator().flow(images, None, options).unwrap();
+        assert_eq!(
+            message(Arc::new(flow), workers),
+            "preparing batch 0 of epoch 0: preparing data: the source panicked, at sample 2: not this \
+             one"
+        );
+    }
+    // What is done to the batch is not the fault of its last file.
+    let mapped = open(&folder, options())
+        .unwrap()
+        .map(|_| panic!("too late"));
+    assert_eq!(
+        message(Arc::new(mapped), 1),
+        "preparing batch 0 of epoch 0: preparing data: the source panicked: too late"
     );
 }
 

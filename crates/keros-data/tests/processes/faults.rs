@@ -183,7 +183,7 @@ fn errors_and_panics_are_told_as_threads_tell_them() {
         (Fault::Error, "the ink is out"),
         (
             Fault::Panic,
-            "preparing data: the source panicked: out of paper",
+            "preparing data: the source panicked, at sample 17, pictures/odd.png: out of paper",
         ),
     ] {
         for use_multiprocessing in [true, false] {
