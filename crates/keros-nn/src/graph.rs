@@ -5,7 +5,7 @@ use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Merge, Pass};
 use crate::network::{
-    IndexInput, LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer,
+    Connection, IndexInput, LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer,
 };
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample, recorded_if};
@@ -475,6 +475,27 @@ impl Network for Graph {
             });
         }
         infos
+    }
+
+    fn connections(&self) -> Vec<Vec<Connection<'_>>> {
+        let mut layers: Vec<(&str, Vec<Connection<'_>>)> = Vec::new();
+        let mut calls: Vec<Connection<'_>> = Vec::new();
+        for step in &self.steps {
+            let takes = step.inputs.iter().map(|&input| calls[input]);
+            let known = layers.iter_mut().find(|(name, _)| *name == step.name);
+            let layer = step.name.as_str();
+            let call = calls.iter().filter(|call| call.layer == layer).count();
+            match known {
+                Some((_, connections)) => connections.extend(takes),
+                None => layers.push((layer, takes.collect())),
+            }
+            calls.push(Connection { layer, call });
+        }
+        let in_turn = |(i, step): (usize, &Step)| step.inputs.iter().copied().eq(i.checked_sub(1));
+        match layers.len() == self.steps.len() && self.steps.iter().enumerate().all(in_turn) {
+            true => Vec::new(),
+            false => layers.into_iter().map(|(_, takes)| takes).collect(),
+        }
     }
 
     fn set_trainable(&mut self, layer: &str, trainable: bool) -> Result<(), NnError> {

@@ -81,7 +81,7 @@ pub use losses::{
     SparseCategoricalCrossentropy,
 };
 pub use metrics::{Accuracy, Metric, WeightedMean};
-pub use network::{IndexInput, LayerInfo, Mode, Network, Output, Port};
+pub use network::{Connection, IndexInput, LayerInfo, Mode, Network, Output, Port};
 pub use optimizers::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, Muon,
     Nadam, Optimizer, RmsProp, Sgd,

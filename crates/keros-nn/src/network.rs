@@ -63,6 +63,15 @@ pub struct LayerInfo<'a> {
     pub params: &'a [ParamId],
 }
 
+/// What a layer takes: the output of one use of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection<'a> {
+    /// The name of the layer, or of the input.
+    pub layer: &'a str,
+    /// Which of its uses it is, counted from 0.
+    pub call: usize,
+}
+
 /// An input that a layer takes for indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexInput<'a> {
@@ -112,6 +121,12 @@ pub trait Network {
 
     /// The layers in the order in which they were added; none for a network without layers.
     fn layers(&self) -> Vec<LayerInfo<'_>> {
+        Vec::new()
+    }
+
+    /// What each of the [`layers`](Self::layers) takes, one use after the other; none if each takes the output of the one
+    /// before.
+    fn connections(&self) -> Vec<Vec<Connection<'_>>> {
         Vec::new()
     }
 

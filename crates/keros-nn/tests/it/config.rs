@@ -813,7 +813,7 @@ fn freezing_is_written_too() {
 #[test]
 fn the_input_of_a_chain_keeps_its_name_in_a_graph() {
     let chain = Sequential::builder([4]).layer(Dense::new(2));
-    let chain = chain.build(&Device::Cpu, 1).unwrap();
-    let graph = Graph::from_json(&chain.to_json().unwrap(), &Device::Cpu, 1).unwrap();
+    let chain = chain.build(test_device(), 1).unwrap();
+    let graph = Graph::from_json(&chain.to_json().unwrap(), test_device(), 1).unwrap();
     assert_eq!(graph.inputs()[0].name, chain.inputs()[0].name);
 }
