@@ -21,6 +21,9 @@ use std::{fs, io};
 /// [`keep_last`](Self::keep_last)) and `save_before_preemption` (a notice of one cloud) have no
 /// counterpart.
 ///
+/// Put it last in the list: it deletes its checkpoints at train end, and if a callback after it fails
+/// there, there is none to go on from.
+///
 /// The files are `checkpoint-{epoch}-{batch}.safetensors` in the folder, epoch and batch being those
 /// that come next, counted from 0, and `best.safetensors`; other files there are left alone.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct BackupAndRestore {
     keep_last: usize,
     best: Option<Monitor>,
     seen: Seen,
+    /// The value of the epoch whose checkpoint is to be the best one, until it is written.
+    better: Option<f64>,
 }
 
 /// What it remembers of a run.
@@ -54,6 +59,7 @@ impl BackupAndRestore {
             keep_last: 1,
             best: None,
             seen: Seen::default(),
+            better: None,
         }
     }
 
@@ -175,7 +181,7 @@ impl Callback for BackupAndRestore {
         if let Some(best) = &mut self.best {
             best.resolve()?;
         }
-        self.seen = Seen::default();
+        (self.seen, self.better) = (Seen::default(), None);
         let newest = fs::create_dir_all(&self.folder)
             .and_then(|()| self.clean())
             .and_then(|()| self.checkpoints())
@@ -203,20 +209,27 @@ impl Callback for BackupAndRestore {
 
     fn on_epoch_end(&mut self, cx: &mut Context<'_>) -> CallbackResult {
         let mut decision = Decision::CONTINUE;
-        if self.save_freq == SaveFreq::Epoch {
-            decision = Decision::checkpoint(self.file(cx.event().epoch + 1, 0));
-        }
+        self.better = None;
+        // Before the one that a run goes on from, whose state says that the best one is there.
         if let Some(monitor) = &mut self.best
             && let Some(value) = monitor.value(cx)?
             && monitor.improves(value, self.seen.best)
         {
-            self.seen.best = Some(value);
+            self.better = Some(value);
             decision.checkpoints.push(self.folder.join(BEST));
+        }
+        if self.save_freq == SaveFreq::Epoch {
+            let file = self.file(cx.event().epoch + 1, 0);
+            decision.checkpoints.push(file);
         }
         Ok(decision)
     }
 
-    fn on_checkpoint_saved(&mut self, _: &mut Context<'_>) -> CallbackResult {
+    fn on_checkpoint_saved(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+        let best = self.folder.join(BEST).display().to_string();
+        if cx.detail() == Some(best.as_str()) {
+            self.seen.best = self.better.take().or(self.seen.best);
+        }
         let old = self.checkpoints().and_then(|checkpoints| {
             let old = checkpoints.len().saturating_sub(self.keep_last);
             checkpoints[..old].iter().try_for_each(fs::remove_file)

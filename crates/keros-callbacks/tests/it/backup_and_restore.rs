@@ -1,7 +1,7 @@
 //! Which checkpoints are asked for, kept and deleted.
 
-use crate::support::FakeRun;
-use keros_callbacks::{BackupAndRestore, CallbackList, EventKind, Mode, SaveFreq};
+use crate::support::{FakeRun, event};
+use keros_callbacks::{BackupAndRestore, CallbackList, EventKind, FailurePolicy, Mode, SaveFreq};
 use std::fs;
 use std::path::Path;
 
@@ -38,6 +38,38 @@ fn the_newest_stay_with_the_best_and_the_end_deletes_them() {
     assert_eq!(names(folder.path()), expected);
     run.send(&mut list, EventKind::TrainEnd, 0, 0);
     assert_eq!(names(folder.path()), ["best.safetensors", "notes.txt"]);
+}
+
+#[test]
+fn a_best_checkpoint_that_is_not_written_is_not_the_best_so_far() {
+    let folder = tempfile::tempdir().unwrap();
+    let backup = || BackupAndRestore::new(folder.path()).keep_best("val_loss", Mode::Min);
+    let (best, mut run) = (folder.path().join("best.safetensors"), FakeRun::default());
+    let mut list = CallbackList::new();
+    list.push_with(backup(), FailurePolicy::Log);
+    run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    run.logs.set("val_loss", 0.5);
+    let asked = run.send(&mut list, EventKind::EpochEnd, 0, 0);
+    // A program that is killed between the two goes on from the epoch before, and writes it again.
+    let next = folder.path().join("checkpoint-1-0.safetensors");
+    assert_eq!(asked.checkpoints, [best.clone(), next]);
+
+    run.logs.set("val_loss", 0.25);
+    let end = event(EventKind::EpochEnd, 1, 0);
+    let asked = list.dispatch(&end, &mut run).unwrap();
+    assert_eq!(asked.checkpoints[0], best);
+    let full = "the disk is full".into();
+    list.checkpoint_failed(EventKind::EpochEnd, &best, full)
+        .unwrap();
+    let mut resumed = CallbackList::new().with(backup());
+    resumed.load_states(list.states().unwrap()).unwrap();
+    for list in [&mut list, &mut resumed] {
+        for (value, is_better) in [(0.75, false), (0.375, true), (0.4, false)] {
+            run.logs.set("val_loss", value);
+            let asked = run.send(list, EventKind::EpochEnd, 2, 0);
+            assert_eq!(asked.checkpoints.contains(&best), is_better, "{value}");
+        }
+    }
 }
 
 #[test]
