@@ -42,11 +42,13 @@ struct Seen {
 
 impl ModelCheckpoint {
     /// Saves to `filepath`, which ends in `.safetensors` (or `.npz` for weights alone) and may hold
-    /// values: `{epoch}` and `{batch}`, counted from 1, and every log, each with a format as
-    /// `{epoch:02d}` or `{val_loss:.2f}`. Missing folders are made.
+    /// values: `{epoch}` and, where it saves after batches, `{batch}`, counted from 1, and every log, each
+    /// with a format as `{epoch:02d}` or `{val_loss:.2f}`, which means what it means in Python; its letter
+    /// is `d`, `e`, `f`, `g` or none. Missing folders are made.
     ///
     /// # Errors
-    /// A file name with another ending, or one whose values cannot be read.
+    /// A file name with another ending, or one whose values cannot be read. `{batch}` where it saves at
+    /// the end of epochs is an error at train begin.
     pub fn new(filepath: impl AsRef<Path>) -> Result<ModelCheckpoint, ArgumentError> {
         let path = filepath.as_ref();
         let extension = path.extension().and_then(|extension| extension.to_str());
@@ -185,6 +187,10 @@ impl Callback for ModelCheckpoint {
         if self.is_npz && !self.save_weights_only {
             let expected = "true for a file name that ends in .npz";
             return Err(ArgumentError::new("save_weights_only", expected, false).into());
+        }
+        if self.save_freq == SaveFreq::Epoch && self.path.has("batch") {
+            let expected = "no {batch} in a file name of the end of an epoch";
+            return Err(ArgumentError::new("filepath", expected, self.path.text()).into());
         }
         if self.save_best_only {
             self.monitor.resolve()?;

@@ -1,11 +1,12 @@
 //! File names with values of a run in them, as `model.{epoch:02d}-{val_loss:.2f}.safetensors`.
 
 use crate::error::ArgumentError;
-use crate::logs::Logs;
+use crate::logs::{LogValue, Logs};
 use std::path::{Path, PathBuf};
 
 /// A file name in the notation of Python's `str.format`: `{name}` or `{name:spec}` with a spec of
-/// `[0][width][.precision][d|f|e|g]`; `{{` and `}}` stand for braces.
+/// `[0][width][.precision][d|f|e|g]`; `{{` and `}}` stand for braces. Only a float with `d` is rounded
+/// here, where Python fails after the first epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PathTemplate {
     text: String,
@@ -23,8 +24,23 @@ struct Spec {
     zeros: bool,
     width: usize,
     precision: Option<usize>,
-    scientific: bool,
-    whole: bool,
+    form: Form,
+}
+
+/// The letter at the end of a format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    /// None.
+    #[default]
+    Plain,
+    /// `d`.
+    Whole,
+    /// `f`.
+    Fixed,
+    /// `e`.
+    Scientific,
+    /// `g`.
+    General,
 }
 
 /// More than any file name has.
@@ -59,6 +75,16 @@ impl PathTemplate {
             if name.is_empty() {
                 return Err(wrong("a name in the braces"));
             }
+            let (plain_form, precise) = (spec.form == Form::Plain, spec.precision.is_some());
+            match name {
+                "loss" | "val_loss" if spec.form == Form::Whole => {
+                    return Err(wrong("losses without `d`, which is for whole numbers"));
+                }
+                "epoch" | "batch" if plain_form && precise => {
+                    return Err(wrong("epoch and batch without a precision"));
+                }
+                _ => {}
+            }
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
             pieces.push(Piece::Value {
                 name: name.to_owned(),
@@ -69,6 +95,17 @@ impl PathTemplate {
         plain.push_str(rest);
         pieces.push(Piece::Text(plain));
         Ok(PathTemplate { text, pieces })
+    }
+
+    /// As it was given.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the value of this name is in it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let is_it = |piece: &Piece| matches!(piece, Piece::Value { name: own, .. } if own == name);
+        self.pieces.iter().any(is_it)
     }
 
     /// The path for a one-based epoch and batch and these logs.
@@ -82,20 +119,22 @@ impl PathTemplate {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => path.push_str(text),
-                Piece::Value { name, spec } => match name.as_str() {
-                    "epoch" => path.push_str(&spec.count(epoch)),
-                    "batch" => path.push_str(&spec.count(batch)),
-                    _ => {
-                        let number = logs.number(name).ok_or_else(|| {
+                Piece::Value { name, spec } => {
+                    let text = match (name.as_str(), logs.get(name)) {
+                        ("epoch", _) => spec.integer(epoch.into()),
+                        ("batch", _) => spec.integer(batch.into()),
+                        (_, Some(LogValue::Integer(value))) => spec.integer((*value).into()),
+                        (_, Some(LogValue::Float(value))) => spec.float(*value),
+                        _ => {
                             let keys = logs.iter().map(|(key, _)| key);
                             let known: Vec<&str> =
                                 ["epoch", "batch"].into_iter().chain(keys).collect();
                             let expected = format!("values that there are: {}", known.join(", "));
-                            ArgumentError::new("filepath", expected, &self.text)
-                        })?;
-                        path.push_str(&spec.number(number));
-                    }
-                },
+                            return Err(ArgumentError::new("filepath", expected, &self.text));
+                        }
+                    };
+                    path.push_str(&text);
+                }
             }
         }
         Ok(path.into())
@@ -104,45 +143,57 @@ impl PathTemplate {
 
 impl Spec {
     fn parse(text: &str) -> Option<Spec> {
-        let mut spec = Spec::default();
-        let text = match text.as_bytes().last() {
-            Some(b'd' | b'f' | b'e' | b'g') => {
-                spec.scientific = text.ends_with('e');
-                spec.whole = text.ends_with('d');
-                &text[..text.len() - 1]
-            }
-            _ => text,
+        let form = match text.as_bytes().last() {
+            Some(b'd') => Form::Whole,
+            Some(b'f') => Form::Fixed,
+            Some(b'e') => Form::Scientific,
+            Some(b'g') => Form::General,
+            _ => Form::Plain,
+        };
+        let text = match form {
+            Form::Plain => text,
+            _ => &text[..text.len() - 1],
         };
         let (width, precision) = match text.split_once('.') {
-            Some((width, precision)) => (width, Some(precision.parse().ok()?)),
+            Some((width, precision)) => (width, Some(digits(precision)?)),
             None => (text, None),
         };
-        spec.zeros = width.starts_with('0');
-        spec.width = if width.is_empty() {
-            0
-        } else {
-            width.parse().ok()?
+        let spec = Spec {
+            zeros: width.starts_with('0'),
+            width: match width {
+                "" => 0,
+                width => digits(width)?,
+            },
+            precision,
+            form,
         };
-        spec.precision = precision;
-        let whole_and_precise = spec.whole && precision.is_some();
+        let whole_and_precise = form == Form::Whole && precision.is_some();
         (spec.width <= LONGEST && precision.unwrap_or(0) <= LONGEST && !whole_and_precise)
             .then_some(spec)
     }
 
-    fn count(self, count: u64) -> String {
-        match self.precision.is_some() || self.scientific {
-            true => self.number(count as f64),
-            false => self.pad(count.to_string()),
+    fn integer(self, number: i128) -> String {
+        match self.form {
+            Form::Plain if self.precision.is_none() => self.pad(number.to_string()),
+            Form::Whole => self.pad(number.to_string()),
+            _ => self.float(number as f64),
         }
     }
 
-    fn number(self, number: f64) -> String {
-        let text = match (self.precision, self.scientific) {
-            _ if self.whole => format!("{number:.0}"),
-            (Some(digits), false) => format!("{number:.digits$}"),
-            (Some(digits), true) => format!("{number:.digits$e}"),
-            (None, true) => format!("{number:e}"),
-            (None, false) => number.to_string(),
+    fn float(self, number: f64) -> String {
+        let digits = self.precision.unwrap_or(6);
+        let text = match (self.form, self.precision) {
+            _ if number.is_nan() => "nan".to_owned(),
+            _ if number.is_infinite() => number.to_string(),
+            (Form::Whole, _) => format!("{number:.0}"),
+            (Form::Fixed, _) => format!("{number:.digits$}"),
+            (Form::Scientific, _) => {
+                let (mantissa, exponent) = scientific(number, Some(digits));
+                format!("{mantissa}e{exponent:+03}")
+            }
+            (Form::General, _) => general(number, digits, false),
+            (Form::Plain, Some(_)) => general(number, digits, true),
+            (Form::Plain, None) => shortest(number),
         };
         self.pad(text)
     }
@@ -154,6 +205,56 @@ impl Spec {
             (true, None) => format!("{}{text}", "0".repeat(missing)),
             (false, _) => format!("{}{text}", " ".repeat(missing)),
         }
+    }
+}
+
+/// A number of digits alone.
+fn digits(text: &str) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
+/// What stands before the `e` and after it, with so many decimals or as few as tell the number.
+fn scientific(number: f64, decimals: Option<usize>) -> (String, i32) {
+    let text = match decimals {
+        Some(decimals) => format!("{number:.decimals$e}"),
+        None => format!("{number:e}"),
+    };
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    (mantissa.to_owned(), exponent.parse().unwrap_or_default())
+}
+
+/// With so many digits, but no zeros at the end; `has_point`: with a digit behind the point, as Python
+/// writes a float whose format has no letter.
+fn general(number: f64, digits: usize, has_point: bool) -> String {
+    let digits = digits.max(1);
+    let (mantissa, exponent) = scientific(number, Some(digits - 1));
+    let digits = digits as i32;
+    let short = |text: String| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    };
+    if !(-4..digits - i32::from(has_point)).contains(&exponent) {
+        return format!("{}e{exponent:+03}", short(mantissa));
+    }
+    let decimals = usize::try_from(digits - 1 - exponent).unwrap_or_default();
+    let text = short(format!("{number:.decimals$}"));
+    if has_point { with_point(text) } else { text }
+}
+
+/// With as few digits as tell the number.
+fn shortest(number: f64) -> String {
+    let (mantissa, exponent) = scientific(number, None);
+    match (-4..16).contains(&exponent) {
+        true => with_point(number.to_string()),
+        false => format!("{mantissa}e{exponent:+03}"),
+    }
+}
+
+fn with_point(text: String) -> String {
+    match text.contains('.') {
+        true => text,
+        false => format!("{text}.0"),
     }
 }
 
@@ -177,6 +278,52 @@ mod tests {
     }
 
     #[test]
+    fn floats_are_written_as_python_writes_them() {
+        // What Python's `format(value, spec)` returns.
+        let written = [
+            (0.9149, "", "0.9149"),
+            (1.0, "", "1.0"),
+            (1e-5, "", "1e-05"),
+            (1e16, "", "1e+16"),
+            (0.9149, "f", "0.914900"),
+            (-2.5, ".0f", "-2"),
+            (0.25, ".1f", "0.2"),
+            (0.9149, "e", "9.149000e-01"),
+            (0.9149, ".2e", "9.15e-01"),
+            (1e100, ".0e", "1e+100"),
+            (0.9149, "g", "0.9149"),
+            (0.00015, ".3g", "0.00015"),
+            (1e-5, "g", "1e-05"),
+            (123456.789, "g", "123457"),
+            (999999.5, "g", "1e+06"),
+            (100.0, ".0g", "1e+02"),
+            (-2.5, "06g", "-002.5"),
+            (1.0, ".3", "1.0"),
+            (100.0, ".3", "1e+02"),
+            (0.9149, "10", "    0.9149"),
+            (f64::NAN, ".2f", "nan"),
+            (f64::INFINITY, "e", "inf"),
+            (f64::NEG_INFINITY, "08.3f", "-0000inf"),
+        ];
+        for (value, spec, expected) in written {
+            let template = PathTemplate::parse(Path::new(&format!("{{x:{spec}}}"))).unwrap();
+            let logs = [("x", value)].into_iter().collect();
+            let path = template.path(1, 1, &logs).unwrap();
+            assert_eq!(path, Path::new(expected), "{value:e} as {spec}");
+        }
+        let logs = [("x", -7_i64)].into_iter().collect();
+        for (spec, expected) in [
+            ("05d", "-0007"),
+            ("", "-7"),
+            (".1f", "-7.0"),
+            ("e", "-7.000000e+00"),
+        ] {
+            let template = PathTemplate::parse(Path::new(&format!("{{x:{spec}}}"))).unwrap();
+            assert_eq!(template.path(1, 1, &logs).unwrap(), Path::new(expected));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused() {
         for template in [
             "{",
@@ -185,6 +332,10 @@ mod tests {
             "{epoch",
             "{epoch:x}",
             "{epoch:.2d}",
+            "{epoch:.2}",
+            "{loss:d}",
+            "{a:+5f}",
+            "{a:.+2f}",
             "{a:9999d}",
         ] {
             assert!(

@@ -78,6 +78,22 @@ fn a_file_of_numpy_for_more_than_weights_is_refused_at_train_begin() {
 }
 
 #[test]
+fn a_batch_in_the_file_name_of_an_epoch_is_refused_at_train_begin() {
+    let saver = || ModelCheckpoint::new("{epoch}-{batch:03d}.safetensors").unwrap();
+    let begin = |saver| {
+        let begin = event(EventKind::TrainBegin, 0, 0);
+        CallbackList::new()
+            .with(saver)
+            .dispatch(&begin, &mut FakeRun::default())
+    };
+    let error = begin(saver()).unwrap_err().to_string();
+    let text = "invalid filepath (expected no {batch} in a file name of the end of an epoch, found \
+                {epoch}-{batch:03d}.safetensors)";
+    assert!(error.ends_with(text), "{error}");
+    begin(saver().save_freq(SaveFreq::Batches(10)).unwrap()).unwrap();
+}
+
+#[test]
 fn which_values_are_better_is_known_without_a_train_begin() {
     let folder = tempfile::tempdir().unwrap();
     let saver = |monitor: &str| {
