@@ -266,9 +266,12 @@ impl LoopEvents<'_> {
     ) -> Result<bool, TrainError> {
         self.check_batch(trainer, batch)?;
         self.control.position.taken += 1;
+        let before = std::mem::take(&mut self.callbacks.logs);
         let begun = self.send(trainer, |events, trainer| {
             trainer.begin_batch(batch, &mut events.callbacks, &mut events.control)
         })?;
+        // Those of the epoch, if this batch is skipped or does not end.
+        self.callbacks.logs = before;
         let trains = begun.is_some();
         trainer.trackers.begin_step(trains.then_some(&self.means));
         self.moment = begun.map_or(Moment::Epoch, Moment::Batch);

@@ -518,6 +518,36 @@ fn a_loop_may_leave_batches_out_and_add_logs_of_its_own() {
 }
 
 #[test]
+fn a_last_batch_that_is_passed_over_leaves_the_logs_of_the_epoch() {
+    for is_skipped in [true, false] {
+        let skipper = LambdaCallback::new().on(EventKind::TrainBatchBegin, move |cx| {
+            Ok(match is_skipped && cx.event().batch == 1 {
+                true => Decision::skip_batch(),
+                false => Decision::CONTINUE,
+            })
+        });
+        let (mut trainer, batch) = (trainer(), data().batch(0, 0).unwrap());
+        let list = CallbackList::new()
+            .with(skipper)
+            .with(EarlyStopping::new("loss"));
+        let mut events = trainer.on_train_begin(options(list)).unwrap();
+        events.on_epoch_begin(&mut trainer).unwrap();
+        assert!(events.on_train_batch_begin(&mut trainer, &batch).unwrap());
+        let logs: Logs = [("loss", 0.25)].into_iter().collect();
+        events
+            .on_train_batch_end(&mut trainer, &batch, logs.clone())
+            .unwrap();
+        let begun = events.on_train_batch_begin(&mut trainer, &batch).unwrap();
+        assert_eq!(begun, !is_skipped);
+        assert_eq!(events.logs(&mut trainer).unwrap(), &logs);
+        events.on_epoch_end(&mut trainer).unwrap();
+        let history = events.on_train_end(&mut trainer).unwrap();
+        assert_eq!(history.get("loss"), [0.25]);
+        assert!(trainer.messages().is_empty(), "{:?}", trainer.messages());
+    }
+}
+
+#[test]
 fn a_validation_in_the_middle_of_an_epoch_leaves_its_means_alone() {
     let logs = |validates: bool| {
         let mut trainer = trainer();
