@@ -24,7 +24,7 @@ const NPZ: &str = "npz";
 
 impl<N: Network> Trainer<N> {
     /// Writes the parameters under their names to a safetensors file or, if the name ends in `.npz`,
-    /// to one of numpy.
+    /// to one of numpy. As in [`save`](Self::save), averages that stand in their place are written.
     ///
     /// # Errors
     /// A file name that ends in neither `.safetensors` nor `.npz`, or a file that cannot be written;
@@ -40,6 +40,7 @@ impl<N: Network> Trainer<N> {
     /// A file that cannot be read or is of another network, with every difference; the parameters
     /// are then as they were.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        self.put_weights_back()?;
         load_weights(self.network.params(), path.as_ref())
     }
 
@@ -54,6 +55,7 @@ impl<N: Network> Trainer<N> {
         &mut self,
         path: impl AsRef<Path>,
     ) -> Result<LoadedWeights, TrainError> {
+        self.put_weights_back()?;
         let params = self.network.params();
         let ids: Vec<ParamId> = params.iter().map(|(id, _)| id).collect();
         let layers = self.network.layers();
@@ -67,6 +69,10 @@ impl<N: Network> Trainer<N> {
 
     /// Writes the parameters, the state of the optimizer, its learning rate included, and the
     /// configuration of the network to a safetensors file. [`load_network`] makes the network again.
+    ///
+    /// The parameters are written as they stand in the network. In a loop of your own with
+    /// [`SwapEmaWeights::swap_on_epoch`](keros_callbacks::SwapEmaWeights::swap_on_epoch) these are their
+    /// averages between epochs; if the loop is left without its end, until the trainer is used next.
     ///
     /// # Errors
     /// A file name that does not end in `.safetensors`, or a file that cannot be written; the file

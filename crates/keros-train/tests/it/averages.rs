@@ -159,12 +159,15 @@ fn a_loop_that_is_left_with_averages_in_the_model_leaves_the_weights() {
         });
         drop(begun.unwrap());
     };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weights.safetensors");
+    averaging().save_weights(&file).unwrap();
     type Then<'a> = &'a dyn Fn(&mut Trainer<Sequential>);
     let silent = || PredictOptions {
         verbose: Verbose::Silent,
         ..PredictOptions::default()
     };
-    let then: [(&str, Then<'_>); 8] = [
+    let then: [(&str, Then<'_>); 10] = [
         ("evaluate", &|trainer| {
             evaluate(trainer);
         }),
@@ -186,6 +189,14 @@ fn a_loop_that_is_left_with_averages_in_the_model_leaves_the_weights() {
             trainer.test_on_batch(&batch).unwrap();
         }),
         ("predict_on_batch", &|trainer| {
+            trainer.predict_on_batch(x.clone()).unwrap();
+        }),
+        ("load_weights", &|trainer| {
+            trainer.load_weights(&file).unwrap();
+            trainer.predict_on_batch(x.clone()).unwrap();
+        }),
+        ("load_weights_skip_mismatch", &|trainer| {
+            trainer.load_weights_skip_mismatch(&file).unwrap();
             trainer.predict_on_batch(x.clone()).unwrap();
         }),
     ];
