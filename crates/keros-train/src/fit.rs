@@ -184,12 +184,13 @@ impl<N: Network> Trainer<N> {
         let _recycling = Recycling::start();
 
         let (initial_epoch, epochs) = (plan.initial_epoch, plan.epochs);
-        let mut broken_files = 0;
+        let (mut has_passed, mut broken_files) = (false, 0);
         // One pass over the source for the whole run, unless an epoch is cut short.
         'passes: while control.position.epoch < epochs && !over {
             let (steps, sequence) = (plan.steps_per_epoch, plan.feed.sequence());
             let limit = plan.limit;
             let mut pull = plan.start(&control.position)?;
+            has_passed = true;
             self.loader = Some(pull.stats());
             callbacks.queue = pull.meter();
             while control.position.epoch < epochs {
@@ -243,8 +244,10 @@ impl<N: Network> Trainer<N> {
                 }
             }
         }
-        self.tell_of_broken_files(callbacks, broken_files);
-        self.tell_who_waited(callbacks);
+        if has_passed {
+            self.tell_of_broken_files(callbacks, broken_files);
+            self.tell_who_waited(callbacks);
+        }
         self.end(callbacks, control)
     }
 

@@ -397,11 +397,15 @@ fn files_that_were_skipped_are_told() {
     };
     trainer.predict_generator(samples(), options).unwrap();
     assert!(told(&trainer)[0].contains("missing: 1 ("));
-    let (x, y) = problem(10);
-    let silent = FitOptions {
-        verbose: Verbose::Silent,
-        ..FitOptions::default()
-    };
-    trainer.fit(x, y, silent).unwrap();
-    assert!(told(&trainer).is_empty());
+    // One without an epoch takes none of the data.
+    for epochs in [0, 1] {
+        let (x, y) = problem(10);
+        let silent = FitOptions {
+            epochs,
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        trainer.fit(x, y, silent).unwrap();
+        assert!(told(&trainer).is_empty(), "{epochs} epochs");
+    }
 }
