@@ -13,8 +13,9 @@ pub struct Decision {
     /// End the run, for this reason: with the current batch or, at train begin and epoch begin, with
     /// the next one; the epoch is still closed with validation and epoch end, as in Keras. In a
     /// validation, which runs to its end, and at epoch end: with the current epoch. A run that is
-    /// stopped at train begin and goes on from a checkpoint trains no other batch. Inside a lone
-    /// evaluation or prediction: end that, after one batch at least.
+    /// stopped at train begin and goes on from a checkpoint trains no other batch. A checkpoint that is
+    /// written with the stop or after it goes on with more epochs only. Inside a lone evaluation or
+    /// prediction: end that, after one batch at least.
     pub stop: Option<String>,
     /// Leave the batch loop of this epoch; the next epoch follows. Only at train batch events.
     pub stop_epoch: bool,

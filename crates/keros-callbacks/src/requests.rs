@@ -39,7 +39,8 @@ impl Requests {
     }
 
     /// Asks the run to end for this reason, as [`Decision::stop`] at the end of the current batch
-    /// would. Of several reasons the first counts.
+    /// would. Of several reasons the first counts. A checkpoint does not keep it: a run that goes on from
+    /// one trains on.
     ///
     /// # Errors
     /// [`RunError::Over`] if the run has ended; [`RunError::Refused`].

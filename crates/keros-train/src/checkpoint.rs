@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Changes when an older run cannot be continued any more.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,11 +73,19 @@ pub(crate) struct Identity {
 pub(crate) struct RunState {
     version: u32,
     identity: Identity,
+    /// The index after its last epoch.
+    pub(crate) epochs: u64,
     pub(crate) position: Position,
     pub(crate) trackers: Vec<Vec<f64>>,
     /// The logs of the last epoch end.
     pub(crate) logs: Vec<(String, LogValue)>,
     pub(crate) callbacks: Vec<CallbackState>,
+}
+
+/// What every version of a run's state has.
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
 }
 
 impl<N: Network> Trainer<N> {
@@ -87,6 +95,7 @@ impl<N: Network> Trainer<N> {
         &mut self,
         path: &Path,
         identity: &Identity,
+        epochs: u64,
         position: Position,
         logs: Vec<(String, LogValue)>,
         callbacks: Vec<CallbackState>,
@@ -94,6 +103,7 @@ impl<N: Network> Trainer<N> {
         let run = RunState {
             version: VERSION,
             identity: identity.clone(),
+            epochs,
             position,
             trackers: self.trackers.state()?,
             logs,
@@ -120,14 +130,13 @@ impl<N: Network> Trainer<N> {
         let Some(run) = &file.run else {
             return Err(unreadable(path, "it holds no run".into()));
         };
-        let run: RunState = state::from_bytes(run).map_err(|source| unreadable(path, source))?;
-        if run.version != VERSION {
-            let reason = format!(
-                "it is of version {} (expected version {VERSION})",
-                run.version
-            );
+        let of_file = |source| unreadable(path, source);
+        let AnyVersion { version } = state::from_bytes(run).map_err(of_file)?;
+        if version != VERSION {
+            let reason = format!("it is of version {version} (expected version {VERSION})");
             return Err(unreadable(path, reason.into()));
         }
+        let run: RunState = state::from_bytes(run).map_err(of_file)?;
         if file.config != self.network.config() {
             let reason = "its network has other layers or arguments than this one";
             return Err(unreadable(path, reason.into()));

@@ -179,7 +179,7 @@ impl<N: Network> Trainer<N> {
                 validation.resume(&control.position)?;
             }
         }
-        let over = resumed && control.position.stop && control.position.batch == 0;
+        let over = resumed && control.stops() && control.position.batch == 0;
         // From one epoch to the next, and for validations between them.
         let _recycling = Recycling::start();
 
@@ -221,7 +221,7 @@ impl<N: Network> Trainer<N> {
                     callbacks.queue = pull.meter();
                 }
                 self.end_epoch(callbacks, control)?;
-                if control.position.stop {
+                if control.stops() {
                     break 'passes;
                 }
                 match ended {
@@ -329,7 +329,7 @@ impl Control {
         if done == steps {
             return Some(EpochEnd::Complete);
         }
-        let cut = self.position.stop || self.position.cut || done == limit;
+        let cut = self.stops() || self.position.cut || done == limit;
         cut.then_some(EpochEnd::Cut)
     }
 

@@ -52,9 +52,8 @@ impl<N: Network> Trainer<N> {
         let epoch = control.position.epoch;
         let end = self.event(EventKind::EpochEnd, epoch);
         let telling = Telling::of(LogsOf::Ready, control.wait);
-        let mut decision = self.tell(callbacks, &end, telling)?;
-        decision.merge(callbacks.requests.take());
-        let checkpoints = control.take(decision, self)?.checkpoints;
+        let decision = self.tell(callbacks, &end, telling)?;
+        let checkpoints = control.take_with(callbacks.requests.take(), decision, self)?;
         let position = &mut control.position;
         (position.epoch, position.batch) = (epoch + 1, 0);
         (position.cut, position.steps) = (false, None);
@@ -153,9 +152,8 @@ impl<N: Network> Trainer<N> {
             ..begin
         };
         let telling = Telling::of(logs_of, control.wait).about(batch);
-        let mut decision = self.tell(callbacks, &end, telling)?;
-        decision.merge(callbacks.requests.take());
-        let checkpoints = control.take(decision, self)?.checkpoints;
+        let decision = self.tell(callbacks, &end, telling)?;
+        let checkpoints = control.take_with(callbacks.requests.take(), decision, self)?;
         self.checkpoint(checkpoints, &end, logs_of, callbacks, control)
     }
 
@@ -213,6 +211,7 @@ impl<N: Network> Trainer<N> {
             let written = self.write_checkpoint(
                 &path,
                 &control.identity,
+                callbacks.info.epochs,
                 control.position.clone(),
                 logs.collect(),
                 callbacks.states().map_err(of_event)?,
@@ -257,10 +256,18 @@ impl<N: Network> Trainer<N> {
                 path.display()
             ));
         }
-        // A callback may have ended the run just now.
-        let stop = control.position.stop || run.position.stop;
+        let stop = run.position.stop && callbacks.info.epochs <= run.epochs;
+        if stop && run.position.epoch < callbacks.info.epochs {
+            callbacks.warn(format!(
+                "a callback ended the run of the checkpoint {}, so that it trains no more; \
+                 with more epochs than {} it goes on",
+                path.display(),
+                run.epochs
+            ));
+        }
         control.position = Position {
-            stop,
+            // A callback may have ended the run just now.
+            stop: stop || control.position.stop,
             ..run.position
         };
         callbacks.logs.clear();
@@ -276,7 +283,9 @@ pub(crate) struct Control {
     pub(crate) class_weight: Option<ClassWeight>,
     pub(crate) identity: Identity,
     pub(crate) position: Position,
-    /// Why a callback ended the run, if one did since it began.
+    /// Another thread asked the run to end, which is no part of the run that goes on from a checkpoint.
+    asked_to_stop: bool,
+    /// Why a callback or another thread ended the run, if one did since it began.
     pub(crate) stopped: Option<String>,
     /// How long the epoch has waited for data.
     pub(crate) wait: Duration,
@@ -310,6 +319,7 @@ impl Control {
                 epoch: info.initial_epoch,
                 ..Position::default()
             },
+            asked_to_stop: false,
             stopped: None,
             wait: Duration::ZERO,
             changing: false,
@@ -322,9 +332,29 @@ impl Control {
         self.position.epoch.min(last)
     }
 
+    /// Whether the run ends.
+    pub(crate) fn stops(&self) -> bool {
+        self.position.stop || self.asked_to_stop
+    }
+
     fn stop(&mut self, reason: Option<String>) {
         self.position.stop |= reason.is_some();
         self.stopped = self.stopped.take().or(reason);
+    }
+
+    /// As [`take`](Self::take), with what other threads ask; returns the checkpoints.
+    fn take_with<N: Network>(
+        &mut self,
+        mut asked: Decision,
+        mut decision: Decision,
+        trainer: &mut Trainer<N>,
+    ) -> Result<Vec<PathBuf>, TrainError> {
+        let stop = asked.stop.take();
+        decision.merge(asked);
+        let rest = self.take(decision, trainer)?;
+        self.asked_to_stop |= stop.is_some();
+        self.stopped = self.stopped.take().or(stop);
+        Ok(rest.checkpoints)
     }
 
     fn take<N: Network>(

@@ -194,7 +194,7 @@ impl LoopEvents<'_> {
         self.check(trainer, "epoch_begin", in_order, "epoch_end before it")?;
         let position = &self.control.position;
         let (epoch, resumes) = (position.epoch, position.batch > 0);
-        let stopped = position.stop && !first && !resumes;
+        let stopped = self.control.stops() && !first && !resumes;
         if epoch >= self.callbacks.info.epochs || stopped {
             return Ok(None);
         }
@@ -216,7 +216,7 @@ impl LoopEvents<'_> {
     pub fn next_batch(&self) -> Option<u64> {
         let position = &self.control.position;
         let begun = matches!(self.moment, Moment::Epoch | Moment::Batch(_));
-        let cut = position.batch > 0 && (position.stop || position.cut);
+        let cut = position.batch > 0 && (self.control.stops() || position.cut);
         let complete = Some(position.batch) == self.callbacks.info.steps;
         (begun && !cut && !complete).then_some(position.batch)
     }

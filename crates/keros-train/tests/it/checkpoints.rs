@@ -10,7 +10,7 @@ use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::layers::{Dense, Dropout};
 use keros_nn::{Adam, Sequential};
 use keros_tensor::access::read;
-use keros_tensor::{Device, load_tensors};
+use keros_tensor::{Device, Tensor, load_tensors, save_tensors};
 use keros_train::{
     FitGeneratorOptions, FitOptions, LoopOptions, Source, TestOnBatchOptions, TrainError, Trainer,
     ValidationFreq, load_network,
@@ -92,13 +92,20 @@ fn arrays(
     trainer: &mut Trainer<Sequential>,
     callback: impl Callback,
 ) -> Result<History, TrainError> {
+    arrays_with(trainer, CallbackList::new().with(callback))
+}
+
+fn arrays_with(
+    trainer: &mut Trainer<Sequential>,
+    callbacks: CallbackList<'_>,
+) -> Result<History, TrainError> {
     let (x, y) = problem(40);
     let options = FitOptions {
         batch_size: Some(12),
         epochs: EPOCHS,
         validation_split: 0.2,
         verbose: Verbose::Silent,
-        callbacks: CallbackList::new().with(callback),
+        callbacks,
         ..FitOptions::default()
     };
     trainer.fit(x, y, options)
@@ -505,6 +512,117 @@ fn a_run_that_is_stopped_when_it_resumes_trains_no_more() {
         }
         assert_eq!(events.on_epoch_begin(&mut own).unwrap(), None);
     }
+}
+
+#[test]
+fn a_run_that_a_callback_ended_says_so_and_goes_on_with_more_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let options = |epochs, callbacks| FitOptions {
+        epochs,
+        verbose: Verbose::Silent,
+        callbacks,
+        ..FitOptions::default()
+    };
+    let (x, y) = problem(40);
+    let ender = LambdaCallback::new().on(EventKind::EpochEnd, |_| {
+        let mut decision = Decision::stop("enough");
+        decision.merge(Decision::checkpoint(&path));
+        Ok(decision)
+    });
+    let list = CallbackList::new().with(ender);
+    let mut ended = trainer();
+    ended
+        .fit(x.clone(), y.clone(), options(EPOCHS, list))
+        .unwrap();
+
+    let expected = format!(
+        "a callback ended the run of the checkpoint {}, so that it trains no more; \
+         with more epochs than 3 it goes on",
+        path.display()
+    );
+    let resume = || {
+        let resume = |_: &mut Context<'_>| Ok(Decision::resume(&path));
+        CallbackList::new().with(LambdaCallback::new().on(EventKind::TrainBegin, resume))
+    };
+    for (epochs, trained) in [(EPOCHS, 1), (EPOCHS + 1, EPOCHS + 1), (1, 1)] {
+        let told: &[&str] = match epochs {
+            EPOCHS => &[&expected],
+            _ => &[],
+        };
+        let mut resumed = trainer();
+        let (x, y) = (x.clone(), y.clone());
+        let history = resumed.fit(x, y, options(epochs, resume())).unwrap();
+        assert_eq!(history.epochs().len() as u64, trained, "{epochs} epochs");
+        assert_eq!(texts(&resumed), told, "{epochs} epochs");
+
+        let mut own = trainer();
+        let options = LoopOptions {
+            epochs,
+            steps_per_epoch: Some(2),
+            verbose: Verbose::Silent,
+            callbacks: resume(),
+            ..LoopOptions::default()
+        };
+        let mut events = own.on_train_begin(options).unwrap();
+        let goes_on = events.on_epoch_begin(&mut own).unwrap();
+        assert_eq!(goes_on, (trained > 1).then_some(1), "{epochs} epochs");
+        drop(events);
+        assert_eq!(texts(&own), told, "{epochs} epochs");
+    }
+}
+
+fn texts(trainer: &Trainer<Sequential>) -> Vec<String> {
+    let messages = trainer.messages().into_iter();
+    messages.map(|message| message.text).collect()
+}
+
+#[test]
+fn what_another_thread_ends_is_the_program_and_not_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    // In the middle of the second epoch.
+    struct Button<'p>(&'p Path);
+    impl Callback for Button<'_> {
+        fn on_train_batch_begin(&mut self, cx: &mut Context<'_>) -> CallbackResult {
+            if (cx.event().epoch, cx.event().batch) == (1, 1) {
+                cx.requests()?.save(self.0)?;
+                cx.requests()?.stop("the time is up")?;
+            }
+            Ok(Decision::CONTINUE)
+        }
+    }
+    let run = |callbacks| {
+        let mut trainer = trainer();
+        let history = arrays_with(&mut trainer, callbacks).unwrap();
+        (history, weights(&trainer), texts(&trainer))
+    };
+    let (history, _, _) = run(CallbackList::new().with(Button(&path)));
+    assert_eq!(history.epochs().len(), 2);
+    let resume = |_: &mut Context<'_>| Ok(Decision::resume(&path));
+    let resume = LambdaCallback::new().on(EventKind::TrainBegin, resume);
+    let resumed = run(CallbackList::new().with(resume));
+    assert_eq!(resumed, run(CallbackList::new()));
+}
+
+#[test]
+fn a_checkpoint_of_another_version_is_refused_whatever_it_holds() {
+    #[derive(serde::Serialize)]
+    struct Older {
+        version: u32,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let run = state::to_bytes(&Older { version: 2 }).unwrap();
+    let length = run.len();
+    let run = Tensor::from_vec(run, length, &Device::Cpu).unwrap();
+    save_tensors(&[("run", &run)], &path).unwrap();
+    let error = arrays(&mut trainer(), Interrupter::new(&path, None, true)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.ends_with("it is of version 2 (expected version 3)"),
+        "{text}"
+    );
 }
 
 #[test]
