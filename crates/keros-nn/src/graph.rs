@@ -456,22 +456,23 @@ impl Network for Graph {
         let mut seen = HashSet::new();
         let mut infos = Vec::new();
         for step in &self.steps {
-            let (class_name, params) = match &step.op {
-                Op::Input(_) => ("InputLayer", &[][..]),
+            let (class_name, params, trainable) = match &step.op {
+                Op::Input(_) => ("InputLayer", &[][..], true),
                 Op::Layer(index) => {
                     if !seen.insert(*index) {
                         continue;
                     }
                     let part = &self.layers[*index];
-                    (part.class_name(), &part.params[..])
+                    (part.class_name(), &part.params[..], part.trainable)
                 }
-                Op::Merge(merge) => (merge.class_name(), &[][..]),
+                Op::Merge(merge) => (merge.class_name(), &[][..], true),
             };
             infos.push(LayerInfo {
                 name: &step.name,
                 class_name,
                 output_shape: &step.shape,
                 params,
+                trainable,
             });
         }
         infos

@@ -61,6 +61,8 @@ pub struct LayerInfo<'a> {
     pub output_shape: &'a [usize],
     /// Its parameters.
     pub params: &'a [ParamId],
+    /// Whether it learns, as [`Network::set_trainable`] or else its own argument says.
+    pub trainable: bool,
 }
 
 /// What a layer takes: the output of one use of a layer.

@@ -155,6 +155,7 @@ impl Network for Sequential {
                 class_name: part.class_name(),
                 output_shape: &part.output,
                 params: &part.params,
+                trainable: part.trainable,
             })
             .collect()
     }

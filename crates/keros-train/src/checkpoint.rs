@@ -9,8 +9,11 @@ use crate::save::{ModelFile, write_model};
 use crate::trainer::Trainer;
 use keros_callbacks::{CallbackState, LogValue, state};
 use keros_data::LoadedBatch;
-use keros_nn::Network;
+use keros_nn::{Network, NnError};
+use keros_tensor::ParamId;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Changes when an older run cannot be continued any more.
@@ -68,6 +71,48 @@ pub(crate) struct Identity {
     pub(crate) metrics: Vec<String>,
 }
 
+/// What a network does not train, which may change between epochs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Frozen {
+    layers: Vec<String>,
+    params: Vec<String>,
+}
+
+impl Frozen {
+    fn of(network: &impl Network) -> Frozen {
+        let layers = network.layers();
+        let layers = layers.iter().filter(|layer| !layer.trainable);
+        let params = network.params().iter().map(|(_, param)| param);
+        let params = params.filter(|param| !param.trainable());
+        Frozen {
+            layers: layers.map(|layer| layer.name.to_owned()).collect(),
+            params: params.map(|param| param.name().to_owned()).collect(),
+        }
+    }
+
+    /// Freezes these, and nothing else.
+    fn apply(&self, network: &mut impl Network) -> Result<(), NnError> {
+        let layers: HashSet<&str> = self.layers.iter().map(String::as_str).collect();
+        let params: HashSet<&str> = self.params.iter().map(String::as_str).collect();
+        let wrong = network.layers().into_iter().filter_map(|layer| {
+            let trainable = !layers.contains(layer.name);
+            (layer.trainable != trainable).then(|| (layer.name.to_owned(), trainable))
+        });
+        for (layer, trainable) in wrong.collect::<Vec<(String, bool)>>() {
+            network.set_trainable(&layer, trainable)?;
+        }
+        // A layer may have parameters that are frozen alone.
+        let flags = network.params().iter();
+        let flags = flags.map(|(id, param)| (id, !params.contains(param.name())));
+        for (id, trainable) in flags.collect::<Vec<(ParamId, bool)>>() {
+            if let Some(param) = network.params_mut().get_mut(id) {
+                param.set_trainable(trainable);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The state of a run.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RunState {
@@ -76,6 +121,7 @@ pub(crate) struct RunState {
     /// The index after its last epoch.
     pub(crate) epochs: u64,
     pub(crate) position: Position,
+    pub(crate) frozen: Frozen,
     pub(crate) trackers: Vec<Vec<f64>>,
     /// The logs of the last epoch end.
     pub(crate) logs: Vec<(String, LogValue)>,
@@ -105,6 +151,7 @@ impl<N: Network> Trainer<N> {
             identity: identity.clone(),
             epochs,
             position,
+            frozen: Frozen::of(&self.network),
             trackers: self.trackers.state()?,
             logs,
             callbacks,
@@ -137,8 +184,8 @@ impl<N: Network> Trainer<N> {
             return Err(unreadable(path, reason.into()));
         }
         let run: RunState = state::from_bytes(run).map_err(of_file)?;
-        if file.config != self.network.config() {
-            let reason = "its network has other layers or arguments than this one";
+        let config = self.network.config();
+        if let Some(reason) = difference(config.as_deref(), file.config.as_deref()) {
             return Err(unreadable(path, reason.into()));
         }
         identity.check(&run.identity)?;
@@ -151,16 +198,62 @@ impl<N: Network> Trainer<N> {
     pub(crate) fn apply_checkpoint(
         &mut self,
         file: &ModelFile<'_>,
+        frozen: &Frozen,
         trackers: &[Vec<f64>],
     ) -> Result<(), TrainError> {
+        let before = Frozen::of(&self.network);
         let loaded = self.trackers.load_state(trackers);
-        let applied =
-            loaded.and_then(|()| file.apply(self.network.params(), self.optimizer.as_mut()));
-        if applied.is_err() {
+        let applied = loaded.and_then(|()| {
+            // The optimizer's state is that of the parameters that are trained.
+            frozen.apply(&mut self.network)?;
+            file.apply(self.network.params(), self.optimizer.as_mut())
+        });
+        if let Err(error) = applied {
             self.trackers.reset();
+            before.apply(&mut self.network)?;
+            return Err(error);
         }
-        applied
+        Ok(())
     }
+}
+
+/// What differs between the configuration of a network and `other`, that of a checkpoint, but for what is
+/// trained.
+fn difference(this: Option<&str>, other: Option<&str>) -> Option<String> {
+    let [this, other] = [this, other].map(|config| config.map(without_trainable));
+    if this == other {
+        return None;
+    }
+    let [this, other] = [&this, &other].map(|config| {
+        let layers = config.as_ref().and_then(|config| config.pointer(LAYERS));
+        layers
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice)
+    });
+    let different = (0..this.len().max(other.len())).find(|&i| this.get(i) != other.get(i));
+    let layer = different.and_then(|i| this.get(i).or(other.get(i)));
+    let name = layer.and_then(|layer| layer.pointer("/config/name")?.as_str());
+    let reason = "its network has other layers or arguments than this one".to_owned();
+    Some(match name {
+        Some(name) => format!("{reason}, the first of them `{name}`"),
+        None => reason,
+    })
+}
+
+/// Where a configuration has its layers.
+const LAYERS: &str = "/config/layers";
+
+fn without_trainable(config: &str) -> Value {
+    let Ok(mut network) = serde_json::from_str::<Value>(config) else {
+        return config.into();
+    };
+    let layers = network.pointer_mut(LAYERS).and_then(Value::as_array_mut);
+    for layer in layers.into_iter().flatten() {
+        if let Some(config) = layer.pointer_mut("/config").and_then(Value::as_object_mut) {
+            config.remove("trainable");
+        }
+    }
+    network
 }
 
 impl Identity {

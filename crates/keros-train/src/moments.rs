@@ -249,7 +249,8 @@ impl<N: Network> Trainer<N> {
     ) -> Result<(), TrainError> {
         let (file, run) = self.read_checkpoint(path, &control.identity)?;
         let unknown = callbacks.load_states(run.callbacks)?;
-        self.apply_checkpoint(&file, &run.trackers)?;
+        self.apply_checkpoint(&file, &run.frozen, &run.trackers)?;
+        callbacks.tell_params(self.network.params());
         for name in unknown {
             callbacks.warn(format!(
                 "the checkpoint {} has the state of a callback `{name}`, which this run lacks",

@@ -8,7 +8,7 @@ use keros_callbacks::{
 };
 use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::layers::{Dense, Dropout};
-use keros_nn::{Adam, Sequential};
+use keros_nn::{Adam, Network, Sequential};
 use keros_tensor::access::read;
 use keros_tensor::{Device, Tensor, load_tensors, save_tensors};
 use keros_train::{
@@ -386,9 +386,10 @@ fn a_resume_that_the_optimizer_refuses_leaves_the_weights_and_no_metrics() {
         .seed(3)
         .compile()
         .unwrap();
-    let before = weights(&other);
+    other.network_mut().set_trainable("dense", false).unwrap();
+    let before = (weights(&other), frozen(&other));
     arrays(&mut other, Interrupter::new(&path, None, true)).unwrap_err();
-    assert_eq!(weights(&other), before);
+    assert_eq!((weights(&other), frozen(&other)), before);
     let (x, y) = problem(8);
     let batch = Batch::new(x, y);
     let on = TestOnBatchOptions {
@@ -625,6 +626,46 @@ fn a_checkpoint_of_another_version_is_refused_whatever_it_holds() {
     );
 }
 
+/// Names of the layers and of the parameters that are not trained.
+fn frozen(trainer: &Trainer<Sequential>) -> [Vec<String>; 2] {
+    let network = trainer.network();
+    let layers = network.layers().into_iter();
+    let layers = layers.filter(|layer| !layer.trainable);
+    let params = network.params().iter().map(|(_, param)| param);
+    let params = params.filter(|param| !param.trainable());
+    [
+        layers.map(|layer| layer.name.to_owned()).collect(),
+        params.map(|param| param.name().to_owned()).collect(),
+    ]
+}
+
+#[test]
+fn what_is_frozen_is_in_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut dies = trainer();
+    dies.network_mut().set_trainable("dense", false).unwrap();
+    let params = dies.network_mut().params_mut();
+    let bias = params.id("dense_1/bias").unwrap();
+    params.get_mut(bias).unwrap().set_trainable(false);
+    arrays(&mut dies, Interrupter::new(&path, Some(2), false)).unwrap_err();
+
+    let mut resumed = trainer();
+    resumed
+        .network_mut()
+        .set_trainable("dropout", false)
+        .unwrap();
+    let mut seen = Vec::new();
+    let watcher = LambdaCallback::new().on(EventKind::TrainBatchBegin, |cx| {
+        seen = cx.params().iter().map(|param| param.trainable).collect();
+        Ok(Decision::CONTINUE)
+    });
+    let resume = Interrupter::new(&path, None, true);
+    arrays_with(&mut resumed, CallbackList::new().with(resume).with(watcher)).unwrap();
+    assert_eq!(frozen(&resumed), frozen(&dies));
+    assert_eq!(seen, [false, false, true, false]);
+}
+
 #[test]
 fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -668,7 +709,8 @@ fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
         .compile()
         .unwrap();
     let error = resume(&mut other, arrays);
-    assert!(error.contains("its network has other layers"), "{error}");
+    let text = "its network has other layers or arguments than this one, the first of them `dense`";
+    assert!(error.ends_with(text), "{error}");
     let mut other = build().optimizer("adam").seed(4).compile().unwrap();
     let error = resume(&mut other, arrays);
     assert!(error.contains("seed (expected 3"), "{error}");

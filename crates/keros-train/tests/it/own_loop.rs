@@ -1,12 +1,14 @@
 //! A loop of the user's own sends what `fit` sends, and ends, fails and goes on as `fit` does.
 
-use crate::support::{endless, network, problem, trainer, weights};
+use crate::support::{FEATURES, endless, network, problem, trainer, weights};
+use crate::test_device::test_device;
 use keros_callbacks::{
     BackupAndRestore, Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping,
     EventKind, EventSet, History, LambdaCallback, Logs, ModelCheckpoint, ReduceLrOnPlateau,
     Verbose,
 };
 use keros_data::{Array, ArraySequence, Batch, DataError, Sequence, Shuffle};
+use keros_nn::layers::{BatchNormalization, Dense, Lambda};
 use keros_nn::{Metric, Network, NnError, Output, Sequential, Target};
 use keros_tensor::{Tensor, Workspace};
 use keros_train::{
@@ -350,6 +352,62 @@ fn a_run_goes_from_fit_to_a_loop_and_back_to_the_bit() {
     let history = fit(&mut whole, CallbackList::new()).unwrap();
     assert_eq!(again, history);
     assert_eq!(weights(&resumed), weights(&whole));
+}
+
+/// A loop that trains its first layers from the fourth epoch on only. The normalization has nothing to learn, but
+/// learns the statistics of its batches.
+fn thawing(
+    has_config: bool,
+    callbacks: CallbackList<'_>,
+) -> Result<(History, Vec<f32>), TrainError> {
+    let normalization = BatchNormalization::new().center(false).scale(false);
+    let mut network = Sequential::builder([FEATURES])
+        .layer(Dense::new(8).activation("tanh"))
+        .layer(normalization);
+    if !has_config {
+        network = network.layer(Lambda::new(|x| x * 2.0));
+    }
+    let network = network.layer(Dense::new(3).activation("softmax"));
+    let mut trainer = Trainer::builder(network.build(test_device(), 7)?)
+        .optimizer("adam")
+        .loss("sparse_categorical_crossentropy")
+        .compile()?;
+    let set_trainable = |trainer: &mut Trainer<Sequential>, trainable| {
+        ["dense", "batch_normalization"]
+            .into_iter()
+            .try_for_each(|layer| trainer.network_mut().set_trainable(layer, trainable))
+    };
+    set_trainable(&mut trainer, false)?;
+    let mut events = trainer.on_train_begin(options(callbacks))?;
+    while let Some(epoch) = events.on_epoch_begin(&mut trainer)? {
+        if epoch == 3 && events.next_batch() == Some(0) {
+            set_trainable(&mut trainer, true)?;
+        }
+        while let Some(index) = events.next_batch() {
+            let batch = data().batch(epoch, index as usize)?;
+            events.train_on_batch(&mut trainer, &batch)?;
+        }
+        events.on_epoch_end(&mut trainer)?;
+    }
+    Ok((events.on_train_end(&mut trainer)?, weights(&trainer)))
+}
+
+#[test]
+fn a_loop_that_thaws_layers_goes_on_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    for has_config in [true, false] {
+        let whole = thawing(has_config, CallbackList::new()).unwrap();
+        let per_epoch = data().len() as u64;
+        for left in [per_epoch, 3 * per_epoch + 2, 5 * per_epoch] {
+            let killer = Killer { path: &path, left };
+            thawing(has_config, CallbackList::new().with(killer)).unwrap_err();
+            let resume = |_: &mut Context<'_>| Ok(Decision::resume(&path));
+            let resume = LambdaCallback::new().on(EventKind::TrainBegin, resume);
+            let resumed = thawing(has_config, CallbackList::new().with(resume)).unwrap();
+            assert_eq!(resumed, whole, "after {left} batches");
+        }
+    }
 }
 
 /// Its one batch depends on how often it came to its end.
