@@ -15,7 +15,8 @@ use std::fmt;
 pub enum EventKind {
     /// `fit` has checked its arguments and is about to begin.
     TrainBegin = 0,
-    /// The last epoch is over. Not sent when the run ends by an error.
+    /// The last epoch is over. Not sent when the run ends by an error before; if a callback fails at
+    /// this event, those before it have had it, and are told of the error too.
     TrainEnd = 1,
     /// An epoch begins.
     EpochBegin = 2,
@@ -44,8 +45,8 @@ pub enum EventKind {
     /// The gradients of a training batch are there, the weights still the old ones. Keras has no such
     /// event.
     AfterBackward = 14,
-    /// An update of the weights is about to be made; not sent for a batch whose gradients are only
-    /// accumulated. Keras has no such event.
+    /// An update of the weights is due; not sent for a batch whose gradients are only accumulated.
+    /// Gradients that overflow under a dynamic loss scale make none in the end. Keras has no such event.
     BeforeStep = 15,
     /// A checkpoint of the run has been written. Keras has no such event.
     CheckpointSaved = 16,
