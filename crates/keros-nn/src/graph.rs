@@ -4,16 +4,16 @@ use crate::activation::Activation;
 use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Merge, Pass};
+use crate::names::Names;
 use crate::network::{
     Connection, IndexInput, LayerInfo, Mode, Network, Output, Port, check_inputs, unknown_layer,
 };
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, cast_owned, check_sample, recorded_if};
 use crate::penalty::Penalty;
-use crate::sequential::default_name;
 use keros_tensor::kernels::{self, MergeOp};
 use keros_tensor::{DType, Device, Params, Recording, Tensor, Workspace};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A tensor of a graph that is being built: an input, or what a layer makes. See [`GraphBuilder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl GraphBuilder {
     ///
     /// # Errors
     /// The first layer that cannot take its input or has an argument out of range, by name; two
-    /// inputs or layers of one name, or two outputs; no output; an input or layer that leads to no
+    /// inputs or layers of one name, or two outputs; a name with a `/`; no output; an input or layer that leads to no
     /// output; a node or layer of another builder.
     pub fn build(
         self,
@@ -266,26 +266,6 @@ impl GraphBuilder {
             }
             None if outputs.is_empty() => wrong("at least one output", "none".to_owned()),
             None => Ok(()),
-        }
-    }
-}
-
-/// The names given so far.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<String>,
-    counts: HashMap<String, usize>,
-}
-
-impl Names {
-    fn take(&mut self, own: Option<&str>, class: &str) -> Result<String, NnError> {
-        let name = match own {
-            Some(name) => name.to_owned(),
-            None => default_name(class, &mut self.counts),
-        };
-        match self.taken.insert(name.clone()) {
-            true => Ok(name),
-            false => Err(NnError::DuplicateLayer { name }),
         }
     }
 }

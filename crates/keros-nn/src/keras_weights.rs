@@ -1,8 +1,8 @@
 //! Weights of Keras into networks here.
 
 use crate::error::NnError;
+use crate::names::default_name;
 use crate::network::Network;
-use crate::sequential::default_name;
 use keros_tensor::{KerasLayer, LoadKeras, LoadedWeights, load_keras_params};
 use std::collections::HashMap;
 use std::path::Path;

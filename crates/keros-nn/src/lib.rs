@@ -48,6 +48,7 @@ mod layer;
 pub mod layers;
 pub mod losses;
 pub mod metrics;
+mod names;
 mod network;
 pub mod optimizers;
 mod param_rules;

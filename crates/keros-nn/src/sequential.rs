@@ -4,12 +4,12 @@ use crate::activation::Activation;
 use crate::dtype_policy::DtypePolicy;
 use crate::error::NnError;
 use crate::layer::{Layer, Pass};
+use crate::names::Names;
 use crate::network::{IndexInput, LayerInfo, Mode, Network, Output, Port, unknown_layer};
 use crate::param_rules::ParamRules;
 use crate::part::{Part, PlannedLayer, cast, check_sample};
 use crate::penalty::Penalty;
 use keros_tensor::{DType, Device, Params, Recording, Tensor, Workspace};
-use std::collections::HashMap;
 
 /// Layers to be built as a [`Sequential`].
 pub struct SequentialBuilder {
@@ -33,7 +33,7 @@ impl SequentialBuilder {
     ///
     /// # Errors
     /// The first layer that cannot take its input or has an argument out of range, by name; two
-    /// layers of one name; no layers.
+    /// layers of one name, or a name with a `/`; no layers.
     pub fn build(self, device: &Device, seed: u64) -> Result<Sequential, NnError> {
         if self.layers.is_empty() || self.input.contains(&0) {
             let expected = "at least one layer and an input shape without zeros";
@@ -43,17 +43,11 @@ impl SequentialBuilder {
         let mut params = Params::new();
         let mut rules = ParamRules::default();
         let mut parts: Vec<Part> = Vec::new();
-        let mut counts = HashMap::new();
+        let mut names = Names::default();
         check_sample(&self.input)?;
         let mut shape = self.input.clone();
         for layer in self.layers {
-            let name = match layer.name() {
-                Some(name) => name.to_owned(),
-                None => default_name(layer.layer.class_name(), &mut counts),
-            };
-            if parts.iter().any(|part| part.name == name) {
-                return Err(NnError::DuplicateLayer { name });
-            }
+            let name = names.take(layer.name(), layer.layer.class_name())?;
             let part = layer.build(name, &shape, &mut params, &mut rules, device, seed)?;
             shape.clone_from(&part.output);
             parts.push(part);
@@ -85,29 +79,6 @@ impl SequentialBuilder {
             policy: DtypePolicy::default(),
             loss_scale: 1.0,
         })
-    }
-}
-
-/// Keras's name for the n-th layer of a class: `conv2d`, `conv2d_1`, …
-pub(crate) fn default_name(class: &str, counts: &mut HashMap<String, usize>) -> String {
-    let mut name = String::new();
-    let chars: Vec<char> = class.chars().collect();
-    for (i, c) in chars.iter().enumerate() {
-        let small = |at: Option<&char>| at.is_some_and(char::is_ascii_lowercase);
-        let next = chars.get(i + 1);
-        let before = i.checked_sub(1).and_then(|i| chars.get(i));
-        let starts_word =
-            c.is_ascii_uppercase() && before.is_some() && (small(before) || small(next));
-        if starts_word {
-            name.push('_');
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    let count = counts.entry(name.clone()).or_insert(0);
-    *count += 1;
-    match *count {
-        1 => name,
-        n => format!("{name}_{}", n - 1),
     }
 }
 
@@ -315,40 +286,4 @@ fn check_input<'a>(port: &Port, inputs: &'a [Tensor]) -> Result<&'a Tensor, NnEr
 fn join(shape: &[usize]) -> String {
     let texts: Vec<String> = shape.iter().map(ToString::to_string).collect();
     texts.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_count_up_as_in_keras() {
-        let mut counts = HashMap::new();
-        let names = [
-            "Conv2D",
-            "MaxPooling2D",
-            "Conv2D",
-            "BatchNormalization",
-            "Conv2DTranspose",
-            "PReLU",
-            "Conv2D",
-            "LeakyReLU",
-            "DenseBN2",
-        ]
-        .map(|class| default_name(class, &mut counts));
-        assert_eq!(
-            names,
-            [
-                "conv2d",
-                "max_pooling2d",
-                "conv2d_1",
-                "batch_normalization",
-                "conv2d_transpose",
-                "p_re_lu",
-                "conv2d_2",
-                "leaky_re_lu",
-                "dense_bn2",
-            ]
-        );
-    }
 }

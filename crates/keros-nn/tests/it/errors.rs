@@ -40,6 +40,14 @@ fn building_names_the_layer_the_expected_and_the_found() {
             "building the network: two layers are called `a`; give one of them another name",
         ),
         (
+            Sequential::builder([8]).layer(Dense::new(2).name("a/b")),
+            "the name of a layer Dense: value out of range (expected characters without `/`, found `a/b`)",
+        ),
+        (
+            Sequential::builder([8]).layer(Dense::new(2).name("")),
+            "the name of a layer Dense: value out of range (expected characters without `/`, found ``)",
+        ),
+        (
             Sequential::builder([8]),
             "building the network: value out of range (expected at least one layer and an input shape \
              without zeros, found 0 layers, input [8])",
