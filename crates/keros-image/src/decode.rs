@@ -1,6 +1,7 @@
 //! From the bytes of a file to pixels: what Keras's `load_img` does with the help of Pillow, with
 //! limits against files that claim more than they hold.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "turbojpeg")]
 use crate::turbo;
-use crate::{Image, ImageError, ImageShape, Pixels, jpeg};
+use crate::{Image, ImageError, ImageShape, Pixels, jpeg, png};
 
 /// Which channels an image is read into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -196,7 +197,11 @@ impl Decoder {
                 length: bytes.len(),
             });
         }
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format.name());
+        let file = match format {
+            Format::Png => png::with_end(bytes),
+            _ => Cow::Borrowed(bytes),
+        };
+        let mut reader = ImageReader::with_format(Cursor::new(file.as_ref()), format.name());
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(self.max_pixels.saturating_mul(16));
         reader.limits(limits);

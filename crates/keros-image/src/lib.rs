@@ -33,6 +33,7 @@ mod owned;
 mod params;
 mod pixel;
 mod pixel_ops;
+mod png;
 mod resize;
 mod spline;
 mod standardize;

@@ -247,6 +247,39 @@ fn a_truncated_file_is_an_error_or_the_same_picture_at_every_length() {
     }
 }
 
+#[test]
+fn a_png_that_lacks_only_its_end_is_read() {
+    for name in ["rgb.png", "gray16.png", "palette_alpha.png"] {
+        let bytes = &files()[name];
+        let whole = Decoder::new().decode(bytes).unwrap();
+        // The length, the name and the checksum of the chunk that ends the file.
+        let end = bytes.len() - 12;
+        assert_eq!(&bytes[end + 4..end + 8], b"IEND");
+        for length in end..bytes.len() {
+            let image = Decoder::new().decode(&bytes[..length]).unwrap();
+            assert_eq!(image, whole, "{name} cut to {length} bytes");
+        }
+        // Cut in its pixels, also where it gets another end.
+        assert!(Decoder::new().decode(&bytes[..end - 1]).is_err());
+        let pixels = bytes.windows(4).position(|name| name == b"IDAT").unwrap();
+        let part = &bytes[pixels + 4..end - 4][..10];
+        let mut less = bytes[..pixels - 4].to_vec();
+        less.extend(10_u32.to_be_bytes());
+        less.extend(b"IDAT");
+        less.extend(part);
+        less.extend(crc(&[b"IDAT", part].concat()).to_be_bytes());
+        assert!(Decoder::new().decode(&less).is_err(), "{name}");
+    }
+}
+
+/// The checksum of a chunk of a PNG.
+fn crc(bytes: &[u8]) -> u32 {
+    let shifted = |crc: u32| (crc >> 1) ^ (0xedb8_8320 * (crc & 1));
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| shifted(crc))
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
