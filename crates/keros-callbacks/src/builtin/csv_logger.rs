@@ -1,7 +1,7 @@
 //! Writes the logs of every epoch to a CSV file.
 
 use crate::callback::{Callback, CallbackResult};
-use crate::context::Context;
+use crate::context::{Context, Level};
 use crate::decision::Decision;
 use crate::error::{ArgumentError, BoxError};
 use crate::event::{EventKind, EventSet};
@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 /// names, lines ending in CR LF, written when the epoch ends.
 ///
 /// The columns are those of the first row; if it has no `val_` values, there is a `val_` column for
-/// each of its numbers. What is missing in a row is `NA`. In a resumed run, rows that were written
-/// after the checkpoint are replaced.
+/// each of its numbers. What is missing in a row is `NA`; a number that comes later and has no column
+/// is left out, with a warning. In a resumed run, rows that were written after the checkpoint are
+/// replaced.
 #[doc(alias = "CSVLogger")]
 #[derive(Debug)]
 pub struct CsvLogger {
@@ -26,11 +27,17 @@ pub struct CsvLogger {
     append: bool,
     file: Option<File>,
     written: Written,
+    /// Names without a column that were told.
+    told: Vec<String>,
 }
+
+/// The first column.
+const EPOCH: &str = "epoch";
 
 /// What this run has written.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Written {
+    /// Behind `epoch`.
     columns: Vec<String>,
     /// Length of the file after the last row; `None` before the first one of a file that is replaced.
     bytes: Option<u64>,
@@ -46,6 +53,7 @@ impl CsvLogger {
             append: false,
             file: None,
             written: Written::default(),
+            told: Vec::new(),
         }
     }
 
@@ -64,8 +72,10 @@ impl CsvLogger {
         Ok(self)
     }
 
-    /// Whether rows are added to a file that is there; the header is written if it is empty. Default
-    /// false.
+    /// Whether rows are added to a file that is there, in the columns of its header, which is written
+    /// if it is empty. Default false.
+    ///
+    /// A file whose first column is not `epoch` is an error when the training begins.
     #[must_use]
     pub fn append(mut self, append: bool) -> CsvLogger {
         self.append = append;
@@ -84,6 +94,43 @@ impl CsvLogger {
         Ok(file)
     }
 
+    /// The columns behind `epoch` of the file that is there.
+    fn read_columns(&self) -> io::Result<Vec<String>> {
+        let mut rows = csv::ReaderBuilder::new()
+            .delimiter(self.separator)
+            .from_path(&self.path)?;
+        let mut columns = rows.headers()?.iter().map(str::to_owned);
+        match columns.next() {
+            Some(first) if first == EPOCH => Ok(columns.collect()),
+            first => {
+                let found = first.as_deref().unwrap_or("none");
+                let text = format!(
+                    "rows cannot be added to it (expected {EPOCH} as its first column, found {found})"
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+        }
+    }
+
+    /// What is to be told of numbers that have no column, once for each.
+    fn left_out(&mut self, logs: &Logs) -> Option<String> {
+        let columns = &self.written.columns;
+        let has_none = |name: &&str| !columns.iter().any(|column| column == name);
+        let is_new = |name: &&str| !self.told.iter().any(|told| told == name);
+        let names = logs.iter().map(|(name, _)| name);
+        let names: Vec<&str> = names.filter(has_none).filter(is_new).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let text = format!(
+            "{} has no column for {}, which is left out",
+            self.path.display(),
+            names.join(", ")
+        );
+        self.told.extend(names.into_iter().map(str::to_owned));
+        Some(text)
+    }
+
     fn write(&mut self, epoch: u64, logs: &Logs) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
@@ -98,7 +145,7 @@ impl CsvLogger {
         }
         if file.stream_position()? == 0 {
             let names = self.written.columns.iter().map(String::as_str);
-            rows.write_record(std::iter::once("epoch").chain(names))?;
+            rows.write_record(std::iter::once(EPOCH).chain(names))?;
         }
         let values = self
             .written
@@ -170,10 +217,14 @@ impl Callback for CsvLogger {
 
     fn on_train_begin(&mut self, _: &mut Context<'_>) -> CallbackResult {
         (self.file, self.written) = (None, Written::default());
+        self.told.clear();
         // A path that cannot be written is told before anything is trained.
         let len = open(&self.path).and_then(|file| Ok(file.metadata()?.len()));
         let len = len.map_err(|error| self.failed(error))?;
         self.written.bytes = self.append.then_some(len);
+        if self.append && len > 0 {
+            self.written.columns = self.read_columns().map_err(|error| self.failed(error))?;
+        }
         Ok(Decision::CONTINUE)
     }
 
@@ -182,6 +233,9 @@ impl Callback for CsvLogger {
         let logs = cx.logs()?;
         self.write(epoch, logs)
             .map_err(|error| self.failed(error))?;
+        if let Some(text) = self.left_out(logs) {
+            cx.message(Level::Warning, text);
+        }
         Ok(Decision::CONTINUE)
     }
 

@@ -1,7 +1,9 @@
 //! The rows of a log that is appended to, resumed or lost.
 
 use crate::support::FakeRun;
-use keros_callbacks::{CallbackList, CallbackState, CsvLogger, EventKind};
+use keros_callbacks::{
+    Callback, CallbackList, CallbackState, CsvLogger, EventKind, Level, Message,
+};
 use std::fs;
 use std::path::Path;
 
@@ -60,6 +62,71 @@ fn appending_keeps_what_is_there_and_another_separator_is_used() {
     assert_eq!(rows(&path), expected);
     train(logger(), 5, 5, Vec::new());
     assert_eq!(rows(&path), expected, "kept until there is a row");
+}
+
+/// The texts of all warnings.
+#[derive(Default)]
+struct Heard(Vec<String>);
+
+impl Callback for Heard {
+    fn on_message(&mut self, message: &Message) {
+        assert_eq!(message.level, Level::Warning);
+        self.0.push(message.text.clone());
+    }
+}
+
+#[test]
+fn appended_rows_have_the_columns_of_the_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.csv");
+    let text = "epoch;learning_rate;loss\r\n0;0.1;1.0\r\n";
+    fs::write(&path, text).unwrap();
+    let logger = || {
+        let logger = CsvLogger::new(&path).append(true);
+        logger.separator(';').unwrap()
+    };
+    let mut heard = Heard::default();
+    let mut list = CallbackList::new().with(logger()).with(&mut heard);
+    let mut run = FakeRun::default();
+    run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    run.logs.set("accuracy", 0.5);
+    run.logs.set("loss", 0.25);
+    run.send(&mut list, EventKind::EpochEnd, 1, 0);
+    run.logs.set("lr", 0.01);
+    run.send(&mut list, EventKind::EpochEnd, 2, 0);
+    let expected = [
+        "epoch;learning_rate;loss",
+        "0;0.1;1.0",
+        "1;NA;0.25",
+        "2;NA;0.25",
+    ];
+    assert_eq!(rows(&path), expected);
+    drop(list);
+    let file = path.display();
+    assert_eq!(
+        heard.0,
+        ["accuracy", "lr"]
+            .map(|name| format!("{file} has no column for {name}, which is left out"))
+    );
+
+    for (text, found) in [
+        ("loss;epoch\r\n", "loss"),
+        ("epoch,loss\r\n", "epoch,loss"),
+        ("\n", "none"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let mut list = CallbackList::new().with(logger());
+        let begin = crate::support::event(EventKind::TrainBegin, 0, 0);
+        let error = list.dispatch(&begin, &mut FakeRun::default()).unwrap_err();
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            format!(
+                "writing the logs to {file}: rows cannot be added to it (expected epoch as its first \
+                 column, found {found})"
+            )
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
 }
 
 #[test]
