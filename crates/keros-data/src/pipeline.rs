@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keros_image::{Affine, Format, Image, ImageParams, ImageShape, Pixel, Pixels, encode};
+use keros_image::{
+    Affine, Format, Image, ImageError, ImageParams, ImageShape, Pixel, Pixels, encode,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Mismatch;
 use crate::layout::to_channels_first;
 use crate::rng::{self, Purpose};
 use crate::{DataError, DataFormat, ImageDataGenerator, Subset};
@@ -19,9 +22,10 @@ pub struct SaveImages {
     /// The folder; it is made if it is missing.
     #[serde(with = "crate::path_serde")]
     pub directory: PathBuf,
-    /// The beginning of each name. Keras: `save_prefix`.
+    /// The beginning of each name, without a path separator. Keras: `save_prefix`.
     pub prefix: String,
-    /// The format. Keras: `save_format`, whose default is PNG.
+    /// The format, one that can hold images of this size and number of channels. Keras: `save_format`,
+    /// whose default is PNG.
     pub format: Format,
 }
 
@@ -32,6 +36,28 @@ impl SaveImages {
             directory: directory.into(),
             prefix: String::new(),
             format: Format::Png,
+        }
+    }
+
+    /// Whether images of this shape can be written so.
+    fn check(&self, shape: ImageShape) -> Result<(), DataError> {
+        const DOING: &str = "setting up save_to_dir";
+        if self.prefix.contains(std::path::is_separator) {
+            let expected = "the beginning of a file's name, without a folder";
+            return Err(DataError::invalid(DOING, "prefix", expected, &self.prefix));
+        }
+        match encode(&vec![0.0; shape.values()?], shape, self.format) {
+            Ok(_) => Ok(()),
+            Err(ImageError::Unwritable { reason, .. }) => {
+                let expected = format!("one that can hold images of {shape}");
+                let found = format!("{}: {reason}", self.format);
+                Err(DataError::InvalidArgument {
+                    doing: DOING,
+                    argument: "format",
+                    mismatch: Mismatch::boxed(expected, found),
+                })
+            }
+            Err(other) => Err(other.into()),
         }
     }
 }
@@ -60,6 +86,7 @@ impl Pipeline {
         generator.check()?;
         generator.check_statistics(shape)?;
         if let Some(save) = &mut save {
+            save.check(shape)?;
             match subset {
                 Some(Subset::Training) => save.prefix.push_str("_training"),
                 Some(Subset::Validation) => save.prefix.push_str("_validation"),

@@ -69,8 +69,8 @@ impl Table {
     /// Reads a CSV file (RFC 4180) whose first line has the names of the columns.
     ///
     /// # Errors
-    /// A file that cannot be read, is not UTF-8, or has rows of different lengths, with the line;
-    /// two columns with one name.
+    /// A file that cannot be read, is not UTF-8, or has rows of different lengths, with the line; one
+    /// without columns, or with two of one name.
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         match File::open(path) {
@@ -106,6 +106,13 @@ impl Table {
             .iter()
             .map(str::to_owned)
             .collect();
+        if columns.is_empty() {
+            return Err(DataError::Format {
+                path: path.to_owned(),
+                what: "it has no columns",
+                mismatch: Mismatch::boxed("their names in the first line", "none"),
+            });
+        }
         let twice = columns
             .iter()
             .enumerate()
@@ -147,16 +154,23 @@ impl Table {
     /// The cells of a column from top to bottom.
     ///
     /// # Errors
-    /// There is no such column; `argument` is what asked for it.
+    /// There is no such column, or none at all; `argument` is what asked for it.
     pub(crate) fn column(
         &self,
         argument: &'static str,
         name: &str,
     ) -> Result<Vec<&str>, DataError> {
+        const DOING: &str = "setting up flow_from_dataframe";
+        if self.columns.is_empty() {
+            return Err(DataError::Empty {
+                doing: DOING,
+                what: "the list of the table's columns".into(),
+            });
+        }
         match self.columns.iter().position(|column| column == name) {
             Some(place) => Ok(self.rows.iter().map(|row| row[place].as_str()).collect()),
             None => Err(DataError::InvalidArgument {
-                doing: "setting up flow_from_dataframe",
+                doing: DOING,
                 argument,
                 mismatch: Mismatch::boxed(
                     format!("one of the columns {}", self.columns.join(", ")),

@@ -450,6 +450,62 @@ fn every_image_is_written_where_it_is_asked_for() {
 }
 
 #[test]
+fn images_that_cannot_be_written_are_refused_before_there_is_a_folder() {
+    let target = tempfile::tempdir().unwrap();
+    let folder = target.path().join("new");
+    let refused = |channels: usize, prefix: &str, format| {
+        let images = Array::from_vec(&[1, 2, 3, channels], vec![0_u8; 6 * channels]).unwrap();
+        let options = FlowOptions {
+            save_to_dir: Some(SaveImages {
+                prefix: prefix.into(),
+                format,
+                ..SaveImages::to(&folder)
+            }),
+            ..FlowOptions::default()
+        };
+        let flow = ImageDataGenerator::new().flow(images, None, options);
+        match flow.and_then(|flow| flow.batch(0, 0)) {
+            Ok(_) => {
+                fs::remove_dir_all(&folder).unwrap();
+                None
+            }
+            Err(error) => {
+                assert!(!folder.exists(), "{channels}, {format}: {error}");
+                Some(error.to_string())
+            }
+        }
+    };
+    for channels in 1..6 {
+        for format in [
+            Format::Png,
+            Format::Jpeg,
+            Format::Bmp,
+            Format::Pnm,
+            Format::Gif,
+            Format::Tiff,
+            Format::WebP,
+        ] {
+            let Some(error) = refused(channels, "seen", format) else {
+                continue;
+            };
+            let expected = format!(
+                "setting up save_to_dir: invalid format (expected one that can hold images of \
+                 2×3×{channels}, found {format}: "
+            );
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+    assert!(refused(3, "seen", Format::Jpeg).is_none());
+    assert!(refused(4, "seen", Format::Jpeg).is_some());
+    assert!(refused(5, "seen", Format::Png).is_some());
+    assert_eq!(
+        refused(3, "run/seen", Format::Png).unwrap(),
+        "setting up save_to_dir: invalid prefix (expected the beginning of a file's name, without a \
+         folder, found run/seen)"
+    );
+}
+
+#[test]
 fn training_and_validation_can_be_written_to_one_folder() {
     let pictures = folder(&["a/1.png", "a/2.png", "a/3.png"]);
     let target = tempfile::tempdir().unwrap();
@@ -740,6 +796,16 @@ fn a_table_without_any_file_says_where_they_were_looked_for() {
     let error = ImageDataGenerator::new().flow_from_dataframe(&table, None, options);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("the table must not be empty"), "{error}");
+    let columns: [&str; 0] = [];
+    let table = Table::new(columns, [columns; 0]).unwrap();
+    let error = ImageDataGenerator::new()
+        .flow_from_dataframe(&table, None, TableOptions::default())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "setting up flow_from_dataframe: the list of the table's columns must not be empty (expected at \
+         least 1, found 0)"
+    );
 }
 
 #[test]
@@ -808,6 +874,12 @@ fn csv_files_are_read_and_what_is_none_is_refused_with_its_line() {
     assert!(message(b"a,b\n1,2\n3\n").contains("1 cells instead of 2 in line 3"));
     assert!(message(b"a,b\n\xff,2\n").contains("line 2"));
     assert!(message(b"a,a\n1,2\n").contains("\"a\" twice"));
+    for empty in [&b""[..], b"\n"] {
+        assert!(
+            message(empty)
+                .contains("it has no columns (expected their names in the first line, found none)")
+        );
+    }
     let missing = Table::from_csv(folder.path().join("none.csv")).unwrap_err();
     assert!(missing.to_string().contains("none.csv"));
 }
