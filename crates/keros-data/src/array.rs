@@ -78,6 +78,11 @@ impl fmt::Display for DType {
 }
 
 /// A Rust type that can be the element of an [`Array`]: `u8`, `f32` or `i64`.
+#[diagnostic::on_unimplemented(
+    message = "an array of keros cannot have elements of type `{Self}`",
+    label = "expected elements of type `u8`, `f32` or `i64`",
+    note = "convert them before, an array of ndarray for example with `.mapv(|x| x as f32)`"
+)]
 pub trait Element: Copy + Send + Sync + sealed::Sealed + 'static {
     /// The type at run time.
     const DTYPE: DType;
