@@ -45,7 +45,7 @@ pub enum Shuffle {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ArraySequence {
     inputs: Arrays,
     targets: Option<Arrays>,

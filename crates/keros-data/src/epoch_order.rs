@@ -28,6 +28,13 @@ pub(crate) struct EpochOrder {
     recent: Mutex<Recent>,
 }
 
+/// The clone computes its permutations itself.
+impl Clone for EpochOrder {
+    fn clone(&self) -> Self {
+        Self::new(self.seed, self.purpose)
+    }
+}
+
 impl EpochOrder {
     pub(crate) fn new(seed: u64, purpose: Purpose) -> Self {
         Self {

@@ -7,7 +7,7 @@ use crate::{Batch, DataError, Sequence};
 
 /// The batches of a sequence in a new order every epoch, made by
 /// [`SequenceExt::shuffle_batches`](super::SequenceExt::shuffle_batches).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ShuffleBatches<S> {
     source: S,
     order: EpochOrder,

@@ -62,6 +62,7 @@ proptest! {
     ) {
         let sequence = sequence(n, batch_size).shuffle(shuffle).seed(seed);
         let batches = epoch(&sequence, number);
+        prop_assert_eq!(&epoch(&sequence.clone(), number), &batches);
         prop_assert_eq!(sequence.len(), n.div_ceil(batch_size));
         prop_assert_eq!(sequence.num_samples(), Some(n));
         for (i, batch) in batches.iter().enumerate() {
