@@ -223,6 +223,10 @@ impl Sequence for Slow {
         Ok(Batch::inputs_only(self.0.clone()))
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn recipe(&self) -> Result<Recipe<'_>, DataError> {
         Ok(Recipe::new(Self::NAME, &()))
     }

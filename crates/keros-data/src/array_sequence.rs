@@ -210,6 +210,10 @@ impl Sequence for ArraySequence {
         })
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn recipe(&self) -> Result<Recipe<'_>, DataError> {
         Ok(Recipe::new(Self::RECIPE, self))
     }

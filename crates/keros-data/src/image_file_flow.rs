@@ -298,6 +298,10 @@ impl Sequence for ImageFileFlow {
         })
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn recipe(&self) -> Result<Recipe<'_>, DataError> {
         self.pipeline.check_portable("an ImageFileFlow")?;
         Ok(Recipe::new(Self::RECIPE, self))

@@ -313,6 +313,10 @@ impl Sequence for ImageFlow {
         })
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn recipe(&self) -> Result<Recipe<'_>, DataError> {
         self.pipeline.check_portable("an ImageFlow")?;
         Ok(Recipe::new(Self::RECIPE, self))

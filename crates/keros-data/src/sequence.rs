@@ -6,9 +6,9 @@ use crate::{Batch, DataError, Recipe};
 /// `Sequence`, `PyDataset`).
 ///
 /// # Determinism
-/// [`Sequence::batch`] must be a pure function of its arguments (and of the seed the sequence was
-/// made with): the loader calls it from any thread, in any order, for the current epoch and the
-/// next one. [`rng::stream`](crate::rng::stream) gives random numbers that obey.
+/// [`Sequence::batch`] must be a pure function of its arguments, of the seed the sequence was made
+/// with and of the epochs whose end it was told: the loader calls it from any thread, in any order,
+/// for the current epoch and the next one. [`rng::stream`](crate::rng::stream) gives random numbers that obey.
 pub trait Sequence: Send + Sync {
     /// Number of batches per epoch. Read again for every epoch, when its first batch is scheduled.
     fn len(&self) -> usize;
@@ -20,7 +20,8 @@ pub trait Sequence: Send + Sync {
     fn batch(&self, epoch: u64, index: usize) -> Result<Batch, DataError>;
 
     /// Called exactly once per epoch of the data, on the thread that consumes the batches, when the
-    /// last batch of the epoch is handed out.
+    /// last batch of the epoch is handed out. A sequence may change itself here, as those of Keras do
+    /// to shuffle; [`Sequence::changes_on_epoch_end`] says whether it does.
     fn on_epoch_end(&self, epoch: u64) {
         let _ = epoch;
     }
@@ -28,11 +29,11 @@ pub trait Sequence: Send + Sync {
     /// Whether [`Sequence::on_epoch_end`] changes what [`Sequence::len`] or [`Sequence::batch`]
     /// return.
     ///
-    /// If so, no batch of an epoch is prepared before the epoch before it has ended; otherwise (the
-    /// default) the first batches of the next epoch are prepared while the last ones of this epoch
-    /// are consumed.
+    /// If so (the default), no batch of an epoch is prepared before the epoch before it has ended, and
+    /// worker processes start anew for each epoch. Return false where nothing changes: then the first
+    /// batches of the next epoch are prepared while the last ones of this epoch are consumed.
     fn changes_on_epoch_end(&self) -> bool {
-        false
+        true
     }
 
     /// How worker processes make this sequence again, in its present state; see

@@ -65,6 +65,10 @@ impl<S: Sequence> Sequence for Cache<S> {
         Ok(batch)
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn num_samples(&self) -> Option<usize> {
         self.source.num_samples()
     }

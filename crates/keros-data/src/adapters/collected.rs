@@ -47,6 +47,10 @@ impl Sequence for Collected {
         Ok(self.batches[index].clone())
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn num_samples(&self) -> Option<usize> {
         Some(self.batches.iter().map(Batch::len).sum())
     }

@@ -20,7 +20,7 @@ impl<S: Sequence> Repeat<S> {
             return Err(DataError::invalid(DOING, "passes", "at least 1", 0));
         }
         if source.changes_on_epoch_end() {
-            let expected = "a sequence that stays the same at the end of an epoch";
+            let expected = "a sequence whose changes_on_epoch_end is false";
             let found = "one that changes";
             return Err(DataError::invalid(DOING, "source", expected, found));
         }
@@ -51,6 +51,10 @@ impl<S: Sequence> Sequence for Repeat<S> {
         for pass in 0..self.passes {
             self.source.on_epoch_end(self.pass(epoch, pass));
         }
+    }
+
+    fn changes_on_epoch_end(&self) -> bool {
+        false
     }
 
     fn num_samples(&self) -> Option<usize> {

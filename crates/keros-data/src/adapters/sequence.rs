@@ -161,8 +161,8 @@ pub trait SequenceExt: Sequence + Sized {
     /// `e · passes + p`.
     ///
     /// # Errors
-    /// Zero passes; a source that changes at the end of an epoch, because the passes of an epoch are
-    /// prepared before it ends.
+    /// Zero passes; a source that [changes at the end of an epoch](Sequence::changes_on_epoch_end),
+    /// because the passes of an epoch are prepared before it ends.
     fn repeat(self, passes: usize) -> Result<Repeat<Self>, DataError> {
         Repeat::new(self, passes)
     }

@@ -206,7 +206,7 @@ fn every_epoch_of_the_source_ends_once() {
     repeated.on_epoch_end(2);
     assert_eq!(*still.ended.lock().unwrap(), [6, 7, 8]);
     let error = probe.repeat(2).unwrap_err().to_string();
-    assert!(error.contains("changes"), "{error}");
+    assert!(error.contains("changes_on_epoch_end is false"), "{error}");
 }
 
 /// Everything at once: adapters that draw, mix, keep and join.

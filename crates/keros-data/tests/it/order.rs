@@ -1,13 +1,17 @@
 //! The stream of a loader: order, bounds, epochs, resuming, shutdown.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keros_data::{Array, FlowOptions, ImageDataGenerator, Loader, LoaderOptions, Sequence};
+use keros_data::{
+    Array, ArraySequence, Batch, DataError, DirectoryOptions, FlowOptions, GeneratorExt,
+    ImageDataGenerator, Loader, LoaderOptions, Sequence, SequenceExt,
+};
+use tempfile::TempDir;
 
-use crate::support::{Probe, batch, digest, eventually, options, places};
+use crate::support::{Probe, batch, digest, eventually, options, places, values};
 
 fn flow() -> Arc<dyn Sequence> {
     let images = (0..50 * 12 * 10 * 3)
@@ -258,6 +262,58 @@ fn the_next_epoch_is_prepared_before_this_one_ends_unless_the_sequence_changes()
     ];
     assert_eq!(places(loader), expected);
     assert_eq!(probe.asked(), expected);
+}
+
+/// Keras's way to shuffle: the order is made anew when an epoch has ended.
+struct Reordered {
+    order: Mutex<Vec<i64>>,
+}
+
+impl Sequence for Reordered {
+    fn len(&self) -> usize {
+        self.order.lock().unwrap().len()
+    }
+
+    fn batch(&self, _: u64, index: usize) -> Result<Batch, DataError> {
+        Ok(batch(&[self.order.lock().unwrap()[index]]))
+    }
+
+    fn on_epoch_end(&self, _: u64) {
+        self.order.lock().unwrap().rotate_left(1);
+    }
+}
+
+#[test]
+fn a_sequence_that_says_nothing_may_change_at_the_end_of_an_epoch() {
+    for workers in [0, 1, 3] {
+        let order = Mutex::new(vec![0, 1, 2]);
+        let adapted = Reordered { order }.map(Ok);
+        let loader =
+            Loader::from_sequence(Arc::new(adapted), options! { workers, limit: Some(9) }).unwrap();
+        let found: Vec<i64> = loader.flat_map(|loaded| values(&loaded.unwrap())).collect();
+        assert_eq!(found, [0, 1, 2, 1, 2, 0, 2, 0, 1], "{workers} workers");
+    }
+}
+
+#[test]
+fn sequences_of_keros_are_prepared_across_epochs() {
+    assert!(!flow().changes_on_epoch_end());
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    std::fs::write(folder.path().join("a/1.ppm"), "P6 1 1 255\nrgb").unwrap();
+    let files = ImageDataGenerator::new()
+        .flow_from_directory(folder.path(), DirectoryOptions::default())
+        .unwrap();
+    assert!(!files.changes_on_epoch_end());
+    let arrays = || ArraySequence::inputs_only(batch(&[1]).inputs).unwrap();
+    assert!(!arrays().map(Ok).changes_on_epoch_end());
+    assert!(!arrays().repeat(2).unwrap().changes_on_epoch_end());
+    let reordered = Reordered {
+        order: Mutex::new(vec![0]),
+    };
+    assert!(!reordered.cache(100).changes_on_epoch_end());
+    let collected = std::iter::once(Ok(batch(&[1]))).collect_batches(100);
+    assert!(!collected.unwrap().changes_on_epoch_end());
 }
 
 #[test]

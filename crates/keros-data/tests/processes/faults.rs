@@ -86,6 +86,10 @@ impl Sequence for Faulty {
         Ok(Batch::inputs_only(Array::from_vec(&[1, 3], numbers)?).indices(vec![index]))
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn recipe(&self) -> Result<Recipe<'_>, DataError> {
         Ok(Recipe::new(Self::NAME, self))
     }

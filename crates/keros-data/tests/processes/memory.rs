@@ -163,6 +163,10 @@ impl Sequence for Again {
         })
     }
 
+    fn changes_on_epoch_end(&self) -> bool {
+        false
+    }
+
     fn recipe(&self) -> Result<Recipe<'_>, DataError> {
         Ok(Recipe::new(Self::NAME, &()))
     }
