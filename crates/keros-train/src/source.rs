@@ -17,7 +17,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Batches by index.
+    /// Batches by index. The methods that take a source take a sequence itself too.
     pub fn sequence(sequence: impl Sequence + 'static) -> Source {
         Source::Sequence(Arc::new(sequence))
     }
@@ -28,32 +28,8 @@ impl Source {
     }
 }
 
-impl From<Arc<dyn Sequence>> for Source {
-    fn from(sequence: Arc<dyn Sequence>) -> Source {
-        Source::Sequence(sequence)
-    }
-}
-
-impl<S: Sequence + 'static> From<Arc<S>> for Source {
-    fn from(sequence: Arc<S>) -> Source {
-        Source::Sequence(sequence)
-    }
-}
-
-impl From<ImageFlow> for Source {
-    fn from(flow: ImageFlow) -> Source {
-        Source::sequence(flow)
-    }
-}
-
-impl From<ImageFileFlow> for Source {
-    fn from(flow: ImageFileFlow) -> Source {
-        Source::sequence(flow)
-    }
-}
-
-impl From<ArraySequence> for Source {
-    fn from(sequence: ArraySequence) -> Source {
+impl<S: Sequence + 'static> From<S> for Source {
+    fn from(sequence: S) -> Source {
         Source::sequence(sequence)
     }
 }

@@ -356,12 +356,11 @@ fn files_that_were_skipped_are_told() {
             ..DirectoryOptions::default()
         };
         let flow = ImageDataGenerator::new().flow_from_directory(folder.path(), options);
-        let rows = flow.unwrap().map(|batch| {
+        flow.unwrap().map(|batch| {
             let pixels = batch.inputs.first().as_slice::<f32>().unwrap().to_vec();
             let inputs = Array::from_vec(&[batch.len(), 4], pixels)?.into();
             Ok(Batch { inputs, ..batch })
-        });
-        Source::sequence(rows)
+        })
     };
     let mut trainer = trainer();
     let told = |trainer: &keros_train::Trainer<_>| {
