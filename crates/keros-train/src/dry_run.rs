@@ -25,6 +25,7 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         validation_data: Option<ValidationData>,
     ) -> Result<Logs, TrainError> {
+        self.check_validation_data(validation_data.as_ref())?;
         let options = FitGeneratorOptions {
             limit_batches: Some(1),
             workers: 0,

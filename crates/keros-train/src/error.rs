@@ -65,6 +65,20 @@ pub enum TrainError {
         /// What went wrong.
         source: Box<TrainError>,
     },
+    /// The validation inside of a training failed.
+    #[error(
+        "validation after epoch {}{}: {source}",
+        epoch + 1,
+        batch.map_or_else(String::new, |batch| format!(", batch {batch}"))
+    )]
+    Validation {
+        /// Zero-based epoch of the training.
+        epoch: u64,
+        /// Zero-based batch of the validation, if it is that of one.
+        batch: Option<u64>,
+        /// What went wrong.
+        source: Box<TrainError>,
+    },
     /// The memory of a GPU does not hold a batch. The trainer can go on with a smaller one.
     #[error(
         "a batch of {rows} samples does not fit into the memory of the GPU: {source} (at most about {fits} samples would fit)"
@@ -133,6 +147,25 @@ impl TrainError {
         }
     }
 
+    /// The error of a validation, of a batch of it if it has been said to be of one.
+    pub(crate) fn in_validation(self, epoch: u64) -> TrainError {
+        let (batch, source) = match self {
+            TrainError::Batch { batch, source, .. } => (Some(batch), *source),
+            TrainError::Epoch { source, .. } => (None, *source),
+            other => (None, other),
+        };
+        let source = match source {
+            // Epoch 0 of the data, whatever that of the training.
+            TrainError::Data(DataError::Batch { source, .. }) => TrainError::Data(*source),
+            other => other,
+        };
+        TrainError::Validation {
+            epoch,
+            batch,
+            source: Box::new(source),
+        }
+    }
+
     /// The error of what was done at an event, with the epoch and batch that the event is of.
     pub(crate) fn at(self, event: &Event) -> TrainError {
         use EventKind::{
@@ -163,7 +196,9 @@ impl TrainError {
     /// The zero-based epoch that it names.
     pub(crate) fn epoch(&self) -> Option<u64> {
         match self {
-            TrainError::Batch { epoch, .. } | TrainError::Epoch { epoch, .. } => Some(*epoch),
+            TrainError::Batch { epoch, .. }
+            | TrainError::Epoch { epoch, .. }
+            | TrainError::Validation { epoch, .. } => Some(*epoch),
             _ => None,
         }
     }

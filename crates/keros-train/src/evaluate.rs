@@ -1,14 +1,15 @@
 //! Evaluation, alone or as the validation inside `fit`.
 
+use crate::data::{by_port, weights_by_port};
 use crate::error::TrainError;
 use crate::options::{EvaluateOptions, GeneratorOptions};
 use crate::plan::rows_per_batch;
 use crate::run::{Callbacks, LogsOf, Telling};
-use crate::source::{Pull, Source};
+use crate::source::{Pull, Source, ValidationData};
 use crate::trainer::Trainer;
 use keros_callbacks::{Event, EventKind, Logs};
 use keros_data::{ArraySequence, Arrays, DataError, LoadedBatch, Recycling, Shuffle};
-use keros_nn::Network;
+use keros_nn::{Network, Port};
 use std::time::{Duration, Instant};
 
 impl<N: Network> Trainer<N> {
@@ -60,6 +61,49 @@ impl<N: Network> Trainer<N> {
         self.logs()
     }
 
+    /// Refuses arrays to validate on that the network cannot take, which would be found out after an
+    /// epoch.
+    pub(crate) fn check_validation_data(
+        &self,
+        data: Option<&ValidationData>,
+    ) -> Result<(), TrainError> {
+        let Some(ValidationData::Arrays {
+            x,
+            y,
+            sample_weight,
+        }) = data
+        else {
+            return Ok(());
+        };
+        let refused = |expected: String, found: String| {
+            TrainError::argument("fit", "validation_data", expected, found)
+        };
+        let names = |error| match error {
+            TrainError::Names {
+                what,
+                expected,
+                found,
+            } => refused(format!("{what} named {expected}"), found),
+            other => other,
+        };
+        let inputs: Vec<&Port> = self.network.inputs().iter().collect();
+        let arrays = by_port("inputs", &inputs, x).map_err(names)?;
+        for (port, array) in inputs.iter().zip(arrays) {
+            if array.shape().get(1..) != Some(port.shape.as_slice()) {
+                let dims = port.shape.iter().map(|dim| format!(", {dim}"));
+                let dims = dims.collect::<String>();
+                let expected = format!("input `{}` of shape [N{dims}]", port.name);
+                return Err(refused(expected, format!("{:?}", array.shape())));
+            }
+        }
+        let outputs = self.network.outputs().iter().zip(&self.heads);
+        let trained = outputs.filter(|(_, head)| head.loss.is_some());
+        let trained: Vec<&Port> = trained.map(|(port, _)| port).collect();
+        by_port("targets", &trained, y).map_err(names)?;
+        weights_by_port(&trained, sample_weight.as_ref()).map_err(names)?;
+        Ok(())
+    }
+
     /// Resets the trackers and evaluates `steps` batches, or as many as there are. `validation`: the
     /// fit whose validation this is.
     pub(crate) fn test(
@@ -92,7 +136,10 @@ impl<N: Network> Trainer<N> {
         {
             let (next, waited) = match first.take() {
                 Some((first, waited)) => (Some(first), waited),
-                None => timed(pull)?,
+                None => timed(pull).map_err(|error| match nested {
+                    true => TrainError::from(error).in_batch(epoch, batch_index),
+                    false => error.into(),
+                })?,
             };
             wait += waited;
             let Some(loaded) = next else {

@@ -44,6 +44,7 @@ impl<N: Network> Trainer<N> {
                 split,
             ));
         }
+        self.check_validation_data(validation_data.as_ref())?;
         // The whole data set is checked before it is cut.
         let mut sequence = ArraySequence::new(x.clone(), y.clone())?;
         if let Some(weights) = &weights {
@@ -116,6 +117,7 @@ impl<N: Network> Trainer<N> {
         source: impl Into<Source>,
         options: FitGeneratorOptions<'_>,
     ) -> Result<History, TrainError> {
+        self.check_validation_data(options.validation_data.as_ref())?;
         self.run(source.into(), options)
     }
 

@@ -165,11 +165,24 @@ impl<N: Network> Trainer<N> {
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
     ) -> Result<(), TrainError> {
+        let epoch = control.position.epoch;
+        let done = self.validate_after(epoch, validation, callbacks, control);
+        done.map_err(|error| error.in_validation(epoch))
+    }
+
+    fn validate_after(
+        &mut self,
+        epoch: u64,
+        validation: &mut Validation,
+        callbacks: &mut Callbacks<'_>,
+        control: &mut Control,
+    ) -> Result<(), TrainError> {
         let steps = validation.steps();
         let mut pull = validation.feed.start_once(steps)?;
         callbacks.queue = pull.meter();
-        let epoch = control.position.epoch;
-        let (Some(first), waited) = timed(&mut pull)? else {
+        let first = timed(&mut pull);
+        let first = first.map_err(|error| TrainError::from(error).in_batch(epoch, 0));
+        let (Some(first), waited) = first? else {
             callbacks.warn(format!(
                 "epoch {} is not validated: validation_data has no batches left (a generator goes on where it \
                  stopped)",

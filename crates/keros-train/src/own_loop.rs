@@ -123,6 +123,7 @@ impl<N: Network> Trainer<N> {
     ) -> Result<LoopEvents<'c>, TrainError> {
         not_zero("fit", "steps_per_epoch", options.steps_per_epoch)?;
         self.check_class_weight(options.class_weight.as_ref())?;
+        self.check_validation_data(options.validation_data.as_ref())?;
         let of_validation = FitGeneratorOptions {
             validation_steps: options.validation_steps,
             validation_batch_size: options.validation_batch_size,

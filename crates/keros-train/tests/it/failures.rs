@@ -5,11 +5,11 @@ use crate::support::{Recorder, endless, network, problem, trainer, weights};
 use keros_callbacks::{
     CallbackList, Decision, EventKind, FailurePolicy, LambdaCallback, Level, Verbose,
 };
-use keros_data::{Array, ArraySequence, Batch, DataError, Sequence};
+use keros_data::{Array, ArraySequence, Arrays, Batch, DataError, Sequence};
 use keros_nn::{ExponentialDecay, Sgd};
 use keros_train::{
     EvaluateOptions, FitGeneratorOptions, FitOptions, GeneratorOptions, PredictOptions, Source,
-    TrainError, Trainer,
+    TrainError, Trainer, ValidationData, ValidationFreq,
 };
 use std::path::Path;
 
@@ -148,8 +148,8 @@ fn an_error_of_a_callback_names_its_epoch_and_batch() {
         (TrainBegin, "", 0),
         (EpochBegin, "epoch 2: ", 1),
         (TrainBatchBegin, "epoch 2, batch 2: ", 1),
-        (TestBegin, "epoch 2: ", 1),
-        (TestBatchEnd, "epoch 2, batch 2: ", 1),
+        (TestBegin, "validation after epoch 2: ", 1),
+        (TestBatchEnd, "validation after epoch 2, batch 2: ", 1),
         (EpochEnd, "epoch 2: ", 1),
         (TrainEnd, "", 2),
     ];
@@ -157,12 +157,17 @@ fn an_error_of_a_callback_names_its_epoch_and_batch() {
         let text = format!("{place}callback `LambdaCallback` failed at {kind}: disk full");
         assert_eq!(fit(kind, None), (text, epoch));
     }
-    for kind in [AfterBackward, BeforeStep, TrainBatchEnd, TestBatchBegin] {
+    for kind in [AfterBackward, BeforeStep, TrainBatchEnd] {
         let (text, epoch) = fit(kind, None);
         assert!(text.starts_with("epoch 2, batch 2: callback"), "{text}");
         assert_eq!(epoch, 1);
     }
-    assert!(fit(TestEnd, None).0.starts_with("epoch 2: callback"));
+    for (kind, place) in [(TestBatchBegin, "2, batch 2: "), (TestEnd, "2: ")] {
+        let (text, epoch) = fit(kind, None);
+        let begin = format!("validation after epoch {place}callback");
+        assert!(text.starts_with(&begin), "{text}");
+        assert_eq!(epoch, 1);
+    }
     for (kind, place) in [
         (TrainBatchEnd, "epoch 2, batch 2: "),
         (EpochEnd, "epoch 2: "),
@@ -174,7 +179,8 @@ fn an_error_of_a_callback_names_its_epoch_and_batch() {
         assert_eq!(epoch, 1);
     }
     let rate = fit(TestBegin, Some(Decision::set_learning_rate(0.1)));
-    assert!(rate.0.starts_with("epoch 2: callback"), "{}", rate.0);
+    let begin = "validation after epoch 2: callback";
+    assert!(rate.0.starts_with(begin), "{}", rate.0);
 }
 
 #[test]
@@ -295,6 +301,100 @@ fn validation_data_that_cannot_work_are_refused_before_the_first_epoch() {
         "fit: invalid validation_data (expected at least one batch, found none)"
     );
     assert_eq!(trainer.optimizer().iterations(), 0);
+}
+
+#[test]
+fn a_failure_in_the_validation_is_not_told_as_one_of_the_training() {
+    type Failure = fn() -> Result<Batch, DataError>;
+    struct Fails {
+        at: usize,
+        failure: Failure,
+    }
+    impl Sequence for Fails {
+        fn len(&self) -> usize {
+            3
+        }
+        fn batch(&self, _: u64, index: usize) -> Result<Batch, DataError> {
+            if index == self.at {
+                return (self.failure)();
+            }
+            let (x, y) = problem(8);
+            Ok(Batch::new(x, y))
+        }
+    }
+    let gone = || Err(DataError::source("the disk is gone"));
+    let wrong = || {
+        let x = Array::from_vec(&[8, 9], vec![0.0_f32; 72])?;
+        Ok(Batch::new(x, Array::from_vec(&[8], vec![0_i64; 8])?))
+    };
+    let failures: [(Failure, &str); 2] = [
+        (gone, "the disk is gone"),
+        (
+            wrong,
+            "input `input` of type F32: wrong shape (expected F32 [N, 4], found [8, 9])",
+        ),
+    ];
+    for workers in [0, 2] {
+        for at in [0, 1] {
+            for (failure, text) in failures {
+                let mut told = Vec::new();
+                let hears = LambdaCallback::new().on(EventKind::Error, |cx| {
+                    told.push(cx.event().epoch);
+                    Ok(Decision::CONTINUE)
+                });
+                let options = FitGeneratorOptions {
+                    validation_data: Some(Source::sequence(Fails { at, failure }).into()),
+                    validation_freq: ValidationFreq::Every(2),
+                    callbacks: CallbackList::new().with(hears),
+                    ..options(workers)
+                };
+                let source = Source::generator(endless(32, 8));
+                let error = trainer().fit_generator(source, options).unwrap_err();
+                assert!(matches!(error, TrainError::Validation { epoch: 1, .. }));
+                let place = format!("validation after epoch 2, batch {at}: ");
+                assert_eq!(error.to_string(), format!("{place}{text}"));
+                assert_eq!(told, [1]);
+            }
+        }
+    }
+}
+
+#[test]
+fn arrays_to_validate_on_that_do_not_fit_are_refused_before_the_first_epoch() {
+    let (x, y) = problem(8);
+    let wide = Array::from_vec(&[8, 9], vec![0.0_f32; 72]).unwrap();
+    let named = |name: &str, array: &Array| Arrays::from_pairs([(name, array.clone())]).unwrap();
+    let cases: [(ValidationData, &str); 4] = [
+        (
+            (wide, y.clone()).into(),
+            "input `input` of shape [N, 4], found [8, 9]",
+        ),
+        (
+            (named("image", &x), y.clone()).into(),
+            "inputs named `input`, found `image`",
+        ),
+        (
+            (x.clone(), named("label", &y)).into(),
+            "targets named `dense_1`, found `label`",
+        ),
+        (
+            (x.clone(), y.clone(), named("label", &y)).into(),
+            "sample weights named `dense_1`, found `label`",
+        ),
+    ];
+    for (data, text) in cases {
+        let mut trainer = trainer();
+        let never = LambdaCallback::new().on(EventKind::TrainBegin, |_| panic!("it has begun"));
+        let options = FitOptions {
+            validation_data: Some(data),
+            callbacks: CallbackList::new().with(never),
+            verbose: Verbose::Silent,
+            ..FitOptions::default()
+        };
+        let error = trainer.fit(x.clone(), y.clone(), options).unwrap_err();
+        let expected = format!("fit: invalid validation_data (expected {text})");
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]
