@@ -213,7 +213,7 @@ struct keros_run {
 /* keros_event.kind. Inside `fit` the order is: train begin; per epoch: epoch begin, then per batch
    train batch begin and end, then, if validation is due, the test events, then epoch end; train end.
    A lone evaluation sends the test events, a prediction the predict events. Between a train batch's
-   begin and end come after backward and, if the batch is followed by an update, before step. A
+   begin and end come after backward and, if an update is due with the batch, before step. A
    checkpoint saved follows the train batch end or epoch end at which it was asked for. A run that goes
    on from a checkpoint inside of an epoch has no epoch begin of that. */
 enum {
@@ -232,7 +232,7 @@ enum {
     KEROS_PREDICT_BATCH_BEGIN = 12,
     KEROS_PREDICT_BATCH_END = 13,
     KEROS_AFTER_BACKWARD = 14,   /* gradients of a training batch are there, the weights still the old ones */
-    KEROS_BEFORE_STEP = 15,      /* the weights are about to be updated */
+    KEROS_BEFORE_STEP = 15,      /* an update of the weights is due; gradients that overflowed make none */
     KEROS_CHECKPOINT_SAVED = 16, /* a checkpoint of the run has been written */
     KEROS_RUN_ERROR = 17         /* the run ends by an error; the last event of it */
     /* at most 63 */
