@@ -4,6 +4,7 @@ use crate::context::{Context, Message};
 use crate::decision::Decision;
 use crate::error::BoxError;
 use crate::event::{EventKind, EventSet};
+use std::path::{Path, PathBuf};
 
 /// What a hook returns: a decision, or any error.
 pub type CallbackResult = Result<Decision, BoxError>;
@@ -51,6 +52,13 @@ macro_rules! callback_trait {
                 let _ = message;
             }
 
+            /// The checkpoint that this callback [asked](Decision::resume) to go on from is damaged;
+            /// returns another one to go on from, if there is one.
+            fn on_damaged_checkpoint(&mut self, path: &Path) -> Option<PathBuf> {
+                let _ = path;
+                None
+            }
+
             /// Everything the callback has gathered in this run and needs to go on from a checkpoint;
             /// `None` if it remembers nothing. Asked when every callback has had the event at which
             /// the checkpoint is written. The module `state` turns serde types into bytes.
@@ -95,6 +103,9 @@ macro_rules! callback_trait {
             fn on_message(&mut self, message: &Message) {
                 (**self).on_message(message);
             }
+            fn on_damaged_checkpoint(&mut self, path: &Path) -> Option<PathBuf> {
+                (**self).on_damaged_checkpoint(path)
+            }
             fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {
                 (**self).save_state()
             }
@@ -136,7 +147,7 @@ callback_trait! {
     on_predict_batch_end = PredictBatchEnd;
     /// The gradients of a training batch are there, the weights still the old ones.
     on_after_backward = AfterBackward;
-    /// The weights are about to be updated.
+    /// An update of the weights is due; gradients that overflow under a dynamic loss scale make none.
     on_before_step = BeforeStep;
     /// A checkpoint of the run has been written; [`Context::detail`] names the file.
     on_checkpoint_saved = CheckpointSaved;

@@ -61,6 +61,8 @@ pub struct CallbackList<'a> {
     messages: Vec<Message>,
     /// The checkpoints that were asked for last, each with the index of who did.
     asked: Vec<(PathBuf, usize)>,
+    /// The index of who asked first to go on from a checkpoint.
+    resumes: Option<usize>,
 }
 
 impl<'a> CallbackList<'a> {
@@ -128,6 +130,9 @@ impl<'a> CallbackList<'a> {
         if can_checkpoint(event.kind) {
             self.asked.clear();
         }
+        if event.kind == EventKind::TrainBegin {
+            self.resumes = None;
+        }
         if !self.wants(event.kind) {
             return Ok(merged);
         }
@@ -154,6 +159,9 @@ impl<'a> CallbackList<'a> {
                 Ok(Some(decision)) => {
                     let paths = decision.checkpoints.iter().cloned();
                     self.asked.extend(paths.map(|path| (path, i)));
+                    if decision.resume.is_some() {
+                        self.resumes.get_or_insert(i);
+                    }
                     merged.merge(decision);
                 }
                 Ok(None) => {}
@@ -206,6 +214,13 @@ impl<'a> CallbackList<'a> {
         }
         self.deliver_messages();
         Ok(())
+    }
+
+    /// Tells whoever asked to go on from the checkpoint at `path` that it is damaged, and returns the one
+    /// to go on from instead, if there is one.
+    pub fn damaged_checkpoint(&mut self, path: &Path) -> Option<PathBuf> {
+        let entry = self.entries.get_mut(self.resumes?)?;
+        entry.callback.on_damaged_checkpoint(path)
     }
 
     /// The state of every callback that has one, for a checkpoint. One that is disabled has none.

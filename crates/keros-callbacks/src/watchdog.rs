@@ -6,6 +6,7 @@ use crate::error::BoxError;
 use crate::event::{EventKind, EventSet};
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -262,6 +263,10 @@ impl<C: Callback> Callback for Watched<C> {
 
     fn on_message(&mut self, message: &Message) {
         self.callback.on_message(message);
+    }
+
+    fn on_damaged_checkpoint(&mut self, path: &Path) -> Option<PathBuf> {
+        self.callback.on_damaged_checkpoint(path)
     }
 
     fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {

@@ -172,21 +172,21 @@ impl<N: Network> Trainer<N> {
         &self,
         path: &'p Path,
         identity: &Identity,
-    ) -> Result<(ModelFile<'p>, RunState), TrainError> {
-        let file = ModelFile::read(path)?;
+    ) -> Result<(ModelFile<'p>, RunState), NotResumed> {
+        let file = ModelFile::read(path).map_err(NotResumed::Damaged)?;
         let Some(run) = &file.run else {
-            return Err(unreadable(path, "it holds no run".into()));
+            return Err(unreadable(path, "it holds no run".into()).into());
         };
-        let of_file = |source| unreadable(path, source);
-        let AnyVersion { version } = state::from_bytes(run).map_err(of_file)?;
+        let damaged = |source| NotResumed::Damaged(unreadable(path, source));
+        let AnyVersion { version } = state::from_bytes(run).map_err(damaged)?;
         if version != VERSION {
             let reason = format!("it is of version {version} (expected version {VERSION})");
-            return Err(unreadable(path, reason.into()));
+            return Err(unreadable(path, reason.into()).into());
         }
-        let run: RunState = state::from_bytes(run).map_err(of_file)?;
+        let run: RunState = state::from_bytes(run).map_err(damaged)?;
         let config = self.network.config();
         if let Some(reason) = difference(config.as_deref(), file.config.as_deref()) {
-            return Err(unreadable(path, reason.into()));
+            return Err(unreadable(path, reason.into()).into());
         }
         identity.check(&run.identity)?;
         file.check(self.network.params())?;
@@ -214,6 +214,20 @@ impl<N: Network> Trainer<N> {
             return Err(error);
         }
         Ok(())
+    }
+}
+
+/// Why a run does not go on from a checkpoint.
+pub(crate) enum NotResumed {
+    /// The file cannot be read as a checkpoint; another one may be whole.
+    Damaged(TrainError),
+    /// Any other reason, such as that it is of another run.
+    Refused(TrainError),
+}
+
+impl From<TrainError> for NotResumed {
+    fn from(error: TrainError) -> NotResumed {
+        NotResumed::Refused(error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The moments of a training, each with its event and what callbacks decide at it: what `fit` and a
 //! loop of the user's own have in common.
 
-use crate::checkpoint::{Identity, Position};
+use crate::checkpoint::{Identity, NotResumed, Position};
 use crate::class_weight::ClassWeight;
 use crate::error::TrainError;
 use crate::evaluate::{OfFit, timed};
@@ -23,11 +23,26 @@ impl<N: Network> Trainer<N> {
     ) -> Result<bool, TrainError> {
         let begin = self.event(EventKind::TrainBegin, 0);
         let decision = self.tell(callbacks, &begin, Telling::nothing(Duration::ZERO))?;
-        let Some(path) = control.take(decision, self)?.resume else {
+        let Some(mut path) = control.take(decision, self)?.resume else {
             return Ok(false);
         };
-        self.resume(&path, callbacks, control)?;
-        Ok(true)
+        let mut first = None;
+        loop {
+            let error = match self.resume(&path, callbacks, control) {
+                Ok(()) => return Ok(true),
+                Err(NotResumed::Refused(error)) => return Err(error),
+                Err(NotResumed::Damaged(error)) => error,
+            };
+            let Some(other) = callbacks.list.damaged_checkpoint(&path) else {
+                return Err(first.unwrap_or(error));
+            };
+            callbacks.warn(format!(
+                "a damaged checkpoint is passed over for {}: {error}",
+                other.display()
+            ));
+            first.get_or_insert(error);
+            path = other;
+        }
     }
 
     /// The beginning of an epoch that no batch has been trained on.
@@ -259,9 +274,10 @@ impl<N: Network> Trainer<N> {
         path: &Path,
         callbacks: &mut Callbacks<'_>,
         control: &mut Control,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), NotResumed> {
         let (file, run) = self.read_checkpoint(path, &control.identity)?;
-        let unknown = callbacks.load_states(run.callbacks)?;
+        let unknown = callbacks.load_states(run.callbacks);
+        let unknown = unknown.map_err(TrainError::from)?;
         self.apply_checkpoint(&file, &run.frozen, &run.trackers)?;
         callbacks.tell_params(self.network.params());
         for name in unknown {

@@ -24,6 +24,9 @@ use std::{fs, io};
 /// Put it last in the list: it deletes its checkpoints at train end, and if a callback after it fails
 /// there, there is none to go on from.
 ///
+/// If the last checkpoint is damaged, a training goes on from the one before that
+/// [`keep_last`](Self::keep_last) has kept, and says so.
+///
 /// The files are `checkpoint-{epoch}-{batch}.safetensors` in the folder, epoch and batch being those
 /// that come next, counted from 0, and `best.safetensors`; other files there are left alone.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct BackupAndRestore {
     seen: Seen,
     /// The value of the epoch whose checkpoint is to be the best one, until it is written.
     better: Option<f64>,
+    /// Checkpoints that this run could not go on from, until they are written anew.
+    damaged: Vec<PathBuf>,
 }
 
 /// What it remembers of a run.
@@ -60,6 +65,7 @@ impl BackupAndRestore {
             best: None,
             seen: Seen::default(),
             better: None,
+            damaged: Vec::new(),
         }
     }
 
@@ -104,7 +110,7 @@ impl BackupAndRestore {
         self
     }
 
-    /// The checkpoint that a training would go on from.
+    /// The checkpoint that a training would go on from, unless it is damaged.
     ///
     /// # Errors
     /// When the folder is there and cannot be read.
@@ -132,6 +138,13 @@ impl BackupAndRestore {
         }
         found.sort_unstable();
         Ok(found.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Those of them that are not known to be damaged.
+    fn usable(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = self.checkpoints()?;
+        paths.retain(|path| !self.damaged.contains(path));
+        Ok(paths)
     }
 
     /// What a run that was killed while it wrote has left.
@@ -182,6 +195,7 @@ impl Callback for BackupAndRestore {
             best.resolve()?;
         }
         (self.seen, self.better) = (Seen::default(), None);
+        self.damaged.clear();
         let newest = fs::create_dir_all(&self.folder)
             .and_then(|()| self.clean())
             .and_then(|()| self.checkpoints())
@@ -230,7 +244,10 @@ impl Callback for BackupAndRestore {
         if cx.detail() == Some(best.as_str()) {
             self.seen.best = self.better.take().or(self.seen.best);
         }
-        let old = self.checkpoints().and_then(|checkpoints| {
+        let saved = cx.detail().map(Path::new);
+        self.damaged.retain(|path| Some(path.as_path()) != saved);
+        // A damaged one would seem to be newer than those that are written now.
+        let old = self.usable().and_then(|checkpoints| {
             let old = checkpoints.len().saturating_sub(self.keep_last);
             checkpoints[..old].iter().try_for_each(fs::remove_file)
         });
@@ -245,6 +262,11 @@ impl Callback for BackupAndRestore {
                 .map_err(|error| self.failed("deleting", error))?;
         }
         Ok(Decision::CONTINUE)
+    }
+
+    fn on_damaged_checkpoint(&mut self, path: &Path) -> Option<PathBuf> {
+        self.damaged.push(path.to_owned());
+        self.usable().ok()?.pop()
     }
 
     fn save_state(&self) -> Result<Option<Vec<u8>>, BoxError> {

@@ -1,7 +1,9 @@
 //! Which checkpoints are asked for, kept and deleted.
 
 use crate::support::{FakeRun, event};
-use keros_callbacks::{BackupAndRestore, CallbackList, EventKind, FailurePolicy, Mode, SaveFreq};
+use keros_callbacks::{
+    BackupAndRestore, CallbackList, EventKind, FailurePolicy, LambdaCallback, Mode, SaveFreq,
+};
 use std::fs;
 use std::path::Path;
 
@@ -94,6 +96,50 @@ fn the_newest_by_number_is_gone_on_from_and_what_a_kill_left_is_cleared() {
     assert!(!names(folder.path()).contains(&"checkpoint-11-0.safetensors.1234.tmp".to_owned()));
     run.send(&mut list, EventKind::TrainEnd, 0, 0);
     assert_eq!(names(folder.path()).len(), 4);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_displaces_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |place: &str| {
+        let name = format!("checkpoint-{place}.safetensors");
+        folder.path().join(name)
+    };
+    for place in ["1-0", "2-0", "3-0"] {
+        fs::write(file(place), b"").unwrap();
+    }
+    let every_five = SaveFreq::Batches(5);
+    let backup = BackupAndRestore::new(folder.path()).save_freq(every_five);
+    let backup = backup.unwrap().keep_last(2).unwrap();
+    let mut list = CallbackList::new()
+        .with(LambdaCallback::new())
+        .with(Box::new(backup));
+    let mut run = FakeRun::default();
+    let begin = run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    assert_eq!(begin.resume, Some(file("3-0")));
+    assert_eq!(list.damaged_checkpoint(&file("3-0")), Some(file("2-0")));
+    for batch in 0..10 {
+        run.send(&mut list, EventKind::TrainBatchEnd, 2, batch);
+    }
+    let kept = ["2-10", "2-5", "3-0"].map(|place| format!("checkpoint-{place}.safetensors"));
+    assert_eq!(names(folder.path()), kept);
+    // Written anew it is one like any other.
+    for batch in 0..5 {
+        run.send(&mut list, EventKind::TrainBatchEnd, 2, 10 + batch);
+    }
+    fs::write(file("3-0"), b"").unwrap();
+    run.detail = Some(file("3-0").display().to_string());
+    run.send(&mut list, EventKind::CheckpointSaved, 3, 0);
+    let kept = ["2-15", "3-0"].map(|place| format!("checkpoint-{place}.safetensors"));
+    assert_eq!(names(folder.path()), kept);
+
+    // Those of a run that begins again are tried again.
+    let begin = run.send(&mut list, EventKind::TrainBegin, 0, 0);
+    assert_eq!(begin.resume, Some(file("3-0")));
+    assert_eq!(list.damaged_checkpoint(&file("3-0")), Some(file("2-15")));
+    assert_eq!(list.damaged_checkpoint(&file("2-15")), None);
+    run.send(&mut list, EventKind::TrainEnd, 3, 0);
+    assert!(names(folder.path()).is_empty());
 }
 
 #[test]

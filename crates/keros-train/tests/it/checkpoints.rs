@@ -3,8 +3,8 @@
 use crate::support::{FEATURES, endless, problem, trainer, weights};
 use crate::test_device::test_device;
 use keros_callbacks::{
-    Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping, EventKind, EventSet,
-    FailurePolicy, History, LambdaCallback, ModelCheckpoint, Verbose, state,
+    BackupAndRestore, Callback, CallbackList, CallbackResult, Context, Decision, EarlyStopping,
+    EventKind, EventSet, FailurePolicy, History, LambdaCallback, ModelCheckpoint, Verbose, state,
 };
 use keros_data::{ArraySequence, Batch, DataError, Sequence, Shuffle};
 use keros_nn::layers::{Dense, Dropout};
@@ -724,6 +724,67 @@ fn a_checkpoint_of_another_run_or_a_torn_one_is_refused_and_changes_nothing() {
     trainer().save(&path).unwrap();
     let error = resume(&mut trainer(), arrays);
     assert!(error.contains("it holds no run"), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |epoch: u64| {
+        let name = format!("checkpoint-{epoch}-0.safetensors");
+        folder.path().join(name)
+    };
+    let fit = |trainer: &mut Trainer<Sequential>, dies: bool| {
+        let killer = LambdaCallback::new().on(EventKind::EpochBegin, move |cx| {
+            match dies && cx.event().epoch == 2 {
+                true => Err("killed".into()),
+                false => Ok(Decision::CONTINUE),
+            }
+        });
+        let backup = BackupAndRestore::new(folder.path()).keep_last(2).unwrap();
+        arrays_with(trainer, CallbackList::new().with(killer).with(backup))
+    };
+    let mut whole = trainer();
+    let history = fit(&mut whole, false).unwrap();
+    let cut = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+
+    fit(&mut trainer(), true).unwrap_err();
+    cut(&file(2));
+    let mut resumed = trainer();
+    assert_eq!(fit(&mut resumed, false).unwrap(), history);
+    assert_eq!(weights(&resumed), weights(&whole));
+    let [text] = &texts(&resumed)[..] else {
+        panic!("{:?}", texts(&resumed));
+    };
+    let begin = format!(
+        "a damaged checkpoint is passed over for {}: reading {}: not a usable safetensors file (",
+        file(1).display(),
+        file(2).display()
+    );
+    assert!(text.starts_with(&begin), "{text}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    // None is left.
+    fit(&mut trainer(), true).unwrap_err();
+    for epoch in [1, 2] {
+        cut(&file(epoch));
+    }
+    let mut resumed = trainer();
+    let error = fit(&mut resumed, false).unwrap_err().to_string();
+    let begin = format!("reading {}: not a usable", file(2).display());
+    assert!(error.starts_with(&begin), "{error}");
+    assert_eq!(resumed.optimizer().iterations(), 0);
+
+    // One of another run is refused, whatever lies beside it.
+    for epoch in [1, 2] {
+        fs::remove_file(file(epoch)).unwrap();
+    }
+    fit(&mut trainer(), true).unwrap_err();
+    trainer().save(file(2)).unwrap();
+    let error = fit(&mut trainer(), false).unwrap_err().to_string();
+    assert!(error.ends_with("it holds no run"), "{error}");
 }
 
 #[test]
