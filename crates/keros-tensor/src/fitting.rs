@@ -13,6 +13,7 @@ use crate::{Param, ParamId, Params, TensorDifference, TensorError, WeightsMismat
 ///
 /// As text it is a line for each of the three kinds that there are, with shapes where they differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "layers that do not fit are left as they were"]
 #[non_exhaustive]
 pub struct LoadedWeights {
     /// Parameters that have their values from the file, layer by layer.

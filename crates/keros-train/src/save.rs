@@ -9,10 +9,14 @@ use crate::trainer::Trainer;
 use keros_nn::{Graph, Network, NnError, Optimizer, Registry};
 use keros_tensor::access::read;
 use keros_tensor::{
-    Device, LoadedWeights, ParamId, Params, Tensor, TensorError, check_params, load_fitting_params,
-    load_npz, load_params, load_tensors, save_npz, save_params, save_tensors, set_params,
+    Device, LoadedWeights, ParamId, Params, SkipReason, Tensor, TensorError, check_params,
+    load_fitting_params, load_npz, load_params, load_tensors, save_npz, save_params, save_tensors,
+    set_params,
 };
+use serde_json::{Map, Value};
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 const MODEL: &str = "model/";
@@ -34,7 +38,8 @@ impl<N: Network> Trainer<N> {
     }
 
     /// Reads the parameters from a file that [`save_weights`](Self::save_weights) wrote for a network
-    /// of the same parameters, or from such a file of another program.
+    /// of the same parameters, or from such a file of another program. Of a file that
+    /// [`save`](Self::save) or a checkpoint wrote it takes the parameters alone, as Keras does.
     ///
     /// # Errors
     /// A file that cannot be read or is of another network, with every difference; the parameters
@@ -47,15 +52,17 @@ impl<N: Network> Trainer<N> {
     /// As [`load_weights`](Self::load_weights), for a network that is not quite that of the file:
     /// Keras's `load_weights(path, skip_mismatch=True)`. A layer whose parameters are all in the
     /// file, under their names and with their shapes, is filled; another is left as it is. Returns
-    /// what was filled, what not and why, and what of the file nobody took.
+    /// what was filled, what not and why, and what of the file's parameters nobody took.
     ///
     /// # Errors
-    /// A file that cannot be read or is no safetensors file; the parameters are then as they were.
+    /// A file that cannot be read, is no safetensors file or has nothing that fits; the parameters are
+    /// then as they were.
     pub fn load_weights_skip_mismatch(
         &mut self,
         path: impl AsRef<Path>,
     ) -> Result<LoadedWeights, TrainError> {
         self.put_weights_back()?;
+        let path = path.as_ref();
         let params = self.network.params();
         let ids: Vec<ParamId> = params.iter().map(|(id, _)| id).collect();
         let layers = self.network.layers();
@@ -64,7 +71,20 @@ impl<N: Network> Trainer<N> {
             true => ids.chunks(1).collect(),
             false => layers.iter().map(|layer| layer.params).collect(),
         };
-        Ok(load_fitting_params(params, &groups, path)?)
+        let loaded = match is_model_file(params, path) {
+            true => load_fitting_model(params, &groups, path)?,
+            false => load_fitting_params(params, &groups, path)?,
+        };
+        if loaded.loaded.is_empty() && !params.is_empty() {
+            let report = loaded.to_string().replace('\n', "; ");
+            return Err(TrainError::argument(
+                "loading the weights that fit",
+                "path",
+                "a file with the parameters of at least one layer",
+                format!("{} with none: {report}", path.display()),
+            ));
+        }
+        Ok(loaded)
     }
 
     /// Writes the parameters, the state of the optimizer, its learning rate included, and the
@@ -149,7 +169,87 @@ pub(crate) fn save_weights(params: &Params, path: &Path) -> Result<(), TrainErro
 pub(crate) fn load_weights(params: &Params, path: &Path) -> Result<(), TrainError> {
     match extension(path) {
         NPZ => Ok(load_npz(params, path)?),
+        _ if is_model_file(params, path) => {
+            let file = ModelFile::read(path)?;
+            Ok(set_params(params, &file.model, path)?)
+        }
         _ => Ok(load_params(params, path)?),
+    }
+}
+
+/// As [`load_fitting_params`], from the parameters of a model file.
+fn load_fitting_model(
+    params: &Params,
+    layers: &[&[ParamId]],
+    path: &Path,
+) -> Result<LoadedWeights, TrainError> {
+    let mut as_in_file = Params::new();
+    for (_, param) in params.iter() {
+        let name = format!("{MODEL}{}", param.name());
+        as_in_file.add_var(&name, param.value().clone(), param.trainable())?;
+    }
+    let mut loaded = load_fitting_params(&as_in_file, layers, path)?;
+    loaded.unused.retain(|name| name.starts_with(MODEL));
+    let to_own = |name: &mut String| {
+        if let Some(own) = name.strip_prefix(MODEL) {
+            *name = own.to_owned();
+        }
+    };
+    loaded.loaded.iter_mut().for_each(to_own);
+    loaded.unused.iter_mut().for_each(to_own);
+    for skipped in &mut loaded.skipped {
+        to_own(&mut skipped.name);
+        if let SkipReason::Different(difference) = &mut skipped.reason {
+            to_own(&mut difference.name);
+        }
+    }
+    Ok(loaded)
+}
+
+/// Whether a file is a model file, and not one of weights alone that have such names in this network.
+/// One that cannot be read is none: whoever reads it next says why.
+fn is_model_file(params: &Params, path: &Path) -> bool {
+    let Some(header) = safetensors_header(path) else {
+        return false;
+    };
+    let mut has_model = false;
+    for name in header.keys().filter(|name| *name != "__metadata__") {
+        has_model |= name.starts_with(MODEL);
+        if Part::of(name).is_none() || params.by_name(name).is_some() {
+            return false;
+        }
+    }
+    has_model
+}
+
+/// The header of a safetensors file, whose keys are the names of the tensors.
+fn safetensors_header(path: &Path) -> Option<Map<String, Value>> {
+    let mut file = File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut header = Vec::new();
+    let mut rest = file.take(u64::from_le_bytes(length));
+    rest.read_to_end(&mut header).ok()?;
+    serde_json::from_slice(&header).ok()
+}
+
+/// What a tensor of a model file is part of, with its name there.
+enum Part<'n> {
+    Model(&'n str),
+    Optimizer(&'n str),
+    Config,
+    Run,
+}
+
+impl Part<'_> {
+    fn of(name: &str) -> Option<Part<'_>> {
+        let model = name.strip_prefix(MODEL).map(Part::Model);
+        let optimizer = || name.strip_prefix(OPTIMIZER).map(Part::Optimizer);
+        model.or_else(optimizer).or(match name {
+            CONFIG => Some(Part::Config),
+            RUN => Some(Part::Run),
+            _ => None,
+        })
     }
 }
 
@@ -201,6 +301,16 @@ fn extension(path: &Path) -> &str {
     extension.unwrap_or_default()
 }
 
+fn not_a_model(found: impl ToString) -> TrainError {
+    TrainError::argument(
+        "reading a model file",
+        "path",
+        "tensors of a model, an optimizer, a configuration or a run; \
+         use load_weights for a file of weights alone",
+        found,
+    )
+}
+
 fn bad_extension(path: &Path, expected: &'static str) -> TrainError {
     TrainError::argument("saving", "path", expected, path.display())
 }
@@ -218,6 +328,9 @@ pub(crate) struct ModelFile<'p> {
 
 impl<'p> ModelFile<'p> {
     pub(crate) fn read(path: &'p Path) -> Result<ModelFile<'p>, TrainError> {
+        if extension(path) == NPZ {
+            return Err(not_a_model(path.display()));
+        }
         let mut file = ModelFile {
             path,
             model: Vec::new(),
@@ -226,21 +339,14 @@ impl<'p> ModelFile<'p> {
             run: None,
         };
         for (name, tensor) in load_tensors(path, &Device::Cpu)? {
-            if let Some(name) = name.strip_prefix(MODEL) {
-                file.model.push((name.to_owned(), tensor));
-            } else if let Some(name) = name.strip_prefix(OPTIMIZER) {
-                file.optimizer.push((name.to_owned(), tensor));
-            } else if name == CONFIG {
-                file.config = Some(String::from_utf8_lossy(&read::<u8>(&tensor)?).into_owned());
-            } else if name == RUN {
-                file.run = Some(read::<u8>(&tensor)?.to_vec());
-            } else {
-                return Err(TrainError::argument(
-                    "reading a model file",
-                    "path",
-                    "tensors of a model, an optimizer, a configuration or a run",
-                    format!("`{name}` in {}", path.display()),
-                ));
+            match Part::of(&name) {
+                Some(Part::Model(name)) => file.model.push((name.to_owned(), tensor)),
+                Some(Part::Optimizer(name)) => file.optimizer.push((name.to_owned(), tensor)),
+                Some(Part::Config) => {
+                    file.config = Some(String::from_utf8_lossy(&read::<u8>(&tensor)?).into_owned());
+                }
+                Some(Part::Run) => file.run = Some(read::<u8>(&tensor)?.to_vec()),
+                None => return Err(not_a_model(format!("`{name}` in {}", path.display()))),
             }
         }
         Ok(file)

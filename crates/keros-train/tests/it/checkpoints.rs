@@ -914,3 +914,116 @@ fn weights_that_fit_are_loaded_and_the_rest_is_told() {
     assert!(error.to_string().contains("weights.safetensors"), "{error}");
     assert_eq!(weights(&other), before);
 }
+
+#[test]
+fn weights_are_loaded_from_a_file_of_the_whole_model_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = trainer();
+    let checkpoint = ModelCheckpoint::new(folder.path().join("{epoch}.safetensors")).unwrap();
+    arrays(&mut first, checkpoint).unwrap();
+    let path = folder.path().join(format!("{EPOCHS}.safetensors"));
+    let mut second = trainer();
+    second.load_weights(&path).unwrap();
+    assert_eq!(weights(&second), weights(&first));
+    assert_eq!(second.optimizer().iterations(), 0);
+
+    let mut third = trainer();
+    let loaded = third.load_weights_skip_mismatch(&path).unwrap();
+    assert_eq!(weights(&third), weights(&first));
+    assert_eq!(
+        loaded.to_string(),
+        "loaded: dense/kernel, dense/bias, dense_1/kernel, dense_1/bias"
+    );
+
+    let network = |outputs| {
+        Sequential::builder([FEATURES])
+            .layer(Dense::new(16).activation("relu"))
+            .layer(Dense::new(outputs).activation("softmax"))
+            .build(test_device(), 99)
+            .unwrap()
+    };
+    let compile = |network| {
+        let builder = Trainer::builder(network).optimizer("adam");
+        builder.loss("mse").compile().unwrap()
+    };
+    let mut other = compile(network(2));
+    let error = other.load_weights(&path).unwrap_err().to_string();
+    let differences = "; \"dense_1/kernel\" differs (expected F32 [16, 2], found f32 [16, 3]); \
+                       \"dense_1/bias\" differs (expected F32 [2], found f32 [3])";
+    assert!(error.ends_with(differences), "{error}");
+    assert_eq!(error.matches("; ").count(), 2, "{error}");
+    let loaded = other.load_weights_skip_mismatch(&path).unwrap();
+    assert_eq!(loaded.loaded, ["dense/kernel", "dense/bias"]);
+    assert_eq!(loaded.unused, ["dense_1/kernel", "dense_1/bias"]);
+    let skipped: Vec<String> = loaded.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        skipped,
+        [
+            "dense_1/kernel (expected F32 [16, 2], found F32 [16, 3])",
+            "dense_1/bias (expected F32 [2], found F32 [3])",
+        ]
+    );
+}
+
+#[test]
+fn a_layer_called_model_has_its_weights_from_either_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |seed| {
+        let network = Sequential::builder([FEATURES])
+            .layer(Dense::new(2).name("model"))
+            .build(test_device(), seed)
+            .unwrap();
+        let builder = Trainer::builder(network).optimizer("sgd");
+        builder.loss("mse").compile().unwrap()
+    };
+    let first = build(1);
+    let [whole, alone] = ["whole", "alone"].map(|name| {
+        let file = folder.path().join(name);
+        file.with_extension("safetensors")
+    });
+    first.save(&whole).unwrap();
+    first.save_weights(&alone).unwrap();
+    for path in [whole, alone] {
+        let mut second = build(2);
+        second.load_weights(&path).unwrap();
+        assert_eq!(weights(&second), weights(&first));
+        let mut third = build(2);
+        let loaded = third.load_weights_skip_mismatch(&path).unwrap();
+        assert_eq!(loaded.to_string(), "loaded: model/kernel, model/bias");
+        assert_eq!(weights(&third), weights(&first));
+    }
+}
+
+#[test]
+fn a_file_of_which_nothing_fits_or_of_another_kind_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = Sequential::builder([FEATURES])
+        .layer(Dense::new(5))
+        .build(test_device(), 99)
+        .unwrap();
+    let builder = Trainer::builder(network).optimizer("adam");
+    let mut other = builder.loss("mse").compile().unwrap();
+    let before = weights(&other);
+    let first = trainer();
+    let whole = folder.path().join("whole.safetensors");
+    first.save(&whole).unwrap();
+    let files = ["weights.safetensors", "weights.npz"].map(|name| folder.path().join(name));
+    for file in &files {
+        first.save_weights(file).unwrap();
+        let error = other.load(file).unwrap_err().to_string();
+        let hint = "use load_weights for a file of weights alone";
+        assert!(error.contains(hint), "{error}");
+    }
+    for file in [&whole, &files[0]] {
+        let error = other.load_weights_skip_mismatch(file).unwrap_err();
+        let begin = format!(
+            "loading the weights that fit: invalid path (expected a file with the parameters of at \
+             least one layer, found {} with none: \
+             skipped: dense/kernel (expected F32 [4, 5], found F32 [4, 16])",
+            file.display()
+        );
+        let text = error.to_string();
+        assert!(text.starts_with(&begin), "{text}");
+    }
+    assert_eq!(weights(&other), before);
+}
