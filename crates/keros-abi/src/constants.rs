@@ -159,7 +159,7 @@ numbers! {
     KEROS_PREDICT_BATCH_END = 13;
     /// The gradients of a training batch are there, the weights still the old ones.
     KEROS_AFTER_BACKWARD = 14;
-    /// The weights are about to be updated.
+    /// An update of the weights is due; gradients that overflowed under a loss scale make none.
     KEROS_BEFORE_STEP = 15;
     /// A checkpoint of the run has been written.
     KEROS_CHECKPOINT_SAVED = 16;
