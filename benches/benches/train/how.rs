@@ -40,10 +40,7 @@ impl How {
         };
         let augment = if self.augment { ", augmented" } else { "" };
         let graphs = if self.graphs { "" } else { ", no graphs" };
-        let measured = match self.measured {
-            true => ", algorithms measured",
-            false => "",
-        };
+        let measured = if self.measured { ", measured" } else { "" };
         precision + augment + graphs + measured
     }
 }
