@@ -208,8 +208,8 @@ impl Loader {
     /// Workers start at once.
     ///
     /// # Errors
-    /// Options outside of what they may be; an empty sequence, or one too long to be shuffled; threads that cannot be started; with
-    /// processes, a program that does not serve as a worker, or a sequence that cannot be made again
+    /// Options outside of what they may be; an empty sequence, or one too long to be shuffled; threads
+    /// that cannot be started; with processes, a program that does not serve as a worker, or a sequence that cannot be made again
     /// in another process (see [`worker`](crate::worker)).
     pub fn from_sequence(
         sequence: Arc<dyn Sequence>,

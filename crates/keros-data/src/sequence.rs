@@ -8,7 +8,8 @@ use crate::{Batch, DataError, Recipe};
 /// # Determinism
 /// [`Sequence::batch`] must be a pure function of its arguments, of the seed the sequence was made
 /// with and of the epochs whose end it was told: the loader calls it from any thread, in any order,
-/// for the current epoch and the next one. [`rng::stream`](crate::rng::stream) gives random numbers that obey.
+/// for the current epoch and the next one. [`rng::stream`](crate::rng::stream) gives random numbers
+/// that obey.
 pub trait Sequence: Send + Sync {
     /// Number of batches per epoch. Read again for every epoch, when its first batch is scheduled.
     fn len(&self) -> usize;
